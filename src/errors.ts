@@ -1,0 +1,112 @@
+/**
+ * The errors that carry a decision. Inbound a {@link Refusal}, whose code indexes one table of HTTP answers; at start a
+ * {@link ConfigError} or a {@link CertificateError}, which names the thing, its state and the remedy.
+ * @module
+ */
+
+/** What a refusal means on the wire. `retryable` is what OTLP lets a sender do with the status. */
+export interface RefusalRow {
+  /** HTTP status code. */
+  readonly status: number;
+  /** `google.rpc.Code` that goes with it. */
+  readonly grpcCode: number;
+  /** OTLP/HTTP: only 429, 502, 503 and 504 may be retried. */
+  readonly retryable: boolean;
+}
+
+/**
+ * Every refusal the relay can answer, by code.
+ * Source: OTLP 1.11 "OTLP/HTTP Response" (400 for undecodable data, 429/503 for overload, the rest by RFC 9110). 500 is
+ * absent on purpose: a conforming sender drops its data on 500, so no fault of ours leaves as one.
+ */
+export const REFUSALS = {
+  malformed: { status: 400, grpcCode: 3, retryable: false },
+  rejected_upstream: { status: 400, grpcCode: 3, retryable: false },
+  unauthenticated: { status: 401, grpcCode: 16, retryable: false },
+  forbidden: { status: 403, grpcCode: 7, retryable: false },
+  not_found: { status: 404, grpcCode: 5, retryable: false },
+  method_not_allowed: { status: 405, grpcCode: 12, retryable: false },
+  body_timeout: { status: 503, grpcCode: 4, retryable: true },
+  too_large: { status: 413, grpcCode: 8, retryable: false },
+  unsupported_type: { status: 415, grpcCode: 3, retryable: false },
+  unsupported_encoding: { status: 415, grpcCode: 3, retryable: false },
+  throttled: { status: 429, grpcCode: 8, retryable: true },
+  queue_full: { status: 503, grpcCode: 14, retryable: true },
+  storage_failed: { status: 503, grpcCode: 14, retryable: true },
+  upstream_unavailable: { status: 503, grpcCode: 14, retryable: true },
+  overloaded: { status: 503, grpcCode: 14, retryable: true },
+  shutting_down: { status: 503, grpcCode: 14, retryable: true },
+  internal: { status: 503, grpcCode: 13, retryable: true },
+} as const satisfies Record<string, RefusalRow>;
+
+/** A stable name for why a request was not taken; the label of the refusal metrics. */
+export type RefusalCode = keyof typeof REFUSALS;
+
+/** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
+const RETRY_AFTER_DEFAULT_S = 1;
+
+/** A request that is not taken: it stays the sender's, to retry or to drop as the status says. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly code: RefusalCode;
+  /** Seconds, whole and at least 1; set on every retryable refusal (OTLP: "SHOULD include Retry-After"). */
+  readonly retryAfterS: number | undefined;
+  /** Further response headers, e.g. `Allow` with 405 or `WWW-Authenticate` with 401. */
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    code: RefusalCode,
+    message: string,
+    options: { retryAfterS?: number; headers?: Record<string, string>; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryAfterS = REFUSALS[code].retryable
+      ? Math.max(1, Math.ceil(options.retryAfterS ?? RETRY_AFTER_DEFAULT_S))
+      : undefined;
+    this.headers = options.headers ?? {};
+  }
+
+  /** The HTTP status of this refusal. */
+  get status(): number {
+    return REFUSALS[this.code].status;
+  }
+}
+
+/** A configuration that cannot be used: names the key (with line and column where it came from a file) and the remedy. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** Why a certificate, key or CA cannot be used. */
+export type CertificateErrorCode =
+  | "not_found"
+  | "unreadable"
+  | "not_pem"
+  | "unparsable"
+  | "key_encrypted"
+  | "key_too_weak"
+  | "key_mismatch"
+  | "expired"
+  | "not_yet_valid"
+  | "wrong_issuer"
+  | "wrong_usage"
+  | "exists"
+  | "permissions";
+
+/** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */
+export class CertificateError extends Error {
+  override readonly name = "CertificateError";
+  readonly code: CertificateErrorCode;
+
+  constructor(code: CertificateErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The text of anything thrown, with its chain of causes. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
+}

@@ -1,0 +1,36 @@
+/**
+ * The OTLP signals, one row each. Everything that differs between signals is in this table, so that no function elsewhere
+ * is copied per signal.
+ * @module
+ */
+
+/** The signals that the relay takes. */
+export type SignalName = "traces" | "metrics" | "logs";
+
+/** One signal: where it is posted, how its items are counted, and what its answers call them. */
+export interface Signal {
+  readonly name: SignalName;
+  /** Path of the OTLP/HTTP request (OTLP 1.11, "OTLP/HTTP Request"). */
+  readonly path: string;
+  /** What one item is called. */
+  readonly item: string;
+  /** Field 1 of `partial_success` by its JSON name (OTLP 1.11, "Partial Success"). */
+  readonly rejectedField: "rejectedSpans" | "rejectedDataPoints" | "rejectedLogRecords";
+}
+
+/** Every signal, in the order of the specification. */
+export const SIGNALS: readonly Signal[] = [
+  { name: "traces", path: "/v1/traces", item: "span", rejectedField: "rejectedSpans" },
+  { name: "metrics", path: "/v1/metrics", item: "data point", rejectedField: "rejectedDataPoints" },
+  { name: "logs", path: "/v1/logs", item: "log record", rejectedField: "rejectedLogRecords" },
+];
+
+/** The names alone, in the same order. */
+export const SIGNAL_NAMES: readonly SignalName[] = SIGNALS.map((signal) => signal.name);
+
+/** The row of a signal. */
+export function signalOf(name: SignalName): Signal {
+  const row = SIGNALS.find((signal) => signal.name === name);
+  if (row === undefined) throw new RangeError(`No signal is called ${name}`);
+  return row;
+}

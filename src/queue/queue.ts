@@ -1,0 +1,144 @@
+/**
+ * The waist: the contract between what is still the sender's to retry (left of it) and what is ours (right of it).
+ * `receiver` and `exporter` know this file and never each other; only `open.ts` names an engine.
+ * @module
+ */
+import type { SignalName } from "../otlp/signal.ts";
+
+/** How a record's payload is encoded. `gzip`: one member a part, concatenated. `identity`: encoded requests, concatenated. */
+export type PayloadEncoding = "gzip" | "identity";
+
+/** One sender's request inside a record. Parts follow each other in the payload in this order. */
+export interface Part {
+  /** Id of the authenticated sender. */
+  readonly sender: string;
+  /** Spans, data points or log records. */
+  readonly items: number;
+  /** Length of this part in the record's payload, in bytes. */
+  readonly bytes: number;
+  /** Length of this part as protobuf, uncompressed, in bytes. */
+  readonly inflatedBytes: number;
+}
+
+/** What is appended: one or more parts of one signal and one encoding. The payload's buffer is the queue's from then on. */
+export interface NewRecord {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  /** False for a request with top-level fields beside field 1: it has one part, and is never merged, spliced or bisected. */
+  readonly mergeable: boolean;
+  readonly parts: readonly Part[];
+  /** A whole buffer of its own (offset 0, full length): an engine may transfer it to a Worker. */
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** A record as the queue holds it. */
+export interface QueueRecord extends NewRecord {
+  /** Ascending, in the order of arrival. */
+  readonly id: number;
+  /** When it was appended, in ms since the Unix epoch. */
+  readonly enqueuedAt: number;
+}
+
+/** What `append` resolves with. */
+export interface Accepted {
+  /** Only from an engine that knows the Collector's answer already (`none`): what it rejected, in items, and its words. */
+  readonly partialSuccess?: { readonly rejected: number; readonly message: string };
+}
+
+/**
+ * What became of one part.
+ * - `delivered`: a 2xx; `rejected` items of it were refused by `partial_success` (0 with a message is its warning form).
+ * - `retry`: still ours; not to be taken again before `afterMs` ms have passed.
+ * - `dead`: the Collector will never take it. `payload` and `items`, where given, are the guilty resources alone, in the
+ *   record's encoding; the rest of the part has been delivered.
+ */
+export type PartOutcome =
+  | { readonly kind: "delivered"; readonly rejected?: number; readonly message?: string }
+  | { readonly kind: "retry"; readonly afterMs?: number; readonly cause: string }
+  | {
+    readonly kind: "dead";
+    readonly reason: string;
+    readonly status?: number;
+    readonly payload?: Uint8Array<ArrayBuffer>;
+    readonly items?: number;
+  };
+
+/** A record in the exporter's hands. */
+export interface Delivery {
+  readonly record: QueueRecord;
+  /** 1 for the first take of this record by this process, 2 for the next. */
+  readonly attempt: number;
+  /**
+   * Says what became of each part, in order; called exactly once, and throws RangeError when the number of outcomes is
+   * not that of the parts, Error on a second call. Resolves when the outcome would survive a crash (`durable` engines).
+   * Parts to be retried stay in the queue, in their place; a part whose dead-letter room is full does too, and is skipped.
+   */
+  settle(outcomes: readonly PartOutcome[]): Promise<void>;
+}
+
+/** One signal's accounts, in items: `accepted = delivered + rejectedByCollector + deadLettered + expired + queued`. */
+export interface Books {
+  readonly accepted: number;
+  readonly delivered: number;
+  readonly rejectedByCollector: number;
+  readonly deadLettered: number;
+  readonly expired: number;
+  readonly queued: number;
+}
+
+/** The state of a queue at one moment. */
+export interface QueueStats {
+  /** Records queued, those in flight included. */
+  readonly records: number;
+  /** Payload bytes queued, those in flight included. */
+  readonly bytes: number;
+  /** The bound on `bytes`. */
+  readonly bytesMax: number;
+  /** When the oldest queued record was appended, in ms since the Unix epoch. */
+  readonly oldestAt: number | undefined;
+  /** Records taken and not yet settled. */
+  readonly inFlight: number;
+  readonly deadLetters: { readonly records: number; readonly bytes: number };
+  readonly books: Readonly<Record<SignalName, Books>>;
+}
+
+/** What an engine claims. The suite in `tests/queue/contract.ts` holds it to each claim. */
+export interface QueueCapabilities {
+  /** Append resolves only when the record would survive `kill -9` and a power cut. */
+  readonly durable: boolean;
+  /** A record appended twice is delivered once. */
+  readonly deduplicates: boolean;
+  /** The books are kept by item and survive a restart. */
+  readonly itemStats: boolean;
+  /** Records may be merged into one request; false where each answer belongs to one sender. */
+  readonly merges: boolean;
+}
+
+/** Bounds of one `take`. The first record is returned even if it is larger than them. */
+export interface TakeLimit {
+  /** Sum of payload lengths, in bytes. */
+  readonly bytesMax: number;
+  /** Sum of the parts' uncompressed lengths, in bytes. */
+  readonly inflatedBytesMax: number;
+  readonly recordsMax: number;
+}
+
+/** A sending queue, as the Collector's exporter helper calls it. */
+export interface SendingQueue extends AsyncDisposable {
+  readonly capabilities: QueueCapabilities;
+  /**
+   * Resolves when the 200 may be sent: from then on the record would survive a crash (`durable`), or the Collector has it.
+   * Concurrent calls made in one turn of the event loop share one transaction.
+   * @throws {Refusal} `queue_full`, `storage_failed`, `shutting_down`, `upstream_unavailable` or `rejected_upstream`; nothing
+   * of the record has been kept then.
+   */
+  append(record: NewRecord): Promise<Accepted>;
+  /**
+   * The oldest takeable records, all of one signal and one encoding, a record that is not mergeable by itself; waits for
+   * the first only. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
+   */
+  take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
+  stats(): Promise<QueueStats>;
+  /** Whether an append would be tried now: room left and storage in order. The reason is for `/readyz` and for people. */
+  readiness(): { readonly ready: boolean; readonly reason?: string };
+}
