@@ -114,8 +114,10 @@ export interface QueueCapabilities {
   readonly merges: boolean;
 }
 
-/** Bounds of one `take`. The first record is returned even if it is larger than them. */
+/** Which records one `take` is for, and its bounds. The first record is returned even if it is larger than them. */
 export interface TakeLimit {
+  /** Each signal has its own takers, as in the Collector, so that one that the Collector refuses holds up no other. */
+  readonly signal: SignalName;
   /** Sum of payload lengths, in bytes. */
   readonly bytesMax: number;
   /** Sum of the parts' uncompressed lengths, in bytes. */
@@ -134,8 +136,8 @@ export interface SendingQueue extends AsyncDisposable {
    */
   append(record: NewRecord): Promise<Accepted>;
   /**
-   * The oldest takeable records, all of one signal and one encoding, a record that is not mergeable by itself; waits for
-   * the first only. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
+   * The oldest takeable records of the signal, all of one encoding, a record that is not mergeable by itself; waits for
+   * the first only. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
    */
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
   stats(): Promise<QueueStats>;
