@@ -86,13 +86,15 @@ export type CertificateErrorCode =
   | "unparsable"
   | "key_encrypted"
   | "key_too_weak"
+  | "unsupported"
   | "key_mismatch"
   | "expired"
   | "not_yet_valid"
   | "wrong_issuer"
   | "wrong_usage"
   | "exists"
-  | "permissions";
+  | "permissions"
+  | "unwritable";
 
 /** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */
 export class CertificateError extends Error {
