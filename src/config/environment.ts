@@ -1,0 +1,262 @@
+/**
+ * Settings from the environment. Later rows of this list win over earlier ones, key by key, and all of them over the file:
+ * 1. `OTEL_EXPORTER_OTLP_<SUFFIX>` and `OTEL_EXPORTER_OTLP_<SIGNAL>_<SUFFIX>`, as the OpenTelemetry specification has them
+ *    ("OpenTelemetry Protocol Exporter"); `OTEL_SERVICE_NAME`.
+ * 2. `EDGEFERRY_<SUFFIX>`, then `EDGEFERRY_EXPORTER_OTLP_<SUFFIX>`: the same suffixes, for hosts that refuse names in `OTEL_`.
+ * 3. `EDGEFERRY_<KEY>`: every key of the file, in capitals, its sections joined by `_`.
+ *
+ * An empty variable counts as unset. What is wrong in an `OTEL_` variable that other programs read too is a warning where
+ * the specification says so (enums, numbers); what is wrong in an `EDGEFERRY_` variable is an error.
+ * @module
+ */
+import { parseEnv } from "node:util";
+import { nearest } from "./nearest.ts";
+import { isHeader, type Option } from "./option.ts";
+import { OPTIONS } from "./schema.ts";
+
+/** Variables by name, as `process.env` or `Deno.env.toObject()` gives them. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One key set by one variable. */
+export interface Assignment {
+  readonly path: readonly string[];
+  readonly value: unknown;
+  readonly variable: string;
+}
+
+/** What the environment sets, in ascending precedence, and what is wrong with it. */
+export interface EnvironmentReading {
+  readonly assignments: readonly Assignment[];
+  readonly warnings: readonly string[];
+  readonly faults: readonly string[];
+}
+
+const OTEL_PREFIX = "OTEL_EXPORTER_OTLP_";
+const PREFIXES = [OTEL_PREFIX, "EDGEFERRY_", "EDGEFERRY_EXPORTER_OTLP_"] as const;
+const SCOPES = [undefined, "traces", "metrics", "logs"] as const;
+type Scope = typeof SCOPES[number];
+
+/** What a suffix's reader may answer with. */
+interface Target {
+  readonly variable: string;
+  readonly scope: Scope;
+  /** Below `exporter`, or `exporter.signals.<signal>`. */
+  set(key: readonly string[], value: unknown): void;
+  warn(message: string): void;
+  /** A warning for an `OTEL_` variable, an error for one of ours. */
+  fault(message: string): void;
+}
+
+/** A suffix of the specification, the keys it sets, and how it is read. */
+interface SuffixRow {
+  readonly suffix: string;
+  readonly keys: readonly (readonly string[])[];
+  read(text: string, target: Target): void;
+}
+
+const fileOrPem = (suffix: string, stem: string): SuffixRow => ({
+  suffix,
+  keys: [["tls", `${stem}_file`], ["tls", `${stem}_pem`]],
+  read: (text, target) => target.set(["tls", `${stem}_${text.includes("-----BEGIN") ? "pem" : "file"}`], text),
+});
+
+const SUFFIXES: readonly SuffixRow[] = [
+  { suffix: "ENDPOINT", keys: [["endpoint"]], read: (text, target) => target.set(["endpoint"], text.trim()) },
+  fileOrPem("CERTIFICATE", "ca"),
+  fileOrPem("CLIENT_CERTIFICATE", "cert"),
+  fileOrPem("CLIENT_KEY", "key"),
+  { suffix: "HEADERS", keys: [["headers"]], read: readHeaders },
+  {
+    suffix: "COMPRESSION",
+    keys: [["compression"]],
+    read: (text, target) =>
+      text === "gzip" || text === "none"
+        ? target.set(["compression"], text)
+        : target.fault(`Cannot use ${target.variable}: it must be gzip or none`),
+  },
+  {
+    suffix: "TIMEOUT",
+    keys: [["timeout"]],
+    read: (text, target) =>
+      /^\d{1,6}$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= 600_000
+        ? target.set(["timeout"], `${Number(text)}ms`)
+        : target.fault(`Cannot use ${target.variable}: it must be a whole number of milliseconds from 1 to 600000`),
+  },
+  {
+    suffix: "INSECURE",
+    keys: [],
+    read: (text, target) => {
+      if (text.toLowerCase() !== "true") return;
+      target.warn(
+        `${target.variable}=true has no effect: it is for gRPC endpoints without a scheme, and verification is never off`,
+      );
+    },
+  },
+  {
+    suffix: "PROTOCOL",
+    keys: [],
+    read: (text, target) => {
+      if (text === "http/protobuf") return;
+      target.warn(
+        `${target.variable} is not http/protobuf, but that is what the relay speaks to the Collector; ` +
+          "see that the endpoint is its OTLP/HTTP port, by custom 4318",
+      );
+    },
+  },
+];
+
+/** `k=v,k2=v2`, percent-decoded (W3C Baggage form, without properties). Values are secret and never in a message. */
+function readHeaders(text: string, target: Target): void {
+  const headers: Record<string, string> = {};
+  for (const [index, pair] of text.split(",").entries()) {
+    if (pair.trim() === "") continue;
+    const [name, value] = decodedPair(pair);
+    if (name !== undefined && value !== undefined && isHeader(name, value)) headers[name] = value;
+    else {
+      target.fault(
+        `Cannot use pair ${index + 1} of ${target.variable}: it must be name=value, percent-encoded, ` +
+          "and not a header that the relay sets itself",
+      );
+    }
+  }
+  target.set(["headers"], headers);
+}
+
+function decodedPair(pair: string): [string?, string?] {
+  const equals = pair.indexOf("=");
+  if (equals < 1) return [];
+  try {
+    return [decodeURIComponent(pair.slice(0, equals).trim()), decodeURIComponent(pair.slice(equals + 1).trim())];
+  } catch {
+    return [];
+  }
+}
+
+/** The key that a suffix sets for a scope. The Collector names its per-signal endpoints beside the general one. */
+function scopedPath(key: readonly string[], scope: Scope): string[] {
+  if (scope === undefined) return ["exporter", ...key];
+  return key[0] === "endpoint" ? ["exporter", `${scope}_endpoint`] : ["exporter", "signals", scope, ...key];
+}
+
+const variableOf = (prefix: string, scope: Scope, suffix: string): string =>
+  `${prefix}${scope === undefined ? "" : `${scope.toUpperCase()}_`}${suffix}`;
+
+/** The variable that sets a key, e.g. `EDGEFERRY_RECEIVER_HTTP_ENDPOINT`. */
+export function environmentName(path: readonly string[]): string {
+  return `EDGEFERRY_${path.join("_").toUpperCase()}`;
+}
+
+/** The specification's variable for a key, where there is one. */
+export function otelName(option: Pick<Option, "path">): string | undefined {
+  const wanted = option.path.join(".");
+  if (wanted === SERVICE_NAME_PATH.join(".")) return "OTEL_SERVICE_NAME";
+  for (const scope of SCOPES) {
+    const row = SUFFIXES.find(({ keys }) => keys.some((key) => scopedPath(key, scope).join(".") === wanted));
+    if (row !== undefined) return variableOf(OTEL_PREFIX, scope, row.suffix);
+  }
+  return undefined;
+}
+
+const SERVICE_NAME_PATH = ["telemetry", "resource", "service_name"] as const;
+
+/** What the environment sets. */
+export function readEnvironment(env: Environment): EnvironmentReading {
+  const assignments: Assignment[] = [];
+  const warnings: string[] = [];
+  const faults: string[] = [];
+  const known = new Set<string>();
+  const valueOf = (variable: string): string | undefined => {
+    known.add(variable);
+    return env[variable] === "" ? undefined : env[variable];
+  };
+
+  const serviceName = valueOf("OTEL_SERVICE_NAME");
+  if (serviceName !== undefined) {
+    assignments.push({ path: SERVICE_NAME_PATH, value: serviceName, variable: "OTEL_SERVICE_NAME" });
+  }
+  for (const prefix of PREFIXES) {
+    for (const scope of SCOPES) {
+      for (const row of SUFFIXES) {
+        const variable = variableOf(prefix, scope, row.suffix);
+        const text = valueOf(variable);
+        if (text === undefined) continue;
+        row.read(text, {
+          variable,
+          scope,
+          set: (key, value) => assignments.push({ path: scopedPath(key, scope), value, variable }),
+          warn: (message) => warnings.push(message),
+          fault: (message) =>
+            prefix === OTEL_PREFIX ? warnings.push(`${message}; it is ignored`) : faults.push(message),
+        });
+      }
+    }
+  }
+  for (const option of OPTIONS) {
+    const variable = environmentName(option.path);
+    const text = valueOf(variable);
+    if (text === undefined) continue;
+    assignments.push({ path: option.path, value: option.fromText(text), variable });
+  }
+  for (const variable of Object.keys(env)) {
+    if (!variable.startsWith("EDGEFERRY_") || known.has(variable)) continue;
+    const near = nearest(variable, [...known].filter((name) => name.startsWith("EDGEFERRY_")));
+    warnings.push(
+      `Variable ${variable} sets nothing${
+        near === undefined ? "; config reference lists the names" : `; did you mean ${near}?`
+      }`,
+    );
+  }
+  return { assignments, warnings, faults };
+}
+
+/** The variables of a `.env` file's text. */
+export function readDotEnv(text: string): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const [name, value] of Object.entries(parseEnv(text))) {
+    if (value !== undefined) variables[name] = value;
+  }
+  return variables;
+}
+
+/** The environment with a `.env` file's variables below it: a name that is set already, empty or not, stays as it is. */
+export function withDotEnv(env: Environment, text: string): Environment {
+  return { ...readDotEnv(text), ...env };
+}
+
+/** A `${env:NAME}` that cannot be replaced. The message completes "Cannot use KEY: it …"; it holds no text of the value. */
+export class SubstitutionError extends Error {
+  override readonly name = "SubstitutionError";
+}
+
+/**
+ * Replaces `${env:NAME}` and `${env:NAME:-default}`; `$$` is a dollar sign, a `$` before anything but `$` and `{` stays. As in
+ * the Collector, the default stands for an unset variable and not for an empty one. Unlike there, an unset variable
+ * without a default is an error rather than an empty value, and what was put in is not searched again.
+ * @returns the text, whether one variable was the whole of it, and the variables that were read.
+ * @throws {SubstitutionError}
+ */
+export function substitute(text: string, env: Environment): { text: string; whole: boolean; variables: string[] } {
+  const variables: string[] = [];
+  const replaced = text.replace(
+    /\$\$|\$\{([^}]*)(\}?)/g,
+    (found, inside: string | undefined, end: string | undefined) => {
+      if (found === "$$") return "$";
+      const match = end === "}" ? /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s.exec(inside ?? "") : null;
+      const name = match?.[1];
+      if (name === undefined) {
+        throw new SubstitutionError(
+          "has a ${…} that is neither ${env:NAME} nor ${env:NAME:-default}; write $$ for a dollar sign",
+        );
+      }
+      const value = env[name] ?? match?.[2];
+      if (value === undefined) {
+        throw new SubstitutionError(
+          `needs the variable ${name}, which is not set; set it or write \${env:${name}:-default}`,
+        );
+      }
+      if (env[name] !== undefined) variables.push(name);
+      return value;
+    },
+  );
+  return { text: replaced, whole: /^\$\{[^}]*\}$/.test(text), variables };
+}

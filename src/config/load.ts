@@ -1,0 +1,356 @@
+/**
+ * The configuration from its sources: defaults, below the file, below the environment. Everything that is wrong is found in
+ * one go and said with its place: `file:line:column` or the variable, the key, the value unless it is secret, what is wanted.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import process from "node:process";
+import { parse } from "@std/yaml";
+import type { z } from "zod";
+import { ConfigError, messageOf } from "../errors.ts";
+import { type Environment, readEnvironment, substitute, SubstitutionError } from "./environment.ts";
+import { nearest } from "./nearest.ts";
+import { type Option, redact } from "./option.ts";
+import { type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
+import { formatDuration, formatEndpoint, formatSize, isLoopback } from "./units.ts";
+import { parseYaml, place, type YamlFile } from "./yaml.ts";
+
+/** Read when no file is named, if it is there; relative to the working folder. */
+export const CONFIG_FILE_DEFAULT = "config/relay.yaml";
+
+/** At most so many faults are listed in one error. */
+const FAULTS_MAX = 20;
+
+/** Where to read from. */
+export interface LoadOptions {
+  /** Must exist when it is given. Without it {@link CONFIG_FILE_DEFAULT} is read if it exists. */
+  readonly file?: string;
+  readonly env: Environment;
+  /** What a relative `file` is relative to; the process's own by default. Paths inside the file stay as written. */
+  readonly cwd?: string;
+}
+
+/** A configuration that can be used, and where it came from. */
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Nothing here stops the relay; each is one sentence for the log. */
+  readonly warnings: readonly string[];
+  readonly sources: {
+    /** The file as it was named; undefined when none was read. */
+    readonly file: string | undefined;
+    /** Names of the variables that set something, in the order of their reading. */
+    readonly environment: readonly string[];
+  };
+}
+
+/**
+ * Reads the file and the environment.
+ * @throws {ConfigError} naming every fault found, one a line.
+ */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const read = await readConfigFile(options);
+  const draft = new Draft(options.env, read);
+  draft.takeFile();
+  const reading = readEnvironment(options.env);
+  draft.faults.push(...reading.faults);
+  for (const assignment of reading.assignments) draft.assign(assignment.path, assignment.value, assignment.variable);
+  const config = draft.finish();
+  return {
+    config,
+    warnings: [...reading.warnings, ...warningsOf(config)],
+    sources: { file: read?.name, environment: [...draft.variables] },
+  };
+}
+
+/**
+ * The configuration for an object of the file's shape, for programs that embed the relay. No file and no environment is read.
+ * @throws {ConfigError}
+ */
+export function configFrom(input: ConfigInput): Config {
+  const draft = new Draft({}, undefined);
+  draft.takeValue(input);
+  return draft.finish();
+}
+
+interface ReadFile {
+  readonly name: string;
+  readonly yaml: YamlFile;
+}
+
+async function readConfigFile(options: LoadOptions): Promise<ReadFile | undefined> {
+  const name = options.file ?? CONFIG_FILE_DEFAULT;
+  let text: string;
+  try {
+    text = await readFile(resolve(options.cwd ?? process.cwd(), name), "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" && options.file === undefined) return undefined;
+    const state = code === "ENOENT"
+      ? "it does not exist; name another with --config, or leave it out to use the defaults and the environment"
+      : code === "EISDIR"
+      ? "it is a folder; name a file in it"
+      : code === "EACCES"
+      ? "this user may not read it; change its mode or owner"
+      : messageOf(error);
+    throw new ConfigError(`Cannot read configuration ${name}: ${state}`);
+  }
+  return { name, yaml: parseYaml(text, name) };
+}
+
+type Tree = { [key: string]: unknown };
+
+const isTree = (value: unknown): value is Tree => typeof value === "object" && value !== null && !Array.isArray(value);
+
+const optionAt = (path: readonly PropertyKey[]): Option | undefined =>
+  OPTIONS.find((option) => option.path.length <= path.length && option.path.every((key, index) => key === path[index]));
+
+/** A configuration being put together: the raw tree, where each key came from, and what is wrong so far. */
+class Draft {
+  readonly faults: string[] = [];
+  readonly variables = new Set<string>();
+  readonly #env: Environment;
+  readonly #file: ReadFile | undefined;
+  readonly #origins = new Map<string, string>();
+  #tree: Tree = {};
+
+  constructor(env: Environment, file: ReadFile | undefined) {
+    this.#env = env;
+    this.#file = file;
+  }
+
+  /** The file's values, variables substituted. */
+  takeFile(): void {
+    const value = this.#file?.yaml.value ?? undefined;
+    if (value === undefined) return;
+    if (!isTree(value)) {
+      this.faults.push(`${this.#file?.name}: Cannot use this file: it must be a mapping that begins with a key`);
+      return;
+    }
+    this.takeValue(this.#substituted(value, []));
+  }
+
+  takeValue(value: unknown): void {
+    if (isTree(value)) this.#tree = value;
+    for (const option of OPTIONS) {
+      const other = alternative(option.path);
+      if (!option.path.at(-1)?.endsWith("_pem") || other === undefined) continue;
+      if (this.#get(option.path) === undefined || this.#get(other) === undefined) continue;
+      this.fault(option.path, `Cannot use ${option.path.join(".")} beside ${other.join(".")}: remove one of them`);
+    }
+  }
+
+  /** Sets a key from a variable; of a PEM text and a file the variable's kind replaces the other. */
+  assign(path: readonly string[], value: unknown, variable: string): void {
+    this.variables.add(variable);
+    if (value === undefined) return;
+    const other = alternative(path);
+    for (const [target, content] of [[other, undefined], [path, value]] as const) {
+      if (target === undefined) continue;
+      const parent = this.#parentOf(target);
+      const key = target.at(-1);
+      if (parent === undefined || key === undefined) continue;
+      if (content === undefined) delete parent[key];
+      else parent[key] = content;
+    }
+    this.#origins.set(path.join("."), variable);
+  }
+
+  /** The checked configuration. */
+  finish(): Config {
+    const result = ConfigSchema.safeParse(this.#tree);
+    if (result.success) this.#crossCheck(result.data);
+    else for (const issue of result.error.issues) this.#issue(issue);
+    if (this.faults.length > 0 || !result.success) {
+      const more = this.faults.length - FAULTS_MAX;
+      throw new ConfigError(
+        [...this.faults.slice(0, FAULTS_MAX), ...(more > 0 ? [`And ${more} more`] : [])].join("\n"),
+      );
+    }
+    return result.data;
+  }
+
+  /** Notes a fault under the place that its key came from. */
+  fault(path: readonly PropertyKey[], message: string, at: "key" | "value" = "value"): void {
+    const variable = this.#origins.get(path.join(".")) ?? this.#origins.get(optionAt(path)?.path.join(".") ?? "");
+    const where = variable ?? this.#place(path, at);
+    this.faults.push(where === undefined ? message : `${where}: ${message}`);
+  }
+
+  /** The nearest place in the file: the key's own or that of the section around it; undefined for what is not from the file. */
+  #place(path: readonly PropertyKey[], at: "key" | "value"): string | undefined {
+    if (this.#file === undefined || this.#get(path) === undefined) return undefined;
+    const { name, yaml } = this.#file;
+    for (let length = path.length; length > 0; length--) {
+      const part = path.slice(0, length);
+      const position = at === "key" ? yaml.keyAt(part) : yaml.valueAt(part);
+      if (position !== undefined) return place(name, position);
+    }
+    return name;
+  }
+
+  #get(path: readonly PropertyKey[]): unknown {
+    let value: unknown = this.#tree;
+    for (const key of path) {
+      if (Array.isArray(value)) value = value[Number(key)];
+      else if (isTree(value) && Object.hasOwn(value, key)) value = value[String(key)];
+      else return undefined;
+    }
+    return value;
+  }
+
+  /** The section a key is in, made where it is not there; undefined where something else is in its place. */
+  #parentOf(path: readonly string[]): Tree | undefined {
+    let section = this.#tree;
+    for (const key of path.slice(0, -1)) {
+      const next = section[key] ?? (section[key] = {});
+      if (!isTree(next)) return undefined;
+      section = next;
+    }
+    return section;
+  }
+
+  /** A copy without nulls (a key without a value is unset) and with its variables put in. */
+  #substituted(value: unknown, path: readonly string[]): unknown {
+    if (typeof value === "string") return this.#substitutedText(value, path);
+    if (Array.isArray(value)) return value.map((item, index) => this.#substituted(item, [...path, String(index)]));
+    if (!isTree(value)) return value ?? undefined;
+    const copy: Tree = {};
+    for (const [key, item] of Object.entries(value)) {
+      if (key === "__proto__") {
+        this.faults.push(`${this.#file?.name}: Unknown key __proto__`);
+        continue;
+      }
+      const content = this.#substituted(item, [...path, key]);
+      if (content !== undefined) copy[key] = content;
+    }
+    return copy;
+  }
+
+  #substitutedText(text: string, path: readonly string[]): unknown {
+    const option = optionAt(path);
+    try {
+      const result = substitute(text, this.#env);
+      for (const variable of result.variables) this.variables.add(variable);
+      if (!result.whole) return result.text;
+      // The Collector reads a value that is one variable by its type. Ours comes from the option; a section's is YAML.
+      if (option === undefined) return parse(result.text) ?? undefined;
+      return option.path.length === path.length ? option.fromText(result.text) : result.text;
+    } catch (error) {
+      const reason = error instanceof SubstitutionError ? error.message : "has a variable whose text is not YAML";
+      const position = this.#file?.yaml.valueAt(path);
+      this.faults.push(`${place(this.#file?.name ?? "", position)}: Cannot use ${path.join(".")}: it ${reason}`);
+      return undefined;
+    }
+  }
+
+  #issue(issue: z.core.$ZodIssue): void {
+    if (issue.code === "unrecognized_keys") {
+      for (const key of issue.keys) {
+        const path = [...issue.path, key];
+        this.fault(path, `Unknown key ${path.join(".")}; ${suggestion(issue.path.map(String), key)}`, "key");
+      }
+      return;
+    }
+    const option = optionAt(issue.path);
+    const name = issue.path.join(".");
+    if (option === undefined) {
+      const keys = childrenOf(issue.path.map(String)).join(", ");
+      this.fault(issue.path, `Cannot use ${name}: it must be a mapping with the keys ${keys}`);
+      return;
+    }
+    const shown = option.secret ? "" : ` ${show(this.#get(issue.path))}`;
+    this.fault(issue.path, `Cannot use ${name}${shown}: it must be ${option.wanted}`);
+  }
+
+  /** What no single key can know. */
+  #crossCheck(config: Config): void {
+    const { receiver: { http, auth }, sending_queue: queue, exporter: { retry_on_failure: retry } } = config;
+    if (auth.insecure && !isLoopback(http.endpoint.hostname)) {
+      this.fault(
+        ["receiver", "http", "endpoint"],
+        `Cannot bind receiver.http.endpoint ${
+          formatEndpoint(http.endpoint)
+        } without authentication: it is not loopback; ` +
+          "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
+      );
+    }
+    if (http.max_request_body_size > http.max_in_flight_bytes) {
+      this.fault(
+        ["receiver", "http", "max_request_body_size"],
+        `Cannot use receiver.http.max_request_body_size ${formatSize(http.max_request_body_size)}: ` +
+          `it is above receiver.http.max_in_flight_bytes ${
+            formatSize(http.max_in_flight_bytes)
+          }, so such a body could never enter`,
+      );
+    }
+    if (queue.storage === "sqlite" && http.max_request_body_size > queue.queue_size) {
+      this.fault(
+        ["sending_queue", "queue_size"],
+        `Cannot use sending_queue.queue_size ${formatSize(queue.queue_size)}: it is below ` +
+          `receiver.http.max_request_body_size ${
+            formatSize(http.max_request_body_size)
+          }, so such a body could never be queued`,
+      );
+    }
+    if (retry.initial_interval > retry.max_interval) {
+      this.fault(
+        ["exporter", "retry_on_failure", "initial_interval"],
+        `Cannot use exporter.retry_on_failure.initial_interval ${formatDuration(retry.initial_interval)}: ` +
+          `it is above max_interval ${formatDuration(retry.max_interval)}`,
+      );
+    }
+  }
+}
+
+/** `ca_file` for `ca_pem` and the other way round, in the same section. */
+function alternative(path: readonly string[]): readonly string[] | undefined {
+  const match = /^(ca|cert|key)_(file|pem)$/.exec(path.at(-1) ?? "");
+  return match === null ? undefined : [...path.slice(0, -1), `${match[1]}_${match[2] === "pem" ? "file" : "pem"}`];
+}
+
+const childrenOf = (section: readonly string[]): string[] => [
+  ...new Set(
+    OPTIONS.filter(({ path }) => section.every((key, index) => path[index] === key))
+      .map(({ path }) => path[section.length]).filter((key) => key !== undefined),
+  ),
+];
+
+/** The key that was probably meant: one of the same section, or the same word elsewhere. */
+function suggestion(section: readonly string[], key: string): string {
+  if (key === "<<") return "merge keys are not supported, write the keys out";
+  const known = childrenOf(section);
+  const near = nearest(key, known);
+  if (near !== undefined) return `did you mean ${[...section, near].join(".")}?`;
+  const elsewhere = OPTIONS.find(({ path }) => path.includes(key))?.path;
+  if (elsewhere !== undefined) return `did you mean ${elsewhere.slice(0, elsewhere.indexOf(key) + 1).join(".")}?`;
+  return `the keys here are ${known.join(", ")}`;
+}
+
+function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(redact(value));
+  if (Array.isArray(value)) return "(a list)";
+  if (isTree(value)) return "(a mapping)";
+  return String(value);
+}
+
+function warningsOf(config: Config): string[] {
+  const { receiver, exporter, telemetry } = config;
+  const warnings: string[] = [];
+  if (receiver.auth.insecure) {
+    warnings.push("receiver.auth.insecure is true: whoever reaches the endpoint on this machine may send");
+  }
+  if (!isLoopback(telemetry.admin.endpoint.hostname)) {
+    warnings.push(
+      `telemetry.admin.endpoint ${formatEndpoint(telemetry.admin.endpoint)} is not loopback and asks for no token; ` +
+        "see that only your monitoring reaches it",
+    );
+  }
+  for (const key of ["endpoint", "traces_endpoint", "metrics_endpoint", "logs_endpoint"] as const) {
+    if (!exporter[key]?.startsWith("http:")) continue;
+    warnings.push(
+      `exporter.${key} is http://: nothing is encrypted and no certificate is asked for; for debugging only`,
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,246 @@
+/**
+ * What an option is: a zod schema that reads its written form, and beside it what people need to know of it. The kinds here
+ * are the whole vocabulary of `schema.ts`; the reference, the environment names and the error texts all come from them.
+ * @module
+ */
+import { parse } from "@std/yaml";
+import { z } from "zod";
+import {
+  formatDuration,
+  formatEndpoint,
+  formatSize,
+  isLoopback,
+  parseDuration,
+  parseEndpoint,
+  parseSize,
+} from "./units.ts";
+
+/** A kind of value: how it is described, and how it is read from text and written back. */
+export interface Kind {
+  readonly type: "size" | "duration" | "endpoint" | "url" | "text" | "choice" | "flag" | "number" | "map" | "list";
+  /** Unit of the number in the parsed configuration; undefined where there is none. */
+  readonly unit: "bytes" | "ms" | undefined;
+  /** Completes "wanted …" in an error. */
+  readonly wanted: string;
+  /** Never shown, in no error and no listing. */
+  readonly secret: boolean;
+  /** The value to give the schema for text from outside a file (an environment variable); undefined when it is empty. */
+  readonly fromText: (text: string) => unknown;
+  /** The written form of a parsed value. */
+  readonly format: (value: unknown) => unknown;
+}
+
+/** One option, as the reference lists it. */
+export interface Option extends Kind {
+  /** Path in the file, e.g. `["receiver", "http", "endpoint"]`. */
+  readonly path: readonly string[];
+  /** The default as one writes it in the file; undefined when the option is unset by default. */
+  readonly default: unknown;
+  readonly help: string;
+}
+
+const KINDS = z.registry<Kind>();
+const HELP = z.registry<{ help: string }>();
+
+const same = (value: unknown): unknown => value;
+const textOrNothing = (text: string): unknown => text === "" ? undefined : text;
+
+function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, "type" | "wanted">): T {
+  KINDS.add(schema, { unit: undefined, secret: false, fromText: textOrNothing, format: same, ...about });
+  return schema;
+}
+
+/** A string or number read by `read`, which answers undefined for what it refuses. */
+function written<V>(read: (value: string | number) => V | undefined) {
+  return z.union([z.string(), z.number()]).transform((value, context): V => {
+    const parsed = read(value);
+    if (parsed !== undefined) return parsed;
+    context.addIssue({ code: "custom" });
+    return z.NEVER;
+  });
+}
+
+const within = (value: number | undefined, min: number, max: number): number | undefined =>
+  value !== undefined && value >= min && value <= max ? value : undefined;
+
+/** A number of bytes between two sizes. */
+export function size(min: string, max: string) {
+  const [low, high] = [parseSize(min) ?? 0, parseSize(max) ?? 0];
+  return kind(written((value) => within(parseSize(value), low, high)), {
+    type: "size",
+    unit: "bytes",
+    wanted: `a size such as 8MiB, 8MB or 1024 (bytes), from ${min} to ${max}`,
+    format: (value) => formatSize(Number(value)),
+  });
+}
+
+/** A number of ms between two durations. */
+export function duration(min: string, max: string) {
+  const [low, high] = [parseDuration(min) ?? 0, parseDuration(max) ?? 0];
+  return kind(written((value) => within(parseDuration(value), low, high)), {
+    type: "duration",
+    unit: "ms",
+    wanted: `a duration such as 200ms, 10s or 1m30s, from ${min} to ${max}`,
+    format: (value) => formatDuration(Number(value)),
+  });
+}
+
+/** Where to listen. */
+export function endpoint() {
+  return kind(written((value) => parseEndpoint(String(value))), {
+    type: "endpoint",
+    wanted: "host:port such as 127.0.0.1:4319 or [::1]:4319, the port from 0 to 65535",
+    format: (value) => {
+      const parsed = z.object({ hostname: z.string(), port: z.number() }).safeParse(value);
+      return parsed.success ? formatEndpoint(parsed.data) : value;
+    },
+  });
+}
+
+/** The URL of a Collector: https, or http on loopback. No user name or fragment. */
+export function url() {
+  return kind(z.string().refine(isCollectorUrl), {
+    type: "url",
+    wanted: "an https:// URL without user name, password or fragment (http:// to this machine alone, for debugging)",
+    format: (value) => redact(String(value)),
+  });
+}
+
+function isCollectorUrl(text: string): boolean {
+  const parsed = URL.canParse(text.trim()) ? new URL(text.trim()) : undefined;
+  if (parsed === undefined || parsed.username !== "" || parsed.password !== "" || text.includes("#")) return false;
+  return parsed.protocol === "https:" || (parsed.protocol === "http:" && isLoopback(parsed.hostname));
+}
+
+/** One line of text. */
+export function text(wanted: string, lengthMax = 4_096) {
+  return kind(z.string().min(1).max(lengthMax).regex(/^[^\r\n\0]+$/), { type: "text", wanted });
+}
+
+/** One line of text that is never shown. */
+export function secretText(wanted: string) {
+  return kind(z.string().min(1).max(4_096), { type: "text", wanted, secret: true });
+}
+
+/** PEM text; `\n` written as two characters, as one-line environments force it, is read as a line end. */
+export function pem(wanted: string) {
+  const schema = z.string().max(1_048_576).refine((value) => value.includes("-----BEGIN ")).transform(pemLines);
+  return kind(schema, { type: "text", wanted, secret: true });
+}
+
+const pemLines = (value: string): string => value.includes("\n") ? value : value.replaceAll("\\n", "\n");
+
+/** One of a few words. */
+export function choice<const T extends readonly [string, ...string[]]>(...words: T) {
+  return kind(z.enum(words), { type: "choice", wanted: words.length === 1 ? words[0] : `one of ${words.join(", ")}` });
+}
+
+/** true or false. */
+export function flag() {
+  return kind(z.boolean(), {
+    type: "flag",
+    wanted: "true or false",
+    fromText: (value) => value === "" ? undefined : value === "true" ? true : value === "false" ? false : value,
+  });
+}
+
+/** A number between two bounds. */
+export function number(min: number, max: number, whole: boolean) {
+  const schema = whole ? z.int().min(min).max(max) : z.number().min(min).max(max);
+  return kind(schema, {
+    type: "number",
+    wanted: `a ${whole ? "whole number" : "number"} from ${min} to ${max}`,
+    fromText: (value) => value.trim() === "" ? undefined : Number.isNaN(Number(value)) ? value : Number(value),
+  });
+}
+
+/** Header fields that the relay or its HTTP client writes itself. */
+const RESERVED_HEADERS = /^(?:content-(?:type|encoding|length)|transfer-encoding|connection|host|te|trailer|upgrade)$/i;
+
+/** Whether a request may carry the field: an RFC 9110 token the relay does not write itself, and a value of visible text. */
+export function isHeader(name: string, value: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/.test(name) && !RESERVED_HEADERS.test(name) &&
+    /^[\t\x20-\x7e\x80-\xff]{0,8192}$/.test(value);
+}
+
+/** Request headers. Their values are secret. */
+export function headers() {
+  const schema = z.record(z.string(), z.string()).refine((map) => {
+    const entries = Object.entries(map);
+    return entries.length <= 64 && entries.every(([name, value]) => isHeader(name, value));
+  });
+  return kind(schema, {
+    type: "map",
+    wanted: "a mapping of header names to text (quote numbers), without the ones the relay sets itself",
+    secret: true,
+    fromText: structure,
+    format: (value) => {
+      const map = z.record(z.string(), z.unknown()).safeParse(value);
+      return map.success ? Object.fromEntries(Object.keys(map.data).map((name) => [name, HIDDEN])) : HIDDEN;
+    },
+  });
+}
+
+/** Web origins: `https://app.example`, with `*` in the host's place or as the whole. */
+export function origins() {
+  const origin = z.string().regex(/^(?:\*|https?:\/\/[A-Za-z0-9.*_-]+(?::\d{1,5})?)$/);
+  return kind(z.array(origin).max(256), {
+    type: "list",
+    wanted: 'a list of origins such as ["https://app.example", "https://*.example"], without a path',
+    fromText: (value) =>
+      value.trim().startsWith("[")
+        ? structure(value)
+        : value.trim() === ""
+        ? undefined
+        : value.split(",").map((part) => part.trim()),
+  });
+}
+
+/** YAML text as its value; text that is not YAML stays text, which the schema then refuses. */
+function structure(value: string): unknown {
+  try {
+    return parse(value) ?? undefined;
+  } catch {
+    return value;
+  }
+}
+
+/** Stands where a secret is. */
+export const HIDDEN = "(hidden)";
+
+/** Text that is safe to show: no PEM, no user name or query of a URL, one line, bounded. */
+export function redact(value: string): string {
+  if (value.includes("-----BEGIN")) return "(PEM text)";
+  const line = value.replace(/\/\/[^/?#]*@/, "//(hidden)@").replace(/\?.*$/s, "?(hidden)").replace(/[\r\n\0]+/g, " ");
+  return line.length > 120 ? `${line.slice(0, 120)}…` : line;
+}
+
+/** Gives an option its help. The last step of its definition, after the default. */
+export function option<T extends z.ZodType>(schema: T, help: string): T {
+  HELP.add(schema, { help });
+  return schema;
+}
+
+/** A section: its keys and no others; all defaults when it is left out. */
+export function section<T extends z.ZodRawShape>(shape: T) {
+  return z.strictObject(shape);
+}
+
+/** Every option below a section, in the order of definition. */
+export function optionsOf(schema: z.core.$ZodType, path: readonly string[] = []): Option[] {
+  let inner: z.core.$ZodType = schema;
+  let fallback: unknown = undefined;
+  let help: string | undefined = undefined;
+  for (;;) {
+    help ??= HELP.get(inner)?.help;
+    if (inner instanceof z.ZodPrefault) fallback = inner.def.defaultValue;
+    if (inner instanceof z.ZodPrefault || inner instanceof z.ZodExactOptional) inner = inner.def.innerType;
+    else break;
+  }
+  if (inner instanceof z.ZodObject) {
+    return Object.entries(inner.shape).flatMap(([key, child]) => optionsOf(child, [...path, key]));
+  }
+  const about = KINDS.get(inner);
+  if (about === undefined || help === undefined) throw new TypeError(`Option ${path.join(".")} has no kind or no help`);
+  return [{ ...about, path, default: fallback, help }];
+}

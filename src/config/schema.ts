@@ -1,0 +1,182 @@
+/**
+ * Every option of the relay, once: type, bounds, default and help. Key names are the Collector's own wherever it has one, and
+ * stay as they are in the TypeScript type; durations become ms, sizes bytes.
+ * @module
+ */
+import type { z } from "zod";
+import {
+  choice,
+  duration,
+  endpoint,
+  flag,
+  headers,
+  number,
+  type Option,
+  option,
+  optionsOf,
+  origins,
+  pem,
+  secretText,
+  section,
+  size,
+  text,
+  url,
+} from "./option.ts";
+
+const FILE = "the path of a file, on one line";
+const PEM = "PEM text, with its -----BEGIN line";
+
+/** The client's identity and trust for one signal, where it differs from `exporter.tls`. */
+const signalTls = () =>
+  section({
+    ca_file: option(text(FILE).exactOptional(), "CA certificates for this signal"),
+    cert_file: option(text(FILE).exactOptional(), "Client certificate for this signal"),
+    key_file: option(text(FILE).exactOptional(), "Client key for this signal"),
+    ca_pem: option(pem(PEM).exactOptional(), "CA certificates for this signal, as PEM text"),
+    cert_pem: option(pem(PEM).exactOptional(), "Client certificate for this signal, as PEM text"),
+    key_pem: option(pem(PEM).exactOptional(), "Client key for this signal, as PEM text"),
+    key_passphrase: option(secretText("text").exactOptional(), "Passphrase of this signal's key"),
+  });
+
+const signalOverrides = () =>
+  section({
+    headers: option(headers().exactOptional(), "Replaces exporter.headers for this signal"),
+    compression: option(choice("passthrough", "gzip", "none").exactOptional(), "Replaces exporter.compression"),
+    timeout: option(duration("1ms", "10m").exactOptional(), "Replaces exporter.timeout"),
+    tls: signalTls().prefault({}),
+  }).prefault({});
+
+/** The schema of the configuration file. `ConfigSchema.parse({})` is the defaults. */
+export const ConfigSchema = section({
+  receiver: section({
+    http: section({
+      endpoint: option(
+        endpoint().prefault("127.0.0.1:4319"),
+        "Where senders post their telemetry. Off loopback, authentication must be on",
+      ),
+      max_request_body_size: option(
+        size("1KiB", "256MiB").prefault("20MiB"),
+        "Largest request body, both as received and inflated; above it 413. The Collector's own limit is 20MiB",
+      ),
+      request_body_timeout: option(duration("100ms", "10m").prefault("10s"), "Time for a whole request body to arrive"),
+      max_in_flight_bytes: option(
+        size("1MiB", "16GiB").prefault("64MiB"),
+        "Request bytes held in memory over all requests; above it 503",
+      ),
+      cors: section({
+        allowed_origins: option(origins().prefault([]), "Web origins whose pages may post here; none by default"),
+      }).prefault({}),
+    }).prefault({}),
+    auth: section({
+      tokens_file: option(text(FILE).prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
+      insecure: option(flag().prefault(false), "Ask nobody for a token. Refused when the endpoint is not loopback"),
+    }).prefault({}),
+  }).prefault({}),
+
+  sending_queue: section({
+    storage: option(
+      choice("sqlite", "none").prefault("sqlite"),
+      "sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk",
+    ),
+    path: option(text(FILE).prefault("data/queue.db"), "The queue's database file (sqlite)"),
+    sizer: option(choice("bytes").prefault("bytes"), "What queue_size counts"),
+    queue_size: option(
+      size("1MiB", "16TiB").prefault("1GiB"),
+      "Most payload bytes queued; above it 503, never eviction",
+    ),
+    num_consumers: option(number(1, 64, true).prefault(4), "Requests to the Collector under way at once"),
+    batch: section({
+      max_size: option(size("1KiB", "16MiB").prefault("4MiB"), "Payload bytes merged into one request"),
+    }).prefault({}),
+    max_age: option(
+      duration("1m", "8760h").exactOptional(),
+      "Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age",
+    ),
+    dead_letters: section({
+      max_size: option(
+        size("0", "16TiB").prefault("256MiB"),
+        "Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR",
+      ),
+    }).prefault({}),
+  }).prefault({}),
+
+  exporter: section({
+    endpoint: option(
+      url().prefault("https://localhost:4318"),
+      "The Collector's base URL; v1/<signal> is appended. http:// only to this machine, for debugging without TLS",
+    ),
+    traces_endpoint: option(url().exactOptional(), "URL for traces, used as it is"),
+    metrics_endpoint: option(url().exactOptional(), "URL for metrics, used as it is"),
+    logs_endpoint: option(url().exactOptional(), "URL for logs, used as it is"),
+    headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
+    compression: option(
+      choice("passthrough", "gzip", "none").prefault("passthrough"),
+      "passthrough forwards the sender's own compressed data and compresses what came plain",
+    ),
+    timeout: option(duration("1ms", "10m").prefault("10s"), "Time for one attempt, connecting included"),
+    retry_on_failure: section({
+      initial_interval: option(duration("1ms", "1h").prefault("1s"), "Wait before the first retry; jitter is added"),
+      max_interval: option(duration("1ms", "24h").prefault("30s"), "Longest wait between retries. They never end"),
+    }).prefault({}),
+    tls: section({
+      ca_file: option(text(FILE).prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
+      cert_file: option(text(FILE).prefault("certs/client.crt"), "The client certificate, with its chain"),
+      key_file: option(text(FILE).prefault("certs/client.key"), "The client certificate's key"),
+      ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
+      cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
+      key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
+      key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
+      reload_interval: option(
+        duration("100ms", "24h").prefault("5s"),
+        "How often the files are looked at; changed ones are taken up without a restart",
+      ),
+    }).prefault({}),
+    signals: section({ traces: signalOverrides(), metrics: signalOverrides(), logs: signalOverrides() }).prefault({}),
+  }).prefault({}),
+
+  telemetry: section({
+    admin: section({
+      endpoint: option(
+        endpoint().prefault("127.0.0.1:9464"),
+        "Where /livez, /readyz, /metrics and the status page are",
+      ),
+    }).prefault({}),
+    traces: section({
+      enabled: option(flag().prefault(true), "Trace the relay's own requests"),
+      sampling_ratio: option(
+        number(0, 1, false).prefault(0.01),
+        "Share of requests traced when the caller has not decided",
+      ),
+    }).prefault({}),
+    metrics: section({
+      enabled: option(flag().prefault(true), "Export the relay's own metrics to the Collector"),
+      interval: option(duration("1s", "1h").prefault("60s"), "Time between exports of metrics"),
+    }).prefault({}),
+    log: section({
+      level: option(choice("debug", "info", "warn", "error").prefault("info"), "The least that is logged"),
+      format: option(choice("text", "json").prefault("text"), "How a log line is written"),
+    }).prefault({}),
+    resource: section({
+      service_name: option(
+        text("a name, on one line", 255).prefault("edgeferry"),
+        "service.name of the relay's own telemetry",
+      ),
+    }).prefault({}),
+  }).prefault({}),
+
+  shutdown: section({
+    grace: option(duration("0", "10m").prefault("8s"), "Time after SIGTERM to answer and send what is under way"),
+  }).prefault({}),
+});
+
+/** The configuration in use. Sizes are bytes, durations ms, listening endpoints {@link Endpoint}. */
+export type Config = z.output<typeof ConfigSchema>;
+
+/** The configuration as it is written: every key optional, sizes and durations as text. */
+export type ConfigInput = z.input<typeof ConfigSchema>;
+
+/** The signals that `exporter.signals` names. */
+export type ExporterSignal = keyof Config["exporter"]["signals"];
+
+/** Every option, in the order of the file. */
+export const OPTIONS: readonly Option[] = optionsOf(ConfigSchema);
