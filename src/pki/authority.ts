@@ -1,0 +1,188 @@
+/**
+ * A small certificate authority: one CA, and leaves for servers and clients. What it issues is X.509 v3 by the profile of
+ * RFC 5280 and is taken by OpenSSL, Go, Node and rustls.
+ * @module
+ */
+// The decorators of @peculiar/x509 need the Reflect metadata API before the library itself is evaluated.
+import "reflect-metadata";
+import { isIP } from "node:net";
+import * as x509 from "@peculiar/x509";
+import { CertificateError } from "../errors.ts";
+import type { Usage } from "./certificate.ts";
+
+const CA_DAYS = 3650;
+const LEAF_DAYS = 365;
+/** Certificates begin this much in the past, for peers whose clock is behind. */
+const CLOCK_SKEW_MS = 5 * 60_000;
+const DAY_MS = 86_400_000;
+/** RFC 5280 4.1.2.2 allows 20 octets; 16 random ones cannot collide in practice. */
+const SERIAL_BYTES = 16;
+/** RFC 5280 appendix A, ub-common-name. */
+const COMMON_NAME_CHARS_MAX = 64;
+
+const RSA_BITS = [2048, 3072, 4096] as const;
+
+/** RSA key sizes that can be issued, in bits. */
+export type RsaBits = typeof RSA_BITS[number];
+
+/** Whether keys of this many bits can be issued. */
+export function isRsaBits(bits: number): bits is RsaBits {
+  return RSA_BITS.some((each) => each === bits);
+}
+
+/** What both kinds of certificate are issued with. */
+export interface IssueOptions {
+  /** RSA key of this size; by default the key is EC P-256. */
+  readonly rsaBits?: RsaBits | undefined;
+  /** Validity in days from `now`; 3650 for a CA and 365 for a leaf unless given. */
+  readonly days?: number | undefined;
+  /** The time of issue; the clock unless given. */
+  readonly now?: Date | undefined;
+}
+
+/** What a leaf says of its holder. */
+export interface LeafOptions extends IssueOptions {
+  readonly commonName: string;
+  /** Host names and IP addresses. */
+  readonly subjectAltNames: readonly string[];
+  /** Extended key usages; with none the extension is left out. */
+  readonly usages: readonly Usage[];
+}
+
+/** A certificate and its key, as PEM: X.509 and unencrypted PKCS#8. */
+export interface Issued {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** A CA that can issue. */
+export interface Authority extends Issued {
+  /** @throws {CertificateError} `unsupported` for a name that cannot stand in a certificate. */
+  issue(options: LeafOptions): Promise<Issued>;
+}
+
+/** The development server: every name under which the Collector is reached by default. */
+export const SERVER: Omit<LeafOptions, keyof IssueOptions> = {
+  commonName: "otel-collector",
+  subjectAltNames: ["otel-collector", "localhost", "127.0.0.1"],
+  usages: ["serverAuth"],
+};
+
+/** The development client. */
+export const CLIENT: Omit<LeafOptions, keyof IssueOptions> = {
+  commonName: "client-app",
+  subjectAltNames: ["client-app"],
+  usages: ["clientAuth"],
+};
+
+/**
+ * Makes a new CA, self-signed, that may sign leaves only.
+ * @throws {CertificateError} `unsupported` for a name that cannot stand in a certificate.
+ */
+export async function createAuthority(options: IssueOptions & { readonly commonName: string }): Promise<Authority> {
+  const name = distinguishedName(options.commonName);
+  const keys = await generateKeys(options.rsaBits);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: randomSerial(),
+    subject: name,
+    issuer: name,
+    publicKey: keys.publicKey,
+    signingKey: keys.privateKey,
+    ...validity(options, CA_DAYS),
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return {
+    ...await toPem(certificate, keys.privateKey),
+    issue: (leaf) => issueLeaf(certificate, keys.privateKey, leaf),
+  };
+}
+
+async function issueLeaf(ca: x509.X509Certificate, caKey: CryptoKey, options: LeafOptions): Promise<Issued> {
+  const keys = await generateKeys(options.rsaBits);
+  // RSA key transport is gone from TLS 1.3, but some TLS 1.2 peers still ask for the bit (RFC 5246 7.4.2).
+  const keyUsages = x509.KeyUsageFlags.digitalSignature |
+    (options.rsaBits === undefined ? 0 : x509.KeyUsageFlags.keyEncipherment);
+  const extensions: x509.Extension[] = [
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(keyUsages, true),
+  ];
+  if (options.usages.length > 0) {
+    const oids = options.usages.map((usage) => x509.ExtendedKeyUsage[usage]);
+    extensions.push(new x509.ExtendedKeyUsageExtension(oids));
+  }
+  if (options.subjectAltNames.length > 0) {
+    extensions.push(new x509.SubjectAlternativeNameExtension(options.subjectAltNames.map(alternativeName)));
+  }
+  extensions.push(
+    await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
+  );
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: randomSerial(),
+    subject: distinguishedName(options.commonName),
+    issuer: ca.subjectName.toJSON(),
+    publicKey: keys.publicKey,
+    signingKey: caKey,
+    ...validity(options, LEAF_DAYS),
+    extensions,
+  });
+  return await toPem(certificate, keys.privateKey);
+}
+
+async function generateKeys(rsaBits: RsaBits | undefined): Promise<CryptoKeyPair> {
+  return await crypto.subtle.generateKey(
+    rsaBits === undefined ? { name: "ECDSA", namedCurve: "P-256" } : {
+      name: "RSASSA-PKCS1-v1_5",
+      modulusLength: rsaBits,
+      publicExponent: new Uint8Array([1, 0, 1]),
+      hash: "SHA-256",
+    },
+    true,
+    ["sign", "verify"],
+  );
+}
+
+function validity(options: IssueOptions, daysDefault: number): { notBefore: Date; notAfter: Date } {
+  const now = options.now ?? new Date();
+  const days = options.days ?? daysDefault;
+  return { notBefore: new Date(now.getTime() - CLOCK_SKEW_MS), notAfter: new Date(now.getTime() + days * DAY_MS) };
+}
+
+/** Positive and without a leading zero octet (RFC 5280 4.1.2.2). */
+function randomSerial(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(SERIAL_BYTES));
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function distinguishedName(commonName: string): x509.JsonName {
+  // deno-lint-ignore no-control-regex
+  if (commonName === "" || commonName.length > COMMON_NAME_CHARS_MAX || /[\x00-\x1f\x7f]/.test(commonName)) {
+    const remedy = `give 1 to ${COMMON_NAME_CHARS_MAX} printable characters`;
+    throw new CertificateError("unsupported", `Cannot issue for common name ${JSON.stringify(commonName)}; ${remedy}`);
+  }
+  return [{ CN: [commonName] }];
+}
+
+/** A host name (RFC 1123 2.1, with `*` as the first label: RFC 6125 6.4.3) or an IP address, for a certificate. */
+function alternativeName(name: string): x509.JsonGeneralName {
+  if (isIP(name) !== 0) return { type: "ip", value: name };
+  const label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
+  if (name.length > 253 || !new RegExp(`^(\\*\\.)?${label}(\\.${label})*$`).test(name)) {
+    const remedy = 'give a host name such as "collector.example" or an IP address, without scheme and port';
+    throw new CertificateError("unsupported", `Cannot issue for name ${JSON.stringify(name)}; ${remedy}`);
+  }
+  return { type: "dns", value: name };
+}
+
+async function toPem(certificate: x509.X509Certificate, privateKey: CryptoKey): Promise<Issued> {
+  const pkcs8 = await crypto.subtle.exportKey("pkcs8", privateKey);
+  return {
+    certificate: certificate.toString("pem") + "\n",
+    key: x509.PemConverter.encode(pkcs8, x509.PemConverter.PrivateKeyTag) + "\n",
+  };
+}

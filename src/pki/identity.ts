@@ -1,0 +1,282 @@
+/**
+ * Who this end of a mutual-TLS connection is, and whom it trusts: CA, certificate and key as one thing, validated
+ * together, and replaced together while the program runs.
+ * @module
+ */
+import { createHash, type X509Certificate } from "node:crypto";
+import { CertificateError, messageOf } from "../errors.ts";
+import {
+  type CertificateFacts,
+  chainOf,
+  checkChain,
+  checkDates,
+  checkForm,
+  checkIsCa,
+  checkKeyMatches,
+  checkKeyType,
+  checkUsage,
+  daysLeft,
+  describe,
+  exportPrivateKey,
+  isEncryptedKey,
+  parseCertificates,
+  parsePrivateKey,
+} from "./certificate.ts";
+import { type PemDocument, readPem } from "./pem.ts";
+
+/** A certificate with fewer days left than this is worth a warning. */
+const WARN_DAYS = 30;
+
+/** The settings that messages name; by default those of the exporter. */
+export interface IdentitySettings {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  readonly passphrase: string;
+}
+
+const EXPORTER_SETTINGS: IdentitySettings = {
+  ca: "exporter.tls.ca_file",
+  cert: "exporter.tls.cert_file",
+  key: "exporter.tls.key_file",
+  passphrase: "exporter.tls.key_passphrase",
+};
+
+/** Where an identity comes from. Each of the three is a path, or PEM text. */
+export interface IdentityConfig {
+  /** CA certificates that the peer's certificate must lead to. */
+  readonly ca: string;
+  /** The leaf first, then its intermediates. */
+  readonly cert: string;
+  readonly key: string;
+  /** For an encrypted key. */
+  readonly keyPassphrase?: string | undefined;
+  /** Which end this is; decides the usage that the certificate must allow. `client` unless given. */
+  readonly role?: "client" | "server";
+  readonly settings?: Partial<IdentitySettings>;
+}
+
+/** What is worth knowing of an identity; holds no secret. */
+export interface IdentityFacts {
+  readonly certificate: CertificateFacts;
+  /** What stands behind the leaf in its file. */
+  readonly intermediates: readonly CertificateFacts[];
+  readonly authorities: readonly CertificateFacts[];
+  /** The files it was read from; PEM text has none. */
+  readonly files: readonly string[];
+  /** Usable, but a person should know; each a full sentence without a period. */
+  readonly warnings: readonly string[];
+}
+
+/** A validated identity, in the form that `Deno.createHttpClient` and `node:https` take. */
+export interface Identity {
+  /** One PEM certificate each. `Deno.createHttpClient` adds these to its default roots. */
+  readonly caCerts: string[];
+  /** PEM, the leaf first. */
+  readonly cert: string;
+  /** Unencrypted PKCS#8 PEM, whatever the form of the source. */
+  readonly key: string;
+  readonly facts: IdentityFacts;
+  /** SHA-256 of the three source texts: the same digest means that nothing was changed. */
+  readonly digest: string;
+}
+
+interface Documents {
+  readonly ca: PemDocument;
+  readonly cert: PemDocument;
+  readonly key: PemDocument;
+}
+
+/**
+ * Reads and validates an identity.
+ * @param now The time that the certificates must be valid at; the clock unless given.
+ * @throws {CertificateError} for the first fault found, in the order CA, certificate, key.
+ */
+export async function loadIdentity(config: IdentityConfig, now: Date = new Date()): Promise<Identity> {
+  return validate(config, await readDocuments(config), now);
+}
+
+async function readDocuments(config: IdentityConfig): Promise<Documents> {
+  const settings = { ...EXPORTER_SETTINGS, ...config.settings };
+  const role = config.role ?? "client";
+  return {
+    ca: await readPem({ what: "CA certificate", setting: settings.ca, value: config.ca }),
+    cert: await readPem({ what: `${role} certificate`, setting: settings.cert, value: config.cert }),
+    key: await readPem({ what: `${role} key`, setting: settings.key, value: config.key }),
+  };
+}
+
+function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
+  const { ca, cert, key } = documents;
+  const warnings: string[] = [];
+  const authorities = parseCertificates(ca);
+  checkAuthorities(authorities, ca.name, now, warnings);
+
+  const certificates = parseCertificates(cert);
+  const [leaf, ...intermediates] = certificates;
+  checkForm(leaf, cert.name);
+  checkKeyType(leaf.publicKey, cert.name);
+  checkDates(leaf, cert.name, now);
+  checkUsage(leaf, cert.name, config.role === "server" ? "serverAuth" : "clientAuth");
+
+  const passphrase = {
+    setting: config.settings?.passphrase ?? EXPORTER_SETTINGS.passphrase,
+    value: config.keyPassphrase,
+  };
+  const privateKey = parsePrivateKey(key, passphrase);
+  checkKeyMatches(privateKey, key.name, certificates, cert.name);
+
+  const chain = chainOf(leaf, intermediates, authorities);
+  if (chain.kind === "bad_signature") checkChain(chain, cert.name, ca.name);
+  if (chain.kind === "unknown_issuer") {
+    // Lawful: the CA here is for the peer's certificate, and the peer may trust another CA for ours.
+    warnings.push(
+      `The issuer of ${cert.name}, ${chain.issuer}, is not in ${ca.name}; the other end must trust that issuer`,
+    );
+  }
+  const left = daysLeft(leaf.validToDate, now);
+  if (left < WARN_DAYS) warnings.push(`The ${cert.name} expires in ${left} days; issue a new one and replace the file`);
+  if (key.mode !== undefined && (key.mode & 0o077) !== 0) {
+    const mode = key.mode.toString(8).padStart(4, "0");
+    warnings.push(`The ${key.name} has mode ${mode}, so other users can open it; run chmod 600 on it`);
+  }
+  if (config.keyPassphrase !== undefined && config.keyPassphrase !== "" && !isEncryptedKey(key)) {
+    warnings.push(`The ${key.name} is not encrypted, though ${passphrase.setting} is set; encrypt it or unset that`);
+  }
+  return {
+    caCerts: authorities.map(toPem),
+    cert: certificates.map(toPem).join(""),
+    key: exportPrivateKey(privateKey),
+    facts: {
+      certificate: describe(leaf),
+      intermediates: intermediates.map(describe),
+      authorities: authorities.map(describe),
+      files: [ca, cert, key].flatMap((document) => document.path ?? []),
+      warnings,
+    },
+    digest: digestOf(documents),
+  };
+}
+
+function digestOf({ ca, cert, key }: Documents): string {
+  const hash = createHash("sha256");
+  for (const { text } of [ca, cert, key]) hash.update(`${text.length}:`).update(text);
+  return hash.digest("hex");
+}
+
+/** A bundle may hold some that cannot be used, such as an expired one during a rotation, but not only such. */
+function checkAuthorities(
+  authorities: readonly X509Certificate[],
+  name: string,
+  now: Date,
+  warnings: string[],
+): void {
+  const faults: CertificateError[] = [];
+  for (const authority of authorities) {
+    try {
+      checkIsCa(authority, name);
+      checkKeyType(authority.publicKey, name);
+      checkDates(authority, name, now);
+    } catch (error) {
+      if (!(error instanceof CertificateError)) throw error;
+      faults.push(error);
+    }
+  }
+  const [first] = faults;
+  if (first !== undefined && faults.length === authorities.length) throw first;
+  for (const fault of faults) warnings.push(`One certificate of several is of no use. ${fault.message}`);
+}
+
+/** From the parsed certificate, so that what another parser would read differently never reaches it. */
+function toPem(certificate: X509Certificate): string {
+  return certificate.toString().trimEnd() + "\n";
+}
+
+/** What a look at the sources found. */
+export type CheckResult = "unchanged" | "changed" | "refused";
+
+/** Options of {@link watchIdentity}. */
+export interface WatchOptions {
+  /** Milliseconds between two looks; 0 means that only `checkNow` looks. */
+  readonly reloadIntervalMs: number;
+  /**
+   * Takes a new, validated identity. When it throws, the change counts as refused: the old identity goes on.
+   */
+  readonly onChange: (identity: Identity) => void | Promise<void>;
+  /** Hears once of each change that cannot be used, and why; the old identity goes on. */
+  readonly onRefused: (reason: CertificateError) => void;
+  /** The clock, for tests. */
+  readonly now?: () => Date;
+}
+
+/** A watch over the sources of an identity. Disposing of it stops it; no callback is called after that. */
+export interface IdentityWatch extends AsyncDisposable {
+  /** Looks at once, after a look that is under way. Never rejects. */
+  checkNow(): Promise<CheckResult>;
+}
+
+/**
+ * Watches the files of an identity and hands over each change that is valid as a whole. It compares contents, so that
+ * rewriting, renaming over and switching a symbolic link are all noticed, and touching a file is not.
+ *
+ * A half-done change (the certificate replaced, the key not yet) is refused, and taken once it is whole. What is refused
+ * because it is not yet valid is taken when it is.
+ * @param config The sources, as given to {@link loadIdentity}.
+ * @param current The identity in use.
+ */
+export function watchIdentity(config: IdentityConfig, current: Identity, options: WatchOptions): IdentityWatch {
+  let currentDigest = current.digest;
+  let refused: { readonly digest: string | undefined; readonly reason: CertificateError } | undefined;
+  let disposed = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let last: Promise<CheckResult> = Promise.resolve("unchanged");
+
+  async function look(): Promise<CheckResult> {
+    if (disposed) return "unchanged";
+    let digest: string | undefined;
+    try {
+      const documents = await readDocuments(config);
+      digest = digestOf(documents);
+      if (disposed) return "unchanged";
+      if (digest === currentDigest) {
+        refused = undefined;
+        return "unchanged";
+      }
+      // Decrypting a key takes long on purpose: done again only where time alone can change the outcome.
+      if (digest === refused?.digest && refused.reason.code !== "not_yet_valid") return "refused";
+      await options.onChange(validate(config, documents, options.now?.() ?? new Date()));
+      currentDigest = digest;
+      refused = undefined;
+      return "changed";
+    } catch (error) {
+      if (disposed) return "unchanged";
+      const reason = error instanceof CertificateError
+        ? error
+        : new CertificateError("unsupported", `Cannot use the new certificates: ${messageOf(error)}`, { cause: error });
+      const known = refused !== undefined && refused.digest === digest && refused.reason.code === reason.code;
+      refused = { digest, reason };
+      if (!known) options.onRefused(reason);
+      return "refused";
+    }
+  }
+
+  function checkNow(): Promise<CheckResult> {
+    last = last.then(look);
+    return last;
+  }
+
+  function schedule(): void {
+    if (disposed || options.reloadIntervalMs === 0) return;
+    timer = setTimeout(() => void checkNow().then(schedule), options.reloadIntervalMs);
+  }
+
+  schedule();
+  return {
+    checkNow,
+    async [Symbol.asyncDispose]() {
+      disposed = true;
+      clearTimeout(timer);
+      await last;
+    },
+  };
+}

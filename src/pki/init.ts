@@ -1,0 +1,125 @@
+/**
+ * A set of development certificates on disk: a CA, a server for the Collector, a client for the relay.
+ * @module
+ */
+import { randomBytes, X509Certificate } from "node:crypto";
+import { access, mkdir, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { CertificateError, messageOf } from "../errors.ts";
+import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
+import { type CertificateFacts, describe } from "./certificate.ts";
+
+const KEY_MODE = 0o600;
+const CERTIFICATE_MODE = 0o644;
+const CA_DAYS_MIN = 3650;
+
+/** Options of {@link initCertificates}. */
+export interface InitOptions {
+  /** Folder to write to; made where it is missing. */
+  readonly dir: string;
+  /** `MyRootCA` unless given. */
+  readonly caCommonName?: string | undefined;
+  /** RSA keys of this size; EC P-256 unless given. */
+  readonly rsaBits?: RsaBits | undefined;
+  /** Days that server and client are valid; 365 unless given. The CA is valid for 3650, or as long as these. */
+  readonly days?: number | undefined;
+  /** Host names and IP addresses of the server besides the usual ones. */
+  readonly serverNames?: readonly string[] | undefined;
+  /** Replace what is there. */
+  readonly force?: boolean | undefined;
+}
+
+/** One of the three pairs written. */
+export interface InitResult {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  readonly facts: CertificateFacts;
+}
+
+/**
+ * Writes `ca`, `server` and `client` to `dir`, each as `.crt` (mode 644) and `.key` (mode 600). All are complete on disk
+ * under temporary names before the first takes its own.
+ * @throws {CertificateError} `exists` when one of the files is there and `force` is not set; `unsupported` for a name that
+ * cannot stand in a certificate; `permissions` or `unwritable` when the folder cannot be written.
+ */
+export async function initCertificates(options: InitOptions): Promise<InitResult[]> {
+  const { dir, rsaBits, days } = options;
+  const names = ["ca", "server", "client"];
+  if (options.force !== true) await refuseExisting(dir, names.flatMap((name) => [`${name}.crt`, `${name}.key`]));
+
+  const now = new Date();
+  const ca = await createAuthority({
+    commonName: options.caCommonName ?? "MyRootCA",
+    rsaBits,
+    days: Math.max(CA_DAYS_MIN, days ?? 0),
+    now,
+  });
+  const subjectAltNames = [...new Set([...SERVER.subjectAltNames, ...options.serverNames ?? []])];
+  const issued: [string, Issued][] = [
+    ["ca", ca],
+    ["server", await ca.issue({ ...SERVER, subjectAltNames, rsaBits, days, now })],
+    ["client", await ca.issue({ ...CLIENT, rsaBits, days, now })],
+  ];
+  await writeAll(
+    dir,
+    issued.flatMap(([name, { certificate, key }]) => [
+      { name: `${name}.crt`, text: certificate, mode: CERTIFICATE_MODE },
+      { name: `${name}.key`, text: key, mode: KEY_MODE },
+    ]),
+  );
+  return issued.map(([name, { certificate }]) => ({
+    certificateFile: join(dir, `${name}.crt`),
+    keyFile: join(dir, `${name}.key`),
+    facts: describe(new X509Certificate(certificate)),
+  }));
+}
+
+async function refuseExisting(dir: string, names: readonly string[]): Promise<void> {
+  const existing: string[] = [];
+  for (const name of names) {
+    if (await access(join(dir, name)).then(() => true, () => false)) existing.push(name);
+  }
+  if (existing.length === 0) return;
+  const state = `${existing.join(", ")} ${existing.length === 1 ? "is" : "are"} there already`;
+  const remedy = "name another folder with --dir, or replace them with --force; a new CA ends what the old one issued";
+  throw new CertificateError("exists", `Cannot write certificates to ${dir}: ${state}; ${remedy}`);
+}
+
+interface NewFile {
+  readonly name: string;
+  readonly text: string;
+  readonly mode: number;
+}
+
+async function writeAll(dir: string, files: readonly NewFile[]): Promise<void> {
+  const suffix = `.${randomBytes(6).toString("hex")}.tmp`;
+  const temporary: string[] = [];
+  try {
+    await mkdir(dir, { recursive: true });
+    for (const { name, text, mode } of files) {
+      const path = join(dir, name + suffix);
+      const file = await open(path, "wx", mode);
+      temporary.push(path);
+      try {
+        await file.chmod(mode); // The umask may have taken bits from the mode given to open.
+        await file.writeFile(text);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+    for (const { name } of files) await rename(join(dir, name + suffix), join(dir, name));
+  } catch (cause) {
+    for (const path of temporary) await rm(path, { force: true });
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    const denied = code === "EACCES" || code === "EPERM" || (cause instanceof Error && cause.name === "NotCapable");
+    const state = `Cannot write certificates to ${dir}: ${messageOf(cause)}`;
+    throw new CertificateError(
+      denied ? "permissions" : "unwritable",
+      denied
+        ? `${state}; give the folder to the user that runs this program, or name another with --dir`
+        : `${state}; free the path or name another with --dir`,
+      { cause },
+    );
+  }
+}
