@@ -1,0 +1,166 @@
+/**
+ * One attempt: one request to the Collector over mutual TLS, and its answer. No retry, no queue.
+ * @module
+ */
+import { messageOf } from "../errors.ts";
+import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
+import type { SignalName } from "../otlp/signal.ts";
+import { retryAfterMs } from "./disposition.ts";
+
+/** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
+export interface ClientIdentity {
+  readonly caCerts: readonly string[];
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Where one signal goes. */
+export interface Target {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** For a whole attempt, from connecting to the last byte of the answer, in ms. */
+  readonly timeoutMs: number;
+}
+
+/** What came of an attempt. */
+export type Answer =
+  | {
+    readonly kind: "answer";
+    readonly status: number;
+    /** The Collector's own words; empty for a success. */
+    readonly message: string;
+    readonly retryAfterMs: number | undefined;
+    readonly partialSuccess: PartialSuccess | undefined;
+  }
+  /** No answer: whether the Collector has the data is not known, so it counts as undelivered. */
+  | { readonly kind: "none"; readonly cause: string; readonly timedOut: boolean };
+
+/** Longest answer that is read, in bytes (OTLP: a client "SHOULD limit" it; 4 MiB is the usual bound). */
+const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Posts to the Collector. */
+export class CollectorClient {
+  readonly #targets: Readonly<Record<SignalName, Target>>;
+  readonly #userAgent: string;
+  #http: Deno.HttpClient;
+
+  constructor(
+    options: {
+      readonly identity: ClientIdentity;
+      readonly targets: Readonly<Record<SignalName, Target>>;
+      readonly userAgent: string;
+      /** Connections kept ready for each Collector. */
+      readonly idleConnectionsMax: number;
+    },
+  ) {
+    this.#targets = options.targets;
+    this.#userAgent = options.userAgent;
+    this.#idleConnectionsMax = options.idleConnectionsMax;
+    this.#http = this.#create(options.identity);
+  }
+
+  readonly #idleConnectionsMax: number;
+
+  #create({ caCerts, cert, key }: ClientIdentity): Deno.HttpClient {
+    return Deno.createHttpClient({
+      caCerts: [...caCerts],
+      ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
+      poolMaxIdlePerHost: this.#idleConnectionsMax,
+      // HTTP/2 where the server agrees by ALPN, HTTP/1.1 otherwise.
+      http1: true,
+      http2: true,
+    });
+  }
+
+  /** The client as it is now; read it at the call of `fetch`, never before an `await`. */
+  get http(): Deno.HttpClient {
+    return this.#http;
+  }
+
+  /** Shows another identity from the next request on; requests under way finish on the old one. */
+  replaceIdentity(identity: ClientIdentity): void {
+    const old = this.#http;
+    this.#http = this.#create(identity);
+    old.close();
+  }
+
+  target(signal: SignalName): Target {
+    return this.#targets[signal];
+  }
+
+  /**
+   * Posts one export request. Never throws: what went wrong is in the answer.
+   * @param encoding How `body` is encoded; it is sent as it is.
+   * @param abort Gives the attempt up early.
+   */
+  async send(
+    signal: SignalName,
+    body: Uint8Array<ArrayBuffer>,
+    encoding: "gzip" | "identity",
+    abort?: AbortSignal,
+  ): Promise<Answer> {
+    const { url, headers, timeoutMs } = this.#targets[signal];
+    const timeout = AbortSignal.timeout(timeoutMs);
+    try {
+      const response = await fetch(url, {
+        method: "POST",
+        client: this.#http,
+        headers: {
+          ...headers,
+          "content-type": "application/x-protobuf",
+          ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
+          "user-agent": this.#userAgent,
+        },
+        body,
+        // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
+        redirect: "manual",
+        signal: abort === undefined ? timeout : AbortSignal.any([timeout, abort]),
+      });
+      return await read(signal, response);
+    } catch (error) {
+      const timedOut = timeout.aborted;
+      return { kind: "none", cause: timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error), timedOut };
+    }
+  }
+
+  close(): void {
+    this.#http.close();
+  }
+}
+
+async function read(signal: SignalName, response: Response): Promise<Answer> {
+  const body = await readBounded(response);
+  const contentType = response.headers.get("content-type");
+  const { status } = response;
+  const ok = status >= 200 && status < 300;
+  const location = response.headers.get("location");
+  return {
+    kind: "answer",
+    status,
+    message: ok ? "" : location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body),
+    retryAfterMs: retryAfterMs(response.headers.get("retry-after"), Date.now()),
+    partialSuccess: ok ? decodeSuccess(signal, contentType, body) : undefined,
+  };
+}
+
+/** Every body is read to its end or cancelled: an unread one costs a connection. */
+async function readBounded(response: Response): Promise<Uint8Array> {
+  const length = response.headers.get("content-length");
+  if (length !== null && Number(length) <= RESPONSE_BYTES_MAX) return new Uint8Array(await response.arrayBuffer());
+  if (response.body === null) return new Uint8Array(0);
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of response.body) {
+    total += chunk.length;
+    // Leaving the loop cancels the rest.
+    if (total > RESPONSE_BYTES_MAX) break;
+    chunks.push(chunk);
+  }
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,183 @@
+/**
+ * The answers of OTLP/HTTP, in both encodings and both directions: `Export<Signal>ServiceResponse` for 200 and
+ * `google.rpc.Status` for every 4xx and 5xx (OTLP 1.11, "OTLP/HTTP Response").
+ * @module
+ */
+import { type SignalName, signalOf } from "./signal.ts";
+
+/** The two encodings of OTLP/HTTP, as media types. */
+export type MediaType = "application/x-protobuf" | "application/json";
+
+/** What a receiver did not take of a request that it answered with 200. 0 with a message is a warning. */
+export interface PartialSuccess {
+  readonly rejected: number;
+  readonly message: string;
+}
+
+/** A `google.rpc.Status`. */
+export interface Status {
+  readonly code: number;
+  readonly message: string;
+}
+
+/** Longest message that is sent or kept, in characters. */
+const MESSAGE_CHARACTERS_MAX = 2_000;
+
+const UTF8_ENCODER = new TextEncoder();
+const UTF8_DECODER = new TextDecoder();
+
+/**
+ * A success. Without `partialSuccess` the message is empty: zero bytes in protobuf, `{}` in JSON; OTLP: the server "MUST NOT
+ * set" it when all was accepted.
+ */
+export function encodeSuccess(
+  signal: SignalName,
+  mediaType: MediaType,
+  partialSuccess?: PartialSuccess,
+): Uint8Array<ArrayBuffer> {
+  if (mediaType === "application/json") {
+    if (partialSuccess === undefined) return UTF8_ENCODER.encode("{}");
+    const fields: Record<string, string> = {};
+    // int64 in proto3 JSON is a decimal string; 0 is the default and is left out.
+    if (partialSuccess.rejected > 0) fields[signalOf(signal).rejectedField] = String(partialSuccess.rejected);
+    if (partialSuccess.message !== "") fields["errorMessage"] = bounded(partialSuccess.message);
+    return UTF8_ENCODER.encode(JSON.stringify({ partialSuccess: fields }));
+  }
+  if (partialSuccess === undefined) return new Uint8Array(0);
+  return lengthDelimited(1, [
+    ...(partialSuccess.rejected > 0 ? varintField(1, partialSuccess.rejected) : []),
+    ...stringField(2, partialSuccess.message),
+  ]);
+}
+
+/** An error body. OTLP: the response body of every 4xx and 5xx "MUST be a Protobuf-encoded Status", or its JSON. */
+export function encodeStatus(mediaType: MediaType, status: Status): Uint8Array<ArrayBuffer> {
+  const message = bounded(status.message);
+  if (mediaType === "application/json") return UTF8_ENCODER.encode(JSON.stringify({ code: status.code, message }));
+  return new Uint8Array([...varintField(1, status.code), ...stringField(2, message)]);
+}
+
+/**
+ * Reads a 200's body. A body that cannot be read counts as a full success, as OTLP gives the status the last word.
+ * @returns the partial success, or undefined when all was accepted.
+ */
+export function decodeSuccess(
+  signal: SignalName,
+  contentType: string | null,
+  body: Uint8Array,
+): PartialSuccess | undefined {
+  if (isJson(contentType)) {
+    const partial = jsonObject(jsonObject(parseJson(body))?.["partialSuccess"]);
+    if (partial === undefined) return undefined;
+    const rejected = Number(partial[signalOf(signal).rejectedField] ?? 0);
+    return partialOf(rejected, String(partial["errorMessage"] ?? ""));
+  }
+  const partial = readFields(body).get(1);
+  if (!(partial instanceof Uint8Array)) return undefined;
+  const fields = readFields(partial);
+  const rejected = fields.get(1);
+  return partialOf(typeof rejected === "number" ? rejected : 0, text(fields.get(2)));
+}
+
+/** Reads an error's body: a Status in either encoding, or whatever words a proxy sent. Never throws; bounded. */
+export function decodeStatus(contentType: string | null, body: Uint8Array): string {
+  if (isJson(contentType)) {
+    const message = jsonObject(parseJson(body))?.["message"];
+    if (typeof message === "string") return bounded(message);
+  } else if (contentType?.startsWith("application/x-protobuf") === true) {
+    return bounded(text(readFields(body).get(2)));
+  }
+  return bounded(UTF8_DECODER.decode(body.subarray(0, MESSAGE_CHARACTERS_MAX)).trim());
+}
+
+function partialOf(rejected: number, message: string): PartialSuccess | undefined {
+  const count = Number.isSafeInteger(rejected) && rejected > 0 ? rejected : 0;
+  return count === 0 && message === "" ? undefined : { rejected: count, message: bounded(message) };
+}
+
+function isJson(contentType: string | null): boolean {
+  return contentType?.startsWith("application/json") === true;
+}
+
+function bounded(message: string): string {
+  return message.length > MESSAGE_CHARACTERS_MAX ? `${message.slice(0, MESSAGE_CHARACTERS_MAX - 1)}…` : message;
+}
+
+function parseJson(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(UTF8_DECODER.decode(body));
+  } catch {
+    return undefined;
+  }
+}
+
+function jsonObject(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : undefined;
+}
+
+function varintField(number: number, value: number): number[] {
+  return [number << 3, ...varint(value)];
+}
+
+function stringField(number: number, value: string): number[] {
+  const encoded = UTF8_ENCODER.encode(bounded(value));
+  return [(number << 3) | 2, ...varint(encoded.length), ...encoded];
+}
+
+function lengthDelimited(number: number, content: readonly number[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([(number << 3) | 2, ...varint(content.length), ...content]);
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest >= 0x80) {
+    bytes.push((rest % 128) | 0x80);
+    rest = Math.floor(rest / 128);
+  }
+  bytes.push(rest);
+  return bytes;
+}
+
+function text(value: number | Uint8Array | undefined): string {
+  return value instanceof Uint8Array ? UTF8_DECODER.decode(value) : "";
+}
+
+/** The varint and length-delimited fields of a small message, the last of each number; stops at what it cannot read. */
+function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
+  const fields = new Map<number, number | Uint8Array>();
+  let position = 0;
+  const readVarint = (): number => {
+    let value = 0;
+    for (let index = 0; index < 10; index++) {
+      const byte = body[position++] ?? 0;
+      value += (byte & 0x7f) * 2 ** (7 * index);
+      if (byte < 0x80) break;
+    }
+    return value;
+  };
+  while (position < body.length) {
+    const tag = readVarint();
+    const number = Math.floor(tag / 8);
+    switch (tag % 8) {
+      case 0:
+        fields.set(number, readVarint());
+        break;
+      case 1:
+        position += 8;
+        break;
+      case 2: {
+        const length = readVarint();
+        fields.set(number, body.subarray(position, position + length));
+        position += length;
+        break;
+      }
+      case 5:
+        position += 4;
+        break;
+      default:
+        return fields;
+    }
+  }
+  return fields;
+}

@@ -1,0 +1,360 @@
+/**
+ * A bounded walk over an encoded export request: it validates as the Collector's decoder does, counts the items, and finds
+ * the boundaries of the resources. Nothing is decoded into objects.
+ *
+ * What is refused follows the pinned Collector (pdata 1.66), so that no merged batch is refused for a body let in here, and no
+ * body that the Collector takes is refused: wrong wire types of known fields, lengths that overrun, ids of other lengths than 0,
+ * 8 or 16 bytes, field numbers below 1, varints over 64 bits, unbalanced groups. Invalid UTF-8 passes, as it does there.
+ * @module
+ */
+import { type Field, isMessage, ITEM_MESSAGES, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
+import type { SignalName } from "./signal.ts";
+
+/**
+ * How deep messages may nest. The Collector has no bound of its own and would exhaust its stack; 10,000 is the bound of Go's
+ * and C++'s protobuf libraries.
+ */
+export const NESTING_MAX = 10_000;
+
+/** A body that is not a valid export request: what is wrong, where, and in which field. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+  /** Where in the body the fault is, in bytes from its start. */
+  readonly offset: number;
+
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+/** What a walk found. */
+export interface Walk {
+  /** Spans, data points or log records. */
+  readonly items: number;
+  /** True when field 1 is the only top-level field: then encoded requests may be concatenated and cut at resources. */
+  readonly mergeable: boolean;
+}
+
+const VARINT = 1;
+const I64 = 2;
+const LEN = 3;
+const I32 = 4;
+const ID16 = 5;
+const ID8 = 6;
+const PACKED_I64 = 7;
+const PACKED_VARINT = 8;
+/** Operations from here on are messages: the index of the message plus this. */
+const MESSAGE = 16;
+
+/** Known fields up to this number are looked up by index; 1000 (the deprecated scopes) is the one above it. */
+const FIELD_DENSE_MAX = 16;
+const SLOT_1000 = FIELD_DENSE_MAX + 1;
+const SLOTS = FIELD_DENSE_MAX + 2;
+
+const MESSAGE_NAMES = Object.keys(MESSAGES) as MessageName[];
+const OPERATIONS = new Uint8Array(MESSAGE_NAMES.length * SLOTS);
+const IS_ITEM = new Uint8Array(MESSAGE_NAMES.length);
+
+function operationOf(field: Field): number {
+  if (isMessage(field.kind)) return MESSAGE + MESSAGE_NAMES.indexOf(field.kind);
+  switch (field.kind) {
+    case "bool":
+    case "enum":
+    case "int32":
+    case "uint32":
+    case "int64":
+    case "sint32":
+      return VARINT;
+    case "uint64":
+      return field.repeated ? PACKED_VARINT : VARINT;
+    case "fixed64":
+    case "sfixed64":
+    case "double":
+      return field.repeated ? PACKED_I64 : I64;
+    case "fixed32":
+      return I32;
+    case "traceId":
+      return ID16;
+    case "spanId":
+      return ID8;
+    case "string":
+    case "bytes":
+      return LEN;
+  }
+}
+
+for (const [index, name] of MESSAGE_NAMES.entries()) {
+  for (const field of MESSAGES[name]) {
+    const slot = field.number === 1000 ? SLOT_1000 : field.number;
+    OPERATIONS[index * SLOTS + slot] = operationOf(field);
+  }
+  if (ITEM_MESSAGES.has(name)) IS_ITEM[index] = 1;
+}
+
+const REQUEST_INDEX: Readonly<Record<SignalName, number>> = {
+  traces: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.traces),
+  metrics: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.metrics),
+  logs: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.logs),
+};
+
+const WIRE_TYPES = ["varint", "64-bit", "length-delimited", "group start", "group end", "32-bit", "6", "7"] as const;
+
+/**
+ * Walks one request. It keeps its own stack (no recursion, so that nesting cannot exhaust ours) and allocates nothing per
+ * field; an instance is reused from request to request, which is safe because a walk never awaits.
+ */
+export class Walker {
+  #bytes: Uint8Array = new Uint8Array(0);
+  #pos = 0;
+  #depth = 0;
+  readonly #ends = new Int32Array(NESTING_MAX + 1);
+  readonly #messages = new Uint8Array(NESTING_MAX + 1);
+
+  /**
+   * Validates and counts one encoded export request.
+   * @throws {WireError} when it is not one.
+   */
+  walk(signal: SignalName, body: Uint8Array): Walk {
+    this.#bytes = body;
+    this.#pos = 0;
+    this.#depth = 0;
+    try {
+      return this.#walk(REQUEST_INDEX[signal]);
+    } finally {
+      this.#bytes = EMPTY;
+    }
+  }
+
+  #walk(request: number): Walk {
+    const bytes = this.#bytes;
+    const ends = this.#ends;
+    const messages = this.#messages;
+    let items = 0;
+    let mergeable = true;
+    let end = bytes.length;
+    let message = request;
+    ends[0] = end;
+    messages[0] = message;
+    for (;;) {
+      while (this.#pos >= end) {
+        if (this.#depth === 0) return { items, mergeable };
+        this.#depth--;
+        end = ends[this.#depth]!;
+        message = messages[this.#depth]!;
+      }
+      const start = this.#pos;
+      let tag = bytes[this.#pos]!;
+      let field: number;
+      if (tag < 0x80) {
+        this.#pos++;
+        field = tag >> 3;
+      } else {
+        tag = this.#tag(end);
+        // The Collector keeps the low 32 bits of the field number; so do we, to refuse and to take what it does.
+        field = Math.floor(tag / 8) | 0;
+      }
+      const wireType = tag & 7;
+      if (field <= 0) throw this.#fault(`field number ${field} is not positive`, start);
+      if (this.#depth === 0 && field !== 1) mergeable = false;
+      const slot = field <= FIELD_DENSE_MAX ? field : field === 1000 ? SLOT_1000 : 0;
+      const operation = OPERATIONS[message * SLOTS + slot]!;
+      if (operation >= MESSAGE || operation === LEN || operation === ID16 || operation === ID8) {
+        if (wireType !== 2) throw this.#wrongType(field, wireType, start);
+        let length = this.#pos < end ? bytes[this.#pos]! : 0x80;
+        if (length < 0x80) this.#pos++;
+        else length = this.#length(end);
+        const bodyEnd = this.#pos + length;
+        if (bodyEnd > end) {
+          throw this.#fault(`length ${length} overruns its message by ${bodyEnd - end} bytes`, start, field);
+        }
+        if (operation < MESSAGE) {
+          if (operation !== LEN && length !== 0 && length !== (operation === ID16 ? 16 : 8)) {
+            throw this.#fault(`an id of ${length} bytes, ${operation === ID16 ? 16 : 8} wanted`, start, field);
+          }
+          this.#pos = bodyEnd;
+          continue;
+        }
+        message = operation - MESSAGE;
+        items += IS_ITEM[message]!;
+        if (this.#depth === NESTING_MAX) throw this.#fault(`nested deeper than ${NESTING_MAX} messages`, start, field);
+        this.#depth++;
+        end = bodyEnd;
+        ends[this.#depth] = end;
+        messages[this.#depth] = message;
+        continue;
+      }
+      switch (operation) {
+        case VARINT:
+          if (wireType !== 0) throw this.#wrongType(field, wireType, start);
+          this.#skipVarint(end, field);
+          break;
+        case I64:
+          if (wireType !== 1) throw this.#wrongType(field, wireType, start);
+          this.#skip(8, end, field);
+          break;
+        case I32:
+          if (wireType !== 5) throw this.#wrongType(field, wireType, start);
+          this.#skip(4, end, field);
+          break;
+        case PACKED_I64:
+          if (wireType === 1) this.#skip(8, end, field);
+          else if (wireType === 2) {
+            const length = this.#length(end);
+            if (length % 8 !== 0) throw this.#fault(`packed length ${length} is not a multiple of 8`, start, field);
+            this.#skip(length, end, field);
+          } else throw this.#wrongType(field, wireType, start);
+          break;
+        case PACKED_VARINT:
+          if (wireType === 0) this.#skipVarint(end, field);
+          else if (wireType === 2) {
+            const length = this.#length(end);
+            const packedEnd = this.#pos + length;
+            if (packedEnd > end) throw this.#fault(`packed length ${length} overruns its message`, start, field);
+            while (this.#pos < packedEnd) this.#skipVarint(packedEnd, field);
+          } else throw this.#wrongType(field, wireType, start);
+          break;
+        default:
+          this.#skipUnknown(wireType, end, field);
+      }
+    }
+  }
+
+  /** A tag of more than one byte; bits above 2^35 do not reach the field number. */
+  #tag(end: number): number {
+    const start = this.#pos;
+    let value = 0;
+    for (let index = 0; index < 10; index++) {
+      if (this.#pos >= end) throw this.#fault("ends inside a tag", start);
+      const byte = this.#bytes[this.#pos++]!;
+      if (index < 5) value += (byte & 0x7f) * 2 ** (7 * index);
+      if (byte < 0x80) return value;
+    }
+    throw this.#fault("a tag of more than 64 bits", start);
+  }
+
+  /** A length; one of more than 2^53 is inexact here, and far over any bound. */
+  #length(end: number): number {
+    const start = this.#pos;
+    let value = 0;
+    for (let index = 0; index < 10; index++) {
+      if (this.#pos >= end) throw this.#fault("ends inside a length", start);
+      const byte = this.#bytes[this.#pos++]!;
+      // Of the tenth byte one bit is left: the sign of Go's int, which makes the length negative.
+      value += (index === 9 ? byte & 1 : byte & 0x7f) * 2 ** (7 * index);
+      if (byte < 0x80) return value;
+    }
+    throw this.#fault("a length of more than 64 bits", start);
+  }
+
+  #skipVarint(end: number, field: number): void {
+    const start = this.#pos;
+    for (let index = 0; index < 10; index++) {
+      if (this.#pos >= end) throw this.#fault("ends inside a varint", start, field);
+      if (this.#bytes[this.#pos++]! < 0x80) return;
+    }
+    throw this.#fault("a varint of more than 64 bits", start, field);
+  }
+
+  #skip(length: number, end: number, field: number): void {
+    if (this.#pos + length > end) throw this.#fault(`ends before the ${length} bytes of the value`, this.#pos, field);
+    this.#pos += length;
+  }
+
+  /**
+   * An unknown field, as the Collector skips it: a group's first field that is no group itself ends the skipping, and what
+   * follows is read as fields of the message.
+   */
+  #skipUnknown(firstType: number, end: number, field: number): void {
+    let wireType = firstType;
+    let depth = 0;
+    while (this.#pos < end) {
+      switch (wireType) {
+        case 0:
+          return this.#skipVarint(end, field);
+        case 1:
+          return this.#skip(8, end, field);
+        case 2:
+          return this.#skip(this.#length(end), end, field);
+        case 5:
+          return this.#skip(4, end, field);
+        case 3:
+          depth++;
+          break;
+        case 4:
+          if (depth === 0) throw this.#fault("a group ends that was not begun", this.#pos, field);
+          depth--;
+          break;
+        default:
+          throw this.#fault(`wire type ${wireType} does not exist`, this.#pos, field);
+      }
+      if (depth === 0) return;
+      const tag = this.#tag(end);
+      if ((Math.floor(tag / 8) | 0) <= 0) throw this.#fault("a field number that is not positive", this.#pos, field);
+      wireType = tag % 8;
+    }
+    throw this.#fault("ends inside an unknown field", this.#pos, field);
+  }
+
+  #wrongType(field: number, wireType: number, offset: number): WireError {
+    return this.#fault(`wire type ${WIRE_TYPES[wireType]} is wrong for it`, offset, field);
+  }
+
+  /** The error, with the path of messages that leads to it. Only faults pay for finding the path. */
+  #fault(what: string, offset: number, field?: number): WireError {
+    const path: string[] = [];
+    for (let depth = 0; depth < Math.min(this.#depth, PATH_SHOWN_MAX); depth++) {
+      path.push(fieldNameTo(this.#messages[depth]!, this.#messages[depth + 1]!));
+    }
+    if (this.#depth > PATH_SHOWN_MAX) path.push("…");
+    if (field !== undefined) path.push(fieldName(this.#messages[this.#depth]!, field));
+    const where = path.length === 0 ? "" : ` in ${path.join(".")}`;
+    return new WireError(`Malformed protobuf at byte ${offset}${where}: ${what}`, offset);
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+const PATH_SHOWN_MAX = 12;
+
+function fieldName(message: number, number: number): string {
+  const field = MESSAGES[MESSAGE_NAMES[message]!].find((candidate) => candidate.number === number);
+  return field?.name ?? `field ${number}`;
+}
+
+function fieldNameTo(message: number, child: number): string {
+  const field = MESSAGES[MESSAGE_NAMES[message]!].find((candidate) => candidate.kind === MESSAGE_NAMES[child]);
+  return field?.name ?? MESSAGE_NAMES[child]!;
+}
+
+/**
+ * Cuts a request that has been walked and is mergeable into its resources: each piece is field 1 with its tag and length, so
+ * that any run of pieces is a request again. Views, not copies.
+ * @throws {WireError} when it is not such a request.
+ */
+export function splitResources(body: Uint8Array): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  let pos = 0;
+  while (pos < body.length) {
+    const start = pos;
+    let shift = 0;
+    let tag = 0;
+    let byte: number;
+    do {
+      byte = body[pos++] ?? 0;
+      tag += (byte & 0x7f) * 2 ** shift;
+      shift += 7;
+    } while (byte >= 0x80 && shift < 70);
+    if (tag !== 0x0a) throw new WireError(`Not a list of resources: tag ${tag} at byte ${start}`, start);
+    let length = 0;
+    shift = 0;
+    do {
+      byte = body[pos++] ?? 0;
+      length += (byte & 0x7f) * 2 ** shift;
+      shift += 7;
+    } while (byte >= 0x80 && shift < 70);
+    pos += length;
+    if (pos > body.length) throw new WireError(`Resource at byte ${start} overruns the body`, start);
+    pieces.push(body.subarray(start, pos));
+  }
+  return pieces;
+}

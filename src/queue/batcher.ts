@@ -1,0 +1,135 @@
+/**
+ * Group commit: a request that finds the queue idle is committed at once; those that arrive while a commit is under way share
+ * the next one. No timer stands before a 200.
+ * @module
+ */
+import type { SignalName } from "../otlp/signal.ts";
+import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue } from "./queue.ts";
+
+/** One sender's request, ready to be kept. */
+export interface Submission {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  readonly mergeable: boolean;
+  /** Id of the authenticated sender. */
+  readonly sender: string;
+  /** Spans, data points or log records. */
+  readonly items: number;
+  /** Length as protobuf, uncompressed, in bytes. */
+  readonly inflatedBytes: number;
+  /** A whole buffer of its own. */
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** Bounds of one record. */
+export interface BatchLimits {
+  /** The most payload bytes of a record; a request that is larger makes a record by itself. */
+  readonly bytesMax: number;
+  /** The most uncompressed bytes of a record. */
+  readonly inflatedBytesMax: number;
+}
+
+/** The most requests in one record: bounds what one settle has to name. */
+const PARTS_MAX = 1_000;
+
+interface Waiting {
+  readonly submission: Submission;
+  readonly resolve: (accepted: Accepted) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Stands before a queue and turns requests into records. */
+export class Batcher {
+  readonly #queue: SendingQueue;
+  readonly #limits: BatchLimits;
+  #waiting: Waiting[] = [];
+  #committing: Promise<void> | undefined;
+
+  constructor(queue: SendingQueue, limits: BatchLimits) {
+    this.#queue = queue;
+    this.#limits = limits;
+  }
+
+  /**
+   * Keeps one request. Resolves when its 200 may be sent: see {@link SendingQueue.append}, whose promise this is.
+   * @throws {Refusal} as `append` does; nothing of the request has been kept then.
+   */
+  append(submission: Submission): Promise<Accepted> {
+    if (!this.#queue.capabilities.merges) return this.#queue.append(recordOf([submission]));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ submission, resolve, reject });
+      this.#committing ??= this.#commitAll();
+    });
+  }
+
+  /** Resolves when nothing waits for a commit. */
+  async idle(): Promise<void> {
+    while (this.#committing !== undefined) await this.#committing;
+  }
+
+  async #commitAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      // Appends of one turn share one transaction (the queue's contract), whatever number of records they are.
+      await Promise.all(this.#groups(waiting).map((group) => this.#commit(group)));
+    }
+    this.#committing = undefined;
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    try {
+      const accepted = await this.#queue.append(recordOf(group.map(({ submission }) => submission)));
+      for (const { resolve } of group) resolve(accepted);
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+  }
+
+  /** Runs of one signal and encoding within the limits, in order of arrival. */
+  #groups(waiting: readonly Waiting[]): Waiting[][] {
+    const groups: Waiting[][] = [];
+    const open = new Map<string, { group: Waiting[]; bytes: number; inflatedBytes: number }>();
+    for (const entry of waiting) {
+      const { signal, encoding, mergeable, payload, inflatedBytes } = entry.submission;
+      if (!mergeable) {
+        groups.push([entry]);
+        continue;
+      }
+      const key = `${signal} ${encoding}`;
+      const current = open.get(key);
+      const fits = current !== undefined && current.group.length < PARTS_MAX &&
+        current.bytes + payload.length <= this.#limits.bytesMax &&
+        current.inflatedBytes + inflatedBytes <= this.#limits.inflatedBytesMax;
+      if (fits) {
+        current.group.push(entry);
+        current.bytes += payload.length;
+        current.inflatedBytes += inflatedBytes;
+      } else {
+        const group = [entry];
+        groups.push(group);
+        open.set(key, { group, bytes: payload.length, inflatedBytes });
+      }
+    }
+    return groups;
+  }
+}
+
+function recordOf(submissions: readonly Submission[]): NewRecord {
+  const first = submissions[0]!;
+  const parts: Part[] = submissions.map(({ sender, items, payload, inflatedBytes }) => ({
+    sender,
+    items,
+    bytes: payload.length,
+    inflatedBytes,
+  }));
+  const { signal, encoding, mergeable } = first;
+  if (submissions.length === 1) return { signal, encoding, mergeable, parts, payload: first.payload };
+  const payload = new Uint8Array(parts.reduce((sum, part) => sum + part.bytes, 0));
+  let offset = 0;
+  for (const submission of submissions) {
+    payload.set(submission.payload, offset);
+    offset += submission.payload.length;
+  }
+  return { signal, encoding, mergeable, parts, payload };
+}

@@ -1,0 +1,154 @@
+/**
+ * The receiver: OTLP/HTTP as a Hono app. The steps of a request stand in {@link take}, in order.
+ * @module
+ */
+import { Hono } from "hono";
+import { Refusal, REFUSALS } from "../errors.ts";
+import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
+import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
+import { Walker, WireError } from "../otlp/wire.ts";
+import type { Submission } from "../queue/batcher.ts";
+import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
+import type { Admission } from "./admission.ts";
+import { type Authenticator, authorize, type Sender } from "./authenticate.ts";
+import { type BodyLimits, contentEncodingOf, mediaTypeOf, openBody, readBody, statedLength } from "./body.ts";
+
+/** What the receiver tells of each request. */
+export interface ReceiverEvents {
+  /** Answered 200: `items` are kept. */
+  accepted(signal: SignalName, sender: string, items: number): void;
+  /** Answered with a refusal. `items` only where the walk had counted them. */
+  refused(
+    signal: SignalName | undefined,
+    sender: string | undefined,
+    refusal: Refusal,
+    items: number | undefined,
+  ): void;
+  /** A fault of ours that no refusal names; the sender was told to retry. */
+  failed(error: unknown): void;
+}
+
+/** What the receiver is made of. */
+export interface ReceiverOptions {
+  readonly authenticator: Authenticator;
+  readonly admission: Admission;
+  readonly limits: BodyLimits;
+  /** How payloads are kept: gzip members, or as they are when the exporter does not compress. */
+  readonly payloadEncoding: PayloadEncoding;
+  /** The queue's entrance; see `Batcher.append`. */
+  readonly append: (submission: Submission) => Promise<Accepted>;
+  readonly events: ReceiverEvents;
+  /** Browsers' origins that may post; none by default. */
+  readonly allowedOrigins: readonly string[];
+}
+
+/** Builds the app. Routes: POST `/v1/traces`, `/v1/metrics`, `/v1/logs`; all else is 404, or 405 with `Allow`. */
+export function createReceiver(options: ReceiverOptions): Hono {
+  const app = new Hono();
+  for (const signal of SIGNALS) {
+    app.post(signal.path, (context) => handle(options, signal, context.req.raw));
+    app.all(signal.path, (context) =>
+      refuse(
+        options,
+        context.req.raw,
+        new Refusal("method_not_allowed", `Method not allowed on ${signal.path}; use POST`, {
+          headers: { allow: "POST" },
+        }),
+        { signal: signal.name },
+      ));
+  }
+  app.notFound((context) =>
+    refuse(
+      options,
+      context.req.raw,
+      new Refusal("not_found", `No such path; use ${SIGNALS.map(({ path }) => path).join(", ")}`),
+      {},
+    )
+  );
+  return app;
+}
+
+/** What is known of a request when it is refused. */
+interface Known {
+  signal?: SignalName;
+  sender?: string;
+  items?: number;
+}
+
+async function handle(options: ReceiverOptions, signal: Signal, request: Request): Promise<Response> {
+  const known: Known = { signal: signal.name };
+  try {
+    return await take(options, signal, request, known);
+  } catch (error) {
+    if (error instanceof Refusal) return refuse(options, request, error, known);
+    options.events.failed(error);
+    // Never 500, which a conforming sender does not retry: the fault is ours, so the data stays the sender's.
+    return refuse(options, request, new Refusal("internal", "The relay failed to take the request; retry"), known);
+  }
+}
+
+const walker = new Walker();
+
+async function take(options: ReceiverOptions, signal: Signal, request: Request, known: Known): Promise<Response> {
+  const { headers } = request;
+  const sender: Sender = options.authenticator.authenticate(headers);
+  known.sender = sender.id;
+  authorize(sender, signal.name);
+  const mediaType = mediaTypeOf(headers.get("content-type"));
+  const encoding = contentEncodingOf(headers.get("content-encoding"));
+  const stated = statedLength(headers.get("content-length"), options.limits.bodyBytesMax);
+  const permit = options.admission.admit(stated ?? 0);
+  try {
+    const body = await readBody(request, stated, options.limits, (bytes) => permit.grow(bytes));
+    const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, options.limits);
+    const { items, mergeable } = walk(signal.name, protobuf);
+    known.items = items;
+    let accepted: Accepted = {};
+    // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
+    if (protobuf.length > 0) {
+      // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
+      accepted = await options.append({
+        signal: signal.name,
+        encoding: options.payloadEncoding,
+        mergeable,
+        sender: sender.id,
+        items,
+        inflatedBytes: protobuf.length,
+        payload: options.payloadEncoding === "gzip" ? member() : owned(protobuf),
+      });
+    }
+    options.events.accepted(signal.name, sender.id, items);
+    return new Response(encodeSuccess(signal.name, mediaType, accepted.partialSuccess), {
+      headers: { "content-type": mediaType },
+    });
+  } finally {
+    permit.release();
+  }
+}
+
+function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergeable: boolean } {
+  try {
+    return walker.walk(signal, protobuf);
+  } catch (error) {
+    if (error instanceof WireError) throw new Refusal("malformed", error.message);
+    throw error;
+  }
+}
+
+/** A buffer that is the payload's alone, as the queue wants it. */
+function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
+  return whole ? bytes as Uint8Array<ArrayBuffer> : bytes.slice();
+}
+
+/** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */
+function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, known: Known): Response {
+  options.events.refused(known.signal, known.sender, refusal, known.items);
+  const mediaType: MediaType = request.headers.get("content-type")?.startsWith("application/x-protobuf") === true
+    ? "application/x-protobuf"
+    : "application/json";
+  const { status, grpcCode } = REFUSALS[refusal.code];
+  const headers = new Headers({ ...refusal.headers, "content-type": mediaType });
+  if (refusal.retryAfterS !== undefined) headers.set("retry-after", String(refusal.retryAfterS));
+  return new Response(encodeStatus(mediaType, { code: grpcCode, message: refusal.message }), { status, headers });
+}

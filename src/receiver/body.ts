@@ -1,0 +1,191 @@
+/**
+ * The body of a request, read bounded in bytes and in time, inflated, and turned into protobuf.
+ * @module
+ */
+import { inflateSync, zstdDecompressSync } from "node:zlib";
+import { Refusal } from "../errors.ts";
+import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
+import { JsonError, transcodeJson } from "../otlp/json.ts";
+import type { MediaType } from "../otlp/response.ts";
+import type { SignalName } from "../otlp/signal.ts";
+
+/** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
+export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
+
+/** Limits on one body. */
+export interface BodyLimits {
+  /** The most bytes of a body, as received and after inflating. */
+  readonly bodyBytesMax: number;
+  /** The most time in which a body has to arrive, in ms. */
+  readonly bodyMs: number;
+}
+
+/** Reads `Content-Encoding`; absent, `identity` and `none` are the same. Refuses what is unknown with 415. */
+export function contentEncodingOf(header: string | null): ContentEncoding {
+  switch (header?.trim().toLowerCase() ?? "") {
+    case "":
+    case "none":
+    case "identity":
+      return "identity";
+    case "gzip":
+    case "x-gzip":
+      return "gzip";
+    case "deflate":
+      return "deflate";
+    case "zstd":
+      return "zstd";
+    default:
+      throw new Refusal(
+        "unsupported_encoding",
+        `Content-Encoding ${quoted(header ?? "")} is not supported; use gzip, deflate, zstd or none`,
+        { headers: { "accept-encoding": "gzip, deflate, zstd" } },
+      );
+  }
+}
+
+/** Reads `Content-Type`, parameters allowed. Refuses all but the two of OTLP/HTTP with 415. */
+export function mediaTypeOf(header: string | null): MediaType {
+  const essence = header?.split(";", 1).at(0)?.trim().toLowerCase();
+  if (essence === "application/x-protobuf" || essence === "application/json") return essence;
+  throw new Refusal(
+    "unsupported_type",
+    `Content-Type ${header === null ? "is missing" : `${quoted(header)} is not supported`}; ` +
+      "use application/x-protobuf or application/json",
+  );
+}
+
+/** A header's value as it may stand in a message: short, on one line, printable. */
+function quoted(value: string): string {
+  return JSON.stringify(value.slice(0, 60)).replaceAll(/[^\x20-\x7e]/g, "?");
+}
+
+/**
+ * The size that a request states for its body, in bytes; undefined when it states none. Over the limit it is refused at once
+ * with 413, before a byte of it is read.
+ */
+export function statedLength(header: string | null, bodyBytesMax: number): number | undefined {
+  if (header === null) return undefined;
+  const length = Number(header);
+  if (!Number.isSafeInteger(length) || length < 0) {
+    throw new Refusal("malformed", `Content-Length ${quoted(header)} is not a length in bytes`);
+  }
+  if (length > bodyBytesMax) throw tooLarge(bodyBytesMax, "Body");
+  return length;
+}
+
+function tooLarge(bytesMax: number, what: string): Refusal {
+  return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes; send smaller batches`);
+}
+
+/**
+ * Reads the whole body, never holding more than the limit.
+ * @param grow Called for each chunk of a body of no stated length; throws a {@link Refusal} when there is no room.
+ */
+export async function readBody(
+  request: Request,
+  stated: number | undefined,
+  limits: BodyLimits,
+  grow: (bytes: number) => void,
+): Promise<Uint8Array<ArrayBuffer>> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(slow(limits)), limits.bodyMs);
+  });
+  try {
+    // A stated length is held to by HTTP itself (RFC 9112, 6.3), so the body can be taken in one piece.
+    if (stated !== undefined) return new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
+    return await readChunks(request, limits, grow, late);
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal("malformed", "Body ended before it was complete", { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function readChunks(
+  request: Request,
+  limits: BodyLimits,
+  grow: (bytes: number) => void,
+  late: Promise<never>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (request.body === null) return new Uint8Array(0);
+  const reader = request.body.getReader();
+  try {
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) break;
+      length += value.length;
+      if (length > limits.bodyBytesMax) throw tooLarge(limits.bodyBytesMax, "Body");
+      grow(value.length);
+      chunks.push(value);
+    }
+    const whole = new Uint8Array(length);
+    let offset = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, offset);
+      offset += chunk.length;
+    }
+    return whole;
+  } catch (error) {
+    // What is left unread is given up: an answer follows, and the connection with it.
+    reader.cancel().catch(() => {});
+    throw error;
+  }
+}
+
+function slow(limits: BodyLimits): Refusal {
+  return new Refusal("body_timeout", `Body did not arrive within ${limits.bodyMs} ms`);
+}
+
+/** A request body in both forms: to be walked, and to be kept. */
+export interface ReadyBody {
+  /** The export request as protobuf. */
+  readonly protobuf: Uint8Array;
+  /** The same as one gzip member, in a buffer of its own. */
+  readonly member: () => Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Inflates and transcodes a body.
+ * @throws {Refusal} `too_large` when it is over the limit inflated, `malformed` when it is not what it says.
+ */
+export function openBody(
+  signal: SignalName,
+  mediaType: MediaType,
+  encoding: ContentEncoding,
+  body: Uint8Array<ArrayBuffer>,
+  limits: BodyLimits,
+): ReadyBody {
+  try {
+    if (mediaType === "application/x-protobuf" && encoding === "gzip" && body.length > 0) {
+      const { inflated, member } = gunzip(body, limits.bodyBytesMax);
+      return { protobuf: inflated, member: () => member };
+    }
+    const plain = inflate(encoding, body, limits.bodyBytesMax);
+    const protobuf = mediaType === "application/json" ? transcodeJson(signal, plain, limits.bodyBytesMax) : plain;
+    return { protobuf, member: () => gzipMember(protobuf) };
+  } catch (error) {
+    if (error instanceof InflatedTooLargeError || error instanceof RangeError) {
+      throw tooLarge(limits.bodyBytesMax, "Body after inflating");
+    }
+    if (error instanceof GzipError || error instanceof JsonError) throw new Refusal("malformed", error.message);
+    throw error;
+  }
+}
+
+function inflate(encoding: ContentEncoding, body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
+  if (encoding === "identity" || body.length === 0) return body;
+  if (encoding === "gzip") return gunzip(body, bytesMax).inflated;
+  try {
+    const options = { maxOutputLength: bytesMax };
+    return encoding === "deflate" ? inflateSync(body, options) : zstdDecompressSync(body, options);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
+      throw new InflatedTooLargeError(bytesMax);
+    }
+    throw new Refusal("malformed", `Body is not ${encoding}, as its Content-Encoding says`, { cause: error });
+  }
+}
