@@ -159,7 +159,11 @@ function randomSerial(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function distinguishedName(commonName: string): x509.JsonName {
+/**
+ * The common name as a distinguished name.
+ * @throws {CertificateError} `unsupported` for a name that is empty, too long or not printable.
+ */
+export function distinguishedName(commonName: string): x509.JsonName {
   // deno-lint-ignore no-control-regex
   if (commonName === "" || commonName.length > COMMON_NAME_CHARS_MAX || /[\x00-\x1f\x7f]/.test(commonName)) {
     const remedy = `give 1 to ${COMMON_NAME_CHARS_MAX} printable characters`;
@@ -168,8 +172,11 @@ function distinguishedName(commonName: string): x509.JsonName {
   return [{ CN: [commonName] }];
 }
 
-/** A host name (RFC 1123 2.1, with `*` as the first label: RFC 6125 6.4.3) or an IP address, for a certificate. */
-function alternativeName(name: string): x509.JsonGeneralName {
+/**
+ * A host name (RFC 1123 2.1, with `*` as the first label: RFC 6125 6.4.3) or an IP address, for a certificate.
+ * @throws {CertificateError} `unsupported` for anything else, such as a URL.
+ */
+export function alternativeName(name: string): x509.JsonGeneralName {
   if (isIP(name) !== 0) return { type: "ip", value: name };
   const label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
   if (name.length > 253 || !new RegExp(`^(\\*\\.)?${label}(\\.${label})*$`).test(name)) {

@@ -3,7 +3,7 @@
  * @module
  */
 import { randomBytes, X509Certificate } from "node:crypto";
-import { access, mkdir, open, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateError, messageOf } from "../errors.ts";
 import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
@@ -77,7 +77,7 @@ export async function initCertificates(options: InitOptions): Promise<InitResult
 async function refuseExisting(dir: string, names: readonly string[]): Promise<void> {
   const existing: string[] = [];
   for (const name of names) {
-    if (await access(join(dir, name)).then(() => true, () => false)) existing.push(name);
+    if (await lstat(join(dir, name)).then(() => true, () => false)) existing.push(name);
   }
   if (existing.length === 0) return;
   const state = `${existing.join(", ")} ${existing.length === 1 ? "is" : "are"} there already`;
