@@ -5,16 +5,21 @@
  */
 import type { Config, ExporterSignal } from "./schema.ts";
 
-/** A certificate or key: where it is, or itself. */
-export type PemSource =
-  | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "pem"; readonly pem: string };
+/** A certificate, bundle or key, as `pki` reads it. */
+export interface PemSetting {
+  /** What it is, for messages. */
+  readonly what: "CA" | "client certificate" | "client key";
+  /** The key that holds the value, e.g. `exporter.tls.key_file`. */
+  readonly setting: string;
+  /** PEM text, or the path of a file. */
+  readonly value: string;
+}
 
 /** The identity and trust of a client. Equal for two signals unless `exporter.signals` says otherwise. */
 export interface TlsSettings {
-  readonly ca: PemSource;
-  readonly cert: PemSource;
-  readonly key: PemSource;
+  readonly ca: PemSetting;
+  readonly cert: PemSetting;
+  readonly key: PemSetting;
   readonly keyPassphrase: string | undefined;
   readonly reloadIntervalMs: number;
 }
@@ -29,15 +34,16 @@ export interface ExporterSettings {
   readonly tls: TlsSettings;
 }
 
-type TlsOptions = Partial<Config["exporter"]["tls"]>;
+const WHAT = { ca: "CA", cert: "client certificate", key: "client key" } as const;
+type Stem = keyof typeof WHAT;
 
 /** The settings for a signal. */
 export function exporterSettings(config: Config, signal: ExporterSignal): ExporterSettings {
   const { exporter } = config;
   const own = exporter.signals[signal];
-  const source = (stem: "ca" | "cert" | "key"): PemSource =>
-    sourceOf(own.tls, stem) ?? sourceOf(exporter.tls, stem) ?? { kind: "file", path: exporter.tls[`${stem}_file`] };
-  const ownKey = sourceOf(own.tls, "key") !== undefined;
+  const ownKey = pemSetting(own.tls, "key", `exporter.signals.${signal}.tls`);
+  const source = (stem: Stem): PemSetting =>
+    pemSetting(own.tls, stem, `exporter.signals.${signal}.tls`) ?? pemSetting(exporter.tls, stem, "exporter.tls");
   return {
     url: exporter[`${signal}_endpoint`] ?? withSignalPath(exporter.endpoint, signal),
     headers: own.headers ?? exporter.headers,
@@ -48,18 +54,24 @@ export function exporterSettings(config: Config, signal: ExporterSignal): Export
       cert: source("cert"),
       key: source("key"),
       // A passphrase goes with its key: the general one does not open a signal's own key.
-      keyPassphrase: own.tls.key_passphrase ?? (ownKey ? undefined : exporter.tls.key_passphrase),
+      keyPassphrase: own.tls.key_passphrase ?? (ownKey === undefined ? exporter.tls.key_passphrase : undefined),
       reloadIntervalMs: exporter.tls.reload_interval,
     },
   };
 }
 
+type Files = Readonly<Record<`${Stem}_file`, string>>;
+type PemTexts = { readonly [K in `${Stem}_pem`]?: string };
+
 /** PEM text wins over a file: in one section both are set only where the file is the default. */
-function sourceOf(tls: TlsOptions, stem: "ca" | "cert" | "key"): PemSource | undefined {
-  const pem = tls[`${stem}_pem`];
-  if (pem !== undefined) return { kind: "pem", pem };
-  const path = tls[`${stem}_file`];
-  return path === undefined ? undefined : { kind: "file", path };
+function pemSetting(tls: Files & PemTexts, stem: Stem, section: string): PemSetting;
+function pemSetting(tls: Partial<Files> & PemTexts, stem: Stem, section: string): PemSetting | undefined;
+function pemSetting(tls: Partial<Files> & PemTexts, stem: Stem, section: string): PemSetting | undefined {
+  for (const key of [`${stem}_pem`, `${stem}_file`] as const) {
+    const value = tls[key];
+    if (value !== undefined) return { what: WHAT[stem], setting: `${section}.${key}`, value };
+  }
+  return undefined;
 }
 
 /** OTLP exporter specification, "Endpoint URLs for OTLP/HTTP": the signal's path is relative to the base. */

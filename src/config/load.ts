@@ -9,10 +9,10 @@ import process from "node:process";
 import { parse } from "@std/yaml";
 import type { z } from "zod";
 import { ConfigError, messageOf } from "../errors.ts";
-import { type Environment, readEnvironment, substitute, SubstitutionError } from "./environment.ts";
+import { type Environment, readEnvironment, substitute, SubstitutionError, withDotEnv } from "./environment.ts";
 import { nearest } from "./nearest.ts";
 import { type Option, redact } from "./option.ts";
-import { type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
+import { alternativeOf, type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
 import { formatDuration, formatEndpoint, formatSize, isLoopback } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
@@ -73,6 +73,26 @@ export function configFrom(input: ConfigInput): Config {
   return draft.finish();
 }
 
+/** The environment with the variables of `.env` in the working folder below it, where there is such a file. */
+export async function loadEnvironment(env: Environment, cwd: string = process.cwd()): Promise<Environment> {
+  try {
+    return withDotEnv(env, await readFile(resolve(cwd, ".env"), "utf8"));
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === "ENOENT") return env;
+    throw new ConfigError(`Cannot read .env: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
+  }
+}
+
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error ? String(error.code) : undefined;
+
+const FILE_STATES: Readonly<Record<string, string>> = {
+  ENOENT: "it does not exist; name another with --config, or leave it out to use the defaults and the environment",
+  EISDIR: "it is a folder; name a file in it",
+  EACCES: "this user may not read it; change its mode or owner",
+};
+
 interface ReadFile {
   readonly name: string;
   readonly yaml: YamlFile;
@@ -84,16 +104,9 @@ async function readConfigFile(options: LoadOptions): Promise<ReadFile | undefine
   try {
     text = await readFile(resolve(options.cwd ?? process.cwd(), name), "utf8");
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code === "ENOENT" && options.file === undefined) return undefined;
-    const state = code === "ENOENT"
-      ? "it does not exist; name another with --config, or leave it out to use the defaults and the environment"
-      : code === "EISDIR"
-      ? "it is a folder; name a file in it"
-      : code === "EACCES"
-      ? "this user may not read it; change its mode or owner"
-      : messageOf(error);
-    throw new ConfigError(`Cannot read configuration ${name}: ${state}`);
+    throw new ConfigError(`Cannot read configuration ${name}: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
   }
   return { name, yaml: parseYaml(text, name) };
 }
@@ -133,18 +146,18 @@ class Draft {
   takeValue(value: unknown): void {
     if (isTree(value)) this.#tree = value;
     for (const option of OPTIONS) {
-      const other = alternative(option.path);
-      if (!option.path.at(-1)?.endsWith("_pem") || other === undefined) continue;
+      const other = alternativeOf(option.path);
+      if (option.path.at(-1)?.endsWith("_file") || other === undefined) continue;
       if (this.#get(option.path) === undefined || this.#get(other) === undefined) continue;
       this.fault(option.path, `Cannot use ${option.path.join(".")} beside ${other.join(".")}: remove one of them`);
     }
   }
 
-  /** Sets a key from a variable; of a PEM text and a file the variable's kind replaces the other. */
+  /** Sets a key from a variable; text replaces the file that the key's alternative names, and the other way round. */
   assign(path: readonly string[], value: unknown, variable: string): void {
     this.variables.add(variable);
     if (value === undefined) return;
-    const other = alternative(path);
+    const other = alternativeOf(path);
     for (const [target, content] of [[other, undefined], [path, value]] as const) {
       if (target === undefined) continue;
       const parent = this.#parentOf(target);
@@ -248,7 +261,7 @@ class Draft {
     if (issue.code === "unrecognized_keys") {
       for (const key of issue.keys) {
         const path = [...issue.path, key];
-        this.fault(path, `Unknown key ${path.join(".")}; ${suggestion(issue.path.map(String), key)}`, "key");
+        this.fault(path, `Unknown key ${redact(path.join("."))}; ${suggestion(issue.path.map(String), key)}`, "key");
       }
       return;
     }
@@ -301,12 +314,6 @@ class Draft {
       );
     }
   }
-}
-
-/** `ca_file` for `ca_pem` and the other way round, in the same section. */
-function alternative(path: readonly string[]): readonly string[] | undefined {
-  const match = /^(ca|cert|key)_(file|pem)$/.exec(path.at(-1) ?? "");
-  return match === null ? undefined : [...path.slice(0, -1), `${match[1]}_${match[2] === "pem" ? "file" : "pem"}`];
 }
 
 const childrenOf = (section: readonly string[]): string[] => [

@@ -20,8 +20,10 @@ export interface Kind {
   readonly type: "size" | "duration" | "endpoint" | "url" | "text" | "choice" | "flag" | "number" | "map" | "list";
   /** Unit of the number in the parsed configuration; undefined where there is none. */
   readonly unit: "bytes" | "ms" | undefined;
-  /** Completes "wanted …" in an error. */
+  /** Completes "it must be …" in an error. */
   readonly wanted: string;
+  /** The bounds or the words to choose from, for the reference; undefined where the type says all. */
+  readonly bounds: string | undefined;
   /** Never shown, in no error and no listing. */
   readonly secret: boolean;
   /** The value to give the schema for text from outside a file (an environment variable); undefined when it is empty. */
@@ -46,7 +48,14 @@ const same = (value: unknown): unknown => value;
 const textOrNothing = (text: string): unknown => text === "" ? undefined : text;
 
 function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, "type" | "wanted">): T {
-  KINDS.add(schema, { unit: undefined, secret: false, fromText: textOrNothing, format: same, ...about });
+  KINDS.add(schema, {
+    unit: undefined,
+    bounds: undefined,
+    secret: false,
+    fromText: textOrNothing,
+    format: same,
+    ...about,
+  });
   return schema;
 }
 
@@ -69,6 +78,7 @@ export function size(min: string, max: string) {
   return kind(written((value) => within(parseSize(value), low, high)), {
     type: "size",
     unit: "bytes",
+    bounds: `${min} to ${max}`,
     wanted: `a size such as 8MiB, 8MB or 1024 (bytes), from ${min} to ${max}`,
     format: (value) => formatSize(Number(value)),
   });
@@ -80,6 +90,7 @@ export function duration(min: string, max: string) {
   return kind(written((value) => within(parseDuration(value), low, high)), {
     type: "duration",
     unit: "ms",
+    bounds: `${min} to ${max}`,
     wanted: `a duration such as 200ms, 10s or 1m30s, from ${min} to ${max}`,
     format: (value) => formatDuration(Number(value)),
   });
@@ -117,9 +128,9 @@ export function text(wanted: string, lengthMax = 4_096) {
   return kind(z.string().min(1).max(lengthMax).regex(/^[^\r\n\0]+$/), { type: "text", wanted });
 }
 
-/** One line of text that is never shown. */
-export function secretText(wanted: string) {
-  return kind(z.string().min(1).max(4_096), { type: "text", wanted, secret: true });
+/** Text that is never shown. */
+export function secretText(wanted: string, lengthMax = 4_096) {
+  return kind(z.string().min(1).max(lengthMax), { type: "text", wanted, secret: true });
 }
 
 /** PEM text; `\n` written as two characters, as one-line environments force it, is read as a line end. */
@@ -132,7 +143,11 @@ const pemLines = (value: string): string => value.includes("\n") ? value : value
 
 /** One of a few words. */
 export function choice<const T extends readonly [string, ...string[]]>(...words: T) {
-  return kind(z.enum(words), { type: "choice", wanted: words.length === 1 ? words[0] : `one of ${words.join(", ")}` });
+  return kind(z.enum(words), {
+    type: "choice",
+    bounds: words.join(", "),
+    wanted: words.length === 1 ? words[0] : `one of ${words.join(", ")}`,
+  });
 }
 
 /** true or false. */
@@ -149,6 +164,7 @@ export function number(min: number, max: number, whole: boolean) {
   const schema = whole ? z.int().min(min).max(max) : z.number().min(min).max(max);
   return kind(schema, {
     type: "number",
+    bounds: `${min} to ${max}`,
     wanted: `a ${whole ? "whole number" : "number"} from ${min} to ${max}`,
     fromText: (value) => value.trim() === "" ? undefined : Number.isNaN(Number(value)) ? value : Number(value),
   });
@@ -181,12 +197,12 @@ export function headers() {
   });
 }
 
-/** Web origins: `https://app.example`, with `*` in the host's place or as the whole. */
+/** Web origins: `https://app.example`, or `*` for every one. */
 export function origins() {
-  const origin = z.string().regex(/^(?:\*|https?:\/\/[A-Za-z0-9.*_-]+(?::\d{1,5})?)$/);
+  const origin = z.string().regex(/^(?:\*|https?:\/\/[A-Za-z0-9.-]+(?::\d{1,5})?)$/);
   return kind(z.array(origin).max(256), {
     type: "list",
-    wanted: 'a list of origins such as ["https://app.example", "https://*.example"], without a path',
+    wanted: 'a list of origins such as ["https://app.example"], without a path, or ["*"] for every one',
     fromText: (value) =>
       value.trim().startsWith("[")
         ? structure(value)

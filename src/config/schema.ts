@@ -69,6 +69,10 @@ export const ConfigSchema = section({
     }).prefault({}),
     auth: section({
       tokens_file: option(text(FILE).prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
+      tokens: option(
+        secretText("the text of a tokens file", 1_048_576).exactOptional(),
+        "The text of a tokens file instead of its path, for hosts without files",
+      ),
       insecure: option(flag().prefault(false), "Ask nobody for a token. Refused when the endpoint is not loopback"),
     }).prefault({}),
   }).prefault({}),
@@ -180,3 +184,16 @@ export type ExporterSignal = keyof Config["exporter"]["signals"];
 
 /** Every option, in the order of the file. */
 export const OPTIONS: readonly Option[] = optionsOf(ConfigSchema);
+
+/** `ca_file` for `ca_pem`, `tokens` for `tokens_file`, and so on: the key that says the same thing the other way. */
+export function alternativeOf(path: readonly string[]): readonly string[] | undefined {
+  const key = path.at(-1) ?? "";
+  const other = key.endsWith("_pem")
+    ? [key.replace(/_pem$/, "_file")]
+    : [key.replace(/_file$/, "_pem"), key.replace(/_file$/, ""), `${key}_file`];
+  const section = path.slice(0, -1);
+  return OPTIONS.map((option) => option.path).find((candidate) =>
+    candidate.length === path.length && section.every((part, index) => candidate[index] === part) &&
+    candidate.at(-1) !== key && other.includes(candidate.at(-1) ?? "")
+  );
+}

@@ -1,8 +1,8 @@
 /**
  * YAML with positions. The library gives values alone, so a scan of our own finds the line and column of each key.
  * What the scan knows: block and flow mappings and sequences, quoted text, block text, comments. What it does not: keys over
- * several lines, `? ` keys and the inside of aliases; there a message names the file and the key without a line. Tags are
- * refused, because libraries differ on what an unknown one means.
+ * several lines and the inside of aliases; there a message names the file and the key without a line. Tags, directives and
+ * keys that are not text are refused here: libraries differ on them, or print the line they are on as a warning.
  * @module
  */
 import { parse } from "@std/yaml";
@@ -27,6 +27,12 @@ export interface YamlFile {
 /** A configuration file is not larger; in UTF-16 units. */
 const LENGTH_MAX = 1_048_576;
 
+/** A configuration is not nested deeper. */
+const DEPTH_MAX = 32;
+
+const TAG = "Tags (!name) are not supported; write the value without one";
+const KEY = "A key must be plain or quoted text; put a value that begins with { in quotes";
+
 /**
  * Reads YAML.
  * @throws {ConfigError} with `file:line:column`; never with text of the file, which may be a secret.
@@ -35,11 +41,8 @@ export function parseYaml(text: string, file: string): YamlFile {
   if (text.length > LENGTH_MAX) {
     throw new ConfigError(`${file} is longer than ${LENGTH_MAX} characters; split or shorten it`);
   }
-  const scan = new Scan(text.replace(/^\uFEFF/, ""));
+  const scan = new Scan(text.replace(/^\uFEFF/, ""), file);
   scan.run();
-  if (scan.tag !== undefined) {
-    throw new ConfigError(`${place(file, scan.tag)}: Tags (!name) are not supported; write the value without one`);
-  }
   let value: unknown;
   try {
     value = parse(text);
@@ -92,13 +95,14 @@ interface Frame {
 /** One pass over the lines, with a stack of the columns that are open. */
 class Scan {
   readonly found = new Map<string, { key: Position; value?: Position }>();
-  tag: Position | undefined;
+  readonly #file: string;
   readonly #lines: readonly string[];
   #stack: Frame[] = [];
   #line = 0;
   #column = 0;
 
-  constructor(text: string) {
+  constructor(text: string, file: string) {
+    this.#file = file;
     this.#lines = text.split(/\r?\n/);
   }
 
@@ -128,7 +132,14 @@ class Scan {
     return this.#stack.map((frame) => frame.segment);
   }
 
+  /** For what is YAML and yet not for a configuration. */
+  #refuse(why: string): never {
+    throw new ConfigError(`${place(this.#file, this.#here())}: ${why}`);
+  }
+
   #blockLine(): void {
+    if (/^%\S/.test(this.#current())) this.#refuse("Directives (%NAME) are not supported; remove the line");
+    if (/^\?(?:\s|$)/.test(this.#rest())) this.#refuse(KEY);
     for (let item = /^-(?:\s+|$)/.exec(this.#rest()); item !== null; item = /^-(?:\s+|$)/.exec(this.#rest())) {
       this.#openItem();
       this.#column += item[0].length;
@@ -161,7 +172,7 @@ class Scan {
     if (rest === "" || rest.startsWith("#")) return;
     const entry = this.found.get(pathKey(path));
     if (entry !== undefined) entry.value ??= this.#here();
-    if (rest.startsWith("!")) this.tag ??= this.#here();
+    if (rest.startsWith("!")) this.#refuse(TAG);
     else if (/^[|>]/.test(rest)) this.#passBlockText(parentColumn);
     else if (/^["']/.test(rest)) this.#passQuoted();
     else if (/^[{[]/.test(rest)) this.#flow(path);
@@ -202,6 +213,7 @@ class Scan {
 
   /** A `{…}` or `[…]` from its opening bracket to behind its closing one. */
   #flow(path: readonly string[]): void {
+    if (path.length > DEPTH_MAX) this.#refuse(`Nothing here is nested deeper than ${DEPTH_MAX}; remove some brackets`);
     const mapping = this.#rest().startsWith("{");
     this.#column++;
     for (let index = 0; this.#toNext();) {
@@ -223,10 +235,7 @@ class Scan {
       }
       const name = /^(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|(?:[^\s,:{}[\]"']|:(?=[^\s,{}[\]])|\s+(?=[^\s,:{}[\]#]))+)/
         .exec(rest);
-      if (name === null) {
-        this.#column++;
-        continue;
-      }
+      if (name === null) this.#refuse(KEY);
       this.#column += name[0].length;
       const entry = [...path, unquoted(name[0])];
       this.found.set(pathKey(entry), { key });
@@ -241,7 +250,7 @@ class Scan {
     const entry = this.found.get(pathKey(path));
     if (entry !== undefined) entry.value ??= this.#here();
     const rest = this.#rest();
-    if (rest.startsWith("!")) this.tag ??= this.#here();
+    if (rest.startsWith("!")) this.#refuse(TAG);
     if (/^["']/.test(rest)) this.#passQuoted();
     else if (/^[{[]/.test(rest)) this.#flow(path);
     else this.#column += Math.max(1, /^(?:[^\s,{}[\]]|\s+(?=[^\s,{}[\]#]))*/.exec(rest)?.[0].length ?? 1);

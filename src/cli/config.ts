@@ -1,0 +1,76 @@
+/**
+ * `config check` and `config reference`.
+ * @module
+ */
+import process from "node:process";
+import { stringify } from "@std/yaml";
+import { Command } from "commander";
+import type { Environment } from "../config/environment.ts";
+import { loadConfig, loadEnvironment } from "../config/load.ts";
+import { referenceRows, renderReference } from "../config/reference.ts";
+import { shownConfig } from "../config/show.ts";
+import { ConfigError } from "../errors.ts";
+import { FaultFound, type Io } from "./io.ts";
+
+/** The process that a command is run in. */
+export interface Surroundings {
+  readonly env: Environment;
+  readonly cwd: string;
+}
+
+/** The family `config`. `check` throws {@link FaultFound} with every fault, one a line, when the configuration is bad. */
+export function configCommand(io: Io, surroundings?: Surroundings): Command {
+  const family = new Command("config").description("Check the configuration, or list every option");
+
+  family.command("check")
+    .description("Read the configuration as the relay would, and print what is in use; secrets are hidden")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--json", "print JSON")
+    .action(async (options: { config?: string; json?: true }) => {
+      const { env, cwd } = surroundings ?? { env: process.env, cwd: process.cwd() };
+      await check(io, { env, cwd }, options);
+    });
+
+  family.command("reference")
+    .description("Every option with its default, its variables and its meaning, as a Markdown table")
+    .option("--json", "print JSON")
+    .action((options: { json?: true }) => {
+      io.out(options.json ? JSON.stringify(referenceRows(), null, 2) : renderReference().trimEnd());
+    });
+
+  return family;
+}
+
+async function check(io: Io, { env, cwd }: Surroundings, options: { config?: string; json?: true }): Promise<void> {
+  try {
+    const { config, warnings, sources } = await loadConfig({
+      env: await loadEnvironment(env, cwd),
+      cwd,
+      ...(options.config === undefined ? {} : { file: options.config }),
+    });
+    const shown = shownConfig(config);
+    if (options.json) {
+      io.out(
+        JSON.stringify(
+          {
+            ok: true,
+            sources: { file: sources.file ?? null, environment: sources.environment },
+            warnings,
+            config: shown,
+          },
+          null,
+          2,
+        ),
+      );
+      return;
+    }
+    io.out(`# file: ${sources.file ?? "none"}`);
+    io.out(`# variables: ${sources.environment.join(", ") || "none"}`);
+    io.out(stringify(shown).trimEnd());
+    for (const warning of warnings) io.err(`Warning: ${warning}`);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    if (options.json) io.out(JSON.stringify({ ok: false, faults: error.message.split("\n") }, null, 2));
+    throw new FaultFound(error.message, { cause: error });
+  }
+}
