@@ -41,7 +41,8 @@ export interface ExporterEvents {
 /** Settings of an exporter. */
 export interface ExporterOptions {
   readonly queue: SendingQueue;
-  readonly client: CollectorClient;
+  /** The way to the Collector, for each signal; often one for all. */
+  readonly clients: Readonly<Record<SignalName, CollectorClient>>;
   readonly compression: Readonly<Record<SignalName, Compression>>;
   /** Requests at once, for each signal. */
   readonly consumers: number;
@@ -124,6 +125,7 @@ class Lane {
   readonly #options: ExporterOptions;
   readonly #breaker: Breaker;
   readonly #compression: Compression;
+  readonly #client: CollectorClient;
   readonly #giveUp = new AbortController();
   readonly #walker = new Walker();
   #members: MembersProof = "unknown";
@@ -134,6 +136,7 @@ class Lane {
     this.signal = signal;
     this.#options = options;
     this.#compression = options.compression[signal];
+    this.#client = options.clients[signal];
     this.#breaker = new Breaker(options.retry);
   }
 
@@ -239,7 +242,7 @@ class Lane {
    */
   async #proveMembers(): Promise<Answer | undefined> {
     const probe = join([gzipMember(new Uint8Array(0)), gzipMember(MALFORMED)]);
-    const answer = await this.#options.client.send(this.signal, probe, "gzip", this.#giveUp.signal);
+    const answer = await this.#client.send(this.signal, probe, "gzip", this.#giveUp.signal);
     if (answer.kind === "none") return answer;
     switch (dispositionOf(answer.status)) {
       case "inspect":
@@ -247,7 +250,7 @@ class Lane {
         return undefined;
       case "delivered":
         this.#members = "first_only";
-        this.#options.events.unmergeable(this.signal, this.#options.client.target(this.signal).url);
+        this.#options.events.unmergeable(this.signal, this.#client.target(this.signal).url);
         return undefined;
       default:
         return answer;
@@ -280,7 +283,7 @@ class Lane {
 
   async #post(body: Body, pieces: readonly Piece[]): Promise<Answer> {
     const started = performance.now();
-    const answer = await this.#options.client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
+    const answer = await this.#client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
     if (answer.kind === "answer" && dispositionOf(answer.status) === "delivered") {
       this.#options.events.sent(this.signal, {
         items: itemsOf(pieces),
@@ -344,7 +347,7 @@ class Lane {
     for (const half of [resources.slice(0, middle), resources.slice(middle)]) {
       if (half.length === 0) continue;
       const body = encodeContent(join(half), this.#compression);
-      const answer = await this.#options.client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
+      const answer = await this.#client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
       if (answer.kind === "none") return answer;
       const disposition = dispositionOf(answer.status);
       if (disposition === "delivered") continue;

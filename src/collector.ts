@@ -1,0 +1,261 @@
+/**
+ * The embedded development Collector: OTLP/HTTP over mutual TLS. It refuses whoever has no certificate of its CA, reads what it
+ * is sent to the last byte, tells what it received, and misbehaves on request.
+ * @module
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer } from "node:https";
+import { inflateRawSync } from "node:zlib";
+import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { ConfigError, messageOf } from "./errors.ts";
+import { type DecodedMessage, decodeRequest } from "./otlp/decode.ts";
+import { gunzip } from "./otlp/gzip.ts";
+import { encodeStatus, encodeSuccess } from "./otlp/response.ts";
+import { type Signal, type SignalName, SIGNALS } from "./otlp/signal.ts";
+import { Walker } from "./otlp/wire.ts";
+
+/** One request that was accepted. */
+export interface Received {
+  readonly signal: SignalName;
+  /** Spans, data points or log records. */
+  readonly items: number;
+  /** Common name of the client's certificate. */
+  readonly peer: string;
+  /** The request as protobuf, uncompressed. */
+  readonly body: Uint8Array;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** How to misbehave. */
+export type Misbehaviour =
+  /** Answers this status, with these headers and words. */
+  | {
+    readonly kind: "status";
+    readonly status: number;
+    readonly message?: string;
+    readonly headers?: Readonly<Record<string, string>>;
+  }
+  /** Accepts, and rejects some items by `partial_success`. */
+  | { readonly kind: "partial_success"; readonly rejected: number; readonly message: string }
+  /** Never answers. */
+  | { readonly kind: "silence" }
+  /** Cuts the connection. `accepted`: after having taken the data, so that its acknowledgement is lost. */
+  | { readonly kind: "disconnect"; readonly accepted?: boolean }
+  /** Reads the first gzip member and is silent about the rest. */
+  | { readonly kind: "first_member_only" };
+
+/** Settings of an embedded Collector. */
+export interface CollectorOptions {
+  readonly host: string;
+  /** 0 for any free one. */
+  readonly port: number;
+  /** PEM text: the CA that clients' certificates must lead to, and the server's own certificate and key. */
+  readonly tls: { readonly ca: readonly string[]; readonly cert: string; readonly key: string };
+  /** Called for each accepted request. */
+  readonly onReceived?: (received: Received) => void;
+  /** Called for each client that was refused at the handshake, with its reason. */
+  readonly onRefused?: (reason: string) => void;
+  /** Asked for each request; undefined is to behave. */
+  readonly misbehave?: (signal: SignalName, request: number) => Misbehaviour | undefined;
+}
+
+/** A running embedded Collector. */
+export interface EmbeddedCollector extends AsyncDisposable {
+  /** Base URL, on `localhost`, which its certificate is for. */
+  readonly url: string;
+  readonly port: number;
+  /** Items accepted so far, duplicates included. */
+  readonly items: Readonly<Record<SignalName, number>>;
+  stop(): Promise<void>;
+}
+
+/** The Collector's own limit on a request, inflated, in bytes. */
+const BODY_BYTES_MAX = 20 * 1024 * 1024;
+
+/**
+ * Starts it.
+ * @throws {ConfigError} when the port is taken or may not be bound.
+ */
+export async function startCollector(options: CollectorOptions): Promise<EmbeddedCollector> {
+  const items: Record<SignalName, number> = { traces: 0, metrics: 0, logs: 0 };
+  let requests = 0;
+  const server = createServer({
+    ca: [...options.tls.ca],
+    cert: options.tls.cert,
+    key: options.tls.key,
+    requestCert: true,
+    rejectUnauthorized: true,
+  }, (request, response) => {
+    answer(request, response).catch((error: unknown) => {
+      // The client went away while its body was read, or the like: there is nobody to answer.
+      request.socket.destroy(error instanceof Error ? error : undefined);
+    });
+  });
+  server.on("tlsClientError", (error) => options.onRefused?.(messageOf(error)));
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const signal = SIGNALS.find(({ path }) => path === request.url);
+    if (signal === undefined || request.method !== "POST") {
+      response.writeHead(signal === undefined ? 404 : 405, { allow: "POST" }).end();
+      request.resume();
+      return;
+    }
+    const raw = await readAll(request);
+    requests++;
+    const misbehaviour = options.misbehave?.(signal.name, requests);
+    if (misbehaviour?.kind === "silence") return;
+    if (misbehaviour?.kind === "disconnect" && misbehaviour.accepted !== true) {
+      request.socket.destroy();
+      return;
+    }
+    if (misbehaviour?.kind === "status") {
+      reply(response, misbehaviour.status, misbehaviour.message ?? "told to misbehave", misbehaviour.headers);
+      return;
+    }
+    if (raw === undefined) return reply(response, 400, "http: request body too large");
+    const received = read(signal, request, raw, misbehaviour?.kind === "first_member_only");
+    if (typeof received === "string") return reply(response, 400, received);
+    const rejected = misbehaviour?.kind === "partial_success" ? misbehaviour : undefined;
+    items[signal.name] += received.items - (rejected?.rejected ?? 0);
+    options.onReceived?.(received);
+    if (misbehaviour?.kind === "disconnect") {
+      request.socket.destroy();
+      return;
+    }
+    response.writeHead(200, { "content-type": "application/x-protobuf" })
+      .end(encodeSuccess(signal.name, "application/x-protobuf", rejected));
+  }
+
+  const listening = Promise.withResolvers<void>();
+  server.once("error", (error) => listening.reject(error));
+  server.listen(options.port, options.host, () => listening.resolve());
+  try {
+    await listening.promise;
+  } catch (error) {
+    throw cannotListen(options, error);
+  }
+  const { port } = server.address() as AddressInfo;
+  const stop = async () => {
+    const closed = Promise.withResolvers<void>();
+    server.close(() => closed.resolve());
+    server.closeAllConnections();
+    await closed.promise;
+  };
+  return { url: `https://localhost:${port}`, port, items, stop, [Symbol.asyncDispose]: stop };
+}
+
+function cannotListen({ host, port }: CollectorOptions, error: unknown): ConfigError {
+  const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+  return new ConfigError(
+    taken
+      ? `Cannot start the embedded Collector: port ${port} of ${host} is taken; to use the Collector that is there, ` +
+        "run the relay without this one (deno task dev --no-collector), or free the port"
+      : `Cannot start the embedded Collector on ${host}:${port}: ${messageOf(error)}`,
+    { cause: error },
+  );
+}
+
+/** The body, or undefined when it is over the limit. */
+async function readAll(request: IncomingMessage): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length <= BODY_BYTES_MAX) chunks.push(chunk);
+  }
+  if (length > BODY_BYTES_MAX) return undefined;
+  const whole = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return whole;
+}
+
+/** What the request holds, or why it is refused. */
+function read(
+  signal: Signal,
+  request: IncomingMessage,
+  raw: Uint8Array<ArrayBuffer>,
+  firstMemberOnly: boolean,
+): Received | string {
+  try {
+    const gzipped = request.headers["content-encoding"] === "gzip";
+    const body = !gzipped ? raw : firstMemberOnly
+      // Behind the ten bytes of a header without fields, zlib stops at the end of the first deflate stream.
+      ? inflateRawSync(raw.subarray(10), { maxOutputLength: BODY_BYTES_MAX })
+      : gunzip(raw, BODY_BYTES_MAX).inflated;
+    const { items } = new Walker().walk(signal.name, body);
+    const { CN: peer } = (request.socket as TLSSocket).getPeerCertificate().subject;
+    const headers: Record<string, string> = {};
+    for (const [name, value] of Object.entries(request.headers)) headers[name] = String(value);
+    return { signal: signal.name, items, peer: String(peer), body: new Uint8Array(body), headers };
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function reply(
+  response: ServerResponse,
+  status: number,
+  message: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  response.writeHead(status, { "content-type": "application/x-protobuf", ...headers })
+    .end(encodeStatus("application/x-protobuf", { code: status === 400 ? 3 : 14, message }));
+}
+
+const NAMES_SHOWN_MAX = 3;
+const NAME_CHARACTERS_MAX = 60;
+
+/** One line about a request, for people: signal, services, counts, names, and who delivered it. */
+export function describeReceived(received: Received): string {
+  const signal = SIGNALS.find(({ name }) => name === received.signal)!;
+  const services = new Set<string>();
+  const names = new Set<string>();
+  collect(decodeRequest(received.signal, received.body), services, names);
+  const shown = [...names].slice(0, NAMES_SHOWN_MAX).map(printable);
+  if (names.size > NAMES_SHOWN_MAX) shown.push(`and ${names.size - NAMES_SHOWN_MAX} more`);
+  const count = `${received.items} ${signal.item}${received.items === 1 ? "" : "s"}`;
+  const from = [...services].map(printable).join(", ") || "unnamed service";
+  const what = shown.length === 0 ? "" : ` (${shown.join(", ")})`;
+  return `${received.signal.padEnd(7)} ${count} of ${from}${what}, delivered by ${printable(received.peer)}`;
+}
+
+/** A sender's text on a terminal: short, on one line, without control characters. */
+function printable(text: string): string {
+  const plain = text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?");
+  return plain.length > NAME_CHARACTERS_MAX ? `${plain.slice(0, NAME_CHARACTERS_MAX - 1)}…` : plain;
+}
+
+/** Gathers service names, and the names of spans, metrics and log records, wherever they stand. */
+function collect(request: DecodedMessage, services: Set<string>, names: Set<string>): void {
+  for (const resource of Object.values(request).flatMap(messagesOf)) {
+    for (const attribute of messagesOf(first(resource["resource"])?.["attributes"])) {
+      const value = first(attribute["value"])?.["stringValue"];
+      if (attribute["key"] === "service.name" && typeof value === "string") services.add(value);
+    }
+    for (const scope of [...messagesOf(resource["scopeSpans"]), ...messagesOf(resource["scopeMetrics"])]) {
+      for (const item of [...messagesOf(scope["spans"]), ...messagesOf(scope["metrics"])]) {
+        if (typeof item["name"] === "string") names.add(item["name"]);
+      }
+    }
+    for (const scope of messagesOf(resource["scopeLogs"])) {
+      for (const record of messagesOf(scope["logRecords"])) {
+        const body = first(record["body"])?.["stringValue"];
+        const name = record["eventName"] ?? body;
+        if (typeof name === "string" && name !== "") names.add(name);
+      }
+    }
+  }
+}
+
+function messagesOf(value: unknown): DecodedMessage[] {
+  return Array.isArray(value) ? value.filter((entry): entry is DecodedMessage => typeof entry === "object") : [];
+}
+
+function first(value: unknown): DecodedMessage | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as DecodedMessage : undefined;
+}
