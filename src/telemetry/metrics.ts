@@ -1,0 +1,344 @@
+/**
+ * The relay's own instruments: one table, from which they are made and described.
+ *
+ * Counters are plain numbers that the metrics SDK reads when it collects. A request thus pays for an addition and not for the
+ * hashing of attributes. Names mirror the Collector's (`otelcol_receiver_accepted_spans`), with the signal as an attribute.
+ * @module
+ */
+import type { Attributes, Histogram, Meter, MeterProvider, Observable } from "@opentelemetry/api";
+import type { RefusalCode } from "../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+
+/** One instrument. */
+export interface Instrument {
+  /** `counter`: only rises, from 0 at the start of the process. `gauge`: a state. `histogram`: a distribution. */
+  readonly kind: "counter" | "gauge" | "histogram";
+  /** UCUM code; `{…}` is an annotation: items are spans, data points or log records. */
+  readonly unit: string;
+  readonly description: string;
+  /** Names of its attributes. */
+  readonly attributes: readonly string[];
+  /** Upper bounds of a histogram's buckets, in its unit. */
+  readonly boundaries?: readonly number[];
+}
+
+const LATENCY_BOUNDARIES_S = [
+  0.0005,
+  0.001,
+  0.0025,
+  0.005,
+  0.01,
+  0.025,
+  0.05,
+  0.1,
+  0.25,
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+];
+const SIZE_BOUNDARIES = [1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
+const COUNT_BOUNDARIES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
+
+/** Every instrument of the relay, by name, in the order of the data path. */
+export const INSTRUMENTS = {
+  edgeferry_receiver_accepted_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests answered 200",
+    attributes: ["signal"],
+  },
+  edgeferry_receiver_accepted_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Spans, data points or log records in requests answered 200",
+    attributes: ["signal"],
+  },
+  edgeferry_receiver_refused_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests not taken; signal is absent where the path named none",
+    attributes: ["reason", "signal"],
+  },
+  edgeferry_receiver_refused_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Items of refused requests, as far as they had been counted",
+    attributes: ["reason", "signal"],
+  },
+  edgeferry_queue_append_duration: {
+    kind: "histogram",
+    unit: "s",
+    description: "Time until a request was safe and its 200 could be sent",
+    attributes: ["signal"],
+    boundaries: LATENCY_BOUNDARIES_S,
+  },
+  edgeferry_queue_size: {
+    kind: "gauge",
+    unit: "By",
+    description: "Payload bytes queued, those in flight included",
+    attributes: [],
+  },
+  edgeferry_queue_capacity: {
+    kind: "gauge",
+    unit: "By",
+    description: "Bound on the payload bytes queued",
+    attributes: [],
+  },
+  edgeferry_queue_records: {
+    kind: "gauge",
+    unit: "{record}",
+    description: "Records queued, those in flight included",
+    attributes: [],
+  },
+  edgeferry_queue_in_flight_records: {
+    kind: "gauge",
+    unit: "{record}",
+    description: "Records taken by the exporter and not yet settled",
+    attributes: [],
+  },
+  edgeferry_queue_oldest_age: {
+    kind: "gauge",
+    unit: "s",
+    description: "Age of the oldest queued record; 0 when the queue is empty",
+    attributes: [],
+  },
+  edgeferry_queue_expired_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Items given up because max_age was set and had passed",
+    attributes: ["signal"],
+  },
+  edgeferry_dead_letter_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Items set aside because the Collector will never take them",
+    attributes: ["signal"],
+  },
+  edgeferry_dead_letter_records: {
+    kind: "gauge",
+    unit: "{record}",
+    description: "Records among the dead letters",
+    attributes: [],
+  },
+  edgeferry_dead_letter_size: {
+    kind: "gauge",
+    unit: "By",
+    description: "Payload bytes among the dead letters",
+    attributes: [],
+  },
+  edgeferry_exporter_sent_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Items that the Collector accepted",
+    attributes: ["signal"],
+  },
+  edgeferry_exporter_rejected_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Items that the Collector rejected by partial_success",
+    attributes: ["signal"],
+  },
+  edgeferry_exporter_send_failures: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests to the Collector that failed, by the named fault",
+    attributes: ["kind", "signal"],
+  },
+  edgeferry_exporter_send_duration: {
+    kind: "histogram",
+    unit: "s",
+    description: "Time of one request to the Collector, answered or not",
+    attributes: ["signal", "outcome"],
+    boundaries: LATENCY_BOUNDARIES_S,
+  },
+  edgeferry_exporter_batch_size: {
+    kind: "histogram",
+    unit: "By",
+    description: "Bytes of one merged request to the Collector, as sent",
+    attributes: ["signal"],
+    boundaries: SIZE_BOUNDARIES,
+  },
+  edgeferry_exporter_batch_parts: {
+    kind: "histogram",
+    unit: "{request}",
+    description: "Senders' requests merged into one request to the Collector",
+    attributes: ["signal"],
+    boundaries: COUNT_BOUNDARIES,
+  },
+} as const satisfies Record<string, Instrument>;
+
+export type InstrumentName = keyof typeof INSTRUMENTS;
+
+/** The state of the queue, as far as it is measured; the `stats()` of a sending queue are one. */
+export interface QueueState {
+  readonly records: number;
+  readonly bytes: number;
+  readonly bytesMax: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly oldestAt: number | undefined;
+  readonly inFlight: number;
+  readonly deadLetters: { readonly records: number; readonly bytes: number };
+}
+
+/** What the relay reports about itself. Every method is safe on the hot path and never throws. */
+export interface RelayMetrics {
+  /** A request was answered 200. */
+  accepted(signal: SignalName, items: number): void;
+  /** A request was refused; `items` where the walk had counted them. */
+  refused(reason: RefusalCode, signal: SignalName | undefined, items?: number): void;
+  /** An append resolved after `seconds`. */
+  appended(signal: SignalName, seconds: number): void;
+  /** `max_age` had passed. */
+  expired(signal: SignalName, items: number): void;
+  /** The Collector will never take them. */
+  deadLettered(signal: SignalName, items: number): void;
+  /** The Collector accepted them. */
+  sent(signal: SignalName, items: number): void;
+  /** The Collector rejected them by `partial_success`. */
+  rejected(signal: SignalName, items: number): void;
+  /** A request to the Collector failed. `kind`: the named fault; beyond 64 different ones they count as `other`. */
+  sendFailed(signal: SignalName, kind: string): void;
+  /** A request to the Collector ended after `seconds`: `ok` for a 2xx. */
+  requested(signal: SignalName, outcome: "ok" | "failed", seconds: number): void;
+  /** A merged request is about to be sent. */
+  merged(signal: SignalName, bytes: number, parts: number): void;
+  /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
+  observeQueue(read: () => QueueState | Promise<QueueState>): void;
+}
+
+/** Makes every instrument of {@link INSTRUMENTS}. `now`: milliseconds since the Unix epoch. */
+export function createMetrics(meterProvider: MeterProvider, now: () => number = Date.now): RelayMetrics {
+  const meter = meterProvider.getMeter("edgeferry");
+  const counters = new Map<InstrumentName, Counter>();
+  const histograms = new Map<InstrumentName, Histogram>();
+  const gauges = new Map<InstrumentName, Observable>();
+  for (const [name, row] of Object.entries(INSTRUMENTS) as [InstrumentName, Instrument][]) {
+    if (row.kind === "counter") counters.set(name, new Counter(meter, name, row));
+    else if (row.kind === "histogram") histograms.set(name, histogram(meter, name, row));
+    else gauges.set(name, meter.createObservableGauge(name, { unit: row.unit, description: row.description }));
+  }
+  const counter = (name: InstrumentName): Counter => existing(counters, name);
+  const perSignal = (name: InstrumentName): Record<SignalName, Cell> =>
+    bySignal((signal) => counter(name).cell({ signal }));
+  const timed = (name: InstrumentName): Histogram => existing(histograms, name);
+
+  let readQueue: (() => QueueState | Promise<QueueState>) | undefined;
+  meter.addBatchObservableCallback(async (result) => {
+    const state = await readQueue?.();
+    if (state === undefined) return;
+    const values: Partial<Record<InstrumentName, number>> = {
+      edgeferry_queue_size: state.bytes,
+      edgeferry_queue_capacity: state.bytesMax,
+      edgeferry_queue_records: state.records,
+      edgeferry_queue_in_flight_records: state.inFlight,
+      // A clock that was set back makes no negative age.
+      edgeferry_queue_oldest_age: state.oldestAt === undefined ? 0 : Math.max(0, now() - state.oldestAt) / 1000,
+      edgeferry_dead_letter_records: state.deadLetters.records,
+      edgeferry_dead_letter_size: state.deadLetters.bytes,
+    };
+    for (const [name, gauge] of gauges) {
+      const value = values[name];
+      if (value !== undefined) result.observe(gauge, value);
+    }
+  }, [...gauges.values()]);
+
+  const acceptedRequests = perSignal("edgeferry_receiver_accepted_requests");
+  const acceptedItems = perSignal("edgeferry_receiver_accepted_items");
+  const refusedRequests = counter("edgeferry_receiver_refused_requests");
+  const refusedItems = counter("edgeferry_receiver_refused_items");
+  const expired = perSignal("edgeferry_queue_expired_items");
+  const deadLettered = perSignal("edgeferry_dead_letter_items");
+  const sent = perSignal("edgeferry_exporter_sent_items");
+  const rejected = perSignal("edgeferry_exporter_rejected_items");
+  const sendFailures = counter("edgeferry_exporter_send_failures");
+  const appendDuration = timed("edgeferry_queue_append_duration");
+  const sendDuration = timed("edgeferry_exporter_send_duration");
+  const batchSize = timed("edgeferry_exporter_batch_size");
+  const batchParts = timed("edgeferry_exporter_batch_parts");
+
+  const signalAttributes = bySignal<Attributes>((signal) => ({ signal }));
+  const outcomeAttributes = {
+    ok: bySignal<Attributes>((signal) => ({ signal, outcome: "ok" })),
+    failed: bySignal<Attributes>((signal) => ({ signal, outcome: "failed" })),
+  };
+  const kinds = new Set<string>();
+
+  return {
+    accepted(signal, items) {
+      acceptedRequests[signal].value++;
+      acceptedItems[signal].value += items;
+    },
+    refused(reason, signal, items) {
+      const attributes = signal === undefined ? { reason } : { reason, signal };
+      refusedRequests.cell(attributes).value++;
+      if (items !== undefined) refusedItems.cell(attributes).value += items;
+    },
+    appended: (signal, seconds) => appendDuration.record(seconds, signalAttributes[signal]),
+    expired: (signal, items) => void (expired[signal].value += items),
+    deadLettered: (signal, items) => void (deadLettered[signal].value += items),
+    sent: (signal, items) => void (sent[signal].value += items),
+    rejected: (signal, items) => void (rejected[signal].value += items),
+    sendFailed(signal, kind) {
+      if (kinds.size < KINDS_MAX) kinds.add(kind);
+      sendFailures.cell({ kind: kinds.has(kind) ? kind : "other", signal }).value++;
+    },
+    requested: (signal, outcome, seconds) => sendDuration.record(seconds, outcomeAttributes[outcome][signal]),
+    merged(signal, bytes, parts) {
+      batchSize.record(bytes, signalAttributes[signal]);
+      batchParts.record(parts, signalAttributes[signal]);
+    },
+    observeQueue(read) {
+      readQueue = read;
+    },
+  };
+}
+
+const KINDS_MAX = 64;
+
+interface Cell {
+  value: number;
+  readonly attributes: Attributes;
+}
+
+/** A counter that counts by itself and is read at collection. */
+class Counter {
+  readonly #cells = new Map<string, Cell>();
+
+  constructor(meter: Meter, name: string, row: Instrument) {
+    const counter = meter.createObservableCounter(name, { unit: row.unit, description: row.description });
+    counter.addCallback((result) => {
+      for (const { value, attributes } of this.#cells.values()) result.observe(value, attributes);
+    });
+  }
+
+  /** The number of one set of attributes. Callers give the same attributes in the same order. */
+  cell(attributes: Readonly<Record<string, string>>): Cell {
+    const key = Object.values(attributes).join(" ");
+    let cell = this.#cells.get(key);
+    if (cell === undefined) {
+      cell = { value: 0, attributes };
+      this.#cells.set(key, cell);
+    }
+    return cell;
+  }
+}
+
+function histogram(meter: Meter, name: string, row: Instrument): Histogram {
+  return meter.createHistogram(name, {
+    unit: row.unit,
+    description: row.description,
+    advice: { explicitBucketBoundaries: [...row.boundaries ?? []] },
+  });
+}
+
+function bySignal<T>(make: (signal: SignalName) => T): Record<SignalName, T> {
+  return Object.fromEntries(SIGNAL_NAMES.map((signal) => [signal, make(signal)])) as Record<SignalName, T>;
+}
+
+function existing<T>(map: ReadonlyMap<InstrumentName, T>, name: InstrumentName): T {
+  const made = map.get(name);
+  if (made === undefined) throw new TypeError(`Instrument ${name} is of another kind`);
+  return made;
+}
