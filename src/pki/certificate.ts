@@ -365,7 +365,7 @@ export function describe(certificate: X509Certificate): CertificateFacts {
     validFrom: certificate.validFromDate,
     validTo: certificate.validToDate,
     isCa: certificate.ca,
-    usages: usages.map((oid) => USAGE_NAMES[String(oid)] ?? String(oid)),
+    usages: Array.from(usages, (oid) => USAGE_NAMES[String(oid)] ?? String(oid)),
     keyUsages: KEY_USAGE_NAMES.filter(([flag]) => (flags & flag) !== 0).map(([, name]) => name),
     fingerprintSha256: certificate.fingerprint256,
     keyType: keyTypeOf(certificate.publicKey),

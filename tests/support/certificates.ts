@@ -1,7 +1,7 @@
 /**
  * Certificates for one test: a CA, a server and a client that fit together, and clients with one fault each.
  */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CLIENT, createAuthority, type Issued, type IssueOptions, SERVER } from "../../src/pki/authority.ts";
@@ -38,6 +38,7 @@ const YEAR_MS = 365 * 86_400_000;
 /** Makes them, with EC P-256 keys unless told otherwise: a few milliseconds each. */
 export async function testCertificates(options: IssueOptions = {}): Promise<TestCertificates> {
   const dir = await mkdtemp(join(tmpdir(), "edgeferry-certs-"));
+  await chmod(dir, 0o755); // As certs/ is: a Collector under another user finds its files there.
   const { rsaBits } = options;
   async function save(name: string, issued: Issued): Promise<Pair> {
     const certificateFile = join(dir, `${name}.crt`);

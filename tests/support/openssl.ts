@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -44,6 +44,7 @@ async function make(): Promise<string> {
   const work = await mkdtemp(join(CACHE, "new-"));
   try {
     await run("bash", ["-c", steps], { cwd: work, timeout: OPENSSL_MS_MAX });
+    await chmod(work, 0o755); // As certs/ is: a Collector under another user finds its files there.
     await rm(dir, { recursive: true, force: true });
     await rename(work, dir);
   } catch (error) {
