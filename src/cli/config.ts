@@ -4,13 +4,13 @@
  */
 import process from "node:process";
 import { stringify } from "@std/yaml";
-import { Command } from "commander";
+import type { Command } from "commander";
 import type { Environment } from "../config/environment.ts";
 import { loadConfig, loadEnvironment } from "../config/load.ts";
 import { referenceRows, renderReference } from "../config/reference.ts";
 import { shownConfig } from "../config/show.ts";
 import { ConfigError } from "../errors.ts";
-import { FaultFound, type Io } from "./io.ts";
+import { FaultFound, type Io, newCommand } from "./io.ts";
 
 /** The process that a command is run in. */
 export interface Surroundings {
@@ -20,7 +20,7 @@ export interface Surroundings {
 
 /** The family `config`. `check` throws {@link FaultFound} with every fault, one a line, when the configuration is bad. */
 export function configCommand(io: Io, surroundings?: Surroundings): Command {
-  const family = new Command("config").description("Check the configuration, or list every option");
+  const family = newCommand(io, "config").description("Check the configuration, or list every option");
 
   family.command("check")
     .description("Read the configuration as the relay would, and print what is in use; secrets are hidden")

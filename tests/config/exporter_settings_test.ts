@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { exporterSettings } from "../../src/config/exporter_settings.ts";
+import { configFrom } from "../../src/config/load.ts";
+
+Deno.test("the defaults for each signal", () => {
+  const config = configFrom({});
+  for (const signal of ["traces", "metrics", "logs"] as const) {
+    assert.deepEqual(exporterSettings(config, signal), {
+      url: `https://localhost:4318/v1/${signal}`,
+      headers: {},
+      timeoutMs: 10_000,
+      compression: "passthrough",
+      tls: {
+        ca: { what: "CA", setting: "exporter.tls.ca_file", value: "certs/ca.crt" },
+        cert: { what: "client certificate", setting: "exporter.tls.cert_file", value: "certs/client.crt" },
+        key: { what: "client key", setting: "exporter.tls.key_file", value: "certs/client.key" },
+        keyPassphrase: undefined,
+        reloadIntervalMs: 5_000,
+      },
+    });
+  }
+});
+
+Deno.test("the signal's path is appended to the base, and a signal's own URL stays as it is", () => {
+  const url = (endpoint: string) => exporterSettings(configFrom({ exporter: { endpoint } }), "logs").url;
+  assert.equal(url("https://h"), "https://h/v1/logs");
+  assert.equal(url("https://h/"), "https://h/v1/logs");
+  assert.equal(url("https://h:1/a/b/"), "https://h:1/a/b/v1/logs");
+  assert.equal(url("https://h/a?k=v"), "https://h/a/v1/logs?k=v");
+  const own = configFrom({ exporter: { logs_endpoint: "https://h/custom/" } });
+  assert.equal(exporterSettings(own, "logs").url, "https://h/custom/");
+});
+
+Deno.test("PEM text wins over the default file, a signal's own over the general", () => {
+  const pem = "-----BEGIN X-----\nabc\n-----END X-----";
+  const config = configFrom({
+    exporter: {
+      headers: { a: "1", b: "2" },
+      tls: { ca_pem: pem, key_passphrase: "general" },
+      signals: { logs: { headers: { c: "3" }, tls: { key_file: "logs.key" } }, traces: { tls: { ca_file: "t.crt" } } },
+    },
+  });
+  const [traces, metrics, logs] = (["traces", "metrics", "logs"] as const).map((name) =>
+    exporterSettings(config, name)
+  );
+  assert.ok(traces && metrics && logs);
+  assert.deepEqual(metrics.tls.ca, { what: "CA", setting: "exporter.tls.ca_pem", value: pem });
+  assert.deepEqual(traces.tls.ca, { what: "CA", setting: "exporter.signals.traces.tls.ca_file", value: "t.crt" });
+  assert.equal(traces.tls.keyPassphrase, "general");
+  assert.equal(logs.tls.key.value, "logs.key");
+  assert.equal(logs.tls.keyPassphrase, undefined);
+  assert.deepEqual(logs.headers, { c: "3" });
+});
