@@ -24,16 +24,28 @@ export interface Target {
 
 /** What came of an attempt. */
 export type Answer =
-  | {
-    readonly kind: "answer";
-    readonly status: number;
-    /** The Collector's own words; empty for a success. */
-    readonly message: string;
-    readonly retryAfterMs: number | undefined;
-    readonly partialSuccess: PartialSuccess | undefined;
+  & {
+    /** From the start of the attempt to the last byte of the answer, in ms. */
+    readonly durationMs: number;
   }
-  /** No answer: whether the Collector has the data is not known, so it counts as undelivered. */
-  | { readonly kind: "none"; readonly cause: string; readonly timedOut: boolean };
+  & (Answered | Unanswered);
+
+/** The Collector answered. */
+export interface Answered {
+  readonly kind: "answer";
+  readonly status: number;
+  /** The Collector's own words; empty for a success. */
+  readonly message: string;
+  readonly retryAfterMs: number | undefined;
+  readonly partialSuccess: PartialSuccess | undefined;
+}
+
+/** No answer: whether the Collector has the data is not known, so it counts as undelivered. */
+export interface Unanswered {
+  readonly kind: "none";
+  readonly cause: string;
+  readonly timedOut: boolean;
+}
 
 /** Longest answer that is read, in bytes (OTLP: a client "SHOULD limit" it; 4 MiB is the usual bound). */
 const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
@@ -42,6 +54,7 @@ const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
 export class CollectorClient {
   readonly #targets: Readonly<Record<SignalName, Target>>;
   readonly #userAgent: string;
+  readonly #idleConnectionsMax: number;
   #http: Deno.HttpClient;
 
   constructor(
@@ -58,8 +71,6 @@ export class CollectorClient {
     this.#idleConnectionsMax = options.idleConnectionsMax;
     this.#http = this.#create(options.identity);
   }
-
-  readonly #idleConnectionsMax: number;
 
   #create({ caCerts, cert, key }: ClientIdentity): Deno.HttpClient {
     return Deno.createHttpClient({
@@ -101,6 +112,7 @@ export class CollectorClient {
   ): Promise<Answer> {
     const { url, headers, timeoutMs } = this.#targets[signal];
     const timeout = AbortSignal.timeout(timeoutMs);
+    const started = performance.now();
     try {
       const response = await fetch(url, {
         method: "POST",
@@ -116,10 +128,11 @@ export class CollectorClient {
         redirect: "manual",
         signal: abort === undefined ? timeout : AbortSignal.any([timeout, abort]),
       });
-      return await read(signal, response);
+      return { ...await read(signal, response), durationMs: performance.now() - started };
     } catch (error) {
       const timedOut = timeout.aborted;
-      return { kind: "none", cause: timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error), timedOut };
+      const cause = timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
+      return { kind: "none", cause, timedOut, durationMs: performance.now() - started };
     }
   }
 
@@ -128,7 +141,7 @@ export class CollectorClient {
   }
 }
 
-async function read(signal: SignalName, response: Response): Promise<Answer> {
+async function read(signal: SignalName, response: Response): Promise<Answered> {
   const body = await readBounded(response);
   const contentType = response.headers.get("content-type");
   const { status } = response;

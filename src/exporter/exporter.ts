@@ -9,7 +9,7 @@ import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { splitResources, Walker } from "../otlp/wire.ts";
 import type { Delivery, PartOutcome, SendingQueue, TakeLimit } from "../queue/queue.ts";
 import { Breaker } from "./breaker.ts";
-import type { Answer, CollectorClient } from "./client.ts";
+import type { Answer, Answered, CollectorClient } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import {
   type Body,
@@ -31,7 +31,11 @@ export interface ExporterEvents {
   /** Records that the Collector will never take were set aside. */
   deadLettered(signal: SignalName, items: number, sender: string, reason: string): void;
   /** An attempt failed; what it carried is kept. `lasting`: time alone does not mend it, a person is needed. */
-  failed(signal: SignalName, fault: Fault, detail: { cause: string; lasting: boolean; retryMs: number }): void;
+  failed(
+    signal: SignalName,
+    fault: Fault,
+    detail: { cause: string; lasting: boolean; retryMs: number },
+  ): void;
   /** The first success after failures. */
   recovered(signal: SignalName, failures: number): void;
   /** The endpoint reads the first gzip member only, so every request goes by itself. */
@@ -195,7 +199,11 @@ class Lane {
       await this.#deliver(pieces, outcomes);
     } catch (error) {
       // A defect of ours is no reason to lose a record: all that has no outcome is kept.
-      this.#failed({ kind: "none", cause: `internal: ${messageOf(error)}`, timedOut: false }, pieces, outcomes);
+      this.#failed(
+        { kind: "none", cause: `internal: ${messageOf(error)}`, timedOut: false, durationMs: 0 },
+        pieces,
+        outcomes,
+      );
     }
     const byRecord = Map.groupBy(pieces, (piece) => piece.record);
     await Promise.all(deliveries.map((delivery) =>
@@ -282,20 +290,19 @@ class Lane {
   }
 
   async #post(body: Body, pieces: readonly Piece[]): Promise<Answer> {
-    const started = performance.now();
     const answer = await this.#client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
     if (answer.kind === "answer" && dispositionOf(answer.status) === "delivered") {
       this.#options.events.sent(this.signal, {
         items: itemsOf(pieces),
         requests: pieces.length,
         bytes: body.bytes.length,
-        durationMs: performance.now() - started,
+        durationMs: answer.durationMs,
       });
     }
     return answer;
   }
 
-  #delivered(answer: Answer & { kind: "answer" }, pieces: readonly Piece[], outcomes: Outcomes): void {
+  #delivered(answer: Answered, pieces: readonly Piece[], outcomes: Outcomes): void {
     this.#succeeded();
     const { partialSuccess } = answer;
     if (partialSuccess !== undefined) {
@@ -315,7 +322,7 @@ class Lane {
   }
 
   /** The answer was about this piece alone. An oversized or half-good one is cut at its resources, the guilty ones set aside. */
-  async #condemn(piece: Piece, answer: Answer & { kind: "answer" }): Promise<PartOutcome> {
+  async #condemn(piece: Piece, answer: Answered): Promise<PartOutcome> {
     const { record } = piece;
     const part = partOf(piece);
     const reason = answer.message || `the Collector answered ${answer.status}`;

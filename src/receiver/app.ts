@@ -2,7 +2,7 @@
  * The receiver: OTLP/HTTP as a Hono app. The steps of a request stand in {@link take}, in order.
  * @module
  */
-import { Hono } from "hono";
+import type { Hono } from "hono";
 import { Refusal, REFUSALS } from "../errors.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
@@ -42,9 +42,11 @@ export interface ReceiverOptions {
   readonly allowedOrigins: readonly string[];
 }
 
-/** Builds the app. Routes: POST `/v1/traces`, `/v1/metrics`, `/v1/logs`; all else is 404, or 405 with `Allow`. */
-export function createReceiver(options: ReceiverOptions): Hono {
-  const app = new Hono();
+/**
+ * Adds the receiver to an app, after whatever middleware it has. Routes: POST `/v1/traces`, `/v1/metrics`, `/v1/logs`; another
+ * method is 405 with `Allow`, another path 404.
+ */
+export function mountReceiver(app: Hono, options: ReceiverOptions): void {
   for (const signal of SIGNALS) {
     app.post(signal.path, (context) => handle(options, signal, context.req.raw));
     app.all(signal.path, (context) =>
@@ -65,7 +67,6 @@ export function createReceiver(options: ReceiverOptions): Hono {
       {},
     )
   );
-  return app;
 }
 
 /** What is known of a request when it is refused. */

@@ -1,0 +1,141 @@
+/**
+ * `run`, `dev` and `collector`: the commands that stay.
+ * @module
+ */
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import type { Command } from "commander";
+import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
+import { loadConfig, loadEnvironment } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { parseEndpoint } from "../config/units.ts";
+import { CertificateError, ConfigError } from "../errors.ts";
+import { initCertificates } from "../pki/init.ts";
+import { startRelay } from "../relay.ts";
+import { createLog } from "../telemetry/log.ts";
+import { ensureDevToken } from "./dev_token.ts";
+import { type Io, newCommand } from "./io.ts";
+
+const CERTS_DIR = "certs";
+const COLLECTOR_ENDPOINT = "127.0.0.1:4318";
+
+/** The command `run`: the relay alone, until SIGTERM or SIGINT. */
+export function runCommand(io: Io): Command {
+  return newCommand(io, "run")
+    .description("Run the relay until SIGTERM or SIGINT")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .action(async (flags: { config?: string }) => {
+      const config = await load(io, flags.config);
+      await runUntilStopped(io, config, () => Promise.resolve());
+    });
+}
+
+/** The command `dev`: sets up what is missing and runs everything. */
+export function devCommand(io: Io): Command {
+  return newCommand(io, "dev")
+    .description("Make certificates and a token if there are none, run the embedded Collector and the relay")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--no-collector", "use the Collector that is already there")
+    .option("--quiet", "do not print what the embedded Collector receives")
+    .action(async (flags: { config?: string; collector: boolean; quiet?: true }) => {
+      await ensureCertificates(io);
+      const loaded = await load(io, flags.config);
+      const config: Config = {
+        ...loaded,
+        telemetry: { ...loaded.telemetry, traces: { ...loaded.telemetry.traces, sampling_ratio: 1 } },
+      };
+      if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
+      await using stack = new AsyncDisposableStack();
+      if (flags.collector) stack.use(await openCollector(io, COLLECTOR_ENDPOINT, CERTS_DIR, flags.quiet === true));
+      await runUntilStopped(io, config, (url) => {
+        io.out(
+          `Relay at ${url}, sending to ${config.exporter.endpoint} over mutual TLS. Send a first trace, metric and log:`,
+        );
+        io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
+        return Promise.resolve();
+      });
+    });
+}
+
+/** The command `collector`: the embedded Collector alone. */
+export function collectorCommand(io: Io): Command {
+  return newCommand(io, "collector")
+    .description("Run the embedded development Collector: OTLP/HTTP over mutual TLS, prints what it receives")
+    .option("--endpoint <host:port>", "where to listen", COLLECTOR_ENDPOINT)
+    .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
+    .action(async (flags: { endpoint: string; certs: string }) => {
+      await using collector = await openCollector(io, flags.endpoint, flags.certs, false);
+      io.out(`Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
+      await stopSignal();
+    });
+}
+
+async function load(io: Io, file: string | undefined): Promise<Config> {
+  const { config, warnings } = await loadConfig({
+    env: await loadEnvironment(process.env),
+    ...(file === undefined ? {} : { file }),
+  });
+  for (const warning of warnings) io.err(`Warning: ${warning}`);
+  return config;
+}
+
+async function runUntilStopped(io: Io, config: Config, onReady: (url: string) => Promise<void>): Promise<void> {
+  warnOfTrust(io);
+  const stopped = stopSignal();
+  const log = createLog({ level: config.telemetry.log.level, format: config.telemetry.log.format });
+  await using relay = await startRelay(config, log);
+  await onReady(relay.url);
+  await Promise.race([stopped, relay.failed]);
+  log.info("Stopping", { graceMs: config.shutdown.grace });
+}
+
+/** Deno adds its default roots to the CA given: said at start, because nothing later shows it. */
+function warnOfTrust(io: Io): void {
+  if (process.env["DENO_TLS_CA_STORE"] !== "") {
+    io.err(
+      "Warning: Deno's default roots are trusted beside exporter.tls.ca_file; start with DENO_TLS_CA_STORE= (empty) to trust it alone",
+    );
+  }
+}
+
+/** Resolves at the first SIGTERM or SIGINT. */
+function stopSignal(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    process.once(name, () => resolve());
+  }
+  return promise;
+}
+
+async function ensureCertificates(io: Io): Promise<void> {
+  try {
+    await access(join(CERTS_DIR, "ca.crt"));
+  } catch {
+    await initCertificates({ dir: CERTS_DIR });
+    io.out(`Made a CA, a server and a client certificate in ${CERTS_DIR}/`);
+  }
+}
+
+async function openCollector(io: Io, at: string, certs: string, quiet: boolean): Promise<EmbeddedCollector> {
+  const endpoint = parseEndpoint(at);
+  if (endpoint === undefined) throw new ConfigError(`Cannot use --endpoint ${at}: it is not of the form host:port`);
+  const pem = async (name: string) => {
+    try {
+      return await readFile(join(certs, name), "utf8");
+    } catch (error) {
+      throw new CertificateError(
+        "not_found",
+        `Cannot read ${join(certs, name)}; make it with 'deno task certs init'`,
+        { cause: error },
+      );
+    }
+  };
+  return await startCollector({
+    host: endpoint.hostname,
+    port: endpoint.port,
+    tls: { ca: [await pem("ca.crt")], cert: await pem("server.crt"), key: await pem("server.key") },
+    ...(quiet ? {} : { onReceived: (received) => io.out(`collector: ${describeReceived(received)}`) }),
+    onRefused: (reason) => io.err(`collector: refused a client: ${reason}`),
+  });
+}

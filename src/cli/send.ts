@@ -1,0 +1,134 @@
+/**
+ * `send`: one trace, one metric and one log record by the stock OpenTelemetry JS SDK, as any service would send them.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { type Attributes, SpanKind } from "@opentelemetry/api";
+import { SeverityNumber } from "@opentelemetry/api-logs";
+import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
+import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-http";
+import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-http";
+import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
+import { resourceFromAttributes } from "@opentelemetry/resources";
+import { LoggerProvider, SimpleLogRecordProcessor } from "@opentelemetry/sdk-logs";
+import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
+import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
+import type { Command } from "commander";
+import { messageOf } from "../errors.ts";
+import { type SignalName, signalOf } from "../otlp/signal.ts";
+import { DEV_TOKEN_FILE } from "./dev_token.ts";
+import { FaultFound, type Io, newCommand } from "./io.ts";
+
+interface SendFlags {
+  readonly url: string;
+  readonly token?: string;
+  readonly service: string;
+  readonly json?: true;
+}
+
+/** What was sent, by signal. */
+interface Sent {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly results: Record<SignalName, string>;
+}
+
+/** The command `send`. Throws {@link FaultFound} when one of the three was not taken. */
+export function sendCommand(io: Io): Command {
+  return newCommand(io, "send")
+    .description("Send one trace, one metric and one log record with the stock OpenTelemetry SDK")
+    // Explicit, so that the OTEL_EXPORTER_OTLP_* variables, which are the relay's, do not send it past the relay.
+    .option("--url <url>", "the relay's base URL", "http://127.0.0.1:4319")
+    .option(
+      "--token <token>",
+      `the sender's token (default: EDGEFERRY_TOKEN, else what dev wrote to ${DEV_TOKEN_FILE})`,
+    )
+    .option("--service <name>", "service.name of what is sent", "first-steps")
+    .option("--json", "print JSON")
+    .action(async (flags: SendFlags) => {
+      const token = flags.token ?? process.env["EDGEFERRY_TOKEN"] ?? await devToken();
+      const { traceId, spanId, results } = await sendOnce(flags.url, token, flags.service);
+      if (flags.json) io.out(JSON.stringify({ url: flags.url, traceId, spanId, results }, null, 2));
+      else {
+        for (const [signal, result] of Object.entries(results)) io.out(`${signal.padEnd(7)} ${result}`);
+        io.out(`trace id ${traceId}`);
+      }
+      if (Object.values(results).some((result) => result !== "accepted")) {
+        throw new FaultFound(`The relay at ${flags.url} did not take everything`);
+      }
+    });
+}
+
+async function devToken(): Promise<string | undefined> {
+  try {
+    return (await readFile(DEV_TOKEN_FILE, "utf8")).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+async function sendOnce(url: string, token: string | undefined, service: string): Promise<Sent> {
+  const base = url.replace(/\/+$/, "");
+  const options = (signal: SignalName) => ({
+    url: `${base}${signalOf(signal).path}`,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+  });
+  const resource = resourceFromAttributes({ "service.name": service });
+  const results: Record<SignalName, string> = { traces: "not sent", metrics: "not sent", logs: "not sent" };
+  const attributes: Attributes = { "http.request.method": "GET", "http.route": "/hello", "url.scheme": "https" };
+
+  const traces = new Watched(new OTLPTraceExporter(options("traces")), (result) => results.traces = result);
+  const tracerProvider = new BasicTracerProvider({
+    resource,
+    spanProcessors: [new SimpleSpanProcessor(traces.exporter)],
+  });
+  const span = tracerProvider.getTracer("edgeferry send").startSpan("GET /hello", {
+    kind: SpanKind.SERVER,
+    attributes,
+  });
+  span.end();
+
+  const metrics = new Watched(new OTLPMetricExporter(options("metrics")), (result) => results.metrics = result);
+  const reader = new PeriodicExportingMetricReader({ exporter: metrics.exporter, exportIntervalMillis: 3_600_000 });
+  const meterProvider = new MeterProvider({ resource, readers: [reader] });
+  meterProvider.getMeter("edgeferry send").createCounter("hello.requests", { unit: "{request}" }).add(1, attributes);
+
+  const logs = new Watched(new OTLPLogExporter(options("logs")), (result) => results.logs = result);
+  const loggerProvider = new LoggerProvider({
+    resource,
+    processors: [new SimpleLogRecordProcessor({ exporter: logs.exporter })],
+  });
+  loggerProvider.getLogger("edgeferry send").emit({
+    severityNumber: SeverityNumber.INFO,
+    severityText: "INFO",
+    body: "Hello from edgeferry send",
+    attributes: { "http.route": "/hello" },
+  });
+
+  // Each shutdown sends what is left and waits for it.
+  await Promise.allSettled([tracerProvider.shutdown(), meterProvider.shutdown(), loggerProvider.shutdown()]);
+  return { ...span.spanContext(), results };
+}
+
+/** What every exporter of the SDK has. */
+interface Exporting<Item> {
+  export(items: Item, callback: (result: ExportResult) => void): void;
+}
+
+/** An exporter whose result is told, since the SDK keeps it to itself. */
+class Watched<Item, Exporter extends Exporting<Item>> {
+  readonly exporter: Exporter;
+
+  constructor(exporter: Exporter & Exporting<Item>, told: (result: string) => void) {
+    const send = exporter.export.bind(exporter);
+    exporter.export = (items, callback) =>
+      send(items, (result) => {
+        told(
+          result.code === ExportResultCode.SUCCESS ? "accepted" : `refused: ${messageOf(result.error ?? "no reason")}`,
+        );
+        callback(result);
+      });
+    this.exporter = exporter;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * The file of static tokens: written with care, since people edit it too.
+ * @module
+ */
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { stringify } from "@std/yaml";
+import { ConfigError } from "../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { digestOf, parseTokens, type TokenEntry } from "./authenticate.ts";
+
+const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
+
+/** 32 random bytes: 43 characters of base64url. */
+export function newSecret(): string {
+  return randomBytes(32).toString("base64url");
+}
+
+/** Every entry; none when there is no such file. */
+export async function readTokens(file: string): Promise<TokenEntry[]> {
+  try {
+    return parseTokens(await readFile(file, "utf8"), file);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+/**
+ * Adds the digest of a secret under an id. Two entries may have the same id: that is how a token is rotated.
+ * @throws {ConfigError} when the file cannot be used as it is.
+ */
+export async function addToken(
+  file: string,
+  token: { readonly id: string; readonly secret: string; readonly signals?: readonly SignalName[] },
+): Promise<void> {
+  const entry: TokenEntry = { id: token.id, sha256: digestOf(token.secret), signals: token.signals ?? SIGNAL_NAMES };
+  const entries = [...await readTokens(file), entry];
+  const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
+  const text = await textOf(file) ?? `${HEAD}tokens:\n`;
+  // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
+  const appended = `${text.trimEnd()}\n${addition}`;
+  await replace(file, parsesTo(appended, file, entries.length) ? appended : HEAD + stringify({ tokens: entries }));
+}
+
+/**
+ * Removes every token of an id.
+ * @returns how many there were.
+ */
+export async function removeTokens(file: string, id: string): Promise<number> {
+  const entries = await readTokens(file);
+  const kept = entries.filter((entry) => entry.id !== id);
+  if (kept.length < entries.length) await replace(file, HEAD + stringify({ tokens: kept }));
+  return entries.length - kept.length;
+}
+
+async function textOf(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+function parsesTo(text: string, file: string, count: number): boolean {
+  try {
+    return parseTokens(text, file).length === count;
+  } catch (error) {
+    if (error instanceof ConfigError) return false;
+    throw error;
+  }
+}
+
+/** By a temporary name, so that a relay that reads it meanwhile sees the old file or the new one. */
+async function replace(file: string, text: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+  await writeFile(temporary, text, { mode: 0o600 });
+  await chmod(temporary, 0o600);
+  await rename(temporary, file);
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}

@@ -1,0 +1,274 @@
+/**
+ * The wiring, on one screen: built downstream first, drained upstream first.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { Hono } from "hono";
+import { type Admin, startAdmin } from "./admin/admin.ts";
+import type { Config } from "./config/schema.ts";
+import { exporterSettings, type TlsSettings } from "./config/exporter_settings.ts";
+import { formatEndpoint } from "./config/units.ts";
+import { ConfigError, messageOf } from "./errors.ts";
+import { CollectorClient } from "./exporter/client.ts";
+import { Exporter, MERGED_INFLATED_BYTES_MAX } from "./exporter/exporter.ts";
+import { SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
+import { type Identity, type IdentityWatch, loadIdentity, watchIdentity } from "./pki/identity.ts";
+import { Batcher } from "./queue/batcher.ts";
+import { openQueue } from "./queue/open.ts";
+import { Admission } from "./receiver/admission.ts";
+import { mountReceiver } from "./receiver/app.ts";
+import { type Authenticator, INSECURE, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
+import { exporterEvents, receiverEvents } from "./relay_events.ts";
+import { instrument } from "./telemetry/instrument.ts";
+import type { Log } from "./telemetry/log.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
+import { startTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
+import { USER_AGENT, VERSION } from "./version.ts";
+
+/** A running relay. */
+export interface Relay extends AsyncDisposable {
+  /** Where senders post, e.g. `http://127.0.0.1:4319`. */
+  readonly url: string;
+  /** Where health is asked for. */
+  readonly adminUrl: string;
+  /** Rejects when the relay cannot go on by itself: a defect, after which it must be started again. */
+  readonly failed: Promise<never>;
+  /** Answers what is under way, sends what it can within `shutdown.grace`, and keeps the rest on disk. */
+  stop(): Promise<void>;
+}
+
+/** The longest that an append to the `none` engine may take, in ms: senders give up at 10 s. */
+const DIRECT_MS_MAX = 8_000;
+/** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
+const DIRECT_CONSUMERS = 64;
+
+/**
+ * Starts a relay.
+ * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
+ */
+export async function startRelay(config: Config, log: Log): Promise<Relay> {
+  await using stack = new AsyncDisposableStack();
+  const clients = await openClients(config, log, stack);
+  const telemetry = stack.use(startOwnTelemetry(config, clients, log));
+  const metrics = createMetrics(telemetry.meterProvider);
+  const direct = config.sending_queue.storage === "none";
+  const queue = stack.use(
+    await openQueue({
+      storage: config.sending_queue.storage,
+      path: config.sending_queue.path,
+      bytesMax: config.sending_queue.queue_size,
+      ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
+      deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
+      directMsMax: DIRECT_MS_MAX,
+      log,
+      onExpired: (signal, items) => metrics.expired(signal, items),
+    }),
+  );
+  metrics.observeQueue(() => queue.stats());
+  const settings = bySignal((signal) => exporterSettings(config, signal));
+  const exporter = new Exporter({
+    queue,
+    clients,
+    compression: bySignal((signal) => settings[signal].compression),
+    consumers: direct ? DIRECT_CONSUMERS : config.sending_queue.num_consumers,
+    batchBytesMax: config.sending_queue.batch.max_size,
+    retry: {
+      initialMs: config.exporter.retry_on_failure.initial_interval,
+      maxMs: config.exporter.retry_on_failure.max_interval,
+    },
+    events: exporterEvents(metrics, log),
+  });
+  stack.defer(() => exporter.stop(0));
+  const batcher = new Batcher(queue, {
+    bytesMax: config.sending_queue.batch.max_size,
+    inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
+  });
+
+  const { http, auth } = config.receiver;
+  const admission = new Admission(http.max_in_flight_bytes);
+  const app = new Hono();
+  instrument(app, { ...telemetry, server: { address: http.endpoint.hostname, port: http.endpoint.port } });
+  mountReceiver(app, {
+    authenticator: await openAuthenticator(auth),
+    admission,
+    limits: { bodyBytesMax: http.max_request_body_size, bodyMs: http.request_body_timeout },
+    payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
+    append: async (submission) => {
+      const started = performance.now();
+      const accepted = await batcher.append(submission);
+      metrics.appended(submission.signal, performance.now() - started);
+      return accepted;
+    },
+    events: receiverEvents(metrics, log),
+    allowedOrigins: http.cors.allowed_origins,
+  });
+  const server = listen(config, app, log);
+  stack.defer(() => server.shutdown());
+  const admin: Admin = stack.use(startAdmin(config.telemetry.admin.endpoint, { queue, exporter }));
+
+  const failed = exporter.running.then(() => new Promise<never>(() => {}));
+  failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
+  const running = stack.move();
+  let stopping: Promise<void> | undefined;
+  const stop = () =>
+    stopping ??= (async () => {
+      const deadline = Date.now() + config.shutdown.grace;
+      const remainingMs = () => Math.max(0, deadline - Date.now());
+      admission.close();
+      await within(server.shutdown(), remainingMs());
+      await batcher.idle();
+      await exporter.drain(remainingMs());
+      await exporter.stop(remainingMs());
+      await running.disposeAsync();
+      log.info("Stopped");
+    })();
+  return {
+    url: `http://${formatEndpoint({ hostname: http.endpoint.hostname, port: (server.addr as Deno.NetAddr).port })}`,
+    adminUrl: admin.url,
+    failed,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+function bySignal<Value>(value: (signal: SignalName) => Value): Record<SignalName, Value> {
+  return { traces: value("traces"), metrics: value("metrics"), logs: value("logs") };
+}
+
+/** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */
+async function openClients(
+  config: Config,
+  log: Log,
+  stack: AsyncDisposableStack,
+): Promise<Record<SignalName, CollectorClient>> {
+  const settings = bySignal((signal) => exporterSettings(config, signal));
+  const targets = bySignal((signal) => ({
+    url: settings[signal].url,
+    headers: settings[signal].headers,
+    timeoutMs: config.sending_queue.storage === "none"
+      ? Math.min(settings[signal].timeoutMs, DIRECT_MS_MAX)
+      : settings[signal].timeoutMs,
+  }));
+  const opened = new Map<string, CollectorClient>();
+  for (const signal of SIGNAL_NAMES) {
+    const { tls, url } = settings[signal];
+    const key = JSON.stringify([tls, new URL(url).protocol]);
+    if (opened.has(key)) continue;
+    const identity = url.startsWith("https:") ? await openIdentity(tls, log) : undefined;
+    const client = new CollectorClient({
+      identity: identity ?? { caCerts: [] },
+      targets,
+      userAgent: USER_AGENT,
+      idleConnectionsMax: config.sending_queue.num_consumers,
+    });
+    opened.set(key, client);
+    stack.defer(() => client.close());
+    if (identity !== undefined) stack.use(watch(tls, identity, client, log));
+  }
+  return bySignal((signal) =>
+    opened.get(JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]))!
+  );
+}
+
+async function openIdentity(tls: TlsSettings, log: Log): Promise<Identity> {
+  const identity = await loadIdentity(identityConfig(tls));
+  for (const warning of identity.facts.warnings) log.warn(warning);
+  return identity;
+}
+
+function identityConfig(tls: TlsSettings) {
+  return {
+    ca: tls.ca.value,
+    cert: tls.cert.value,
+    key: tls.key.value,
+    keyPassphrase: tls.keyPassphrase,
+    settings: { ca: tls.ca.setting, cert: tls.cert.setting, key: tls.key.setting },
+  };
+}
+
+function watch(tls: TlsSettings, identity: Identity, client: CollectorClient, log: Log): IdentityWatch {
+  return watchIdentity(identityConfig(tls), identity, {
+    reloadIntervalMs: tls.reloadIntervalMs,
+    onChange: (next) => {
+      client.replaceIdentity(next);
+      log.info("Took up a changed client certificate", {
+        certificate: next.facts.certificate.fingerprintSha256,
+        validTo: next.facts.certificate.validTo.toISOString(),
+      });
+    },
+    onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
+  });
+}
+
+/** The relay's own spans and metrics leave through the mTLS client, never through the queue. */
+function startOwnTelemetry(
+  { telemetry, exporter }: Config,
+  clients: Readonly<Record<SignalName, CollectorClient>>,
+  log: Log,
+): Telemetry {
+  const target = (signal: "traces" | "metrics") => {
+    const client = clients[signal];
+    const { url, headers, timeoutMs } = client.target(signal);
+    return {
+      url,
+      headers,
+      timeoutMs,
+      fetch: (to: string, init: RequestInit) => fetch(to, { ...init, client: client.http }),
+    };
+  };
+  return startTelemetry({
+    serviceName: telemetry.resource.service_name,
+    serviceVersion: VERSION,
+    exporter: {
+      traces: telemetry.traces.enabled ? target("traces") : undefined,
+      metrics: telemetry.metrics.enabled ? target("metrics") : undefined,
+    },
+    samplingRatio: telemetry.traces.sampling_ratio,
+    metricIntervalMs: telemetry.metrics.interval,
+    shutdownMs: Math.min(2_000, exporter.timeout),
+    log,
+  });
+}
+
+async function openAuthenticator(auth: Config["receiver"]["auth"]): Promise<Authenticator> {
+  if (auth.insecure) return INSECURE;
+  if (auth.tokens !== undefined) return new TokenAuthenticator(parseTokens(auth.tokens, "receiver.auth.tokens"));
+  try {
+    return new TokenAuthenticator(parseTokens(await readFile(auth.tokens_file, "utf8"), auth.tokens_file));
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(
+      `Cannot read receiver.auth.tokens_file ${auth.tokens_file}: ${
+        messageOf(error)
+      }; make one with 'token new --id NAME'`,
+      { cause: error },
+    );
+  }
+}
+
+function listen(config: Config, app: Hono, log: Log): Deno.HttpServer<Deno.NetAddr> {
+  const { hostname, port } = config.receiver.http.endpoint;
+  try {
+    return Deno.serve({
+      hostname,
+      port,
+      onListen: (address) => log.info("Receiving", { url: `http://${formatEndpoint(address)}` }),
+      onError: (error) => {
+        log.error("A request failed outside its handler", { cause: messageOf(error) });
+        return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+      },
+    }, app.fetch);
+  } catch (error) {
+    throw new ConfigError(
+      `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
+        "free the port or choose another",
+      { cause: error },
+    );
+  }
+}
+
+async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([work, new Promise<void>((resolve) => timer = setTimeout(resolve, ms))]);
+  clearTimeout(timer);
+}
