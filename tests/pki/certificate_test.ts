@@ -152,7 +152,9 @@ Deno.test("a text without a certificate, or with a damaged one, is refused", asy
 });
 
 Deno.test("a certificate in a form that peers refuse is refused", async () => {
-  const sha1 = await shell("openssl req -x509 -sha1 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=old 2>/dev/null");
+  const sha1 = await shell(
+    "openssl req -x509 -sha1 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=old 2>/dev/null",
+  );
   const cases: [pem: string, message: RegExp][] = [
     [VERSION_1, /it is X\.509 version 1, and TLS here needs version 3; issue it again with extensions/],
     [sha1, /it is signed with SHA-1, which peers refuse; issue it again with SHA-256$/],
@@ -166,8 +168,6 @@ Deno.test("a certificate in a form that peers refuse is refused", async () => {
   }
   await using certificates = await testCertificates();
   checkForm(new X509Certificate(certificates.client.certificate), "client certificate x.crt");
-});
-  }
 });
 
 Deno.test("a key is matched to the first certificate, and the fault says where the right one stands", async () => {
