@@ -164,7 +164,8 @@ export function readEnvironment(env: Environment): EnvironmentReading {
   const assignments: Assignment[] = [];
   const warnings: string[] = [];
   const faults: string[] = [];
-  const known = new Set<string>();
+  // The sender's token, which the command `send` reads.
+  const known = new Set<string>(["EDGEFERRY_TOKEN"]);
   const valueOf = (variable: string): string | undefined => {
     known.add(variable);
     return env[variable] === "" ? undefined : env[variable];
