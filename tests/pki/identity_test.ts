@@ -90,8 +90,9 @@ for (const [name, folder] of SETS) {
         const { certificate, key: strangeKey } = stranger.client;
         await assert.rejects(ask(url, { caCerts, cert: certificate, key: strangeKey }), TypeError, "of another CA");
         await assert.rejects(
-          ask(url, { caCerts: [stranger.ca.certificate], cert, key }),
+          ask(url, { caCerts: [stranger.otherCa.certificate], cert, key }),
           (error) => /UnknownIssuer/.test(messageOf(error)),
+          "a server of another CA",
         );
       });
     }));
