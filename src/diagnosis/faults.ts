@@ -79,7 +79,19 @@ const FAULTS: readonly FaultRow[] = [
     code: "client_certificate_missing",
     what: "The Collector demands a client certificate and got none that it takes",
     remedy: "set exporter.tls.cert_file and exporter.tls.key_file to a certificate of the CA in its client_ca_file",
-    matches: says(/CertificateRequired|HandshakeFail|broken pipe|close_notify/i),
+    matches: says(/alert.*(CertificateRequired|HandshakeFail)/i),
+  },
+  {
+    code: "handshake_cut",
+    what: "The Collector cut the connection, as some do when they refuse the client certificate",
+    remedy: "check that it is of the CA in the Collector's client_ca_file, in date, and has the clientAuth usage",
+    matches: says(/close_notify|broken pipe/i),
+  },
+  {
+    code: "not_http",
+    what: "The endpoint does not speak HTTP, or speaks TLS where exporter.endpoint says http://",
+    remedy: "use https:// in exporter.endpoint, and the Collector's OTLP/HTTP port",
+    matches: says(/invalid HTTP version/i),
   },
   {
     code: "not_tls",
