@@ -131,7 +131,7 @@ export const INSTRUMENTS = {
   edgeferry_exporter_sent_items: {
     kind: "counter",
     unit: "{item}",
-    description: "Items that the Collector accepted",
+    description: "Items in requests that the Collector answered with a 2xx, those that it rejected in them included",
     attributes: ["signal"],
   },
   edgeferry_exporter_rejected_items: {
@@ -143,20 +143,20 @@ export const INSTRUMENTS = {
   edgeferry_exporter_send_failures: {
     kind: "counter",
     unit: "{request}",
-    description: "Requests to the Collector that failed, by the named fault",
-    attributes: ["kind", "signal"],
+    description: "Requests to the Collector that failed and will be tried again, by the named fault",
+    attributes: ["fault", "signal"],
   },
   edgeferry_exporter_send_duration: {
     kind: "histogram",
     unit: "s",
-    description: "Time of one request to the Collector, answered or not",
-    attributes: ["signal", "outcome"],
+    description: "Time of one request that the Collector answered with a 2xx",
+    attributes: ["signal"],
     boundaries: LATENCY_BOUNDARIES_S,
   },
   edgeferry_exporter_batch_size: {
     kind: "histogram",
     unit: "By",
-    description: "Bytes of one merged request to the Collector, as sent",
+    description: "Body of one request to the Collector, as sent",
     attributes: ["signal"],
     boundaries: SIZE_BOUNDARIES,
   },
@@ -188,22 +188,21 @@ export interface RelayMetrics {
   accepted(signal: SignalName, items: number): void;
   /** A request was refused; `items` where the walk had counted them. */
   refused(reason: RefusalCode, signal: SignalName | undefined, items?: number): void;
-  /** An append resolved after `seconds`. */
-  appended(signal: SignalName, seconds: number): void;
+  /** An append resolved after `durationMs`: the time until a 200 could be sent. */
+  appended(signal: SignalName, durationMs: number): void;
   /** `max_age` had passed. */
   expired(signal: SignalName, items: number): void;
   /** The Collector will never take them. */
   deadLettered(signal: SignalName, items: number): void;
-  /** The Collector accepted them. */
-  sent(signal: SignalName, items: number): void;
+  /** The Collector answered a request with a 2xx. `requests`: how many senders' requests it was merged from. */
+  sent(
+    signal: SignalName,
+    sent: { readonly items: number; readonly requests: number; readonly bytes: number; readonly durationMs: number },
+  ): void;
   /** The Collector rejected them by `partial_success`. */
   rejected(signal: SignalName, items: number): void;
-  /** A request to the Collector failed. `kind`: the named fault; beyond 64 different ones they count as `other`. */
-  sendFailed(signal: SignalName, kind: string): void;
-  /** A request to the Collector ended after `seconds`: `ok` for a 2xx. */
-  requested(signal: SignalName, outcome: "ok" | "failed", seconds: number): void;
-  /** A merged request is about to be sent. */
-  merged(signal: SignalName, bytes: number, parts: number): void;
+  /** A request to the Collector failed. `fault`: its name; beyond 64 different ones they count as `other`. */
+  failed(signal: SignalName, fault: string): void;
   /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
   observeQueue(read: () => QueueState | Promise<QueueState>): void;
 }
@@ -259,11 +258,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const batchParts = timed("edgeferry_exporter_batch_parts");
 
   const signalAttributes = bySignal<Attributes>((signal) => ({ signal }));
-  const outcomeAttributes = {
-    ok: bySignal<Attributes>((signal) => ({ signal, outcome: "ok" })),
-    failed: bySignal<Attributes>((signal) => ({ signal, outcome: "failed" })),
-  };
-  const kinds = new Set<string>();
+  const faults = new Set<string>();
 
   return {
     accepted(signal, items) {
@@ -275,19 +270,20 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       refusedRequests.cell(attributes).value++;
       if (items !== undefined) refusedItems.cell(attributes).value += items;
     },
-    appended: (signal, seconds) => appendDuration.record(seconds, signalAttributes[signal]),
+    appended: (signal, durationMs) => appendDuration.record(durationMs / 1000, signalAttributes[signal]),
     expired: (signal, items) => void (expired[signal].value += items),
     deadLettered: (signal, items) => void (deadLettered[signal].value += items),
-    sent: (signal, items) => void (sent[signal].value += items),
-    rejected: (signal, items) => void (rejected[signal].value += items),
-    sendFailed(signal, kind) {
-      if (kinds.size < KINDS_MAX) kinds.add(kind);
-      sendFailures.cell({ kind: kinds.has(kind) ? kind : "other", signal }).value++;
+    sent(signal, { items, requests, bytes, durationMs }) {
+      const attributes = signalAttributes[signal];
+      sent[signal].value += items;
+      sendDuration.record(durationMs / 1000, attributes);
+      batchSize.record(bytes, attributes);
+      batchParts.record(requests, attributes);
     },
-    requested: (signal, outcome, seconds) => sendDuration.record(seconds, outcomeAttributes[outcome][signal]),
-    merged(signal, bytes, parts) {
-      batchSize.record(bytes, signalAttributes[signal]);
-      batchParts.record(parts, signalAttributes[signal]);
+    rejected: (signal, items) => void (rejected[signal].value += items),
+    failed(signal, fault) {
+      if (faults.size < FAULTS_MAX) faults.add(fault);
+      sendFailures.cell({ fault: faults.has(fault) ? fault : "other", signal }).value++;
     },
     observeQueue(read) {
       readQueue = read;
@@ -295,7 +291,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   };
 }
 
-const KINDS_MAX = 64;
+const FAULTS_MAX = 64;
 
 interface Cell {
   value: number;

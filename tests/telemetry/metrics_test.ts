@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { MeterProvider, type MetricData } from "@opentelemetry/sdk-metrics";
+import { createMetrics, type Instrument, INSTRUMENTS, type QueueState } from "../../src/telemetry/metrics.ts";
+import { MetricCollector } from "../support/telemetry.ts";
+
+function setup(now?: () => number) {
+  const reader = new MetricCollector();
+  const metrics = createMetrics(new MeterProvider({ readers: [reader] }), now);
+  const collect = (): Promise<Map<string, MetricData>> => reader.byName();
+  const values = async (name: string): Promise<Record<string, unknown>> => {
+    const data = (await collect()).get(name);
+    return Object.fromEntries(
+      (data?.dataPoints ?? []).map((point) => [JSON.stringify(point.attributes), point.value]),
+    );
+  };
+  return { metrics, collect, values };
+}
+
+const QUEUE: QueueState = {
+  records: 3,
+  bytes: 4_000,
+  bytesMax: 10_000,
+  oldestAt: 1_000,
+  inFlight: 1,
+  deadLetters: { records: 2, bytes: 77 },
+};
+
+Deno.test("what is reported is exported under the names, units and attributes of the table", async () => {
+  const { metrics, collect } = setup();
+  metrics.accepted("traces", 5);
+  metrics.refused("queue_full", "traces", 2);
+  metrics.appended("traces", 1);
+  metrics.expired("traces", 1);
+  metrics.deadLettered("traces", 1);
+  metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
+  metrics.rejected("traces", 1);
+  metrics.failed("traces", "refused_connection");
+  metrics.observeQueue(() => QUEUE);
+  const collected = await collect();
+  assert.deepEqual([...collected.keys()].sort(), Object.keys(INSTRUMENTS).sort());
+  for (const [name, row] of Object.entries<Instrument>(INSTRUMENTS)) {
+    const data = collected.get(name);
+    assert.equal(data?.descriptor.unit, row.unit, name);
+    assert.equal(data?.descriptor.description, row.description, name);
+    for (const point of data?.dataPoints ?? []) {
+      for (const attribute of Object.keys(point.attributes)) assert.ok(row.attributes.includes(attribute), name);
+      assert.equal(Object.keys(point.attributes).length, row.attributes.length, name);
+    }
+    assert.ok((data?.dataPoints.length ?? 0) > 0, name);
+  }
+});
+
+Deno.test("counters add up by signal and start at zero, so that a rate exists from the first item on", async () => {
+  const { metrics, values } = setup();
+  assert.deepEqual(await values("edgeferry_receiver_accepted_items"), {
+    '{"signal":"traces"}': 0,
+    '{"signal":"metrics"}': 0,
+    '{"signal":"logs"}': 0,
+  });
+  metrics.accepted("traces", 5);
+  metrics.accepted("traces", 7);
+  metrics.accepted("logs", 1);
+  assert.deepEqual(await values("edgeferry_receiver_accepted_items"), {
+    '{"signal":"traces"}': 12,
+    '{"signal":"metrics"}': 0,
+    '{"signal":"logs"}': 1,
+  });
+  assert.deepEqual(await values("edgeferry_receiver_accepted_requests"), {
+    '{"signal":"traces"}': 2,
+    '{"signal":"metrics"}': 0,
+    '{"signal":"logs"}': 1,
+  });
+});
+
+Deno.test("refusals count by reason, without a signal where there is none, and items only where they were counted", async () => {
+  const { metrics, values } = setup();
+  metrics.refused("not_found", undefined);
+  metrics.refused("queue_full", "metrics", 40);
+  metrics.refused("queue_full", "metrics", 2);
+  assert.deepEqual(await values("edgeferry_receiver_refused_requests"), {
+    '{"reason":"not_found"}': 1,
+    '{"reason":"queue_full","signal":"metrics"}': 2,
+  });
+  assert.deepEqual(await values("edgeferry_receiver_refused_items"), {
+    '{"reason":"queue_full","signal":"metrics"}': 42,
+  });
+});
+
+Deno.test("durations are in seconds, in the table's buckets", async () => {
+  const { metrics, collect } = setup();
+  metrics.appended("traces", 3);
+  const data = (await collect()).get("edgeferry_queue_append_duration");
+  const value = data?.dataPoints[0]?.value;
+  assert.ok(typeof value === "object" && "buckets" in value);
+  assert.equal(value.sum, 0.003);
+  assert.deepEqual(value.buckets.boundaries, INSTRUMENTS.edgeferry_queue_append_duration.boundaries);
+  assert.equal(value.buckets.counts[value.buckets.boundaries.indexOf(0.005)], 1);
+});
+
+Deno.test("the queue's gauges are read at each collection; an empty queue has age 0 and a clock set back none below", async () => {
+  let nowMs = 3_500;
+  const { metrics, values } = setup(() => nowMs);
+  let state = QUEUE;
+  metrics.observeQueue(() => Promise.resolve(state));
+  assert.deepEqual(await values("edgeferry_queue_size"), { "{}": 4_000 });
+  assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 2.5 });
+  nowMs = 0;
+  assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 0 });
+  state = { ...QUEUE, records: 0, bytes: 0, oldestAt: undefined };
+  assert.deepEqual(await values("edgeferry_queue_size"), { "{}": 0 });
+  assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 0 });
+});
+
+Deno.test("without a queue there are no gauges, and the rest is exported", async () => {
+  const { collect } = setup();
+  const collected = await collect();
+  assert.equal(collected.get("edgeferry_queue_size")?.dataPoints.length ?? 0, 0);
+  assert.ok(collected.has("edgeferry_receiver_accepted_items"));
+});
+
+Deno.test("faults without end make no series without end", async () => {
+  const { metrics, values } = setup();
+  for (let i = 0; i < 100; i++) metrics.failed("logs", `fault ${i}`);
+  const failures = await values("edgeferry_exporter_send_failures");
+  assert.equal(Object.keys(failures).length, 65);
+  assert.equal(failures['{"fault":"other","signal":"logs"}'], 36);
+});
+
+Deno.test("a second reader does not take from the first", async () => {
+  const [first, second] = [new MetricCollector(), new MetricCollector()];
+  const metrics = createMetrics(new MeterProvider({ readers: [first, second] }));
+  metrics.sent("traces", { items: 9, requests: 1, bytes: 1, durationMs: 1 });
+  for (const reader of [first, second, first]) {
+    assert.equal((await reader.byName()).get("edgeferry_exporter_sent_items")?.dataPoints[0]?.value, 9);
+  }
+});
