@@ -1,0 +1,250 @@
+/** docker-compose.yaml as Compose itself would load it, and what of it can be run without a container engine. */
+import assert from "node:assert/strict";
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "@std/yaml";
+import { createAuthority, SERVER } from "../../src/pki/authority.ts";
+import { startCollector } from "../support/collector.ts";
+
+const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
+const composeFile = join(rootFolder, "docker-compose.yaml");
+const loaderFolder = join(rootFolder, "tests/support/compose");
+
+interface Mount {
+  type: string;
+  source: string;
+  target: string;
+  read_only?: boolean;
+  bind?: { create_host_path?: boolean };
+}
+
+interface Service {
+  image: string;
+  user?: string;
+  command: string[] | null;
+  entrypoint: string[] | null;
+  environment?: Record<string, string>;
+  ports?: { host_ip?: string; published: string; target: number }[];
+  volumes?: Mount[];
+  depends_on?: Record<string, { condition: string; required: boolean }>;
+  healthcheck?: { test: string[] };
+  read_only?: boolean;
+  cap_drop?: string[];
+}
+
+interface Project {
+  services: Record<string, Service>;
+}
+
+/** Loads the file with the library that Docker Compose loads it with: schema, interpolation, profiles, consistency. */
+async function load(file: string, profiles: string, flags: string[] = []): Promise<Project> {
+  const { PATH = "", HOME = "", ...rest } = Deno.env.toObject();
+  const go = Object.fromEntries(Object.entries(rest).filter(([name]) => /^GO|PROXY$|^SSL_/i.test(name)));
+  const output = await new Deno.Command("go", {
+    args: ["run", ".", file, ...flags],
+    cwd: loaderFolder,
+    clearEnv: true,
+    env: { ...go, PATH, HOME, UID: "1234", GID: "5678", ...(profiles === "" ? {} : { COMPOSE_PROFILES: profiles }) },
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  if (!output.success) throw new Error(text.decode(output.stderr));
+  return JSON.parse(text.decode(output.stdout));
+}
+
+function service(project: Project, name: string): Service {
+  const found = project.services[name];
+  assert.ok(found, `There is no service ${name} in ${Object.keys(project.services)}`);
+  return found;
+}
+
+/** source -> target of what is mounted from the checkout. */
+function files(service: Service): Record<string, string> {
+  const binds = (service.volumes ?? []).filter((mount) => mount.type === "bind");
+  return Object.fromEntries(binds.map((mount) => [mount.target, relative(rootFolder, mount.source)]));
+}
+
+Deno.test("the Compose file loads with each profile, and the Collector's configuration follows the profile", async (t) => {
+  const everywhere = ["otel-collector", "relay", "setup"];
+  const expected: [profiles: string, services: string[], source: string][] = [
+    ["", [], "config/collector.yaml"],
+    ["jaeger", ["jaeger", "profile-check"], "config/collector.jaeger.yaml"],
+    ["clickhouse", ["clickhouse", "profile-check"], "config/collector.clickhouse.yaml"],
+    ["jaeger,clickhouse", ["clickhouse", "jaeger", "profile-check"], "config/collector.both.yaml"],
+    ["clickhouse,jaeger", ["clickhouse", "jaeger", "profile-check"], "config/collector.both.yaml"],
+  ];
+  for (const [profiles, backends, source] of expected) {
+    await t.step(profiles || "none", async () => {
+      const project = await load(composeFile, profiles);
+      assert.deepEqual(Object.keys(project.services).sort(), [...backends, ...everywhere].sort());
+      const collector = service(project, "otel-collector");
+      const configs = (collector.command ?? []).map((argument) => argument.replace(/^--config=/, ""));
+      assert.deepEqual(configs.map((target) => files(collector)[target]), ["config/collector.yaml", source]);
+    });
+  }
+  await t.step("a file that breaks the schema is refused", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "edgeferry-compose-"));
+    try {
+      const file = join(folder, "docker-compose.yaml");
+      await writeFile(file, (await readFile(composeFile, "utf8")).replace("    image: otel/", "    imag: otel/"));
+      await assert.rejects(load(file, ""), /otel-collector.*imag/s);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+Deno.test("the services of the Compose file are pinned, off the network, and see no file they do not need", async (t) => {
+  const project = await load(composeFile, "jaeger,clickhouse");
+  const all = Object.entries(project.services);
+
+  await t.step("images are pinned, and the Collector's and Deno's are those tested here", async () => {
+    for (const [name, { image }] of all) assert.match(image, /:\d+\.\d+\.\d+(\.\d+)?$/, name);
+    const builder = await readFile(join(rootFolder, "tests/collector/builder.yaml"), "utf8");
+    const version = /otlpreceiver v(\S+)/.exec(builder)?.[1];
+    assert.equal(service(project, "otel-collector").image, `otel/opentelemetry-collector-contrib:${version}`);
+    for (const name of ["relay", "setup", "profile-check"]) {
+      assert.equal(service(project, name).image, `denoland/deno:${Deno.version.deno}`, name);
+    }
+  });
+  await t.step("ports are published on loopback", () => {
+    const ports = all.flatMap(([, { ports }]) => ports ?? []);
+    assert.ok(ports.every((port) => port.host_ip === "127.0.0.1"), JSON.stringify(ports));
+    assert.deepEqual(ports.map((port) => Number(port.published)).sort((a, b) => a - b), [
+      4317,
+      4318,
+      4319,
+      8123,
+      13133,
+      16686,
+    ]);
+  });
+  await t.step("what is mounted of the checkout is read-only and there", async () => {
+    for (const [name, { volumes = [] }] of all) {
+      for (const mount of volumes.filter((mount) => mount.type === "bind")) {
+        assert.equal(mount.read_only, true, `${name}: ${mount.target}`);
+        assert.equal(mount.bind?.create_host_path ?? false, false, `${name}: ${mount.target}`);
+        const source = relative(rootFolder, mount.source);
+        // The certificates are made by each user; all else is in the checkout.
+        if (!source.startsWith("certs/")) assert.ok(await stat(mount.source), `${name}: ${source}`);
+      }
+    }
+  });
+  await t.step("each service gets the certificates it needs and no others", () => {
+    for (const [name, each] of all) {
+      const certs = Object.values(files(each)).filter((source) => source.startsWith("certs") || source === "").sort();
+      const expected: Record<string, string[]> = {
+        "otel-collector": ["certs/ca.crt", "certs/server.crt", "certs/server.key"],
+        relay: ["certs/ca.crt", "certs/client.crt", "certs/client.key"],
+      };
+      assert.deepEqual(certs, expected[name] ?? [], name);
+    }
+  });
+  await t.step("Collector and relay are the owner of the keys, with a file system they cannot change", () => {
+    for (const name of ["otel-collector", "relay"]) {
+      const { user, read_only, cap_drop } = service(project, name);
+      assert.deepEqual({ user, read_only, cap_drop }, { user: "1234:5678", read_only: true, cap_drop: ["ALL"] }, name);
+    }
+  });
+  await t.step("the relay leaves loopback and trusts its own CA alone, with permissions that are named", () => {
+    const { command, environment } = service(project, "relay");
+    assert.equal(environment?.["EDGEFERRY_RECEIVER_HTTP_ENDPOINT"], "0.0.0.0:4319");
+    assert.equal(environment?.["DENO_TLS_CA_STORE"], "");
+    assert.equal(environment?.["OTEL_EXPORTER_OTLP_ENDPOINT"], "https://otel-collector:4318");
+    const flags = (command ?? []).filter((argument) => argument.startsWith("-"));
+    assert.ok(flags.includes("--frozen"));
+    assert.ok(!flags.includes("-A") && !flags.includes("--allow-all"));
+    for (const open of ["--allow-net", "--allow-read", "--allow-write", "--allow-run", "--allow-ffi"]) {
+      assert.ok(!flags.includes(open), `${open} is not bounded`);
+    }
+  });
+});
+
+Deno.test("the overlay for both backends is the sum of the two", async () => {
+  const read = async (name: string): Promise<Record<string, Record<string, unknown>>> =>
+    parse(await readFile(join(rootFolder, "config", name), "utf8")) as Record<string, Record<string, unknown>>;
+  const [jaeger, clickhouse, both] = await Promise.all([
+    read("collector.jaeger.yaml"),
+    read("collector.clickhouse.yaml"),
+    read("collector.both.yaml"),
+  ]);
+  const merged = (left: unknown, right: unknown): unknown => {
+    const isMap = (value: unknown): value is Record<string, unknown> =>
+      typeof value === "object" && value !== null && !Array.isArray(value);
+    if (!isMap(left) || !isMap(right)) return right ?? left;
+    const keys = new Set([...Object.keys(left), ...Object.keys(right)]);
+    return Object.fromEntries([...keys].map((key) => [key, merged(left[key], right[key])]));
+  };
+  assert.deepEqual(both, merged(jaeger, clickhouse));
+});
+
+async function runDeno(args: string[], env: Record<string, string> = {}, cwd = rootFolder) {
+  const output = await new Deno.Command(Deno.execPath(), { args, env, cwd, stdin: "null" }).output();
+  const text = new TextDecoder();
+  return { code: output.code, said: text.decode(output.stdout) + text.decode(output.stderr) };
+}
+
+Deno.test("the relay's health check asks the relay and the Collector, and fails with either", async () => {
+  const project = await load(composeFile, "");
+  const [how, deno, ...args] = service(project, "relay").healthcheck?.test ?? [];
+  assert.deepEqual([how, deno], ["CMD", "deno"]);
+
+  const certsDir = await mkdtemp(join(tmpdir(), "edgeferry-certs-"));
+  const ca = await createAuthority({ commonName: "MyRootCA" });
+  const server = await ca.issue(SERVER);
+  await writeFile(join(certsDir, "ca.crt"), ca.certificate);
+  await writeFile(join(certsDir, "server.crt"), server.certificate);
+  await writeFile(join(certsDir, "server.key"), server.key, { mode: 0o600 });
+  let relayStatus = 200;
+  await using relay = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    (request) => new Response(null, { status: new URL(request.url).pathname === "/livez" ? relayStatus : 404 }),
+  );
+  try {
+    await using collector = await startCollector({ certsDir });
+    const here = args.map((argument) =>
+      argument.replace("127.0.0.1:9464", `127.0.0.1:${relay.addr.port}`)
+        .replace("http://otel-collector:13133/", collector.healthUrl)
+    );
+    assert.deepEqual(await runDeno(here), { code: 0, said: "" });
+    relayStatus = 503;
+    assert.match((await runDeno(here)).said, /\/livez answered 503/);
+    relayStatus = 200;
+    await collector.stop();
+    assert.equal((await runDeno(here)).code, 1);
+  } finally {
+    await rm(certsDir, { recursive: true });
+  }
+});
+
+Deno.test("a profile named by --profile alone is refused with the reason", async () => {
+  const byFlag = await load(composeFile, "", ["jaeger"]);
+  const check = service(byFlag, "profile-check");
+  assert.deepEqual(service(byFlag, "jaeger").depends_on, {
+    "profile-check": { condition: "service_completed_successfully", required: true },
+  });
+  const refused = await runDeno(check.command ?? [], check.environment);
+  assert.equal(refused.code, 1);
+  assert.match(refused.said, /COMPOSE_PROFILES=jaeger docker compose up/);
+
+  const byVariable = service(await load(composeFile, "jaeger"), "profile-check");
+  assert.deepEqual(await runDeno(byVariable.command ?? [], byVariable.environment), { code: 0, said: "" });
+});
+
+Deno.test("the packages that the setup fetches are those of the lock file", async () => {
+  const { entrypoint, command } = service(await load(composeFile, ""), "setup");
+  assert.deepEqual(entrypoint, ["/bin/sh", "-ec"]);
+  const [install] = (command?.[0] ?? "").split("\n");
+  const folder = await mkdtemp(join(tmpdir(), "edgeferry-setup-"));
+  try {
+    for (const name of ["deno.json", "deno.lock"]) await copyFile(join(rootFolder, name), join(folder, name));
+    const [deno, ...args] = (install ?? "").split(" ");
+    assert.equal(deno, "deno");
+    const installed = await runDeno(args, { DENO_TLS_CA_STORE: "system" }, folder);
+    assert.equal(installed.code, 0, installed.said);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
