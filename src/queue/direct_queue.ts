@@ -1,0 +1,265 @@
+/**
+ * The `none` engine, for hosts without a disk that lasts: a sender waits until the Collector has answered for its record.
+ * Nothing is stored, so nothing is promised before that answer.
+ * @module
+ */
+import { Refusal } from "../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { DrainRate } from "./drain_rate.ts";
+import type {
+  Accepted,
+  Books,
+  Delivery,
+  NewRecord,
+  PartOutcome,
+  QueueRecord,
+  QueueStats,
+  SendingQueue,
+  TakeLimit,
+} from "./queue.ts";
+
+/** What the engine needs to be told. */
+export interface DirectQueueSettings {
+  /** Most payload bytes waiting, those in flight included. */
+  readonly bytesMax: number;
+  /** Most records waiting, those in flight included. */
+  readonly recordsMax?: number;
+  /** How long a sender waits in all, in ms. Senders give up after 10 s. */
+  readonly waitMs?: number;
+  /** ms since the Unix epoch. */
+  readonly now?: () => number;
+}
+
+const RECORDS_MAX = 1024;
+const WAIT_MS = 8000;
+
+/** How long a sender whose time ran out is asked to wait, in seconds. */
+const TIMED_OUT_RETRY_S = 5;
+
+interface Waiting {
+  readonly record: QueueRecord;
+  /** How often it has been taken. */
+  attempts: number;
+  state: "waiting" | "taken" | "done";
+  readonly timer: ReturnType<typeof setTimeout>;
+  /** Answers the sender, the first time that it is called. */
+  readonly answer: (outcome: Accepted | Refusal) => void;
+}
+
+/** Opens the engine; it has nothing that could fail to open. */
+export function openDirectQueue(settings: DirectQueueSettings): SendingQueue {
+  return new DirectQueue(settings);
+}
+
+class DirectQueue implements SendingQueue {
+  readonly capabilities = { durable: false, deduplicates: false, itemStats: true, merges: false };
+
+  readonly #bytesMax: number;
+  readonly #recordsMax: number;
+  readonly #waitMs: number;
+  readonly #now: () => number;
+  readonly #drain: DrainRate;
+  readonly #waiting = new Set<Waiting>();
+  readonly #taken = new Set<Waiting>();
+  readonly #takers = new Set<() => void>();
+  readonly #books: Record<SignalName, { accepted: number; delivered: number; rejectedByCollector: number }>;
+  #bytes = 0;
+  #lastId = 0;
+  #closed = false;
+
+  constructor(settings: DirectQueueSettings) {
+    this.#bytesMax = settings.bytesMax;
+    this.#recordsMax = settings.recordsMax ?? RECORDS_MAX;
+    this.#waitMs = settings.waitMs ?? WAIT_MS;
+    this.#now = settings.now ?? Date.now;
+    this.#drain = new DrainRate(this.#now);
+    const empty = () => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 });
+    this.#books = { traces: empty(), metrics: empty(), logs: empty() };
+  }
+
+  append(record: NewRecord): Promise<Accepted> {
+    const bytes = record.payload.length;
+    if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
+      return Promise.reject(new RangeError("A record's parts must add up to its payload"));
+    }
+    if (this.#closed) return Promise.reject(new Refusal("shutting_down", "The relay is shutting down"));
+    const records = this.#waiting.size + this.#taken.size;
+    if (records >= this.#recordsMax || this.#bytes + bytes > this.#bytesMax) {
+      const retryAfterS = this.#drain.retryAfterS(Math.max(bytes, this.#bytesMax / 100));
+      return Promise.reject(
+        new Refusal("queue_full", `${records} requests wait for the Collector already`, { retryAfterS }),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = {
+        record: { ...record, id: ++this.#lastId, enqueuedAt: this.#now() },
+        attempts: 0,
+        state: "waiting",
+        timer: setTimeout(() => this.#timeOut(waiting), this.#waitMs),
+        answer: (outcome) => {
+          clearTimeout(waiting.timer);
+          if (outcome instanceof Refusal) reject(outcome);
+          else resolve(outcome);
+        },
+      };
+      this.#bytes += bytes;
+      this.#waiting.add(waiting);
+      this.#wakeTakers();
+    });
+  }
+
+  /** A record that nobody has taken yet is withdrawn; one that is on its way may still arrive, which makes a duplicate. */
+  #timeOut(waiting: Waiting): void {
+    if (waiting.state === "waiting") this.#remove(waiting);
+    waiting.answer(
+      new Refusal("upstream_unavailable", `The Collector did not answer within ${this.#waitMs} ms`, {
+        retryAfterS: TIMED_OUT_RETRY_S,
+      }),
+    );
+  }
+
+  async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
+    for (;;) {
+      if (this.#closed) throw new Refusal("shutting_down", "The queue is closed");
+      if (signal.aborted) return [];
+      for (const waiting of this.#waiting) {
+        if (waiting.record.signal === limit.signal) return [this.#deliver(waiting)];
+      }
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          signal.removeEventListener("abort", wake);
+          this.#takers.delete(wake);
+          resolve();
+        };
+        signal.addEventListener("abort", wake);
+        this.#takers.add(wake);
+      });
+    }
+  }
+
+  #deliver(waiting: Waiting): Delivery {
+    const { record } = waiting;
+    this.#waiting.delete(waiting);
+    this.#taken.add(waiting);
+    waiting.state = "taken";
+    waiting.attempts += 1;
+    let settled = false;
+    return {
+      record,
+      attempt: waiting.attempts,
+      settle: (outcomes) => {
+        if (outcomes.length !== record.parts.length) {
+          const text = `Record ${record.id} has ${record.parts.length} parts, not ${outcomes.length}`;
+          return Promise.reject(new RangeError(text));
+        }
+        if (settled) return Promise.reject(new Error(`Record ${record.id} has been settled before`));
+        settled = true;
+        this.#settle(waiting, outcomes);
+        return Promise.resolve();
+      },
+    };
+  }
+
+  #settle(waiting: Waiting, outcomes: readonly PartOutcome[]): void {
+    if (waiting.state !== "taken") return;
+    this.#remove(waiting);
+    const { record } = waiting;
+    this.#drain.note(record.payload.length);
+    const verdict = verdictOf(record, outcomes);
+    if (!(verdict instanceof Refusal)) {
+      const items = record.parts.reduce((sum, part) => sum + part.items, 0);
+      const rejected = verdict.partialSuccess?.rejected ?? 0;
+      const books = this.#books[record.signal];
+      books.accepted += items;
+      books.delivered += items - rejected;
+      books.rejectedByCollector += rejected;
+    }
+    waiting.answer(verdict);
+  }
+
+  #remove(waiting: Waiting): void {
+    waiting.state = "done";
+    this.#waiting.delete(waiting);
+    this.#taken.delete(waiting);
+    this.#bytes -= waiting.record.payload.length;
+  }
+
+  stats(): Promise<QueueStats> {
+    let oldestAt: number | undefined;
+    for (const { record } of [...this.#waiting, ...this.#taken]) {
+      oldestAt = Math.min(oldestAt ?? Infinity, record.enqueuedAt);
+    }
+    const books = {} as Record<SignalName, Books>;
+    for (const name of SIGNAL_NAMES) {
+      // What waits is still the sender's, and what is refused stays with it: neither has been accepted.
+      books[name] = { ...this.#books[name], deadLettered: 0, expired: 0, queued: 0 };
+    }
+    return Promise.resolve({
+      records: this.#waiting.size + this.#taken.size,
+      bytes: this.#bytes,
+      bytesMax: this.#bytesMax,
+      oldestAt,
+      inFlight: this.#taken.size,
+      deadLetters: { records: 0, bytes: 0 },
+      books,
+    });
+  }
+
+  readiness(): { readonly ready: boolean; readonly reason?: string } {
+    if (this.#closed) return { ready: false, reason: "The queue is closed" };
+    const full = this.#bytes >= this.#bytesMax || this.#waiting.size + this.#taken.size >= this.#recordsMax;
+    return full ? { ready: false, reason: "Too many requests wait for the Collector" } : { ready: true };
+  }
+
+  /** What waits is refused: its senders still have it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const waiting of [...this.#waiting, ...this.#taken]) {
+      this.#remove(waiting);
+      waiting.answer(new Refusal("shutting_down", "The relay is shutting down"));
+    }
+    this.#wakeTakers();
+    return Promise.resolve();
+  }
+
+  #wakeTakers(): void {
+    for (const wake of [...this.#takers]) wake();
+  }
+}
+
+/**
+ * The sender's answer. Any part to be retried makes the sender retry the whole. A part that the Collector will never take
+ * is told by `partial_success` where others were delivered: a retry would send those twice.
+ */
+function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepted | Refusal {
+  let rejected = 0;
+  let told = false;
+  let reached = false;
+  let retryAfterMs = 0;
+  let cause: string | undefined;
+  const messages: string[] = [];
+  for (const [index, outcome] of outcomes.entries()) {
+    const items = record.parts[index]!.items;
+    if (outcome.kind === "retry") {
+      cause ??= outcome.cause;
+      retryAfterMs = Math.max(retryAfterMs, outcome.afterMs ?? 0);
+    } else if (outcome.kind === "delivered") {
+      reached = true;
+      rejected += Math.min(outcome.rejected ?? 0, items);
+      told ||= outcome.rejected !== undefined && outcome.rejected > 0 || outcome.message !== undefined;
+      if (outcome.message !== undefined) messages.push(outcome.message);
+    } else {
+      const guilty = Math.min(outcome.items ?? items, items);
+      reached ||= guilty < items;
+      rejected += guilty;
+      told = true;
+      messages.push(outcome.reason);
+    }
+  }
+  if (cause !== undefined) {
+    return new Refusal("upstream_unavailable", cause, { retryAfterS: retryAfterMs / 1000 });
+  }
+  const message = messages.join("; ");
+  if (!reached) return new Refusal("rejected_upstream", message);
+  return told ? { partialSuccess: { rejected, message } } : {};
+}

@@ -1,0 +1,134 @@
+/**
+ * Which record is taken next: the part of a queue that is in memory. A lane is what may be merged, one signal in one
+ * encoding. No I/O here.
+ * @module
+ */
+import type { SignalName } from "../otlp/signal.ts";
+import type { PayloadEncoding, TakeLimit } from "./queue.ts";
+import type { RecordHead } from "./sqlite_protocol.ts";
+
+/** A record that is known here. */
+export interface Entry {
+  head: RecordHead;
+  /** Undefined where memory was short: it is read again before the record is taken. */
+  payload: Uint8Array<ArrayBuffer> | undefined;
+  /** How often it has been taken. */
+  attempts: number;
+  /** Not to be taken before, in ms since the Unix epoch. */
+  dueAt: number;
+}
+
+/** Records that one lane may have waiting for their time; beyond it, it reads no further. */
+const WAITING_MAX = 65_536;
+
+/** One signal in one encoding. In order of id: records that came back and are due, then those not taken yet. */
+export class Lane {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  /** Rows with a higher id than `cursor` may exist that are not in memory. */
+  behind = true;
+  /** The highest id that has been in memory. */
+  cursor = 0;
+  readonly #fresh: Entry[] = [];
+  #freshFrom = 0;
+  #due: Entry[] = [];
+  #waiting: Entry[] = [];
+  #nextDueAt = Infinity;
+
+  constructor(signal: SignalName, encoding: PayloadEncoding) {
+    this.signal = signal;
+    this.encoding = encoding;
+  }
+
+  /** When the first record that waits for its time is due, in ms since the Unix epoch; Infinity without one. */
+  get nextDueAt(): number {
+    return this.#nextDueAt;
+  }
+
+  /** The lowest id that can be taken now, undefined without one in memory. */
+  get firstId(): number | undefined {
+    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.id;
+  }
+
+  /** Whether a read is wanted before a take within `limit`. */
+  wantsRead(limit: TakeLimit): boolean {
+    if (!this.behind || this.#due.length > 0 || this.#waiting.length >= WAITING_MAX) return false;
+    let bytes = 0;
+    let inflatedBytes = 0;
+    for (let index = this.#freshFrom; index < this.#fresh.length; index++) {
+      const { head } = this.#fresh[index]!;
+      bytes += head.bytes;
+      inflatedBytes += head.inflatedBytes;
+      const full = bytes >= limit.bytesMax || inflatedBytes >= limit.inflatedBytesMax ||
+        index - this.#freshFrom + 1 >= limit.recordsMax;
+      if (full || !head.mergeable) return false;
+    }
+    return true;
+  }
+
+  /** Adds a record behind all that are known. */
+  push(entry: Entry): void {
+    this.#fresh.push(entry);
+    this.cursor = entry.head.id;
+  }
+
+  /** Gives a record back, to be taken from `dueAt` on. */
+  giveBack(entry: Entry): void {
+    this.#waiting.push(entry);
+    this.#nextDueAt = Math.min(this.#nextDueAt, entry.dueAt);
+  }
+
+  /** Moves what is due by now to where it is taken from. */
+  wake(now: number): void {
+    if (now < this.#nextDueAt) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.#nextDueAt = Infinity;
+    for (const entry of waiting) {
+      if (entry.dueAt <= now) this.#due.push(entry);
+      else this.giveBack(entry);
+    }
+    this.#due.sort((a, b) => a.head.id - b.head.id);
+  }
+
+  /** Takes out the oldest run within the limit; the first in any case, one that is not mergeable by itself. */
+  takeRun(limit: TakeLimit): Entry[] {
+    const run: Entry[] = [];
+    let bytes = 0;
+    let inflatedBytes = 0;
+    const fits = ({ head }: Entry): boolean => {
+      bytes += head.bytes;
+      inflatedBytes += head.inflatedBytes;
+      if (run.length === 0) return true;
+      return head.mergeable && run[0]!.head.mergeable && run.length < limit.recordsMax && bytes <= limit.bytesMax &&
+        inflatedBytes <= limit.inflatedBytesMax;
+    };
+    let taken = 0;
+    while (taken < this.#due.length && fits(this.#due[taken]!)) run.push(this.#due[taken++]!);
+    const stopped = taken < this.#due.length;
+    if (taken > 0) this.#due.splice(0, taken);
+    if (stopped) return run;
+    while (this.#freshFrom < this.#fresh.length && fits(this.#fresh[this.#freshFrom]!)) {
+      run.push(this.#fresh[this.#freshFrom++]!);
+    }
+    if (this.#freshFrom > 1024 && this.#freshFrom * 2 > this.#fresh.length) {
+      this.#fresh.splice(0, this.#freshFrom);
+      this.#freshFrom = 0;
+    } else if (this.#freshFrom === this.#fresh.length) {
+      this.#fresh.length = this.#freshFrom = 0;
+    }
+    return run;
+  }
+
+  /** Forgets everything: the file has been replaced. */
+  reset(): void {
+    this.#fresh.length =
+      this.#freshFrom =
+      this.#due.length =
+      this.#waiting.length =
+        0;
+    this.#nextDueAt = Infinity;
+    this.cursor = 0;
+    this.behind = true;
+  }
+}

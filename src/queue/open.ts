@@ -1,0 +1,42 @@
+/**
+ * From the configuration to an engine: the only file that names one.
+ * @module
+ */
+import type { QueueLog } from "./alarm.ts";
+import { openDirectQueue } from "./direct_queue.ts";
+import type { Fault } from "./faults.ts";
+import type { SendingQueue } from "./queue.ts";
+import { openSqliteQueue } from "./sqlite_queue.ts";
+
+/** What a queue needs to be told, whatever the engine. */
+export interface QueueSettings {
+  readonly storage: "sqlite" | "none";
+  /** The database's file (`sqlite`). Beside it: `.lock`, `.mark`, `-wal`, `-shm`. */
+  readonly path: string;
+  /** Most payload bytes queued, those in flight included. */
+  readonly bytesMax: number;
+  /** Records older than this, in ms, are dropped and counted as expired; unset: none ever. */
+  readonly maxAgeMs?: number;
+  /** Most payload bytes among the dead letters. */
+  readonly deadLetterBytesMax: number;
+  readonly log: QueueLog;
+  /** ms since the Unix epoch; for tests. */
+  readonly now?: () => number;
+  /** Faults on purpose; for tests. */
+  readonly faults?: readonly Fault[];
+  /** Most bytes the database's file may have; for tests of a full disk. */
+  readonly fileBytesMax?: number;
+}
+
+/**
+ * Opens the engine that the settings name.
+ * @throws {StorageError} with a text for people, when its file cannot be used or another relay has it
+ */
+export function openQueue(settings: QueueSettings): Promise<SendingQueue> {
+  switch (settings.storage) {
+    case "sqlite":
+      return openSqliteQueue(settings);
+    case "none":
+      return Promise.resolve(openDirectQueue(settings));
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The tables of the queue's file, their versions, and how every connection to it is set up.
+ * @module
+ */
+import { DatabaseSync } from "node:sqlite";
+import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { StorageError } from "./storage_error.ts";
+
+/** "efq1": marks a SQLite file as a queue of ours. */
+export const APPLICATION_ID = 0x65667131;
+
+/**
+ * What makes each version out of the one before; `user_version` is how many have run.
+ *
+ * Payloads are the last column, so that reading a row's head does not walk its overflow pages. The partial index is what a
+ * lane is read by; a held record (no room among the dead letters) leaves it by one bit. `books` counts items, and moves in
+ * the transaction that moves the rows: accepted = delivered + rejected + dead + expired + queued.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    identity INTEGER NOT NULL,
+    next_id INTEGER NOT NULL,
+    bytes_max INTEGER NOT NULL,
+    dead_letter_bytes_max INTEGER NOT NULL,
+    dead_records INTEGER NOT NULL,
+    dead_bytes INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    salvage_path TEXT,
+    salvage_after INTEGER NOT NULL,
+    salvage_records INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE books (
+    signal TEXT PRIMARY KEY,
+    accepted INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    dead INTEGER NOT NULL,
+    expired INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    held INTEGER NOT NULL,
+    signal TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    mergeable INTEGER NOT NULL,
+    items INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    inflated_bytes INTEGER NOT NULL,
+    enqueued_at INTEGER NOT NULL,
+    parts TEXT NOT NULL,
+    payload BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX records_takeable ON records (signal, encoding) WHERE held = 0;
+  CREATE INDEX records_held ON records (bytes) WHERE held = 1;
+  CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    signal TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    mergeable INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    items INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    inflated_bytes INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    status INTEGER,
+    enqueued_at INTEGER NOT NULL,
+    died_at INTEGER NOT NULL,
+    payload BLOB NOT NULL
+  ) STRICT;
+  INSERT INTO meta VALUES (1, abs(random() % 9007199254740991), 1, 0, 0, 0, 0, 0, NULL, 0, 0);
+  ${SIGNAL_NAMES.map((name) => `INSERT INTO books VALUES ('${name}', 0, 0, 0, 0, 0, 0, 0, 0);`).join("\n  ")}
+  `,
+];
+
+/** How long a connection waits for another process's transaction, in ms. */
+const BUSY_MS = 5000;
+
+/**
+ * How large the WAL grows before it is copied into the database, in pages of 4 KiB. Each commit until then is one sequential
+ * write and one fdatasync; at 4 MiB the copy takes some 10 ms, done after the answers of the commit that filled it.
+ */
+export const CHECKPOINT_PAGES = 1000;
+
+/** The WAL's file is reused in place (an fdatasync of blocks it has is cheaper) and cut back to this size, in bytes. */
+const WAL_KEPT_BYTES = 16 * 1024 * 1024;
+
+function pragma(db: DatabaseSync, name: string): unknown {
+  return Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0];
+}
+
+/**
+ * Opens the file for writing as the relay does, makes or migrates its tables.
+ * @throws {StorageError} `not_a_queue`, `newer_version`; anything else as SQLite throws it
+ */
+export function openDatabase(path: string, migrations: readonly string[] = MIGRATIONS): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: BUSY_MS });
+  try {
+    const version = checkVersion(db, path, migrations.length);
+    if (version === 0) db.exec("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL");
+    db.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA wal_autocheckpoint = 0;
+      PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
+      PRAGMA foreign_keys = OFF;
+      PRAGMA cache_size = -8000;
+    `);
+    if (pragma(db, "journal_mode") !== "wal") {
+      throw new StorageError(
+        "unusable",
+        `Cannot use queue ${path}: its file system has no shared memory for a WAL; move it`,
+      );
+    }
+    if (version < migrations.length) {
+      db.exec("BEGIN IMMEDIATE");
+      for (const step of migrations.slice(version)) db.exec(step);
+      db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${migrations.length}; COMMIT`);
+    }
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/**
+ * Opens a queue that a relay may be writing, from another process.
+ * @throws {StorageError} `not_a_queue`, `newer_version`, `older_version`; anything else as SQLite throws it
+ */
+export function openBeside(path: string, access: { readonly readOnly: boolean }): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: BUSY_MS, readOnly: access.readOnly });
+  try {
+    const version = checkVersion(db, path, MIGRATIONS.length);
+    if (version === 0) {
+      throw new StorageError("not_a_queue", `Cannot read queue ${path}: it is empty; name the relay's file`);
+    }
+    if (version < MIGRATIONS.length) {
+      throw new StorageError(
+        "older_version",
+        `Cannot read queue ${path}: its version is ${version}, this edgeferry reads ${MIGRATIONS.length}; start the relay ` +
+          "once, which migrates it",
+      );
+    }
+    // A command's commit must be as durable as the relay's: it moves records that have been answered 200.
+    if (!access.readOnly) db.exec("PRAGMA synchronous = FULL");
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** The version of the file, 0 for an empty one. */
+function checkVersion(db: DatabaseSync, path: string, newest: number): number {
+  const version = Number(pragma(db, "user_version"));
+  const tables = Number(Object.values(db.prepare("SELECT count(*) FROM sqlite_schema").get() ?? {})[0]);
+  if (tables === 0 && version === 0) return 0;
+  if (Number(pragma(db, "application_id")) !== APPLICATION_ID) {
+    throw new StorageError(
+      "not_a_queue",
+      `Cannot open queue ${path}: it is a SQLite file of another program; set sending_queue.path to a file of the relay's own`,
+    );
+  }
+  if (version > newest) {
+    throw new StorageError(
+      "newer_version",
+      `Cannot open queue ${path}: its version is ${version}, this edgeferry knows ${newest}; run the newer edgeferry or let it ` +
+        "drain there first",
+    );
+  }
+  return version;
+}

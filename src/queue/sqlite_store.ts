@@ -1,0 +1,967 @@
+/**
+ * The queue's file as one object: each method is one transaction, and blocks. Runs in the Worker.
+ * @module
+ */
+import { statSync } from "node:fs";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { messageOf } from "../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { faultInjector, WorkerCrash } from "./faults.ts";
+import type { PayloadEncoding } from "./queue.ts";
+import { type Mark, MarkFile } from "./sqlite_mark.ts";
+import { Salvage, setAside } from "./sqlite_salvage.ts";
+import { CHECKPOINT_PAGES, openDatabase } from "./sqlite_schema.ts";
+import {
+  type AppendOp,
+  type DeadLetter,
+  decodeParts,
+  type Disowned,
+  encodeParts,
+  type PartSettlement,
+  type RecordHead,
+  type RecordRow,
+  type Remainder,
+  type Replies,
+  type Request,
+  type SettleOp,
+  type Totals,
+  type WorkerSettings,
+} from "./sqlite_protocol.ts";
+import { sqliteFaultOf, StorageError } from "./storage_error.ts";
+
+/** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `#checkAtStart`). */
+const CHECKED_AT_START_BYTES = 64 * 1024 * 1024;
+
+/** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
+const WAL_WARN_PAGES = 65_536;
+
+/** Held records that one release may free. */
+const RELEASE_MAX = 256;
+
+/** Pages given back to the file system at a time (1 MiB), how often, in ms, and how many are kept for reuse (16 MiB). */
+const VACUUM_PAGES = 256;
+const VACUUM_EVERY_MS = 100;
+const FREE_PAGES_KEPT = 4096;
+
+/** What one step of a salvage may move, in bytes and in ms. */
+const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
+const SALVAGE_STEP_MS = 20;
+
+/** What the store tells without being asked. */
+export interface StoreNews {
+  log(level: "warn" | "error", message: string, fields: Record<string, unknown>): void;
+  rows(reset: boolean, totals: Totals): void;
+}
+
+type Row = Record<string, unknown>;
+
+/** What one transaction adds to a signal's books. */
+interface Delta {
+  accepted: number;
+  delivered: number;
+  rejected: number;
+  dead: number;
+  expired: number;
+  queued: number;
+  records: number;
+  bytes: number;
+}
+
+const HEAD = "id, signal, encoding, mergeable, items, bytes, inflated_bytes, enqueued_at, parts";
+
+const STATEMENTS = {
+  begin: "BEGIN IMMEDIATE",
+  commit: "COMMIT",
+  rollback: "ROLLBACK",
+  meta:
+    "SELECT identity, next_id, dead_records, dead_bytes, held, salvage_path, salvage_after, salvage_records FROM meta",
+  setMeta: "UPDATE meta SET next_id = ?, dead_records = ?, dead_bytes = ?, held = ?",
+  setBounds: "UPDATE meta SET bytes_max = ?, dead_letter_bytes_max = ?",
+  setSalvage: "UPDATE meta SET salvage_path = ?, salvage_after = ?, salvage_records = ?",
+  books: "SELECT * FROM books",
+  addBooks:
+    `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
+    expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
+  insert: "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  remove: "DELETE FROM records WHERE id = ? RETURNING signal, items, bytes, held",
+  row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
+  payload: "SELECT payload FROM records WHERE id = ?",
+  rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
+  dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
+    enqueued_at, died_at, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  read: `SELECT ${HEAD}, payload FROM records WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
+  heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
+  release: "UPDATE records SET held = 0 WHERE id = ?",
+  releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
+  oldest: "SELECT enqueued_at FROM records ORDER BY id LIMIT 1",
+  dataVersion: "PRAGMA data_version",
+  walState: "PRAGMA wal_checkpoint(NOOP)",
+  checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
+  truncate: "PRAGMA wal_checkpoint(TRUNCATE)",
+  freePages: "PRAGMA freelist_count",
+} as const;
+
+type Statements = Record<keyof typeof STATEMENTS, StatementSync>;
+
+/** The file, open; everything about it is in this one place, so that closing forgets it all. */
+interface Open {
+  readonly db: DatabaseSync;
+  readonly sql: Statements;
+  readonly mark: MarkFile;
+  readonly identity: number;
+  nextId: number;
+  dataVersion: number;
+  totals: Totals;
+  salvage: Salvage | undefined;
+}
+
+export class SqliteStore {
+  readonly #settings: WorkerSettings;
+  readonly #news: StoreNews;
+  readonly #fault: ReturnType<typeof faultInjector>;
+  #open: Open | undefined;
+  /** Records refused after a commit that failed: looked for, and removed, before the next commit. */
+  #disowned: Disowned[];
+  /** The first id of the transaction last begun. */
+  #attemptedId = 0;
+  #walWarned = false;
+  #vacuumAt = 0;
+
+  /**
+   * Opens, migrates, checks, and sets a damaged file aside.
+   * @throws {StorageError} when the file cannot be used
+   */
+  constructor(settings: WorkerSettings, disowned: readonly Disowned[], news: StoreNews) {
+    this.#settings = settings;
+    this.#news = news;
+    this.#fault = faultInjector(settings.faults);
+    this.#disowned = [...disowned];
+    try {
+      this.#ensureOpen();
+    } catch (error) {
+      throw this.#storageErrorOf(error);
+    }
+  }
+
+  get totals(): Totals {
+    return this.#ensureOpen().totals;
+  }
+
+  /**
+   * One transaction. A fault refuses the appends, of which nothing is kept, and closes the connection: what it has in
+   * memory may be ahead of the disk. The settles, which must not be lost, are then tried by themselves: they free space.
+   */
+  commit(request: Request & { kind: "commit" }, again = false): Replies["commit"] {
+    const { appends, settles } = request;
+    try {
+      return this.#transact(request, appends, settles);
+    } catch (error) {
+      const text = this.#afterFailure(error, appends, request.now);
+      if (text === undefined && !again) return this.commit(request, true);
+      if (text === undefined) throw error;
+      const failed: Replies["commit"] = {
+        totals: undefined,
+        firstId: 0,
+        appendFailure: { text },
+        settleFailure: { text },
+        foreign: false,
+        remainders: [],
+        returned: [],
+      };
+      if (appends.length === 0 || settles.length === 0) return failed;
+      try {
+        return { ...this.#transact(request, [], settles), appendFailure: { text } };
+      } catch (error) {
+        this.#afterFailure(error, [], request.now);
+        return failed;
+      }
+    }
+  }
+
+  /** Records of a lane in order of id, until one of the bounds is passed. */
+  read(request: Request & { kind: "read" }): Replies["read"] {
+    return this.#guarded({ rows: [], exhausted: true }, ({ sql }) => {
+      const rows: RecordRow[] = [];
+      let bytes = 0;
+      for (const row of sql.read.iterate(request.signal, request.encoding, request.afterId)) {
+        const record = { ...headOf(row), payload: row.payload as Uint8Array<ArrayBuffer> };
+        rows.push(record);
+        bytes += record.bytes;
+        if (rows.length >= request.recordsMax || bytes >= request.bytesMax) return { rows, exhausted: false };
+      }
+      return { rows, exhausted: true };
+    });
+  }
+
+  /** Payloads by id; undefined for a record that is gone. */
+  load(ids: readonly number[]): Replies["load"] {
+    return this.#guarded({ payloads: ids.map(() => undefined) }, ({ sql }) => ({
+      payloads: ids.map((id) => sql.payload.get(id)?.payload as Uint8Array<ArrayBuffer> | undefined),
+    }));
+  }
+
+  /** Frees held records for which the dead letters now have room. */
+  release(): Replies["release"] {
+    const open = this.#ensureOpen();
+    const heads: RecordHead[] = [];
+    inTransaction(open, () => {
+      const meta = open.sql.meta.get() as Row;
+      let room = this.#settings.deadLetterBytesMax - Number(meta.dead_bytes);
+      for (const row of open.sql.heldFitting.all(room)) {
+        const head = headOf(row);
+        if (head.bytes > room) break;
+        room -= head.bytes;
+        open.sql.release.run(head.id);
+        heads.push(head);
+      }
+      setMeta(open, meta, { held: Number(meta.held) - heads.length });
+    });
+    return { heads, totals: this.#readTotals(open) };
+  }
+
+  /** Whether another process has written since the last look. */
+  poll(): Replies["poll"] {
+    return this.#guarded({ foreign: false, totals: undefined }, (open) => {
+      const dataVersion = Number(open.sql.dataVersion.get()?.data_version);
+      if (dataVersion === open.dataVersion) return { foreign: false, totals: undefined };
+      open.dataVersion = dataVersion;
+      const nextId = Number(open.sql.meta.get()?.next_id);
+      const foreign = nextId !== open.nextId;
+      open.nextId = nextId;
+      return { foreign, totals: this.#readTotals(open) };
+    });
+  }
+
+  stats(): Replies["stats"] {
+    const open = this.#ensureOpen();
+    return this.#guarded({ totals: open.totals, oldestAt: undefined }, (open) => {
+      const oldestAt = open.sql.oldest.get()?.enqueued_at;
+      return { totals: this.#readTotals(open), oldestAt: oldestAt === undefined ? undefined : Number(oldestAt) };
+    });
+  }
+
+  /**
+   * Work that can wait until the answers have been sent: copies a full WAL into the database, gives pages back to the file
+   * system, moves salvaged rows. Returns in how many ms there is more of it, if there is.
+   */
+  idle(): number | undefined {
+    const open = this.#open;
+    if (open === undefined) return undefined;
+    try {
+      const wal = open.sql.walState.get() as Row;
+      const pages = Number(wal.log) - Number(wal.checkpointed);
+      if (pages >= CHECKPOINT_PAGES) open.sql.checkpoint.get();
+      if (Number(wal.log) >= WAL_WARN_PAGES && !this.#walWarned) {
+        this.#news.log(
+          "warn",
+          "The queue's WAL cannot be reused: another process keeps the file open for reading; end it",
+          {
+            path: this.#settings.path,
+            walBytes: Number(wal.log) * 4096,
+          },
+        );
+      }
+      this.#walWarned = Number(wal.log) >= WAL_WARN_PAGES;
+      if (open.salvage !== undefined) return this.#salvageStep(open, open.salvage) ? 0 : undefined;
+      if (Number(open.sql.freePages.get()?.freelist_count) > FREE_PAGES_KEPT + VACUUM_PAGES) {
+        const now = performance.now();
+        if (now >= this.#vacuumAt) {
+          open.db.exec(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`);
+          this.#vacuumAt = now + VACUUM_EVERY_MS;
+        }
+        return VACUUM_EVERY_MS;
+      }
+    } catch (error) {
+      if (error instanceof WorkerCrash) throw error;
+      if (sqliteFaultOf(error) === "busy") return VACUUM_EVERY_MS;
+      this.#afterFailure(error, [], Date.now());
+    }
+    return undefined;
+  }
+
+  /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
+  close(): void {
+    const open = this.#open;
+    this.#open = undefined;
+    if (open === undefined) return;
+    try {
+      open.db.exec("PRAGMA busy_timeout = 500");
+      open.sql.truncate.get();
+    } catch (error) {
+      // Everything answered is in the WAL, which the next start reads.
+      this.#news.log("warn", `Could not empty the queue's WAL while closing: ${messageOf(error)}`, {
+        path: this.#settings.path,
+      });
+    }
+    open.salvage?.close();
+    open.mark.close();
+    open.db.close();
+  }
+
+  // --- transactions
+
+  #transact(
+    request: Request & { kind: "commit" },
+    appends: readonly AppendOp[],
+    settles: readonly SettleOp[],
+  ): Replies["commit"] {
+    const open = this.#ensureOpen();
+    const size = { appends: appends.length, settles: settles.length };
+    const remainders: Remainder[] = [];
+    let firstId = 0;
+    let foreign = false;
+    inTransaction(open, () => {
+      this.#fault("begun", size);
+      const meta = open.sql.meta.get() as Row;
+      firstId = this.#attemptedId = Number(meta.next_id);
+      foreign = firstId !== open.nextId;
+      const transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
+      for (const append of appends) transaction.append(append, payloadOf(append, request.packed));
+      for (const settle of settles) {
+        const remainder = transaction.settle(settle);
+        if (remainder !== undefined) remainders.push(remainder);
+      }
+      transaction.finish();
+      this.#fault("written", size);
+    }, () => this.#fault("committed", size));
+    const totals = this.#readTotals(open);
+    this.#writeMark(open, totals);
+    this.#fault("marked", size);
+    return {
+      totals,
+      firstId,
+      appendFailure: undefined,
+      settleFailure: undefined,
+      foreign,
+      remainders,
+      returned: appends.filter(({ giveBack }) => giveBack).map((append) => payloadOf(append, request.packed)),
+    };
+  }
+
+  /**
+   * Puts things in order after a transaction that failed. Returns undefined where it may be tried again at once (a damaged
+   * file was set aside), and otherwise what to tell the senders.
+   */
+  #afterFailure(error: unknown, appends: readonly AppendOp[], now: number): string | undefined {
+    if (error instanceof WorkerCrash) throw error;
+    const fault = sqliteFaultOf(error);
+    const path = this.#settings.path;
+    if (fault === "busy") return `The queue ${path} is locked by another process; end its transaction`;
+    if (fault === "corrupt") {
+      try {
+        this.#replaceDamaged(messageOf(error), now);
+        return undefined;
+      } catch (error) {
+        this.#closeAfterFailure();
+        return this.#storageErrorOf(error).message;
+      }
+    }
+    this.#closeAfterFailure();
+    // A commit whose fsync failed may be found in the WAL all the same when it is read again.
+    const firstId = this.#attemptedId;
+    appends.forEach(({ enqueuedAt, bytes }, index) => this.#disowned.push({ id: firstId + index, enqueuedAt, bytes }));
+    try {
+      this.#ensureOpen();
+    } catch {
+      // The next transaction tries again; this one's error is the one to tell.
+    }
+    return this.#storageErrorOf(error).message;
+  }
+
+  #closeAfterFailure(): void {
+    const open = this.#open;
+    this.#open = undefined;
+    try {
+      open?.salvage?.close();
+      open?.mark.close();
+      open?.db.close();
+    } catch (error) {
+      this.#news.log("warn", `Closing the queue after a failure failed too: ${messageOf(error)}`, {
+        path: this.#settings.path,
+      });
+    }
+  }
+
+  /** A read; on damage the file is replaced and the fallback returned. */
+  #guarded<T>(fallback: T, read: (open: Open) => T): T {
+    try {
+      return read(this.#ensureOpen());
+    } catch (error) {
+      if (sqliteFaultOf(error) !== "corrupt") throw this.#storageErrorOf(error);
+      this.#replaceDamaged(messageOf(error), Date.now());
+      return fallback;
+    }
+  }
+
+  #readTotals(open: Open): Totals {
+    const meta = open.sql.meta.get() as Row;
+    open.nextId = Number(meta.next_id);
+    let records = 0;
+    let bytes = 0;
+    const books = {} as Record<SignalName, Totals["books"][SignalName]>;
+    for (const row of open.sql.books.all()) {
+      records += Number(row.records);
+      bytes += Number(row.bytes);
+      books[row.signal as SignalName] = {
+        accepted: Number(row.accepted),
+        delivered: Number(row.delivered),
+        rejectedByCollector: Number(row.rejected),
+        deadLettered: Number(row.dead),
+        expired: Number(row.expired),
+        queued: Number(row.queued),
+      };
+    }
+    open.totals = {
+      records,
+      bytes,
+      deadRecords: Number(meta.dead_records),
+      deadBytes: Number(meta.dead_bytes),
+      held: Number(meta.held),
+      lastId: open.nextId - 1,
+      books,
+    };
+    return open.totals;
+  }
+
+  #writeMark(open: Open, totals: Totals): void {
+    try {
+      open.mark.write({
+        identity: open.identity,
+        lastId: open.nextId - 1,
+        accepted: SIGNAL_NAMES.map((name) => totals.books[name].accepted),
+        records: totals.records,
+      });
+    } catch (error) {
+      // The records are safe without it: it only serves to notice a disk that lied.
+      this.#news.log("warn", `Cannot write the queue's mark: ${messageOf(error)}`, {
+        path: `${this.#settings.path}.mark`,
+      });
+    }
+  }
+
+  // --- opening
+
+  #ensureOpen(): Open {
+    if (this.#open !== undefined) return this.#open;
+    try {
+      this.#open = this.#tryOpen();
+    } catch (error) {
+      if (sqliteFaultOf(error) !== "corrupt") throw error;
+      this.#replaceDamaged(messageOf(error), Date.now());
+    }
+    return this.#open!;
+  }
+
+  #tryOpen(): Open {
+    const { path } = this.#settings;
+    const db = openDatabase(path);
+    let mark: MarkFile | undefined;
+    try {
+      if (this.#settings.fileBytesMax !== undefined) {
+        db.exec(`PRAGMA max_page_count = ${Math.floor(this.#settings.fileBytesMax / 4096)}`);
+      }
+      this.#checkAtStart(db);
+      mark = new MarkFile(`${path}.mark`);
+      const sql = Object.fromEntries(
+        Object.entries(STATEMENTS).map(([name, text]) => [name, db.prepare(text)]),
+      ) as Statements;
+      const open: Open = {
+        db,
+        sql,
+        mark,
+        identity: Number(sql.meta.get()?.identity),
+        nextId: 1,
+        dataVersion: Number(sql.dataVersion.get()?.data_version),
+        totals: {
+          records: 0,
+          bytes: 0,
+          deadRecords: 0,
+          deadBytes: 0,
+          held: 0,
+          lastId: 0,
+          books: {} as Totals["books"],
+        },
+        salvage: undefined,
+      };
+      this.#settle(open);
+      return open;
+    } catch (error) {
+      mark?.close();
+      db.close();
+      throw error;
+    }
+  }
+
+  /** What a start changes: bounds, held records, ids that must not be given out again, records to disown. */
+  #settle(open: Open): void {
+    const { sql } = open;
+    const mark = open.mark.read();
+    let lost: { records: number; items: Record<string, number> } | undefined;
+    inTransaction(open, () => {
+      const meta = sql.meta.get() as Row;
+      sql.setBounds.run(this.#settings.bytesMax, this.#settings.deadLetterBytesMax);
+      if (Number(meta.held) > 0) sql.releaseAll.run();
+      let nextId = Number(meta.next_id);
+      if (mark !== undefined && mark.identity === open.identity && mark.lastId >= nextId) {
+        lost = { records: mark.lastId - nextId + 1, items: this.#itemsMissing(open, mark) };
+        nextId = mark.lastId + 1;
+      }
+      setMeta(open, meta, { next_id: nextId, held: 0 });
+      this.#removeDisowned(open);
+    });
+    const totals = this.#readTotals(open);
+    if (lost !== undefined) {
+      // The lost transactions took their part of the books with them, so that these still balance.
+      this.#news.log(
+        "error",
+        `The end of the queue's log is damaged: ${lost.records} records that had been accepted are lost; check the disk`,
+        { path: this.#settings.path, records: lost.records, ...lost.items },
+      );
+    }
+    if (mark !== undefined && mark.identity !== open.identity && mark.records > 0) {
+      this.#news.log(
+        "error",
+        `The queue's file is not the one of the last run, in which ${mark.records} records were queued; if it was moved, stop ` +
+          "the relay and put it back",
+        { path: this.#settings.path, records: mark.records },
+      );
+    }
+    this.#writeMark(open, totals);
+    const meta = sql.meta.get() as Row;
+    if (meta.salvage_path !== null) {
+      open.salvage = new Salvage(String(meta.salvage_path), Number(meta.salvage_after), Number(meta.salvage_records));
+    }
+  }
+
+  #itemsMissing(open: Open, mark: Mark): Record<string, number> {
+    const items: Record<string, number> = {};
+    for (const row of open.sql.books.all()) {
+      const index = SIGNAL_NAMES.indexOf(row.signal as SignalName);
+      const missing = (mark.accepted[index] ?? 0) - Number(row.accepted);
+      if (missing > 0) items[String(row.signal)] = missing;
+    }
+    return items;
+  }
+
+  #removeDisowned(open: Open): void {
+    const disowned = this.#disowned;
+    if (disowned.length === 0) return;
+    for (const { id, enqueuedAt, bytes } of disowned) {
+      const row = open.sql.row.get(id);
+      if (row === undefined || Number(row.enqueued_at) !== enqueuedAt || Number(row.bytes) !== bytes) continue;
+      open.sql.remove.get(id);
+      const delta = emptyDelta();
+      delta.accepted = delta.queued = -Number(row.items);
+      delta.records = -1;
+      delta.bytes = -bytes;
+      addBooks(open, row.signal as SignalName, delta);
+    }
+    this.#disowned = [];
+  }
+
+  /**
+   * A small file is checked through. A large one is not: a full check reads all of it, which at 1 GiB keeps senders waiting
+   * for seconds, and kill -9 does not damage an SQLite file. Its damage is found where it matters, when a page is read or
+   * written, and handled there in the same way. A file cut short is noticed by SQLite itself, from the header's page count.
+   */
+  #checkAtStart(db: DatabaseSync): void {
+    if (statSync(this.#settings.path).size > CHECKED_AT_START_BYTES) return;
+    const verdict = String(Object.values(db.prepare("PRAGMA quick_check(1)").get() ?? {})[0]);
+    if (verdict !== "ok") throw Object.assign(new Error(verdict), { errcode: 11 });
+  }
+
+  // --- damage
+
+  /** Sets the damaged file aside, starts a new one, and prepares the salvage. */
+  #replaceDamaged(why: string, now: number): void {
+    const { path } = this.#settings;
+    this.#closeAfterFailure();
+    const aside = setAside(path, now);
+    this.#news.log(
+      "error",
+      `The queue's file is damaged (${why}); it was set aside and what can be read is being moved`,
+      {
+        path,
+        aside,
+      },
+    );
+    const open = this.#tryOpen();
+    this.#open = open;
+    const salvage = new Salvage(aside, 0, 0);
+    const books = salvage.books();
+    inTransaction(open, () => {
+      const meta = open.sql.meta.get() as Row;
+      open.sql.setSalvage.run(aside, 0, 0);
+      // Ids go on from where they were, so that none ever names two records.
+      setMeta(open, meta, { next_id: salvage.lastId() + 1 });
+      for (const { signal, delivered, rejected, expired } of books) {
+        // What is moved below is entered as it arrives; what is not is lost, and stays out of the books.
+        addBooks(open, signal, {
+          ...emptyDelta(),
+          accepted: delivered + rejected + expired,
+          delivered,
+          rejected,
+          expired,
+        });
+      }
+    });
+    open.salvage = salvage;
+    const totals = this.#readTotals(open);
+    this.#writeMark(open, totals);
+    this.#news.rows(true, totals);
+  }
+
+  /** Moves some rows from the damaged file. Returns whether there are more. */
+  #salvageStep(open: Open, salvage: Salvage): boolean {
+    const step = salvage.next(SALVAGE_STEP_BYTES, SALVAGE_STEP_MS);
+    inTransaction(open, () => {
+      const meta = open.sql.meta.get() as Row;
+      const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
+      for (const row of step.records) transaction.append(row, row.payload);
+      for (const letter of step.deadLetters) transaction.keepDeadLetter(letter);
+      transaction.finish();
+      open.sql.setSalvage.run(step.done ? null : salvage.path, salvage.after, salvage.moved);
+    });
+    const totals = this.#readTotals(open);
+    this.#writeMark(open, totals);
+    if (step.records.length > 0) this.#news.rows(false, totals);
+    if (step.done) {
+      const { expected, moved } = salvage;
+      const missing = expected === undefined ? undefined : Math.max(0, expected - moved);
+      this.#news.log(
+        missing === 0 ? "warn" : "error",
+        missing === undefined
+          ? `Salvage of the damaged queue ended: ${moved} records moved, how many there were cannot be read`
+          : `Salvage of the damaged queue ended: ${moved} records moved, ${missing} lost`,
+        {
+          path: this.#settings.path,
+          aside: salvage.path,
+          records: moved,
+          ...(missing === undefined ? {} : { lost: missing }),
+        },
+      );
+      salvage.close();
+      open.salvage = undefined;
+      return false;
+    }
+    return true;
+  }
+
+  #storageErrorOf(error: unknown): StorageError {
+    if (error instanceof StorageError) return error;
+    const { path } = this.#settings;
+    const code = (error as { code?: unknown } | null)?.code;
+    const cause = { cause: error };
+    switch (sqliteFaultOf(error)) {
+      case "full":
+        return new StorageError(
+          "disk_full",
+          `Cannot write queue ${path}: its disk is full; free space there or lower sending_queue.queue_size`,
+          cause,
+        );
+      case "read_only":
+        return new StorageError(
+          "read_only",
+          `Cannot write queue ${path}: the file is read-only; make it and its folder writable by this user`,
+          cause,
+        );
+      case "cannot_open":
+        return new StorageError(
+          "unusable",
+          `Cannot open queue ${path}: the file or its folder cannot be opened by this user; check owner, mode and mount`,
+          cause,
+        );
+      case "busy":
+        return new StorageError(
+          "locked",
+          `Cannot open queue ${path}: another process has locked it; end that process`,
+          cause,
+        );
+      default:
+        if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
+          return new StorageError(
+            "read_only",
+            `Cannot write beside queue ${path}: its folder is read-only; make it writable by this user`,
+            cause,
+          );
+        }
+        return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check its disk`, cause);
+    }
+  }
+}
+
+/** The operations of one transaction, and what they add up to. */
+class Transaction {
+  readonly #open: Open;
+  readonly #meta: Row;
+  readonly #now: number;
+  readonly #deadBytesMax: number;
+  readonly #deltas = new Map<SignalName, Delta>();
+  #nextId: number;
+  #deadRecords: number;
+  #deadBytes: number;
+  #held: number;
+
+  constructor(open: Open, meta: Row, now: number, deadBytesMax: number) {
+    this.#open = open;
+    this.#meta = meta;
+    this.#now = now;
+    this.#deadBytesMax = deadBytesMax;
+    this.#nextId = Number(meta.next_id);
+    this.#deadRecords = Number(meta.dead_records);
+    this.#deadBytes = Number(meta.dead_bytes);
+    this.#held = Number(meta.held);
+  }
+
+  append(record: Omit<RecordHead, "id">, payload: Uint8Array): void {
+    this.#insert(record, payload, 0);
+    const delta = this.#delta(record.signal);
+    delta.accepted += record.items;
+    delta.queued += record.items;
+  }
+
+  keepDeadLetter(letter: DeadLetter): void {
+    this.#insertDeadLetter(letter);
+    const delta = this.#delta(letter.signal);
+    delta.accepted += letter.items;
+    delta.dead += letter.items;
+  }
+
+  /** A record that is gone already (a settle that is tried again) moves nothing. */
+  settle(op: SettleOp): Remainder | undefined {
+    const { sql } = this.#open;
+    if (op.kind === "parts") return this.#settleParts(op.id, op.outcomes);
+    const row = sql.remove.get(op.id);
+    if (row === undefined) return undefined;
+    const items = Number(row.items);
+    const delta = this.#removed(row);
+    if (op.kind === "expired") {
+      delta.expired += items;
+    } else {
+      const rejected = Math.min(op.rejected, items);
+      delta.rejected += rejected;
+      delta.delivered += items - rejected;
+    }
+    return undefined;
+  }
+
+  finish(): void {
+    for (const [signal, delta] of this.#deltas) addBooks(this.#open, signal, delta);
+    setMeta(this.#open, this.#meta, {
+      next_id: this.#nextId,
+      dead_records: this.#deadRecords,
+      dead_bytes: this.#deadBytes,
+      held: this.#held,
+    });
+  }
+
+  #settleParts(id: number, outcomes: readonly PartSettlement[]): Remainder | undefined {
+    const { sql } = this.#open;
+    const row = sql.row.get(id);
+    if (row === undefined) return undefined;
+    const head = headOf(row);
+    const payload = row.payload as Uint8Array<ArrayBuffer>;
+    const delta = this.#delta(head.signal);
+    const retried = new Remnant();
+    const held = new Remnant();
+    let offset = 0;
+    for (const [index, part] of decodeParts(head.parts).entries()) {
+      const bytes = payload.subarray(offset, offset + part.bytes);
+      offset += part.bytes;
+      // A settle that is tried again after a crash of the Worker may meet a row that was cut down already.
+      const outcome = outcomes[index] ?? { kind: "retry" };
+      if (outcome.kind === "retry") {
+        retried.add(part, bytes);
+      } else if (outcome.kind === "delivered") {
+        const rejected = Math.min(outcome.rejected, part.items);
+        delta.rejected += rejected;
+        delta.delivered += part.items - rejected;
+        delta.queued -= part.items;
+      } else {
+        const guilty = outcome.payload ?? bytes;
+        const items = Math.min(outcome.items ?? part.items, part.items);
+        delta.delivered += part.items - items;
+        delta.queued -= part.items - items;
+        if (this.#deadBytes + guilty.length > this.#deadBytesMax) {
+          held.add({ ...part, items }, guilty);
+          continue;
+        }
+        this.#insertDeadLetter({
+          ...head,
+          sender: part.sender,
+          items,
+          bytes: guilty.length,
+          inflatedBytes: part.inflatedBytes,
+          reason: outcome.reason,
+          status: outcome.status ?? null,
+          diedAt: this.#now,
+          payload: guilty,
+        });
+        delta.dead += items;
+        delta.queued -= items;
+      }
+    }
+    const heldRecords = held.empty ? 0 : 1;
+    this.#held += heldRecords;
+    if (retried.empty && held.empty) {
+      sql.remove.get(id);
+      delta.records -= 1;
+      delta.bytes -= head.bytes;
+      return undefined;
+    }
+    // Where both are left they part company: the held one gets an id of its own, so that it does not hold up the other.
+    const staying = retried.empty ? held : retried;
+    const stayed = staying.head(head);
+    sql.rewrite.run(
+      retried.empty ? 1 : 0,
+      stayed.items,
+      stayed.bytes,
+      stayed.inflatedBytes,
+      stayed.parts,
+      staying.payload(),
+      id,
+    );
+    delta.bytes += stayed.bytes - head.bytes;
+    if (!retried.empty && !held.empty) this.#insert(held.head(head), held.payload(), 1);
+    return { id, head: retried.empty ? undefined : stayed, heldRecords };
+  }
+
+  #insert(record: Omit<RecordHead, "id">, payload: Uint8Array, held: 0 | 1): void {
+    this.#open.sql.insert.run(
+      this.#nextId++,
+      held,
+      record.signal,
+      record.encoding,
+      record.mergeable ? 1 : 0,
+      record.items,
+      record.bytes,
+      record.inflatedBytes,
+      record.enqueuedAt,
+      record.parts,
+      payload,
+    );
+    const delta = this.#delta(record.signal);
+    delta.records += 1;
+    delta.bytes += record.bytes;
+  }
+
+  #insertDeadLetter(letter: DeadLetter): void {
+    this.#open.sql.dead.run(
+      letter.signal,
+      letter.encoding,
+      letter.mergeable ? 1 : 0,
+      letter.sender,
+      letter.items,
+      letter.bytes,
+      letter.inflatedBytes,
+      letter.reason,
+      letter.status,
+      letter.enqueuedAt,
+      letter.diedAt,
+      letter.payload,
+    );
+    this.#deadRecords += 1;
+    this.#deadBytes += letter.bytes;
+  }
+
+  #removed(row: Row): Delta {
+    if (Number(row.held) === 1) this.#held -= 1;
+    const delta = this.#delta(row.signal as SignalName);
+    delta.queued -= Number(row.items);
+    delta.records -= 1;
+    delta.bytes -= Number(row.bytes);
+    return delta;
+  }
+
+  #delta(signal: SignalName): Delta {
+    let delta = this.#deltas.get(signal);
+    if (delta === undefined) this.#deltas.set(signal, delta = emptyDelta());
+    return delta;
+  }
+}
+
+/** Parts of a record that stay after its settle. */
+class Remnant {
+  readonly #parts: { sender: string; items: number; bytes: number; inflatedBytes: number }[] = [];
+  readonly #payloads: Uint8Array[] = [];
+
+  get empty(): boolean {
+    return this.#parts.length === 0;
+  }
+
+  add(part: { sender: string; items: number; inflatedBytes: number }, payload: Uint8Array): void {
+    this.#parts.push({ ...part, bytes: payload.length });
+    this.#payloads.push(payload);
+  }
+
+  head(of: RecordHead): RecordHead {
+    const sum = (pick: (part: { items: number; bytes: number; inflatedBytes: number }) => number) =>
+      this.#parts.reduce((total, part) => total + pick(part), 0);
+    return {
+      ...of,
+      items: sum(({ items }) => items),
+      bytes: sum(({ bytes }) => bytes),
+      inflatedBytes: sum(({ inflatedBytes }) => inflatedBytes),
+      parts: encodeParts(this.#parts),
+    };
+  }
+
+  payload(): Uint8Array<ArrayBuffer> {
+    const whole = new Uint8Array(this.#payloads.reduce((total, payload) => total + payload.length, 0));
+    let offset = 0;
+    for (const payload of this.#payloads) {
+      whole.set(payload, offset);
+      offset += payload.length;
+    }
+    return whole;
+  }
+}
+
+function inTransaction(open: Open, work: () => void, committed?: () => void): void {
+  open.sql.begin.run();
+  try {
+    work();
+    open.sql.commit.run();
+    committed?.();
+  } catch (error) {
+    if (open.db.isTransaction) open.sql.rollback.run();
+    throw error;
+  }
+}
+
+function payloadOf(append: AppendOp, packed: ArrayBuffer): Uint8Array<ArrayBuffer> {
+  if (append.payload instanceof Uint8Array) return append.payload;
+  return new Uint8Array(packed, append.payload.offset, append.bytes);
+}
+
+function headOf(row: Row): RecordHead {
+  return {
+    id: Number(row.id),
+    signal: row.signal as SignalName,
+    encoding: row.encoding as PayloadEncoding,
+    mergeable: row.mergeable === 1,
+    items: Number(row.items),
+    bytes: Number(row.bytes),
+    inflatedBytes: Number(row.inflated_bytes),
+    enqueuedAt: Number(row.enqueued_at),
+    parts: String(row.parts),
+  };
+}
+
+function emptyDelta(): Delta {
+  return { accepted: 0, delivered: 0, rejected: 0, dead: 0, expired: 0, queued: 0, records: 0, bytes: 0 };
+}
+
+function addBooks(open: Open, signal: SignalName, delta: Delta): void {
+  const { accepted, delivered, rejected, dead, expired, queued, records, bytes } = delta;
+  open.sql.addBooks.run(accepted, delivered, rejected, dead, expired, queued, records, bytes, signal);
+}
+
+function setMeta(
+  open: Open,
+  meta: Row,
+  changes: { next_id?: number; dead_records?: number; dead_bytes?: number; held?: number },
+): void {
+  const value = (name: keyof typeof changes) => changes[name] ?? Number(meta[name]);
+  open.sql.setMeta.run(value("next_id"), value("dead_records"), value("dead_bytes"), value("held"));
+}
