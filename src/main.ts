@@ -11,6 +11,7 @@ import { collectorCommand, devCommand, runCommand } from "./cli/run.ts";
 import { sendCommand } from "./cli/send.ts";
 import { tokenCommand } from "./cli/token.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
+import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
 
 /** Every command. */
@@ -43,8 +44,9 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     // --help and --version are thrown too; what commander has to say, it has said.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     io.err(messageOf(error));
-    if (error instanceof FaultFound || error instanceof ConfigError || error instanceof CertificateError) return 1;
-    if (error instanceof Error && error.stack !== undefined) io.err(error.stack);
+    // What has no name of ours is a defect: its trace belongs in the report.
+    const named = [FaultFound, ConfigError, CertificateError, StorageError].some((kind) => error instanceof kind);
+    if (!named && error instanceof Error && error.stack !== undefined) io.err(error.stack);
     return 1;
   }
 }

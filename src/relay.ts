@@ -59,9 +59,7 @@ export async function startRelay(config: Config, log: Log): Promise<Relay> {
       bytesMax: config.sending_queue.queue_size,
       ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
       deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
-      directMsMax: DIRECT_MS_MAX,
       log,
-      onExpired: (signal, items) => metrics.expired(signal, items),
     }),
   );
   metrics.observeQueue(() => queue.stats());
