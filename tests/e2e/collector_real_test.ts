@@ -1,43 +1,16 @@
 /** The real Collector as docker-compose.yaml runs it: whom it lets in, what it does to the data, which user it runs as. */
 import assert from "node:assert/strict";
-import { chmod, chown, mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import http2 from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CLIENT, createAuthority, type Issued, SERVER } from "../../src/pki/authority.ts";
+import type { Issued } from "../../src/pki/authority.ts";
+import { testCertificates } from "../support/certificates.ts";
 import { collectorConfigFile, CollectorStartError, type RealCollector, startCollector } from "../support/collector.ts";
+import { opensslCertificates } from "../support/openssl.ts";
 import { startSink } from "../support/sink.ts";
 
-const dayMs = 86_400_000;
 const anotherUid = 10001;
-
-interface Certificates extends AsyncDisposable {
-  dir: string;
-  ca: string;
-  ours: Issued;
-  ofAnotherCa: Issued;
-  expired: Issued;
-}
-
-/** A folder as the Collector's container sees it, and clients good and bad. */
-async function certificates(): Promise<Certificates> {
-  const dir = await mkdtemp(join(tmpdir(), "edgeferry-certs-"));
-  await chmod(dir, 0o755);
-  const ca = await createAuthority({ commonName: "MyRootCA" });
-  const another = await createAuthority({ commonName: "MyRootCA" });
-  const server = await ca.issue(SERVER);
-  await writeFile(join(dir, "ca.crt"), ca.certificate);
-  await writeFile(join(dir, "server.crt"), server.certificate);
-  await writeFile(join(dir, "server.key"), server.key, { mode: 0o600 });
-  return {
-    dir,
-    ca: ca.certificate,
-    ours: await ca.issue(CLIENT),
-    ofAnotherCa: await another.issue(CLIENT),
-    expired: await ca.issue({ ...CLIENT, days: 1, now: new Date(Date.now() - 3 * dayMs) }),
-    [Symbol.asyncDispose]: () => rm(dir, { recursive: true }),
-  };
-}
 
 interface Posted {
   status: number;
@@ -164,7 +137,7 @@ const everyKindOfPoint = {
 };
 
 Deno.test("the real Collector hands on exactly what it was sent, with env=dev on data points of every kind", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using sink = startSink();
   await using collector = await startCollector({ certsDir: certs.dir, sink });
 
@@ -188,7 +161,7 @@ Deno.test("the real Collector hands on exactly what it was sent, with env=dev on
     status: { code: 2, message: "declined" },
     droppedEventsCount: 3,
   });
-  const posted = await post(collector, certs.ca, certs.ours, "/v1/traces", request);
+  const posted = await post(collector, certs.ca.certificate, certs.client, "/v1/traces", request);
   // The 200 follows the sink's, so all of it is there now.
   assert.deepEqual(posted, { status: 200, retryAfter: null, body: '{"partialSuccess":{}}' });
   const noResource = { attributes: {}, droppedAttributesCount: 0, schemaUrl: "" };
@@ -233,7 +206,10 @@ Deno.test("the real Collector hands on exactly what it was sent, with env=dev on
     status: { code: 2, message: "declined" },
   }]);
 
-  assert.equal((await post(collector, certs.ca, certs.ours, "/v1/metrics", everyKindOfPoint)).status, 200);
+  assert.equal(
+    (await post(collector, certs.ca.certificate, certs.client, "/v1/metrics", everyKindOfPoint)).status,
+    200,
+  );
   const points = sink.dataPoints();
   assert.deepEqual(points.map((point) => point.attributes), Array(5).fill({ shop: "north", env: "dev" }));
   assert.deepEqual(points.map((point) => [point.metric.name, point.kind]), [
@@ -280,7 +256,7 @@ Deno.test("the real Collector hands on exactly what it was sent, with env=dev on
       }],
     }],
   };
-  assert.equal((await post(collector, certs.ca, certs.ours, "/v1/logs", log)).status, 200);
+  assert.equal((await post(collector, certs.ca.certificate, certs.client, "/v1/logs", log)).status, 200);
   assert.deepEqual(sink.logRecords(), [{
     resource: noResource,
     scope: { ...noResource, name: "", version: "" },
@@ -300,44 +276,59 @@ Deno.test("the real Collector hands on exactly what it was sent, with env=dev on
 });
 
 Deno.test("the real Collector lets in a client of its CA and refuses all others, over HTTP and gRPC", async (t) => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using sink = startSink();
   await using collector = await startCollector({ certsDir: certs.dir, sink });
 
   await t.step("HTTP: ours", async () => {
-    assert.equal((await post(collector, certs.ca, certs.ours, "/v1/traces", trace("in"))).status, 200);
+    assert.equal((await post(collector, certs.ca.certificate, certs.client, "/v1/traces", trace("in"))).status, 200);
     assert.deepEqual(sink.spans().map((span) => span.name), ["in"]);
   });
   await t.step("gRPC: ours", async () => {
-    assert.equal(await exportOverGrpc(collector, certs.ca, certs.ours), "0");
+    assert.equal(await exportOverGrpc(collector, certs.ca.certificate, certs.client), "0");
   });
   const refused: [string, Issued | undefined, RegExp][] = [
     ["no certificate", undefined, /client didn't provide a certificate/],
-    ["one of another CA", certs.ofAnotherCa, /certificate signed by unknown authority/],
-    ["an expired one", certs.expired, /certificate has expired/],
+    ["one of another CA", certs.otherClient, /certificate signed by unknown authority/],
+    ["one of another CA with the name of ours", certs.namesakeClient, /candidate authority certificate .*MyRootCA/],
+    ["an expired one", certs.expiredClient, /certificate has expired or is not yet valid/],
+    ["one for servers", certs.wrongUsageClient, /incompatible key usage/],
   ];
   for (const [name, client, reason] of refused) {
     await t.step(`HTTP: ${name}`, async () => {
       const requests = sink.requests.length;
-      await assert.rejects(post(collector, certs.ca, client, "/v1/traces", trace("out")), TypeError);
+      await assert.rejects(post(collector, certs.ca.certificate, client, "/v1/traces", trace("out")), TypeError);
       assert.equal(sink.requests.length, requests);
       await collector.waitForLog(reason);
     });
     await t.step(`gRPC: ${name}`, async () => {
-      await assert.rejects(exportOverGrpc(collector, certs.ca, client));
+      await assert.rejects(exportOverGrpc(collector, certs.ca.certificate, client));
     });
   }
   await t.step("HTTP: ours, afterwards", async () => {
-    assert.equal((await post(collector, certs.ca, certs.ours, "/v1/traces", trace("in again"))).status, 200);
+    assert.equal(
+      (await post(collector, certs.ca.certificate, certs.client, "/v1/traces", trace("in again"))).status,
+      200,
+    );
     assert.deepEqual(sink.spans().map((span) => span.name), ["in", "in again"]);
   });
 });
 
+Deno.test("the real Collector takes the certificates that openssl makes by certs/README.md", async () => {
+  const certsDir = await opensslCertificates();
+  const read = (name: string) => Deno.readTextFile(join(certsDir, name));
+  const [ca, certificate, key] = await Promise.all([read("ca.crt"), read("client.crt"), read("client.key")]);
+  await using collector = await startCollector({ certsDir });
+  assert.equal((await post(collector, ca, { certificate, key }, "/v1/traces", trace("RSA"))).status, 200);
+  assert.equal(await exportOverGrpc(collector, ca, { certificate, key }), "0");
+  await assert.rejects(post(collector, ca, undefined, "/v1/traces", trace("out")), TypeError);
+});
+
 Deno.test("the real Collector's answer follows the sink's", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using sink = startSink();
   await using collector = await startCollector({ certsDir: certs.dir, sink });
-  const send = (name: string) => post(collector, certs.ca, certs.ours, "/v1/traces", trace(name));
+  const send = (name: string) => post(collector, certs.ca.certificate, certs.client, "/v1/traces", trace(name));
 
   // Others come out changed: 502 and 504 as 503, 405 and 413 as 500; and a Retry-After never comes through.
   const statuses = [503, 429, 500, 400, 401, 403, 404];
@@ -358,17 +349,17 @@ Deno.test("the real Collector's answer follows the sink's", async () => {
 });
 
 Deno.test("the real Collector can be frozen, thawed, killed and started again at its address", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using sink = startSink();
   const first = await startCollector({ certsDir: certs.dir, sink });
   try {
     first.signal("SIGSTOP");
-    const waiting = post(first, certs.ca, certs.ours, "/v1/traces", trace("through the frost"));
+    const waiting = post(first, certs.ca.certificate, certs.client, "/v1/traces", trace("through the frost"));
     first.signal("SIGCONT");
     assert.equal((await waiting).status, 200);
     first.signal("SIGKILL");
     assert.equal((await first.exited).signal, "SIGKILL");
-    await assert.rejects(post(first, certs.ca, certs.ours, "/v1/traces", trace("lost")), TypeError);
+    await assert.rejects(post(first, certs.ca.certificate, certs.client, "/v1/traces", trace("lost")), TypeError);
   } finally {
     await first.stop();
   }
@@ -379,7 +370,7 @@ Deno.test("the real Collector can be frozen, thawed, killed and started again at
     grpcPort: first.grpcPort,
   });
   assert.equal(second.httpUrl, first.httpUrl);
-  assert.equal((await post(first, certs.ca, certs.ours, "/v1/traces", trace("back"))).status, 200);
+  assert.equal((await post(first, certs.ca.certificate, certs.client, "/v1/traces", trace("back"))).status, 200);
   assert.deepEqual(sink.spans().map((span) => span.name), ["through the frost", "back"]);
 
   second.signal("SIGSTOP");
@@ -388,7 +379,7 @@ Deno.test("the real Collector can be frozen, thawed, killed and started again at
 });
 
 Deno.test("the real Collector's health is answered in plain HTTP", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using collector = await startCollector({ certsDir: certs.dir });
   const answer = await fetch(collector.healthUrl);
   assert.equal(answer.status, 200);
@@ -396,25 +387,28 @@ Deno.test("the real Collector's health is answered in plain HTTP", async () => {
 });
 
 Deno.test("the real Collector takes its configuration twice, as Compose gives it with no profile", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   const again = await Deno.readTextFile(collectorConfigFile);
   await using collector = await startCollector({ certsDir: certs.dir, config: again });
-  assert.equal((await post(collector, certs.ca, certs.ours, "/v1/traces", trace("once"))).status, 200);
+  assert.equal((await post(collector, certs.ca.certificate, certs.client, "/v1/traces", trace("once"))).status, 200);
   await collector.waitForLog(/"msg":"Traces".*"spans":1/);
 });
 
 Deno.test("without a sink, the real Collector prints what it received", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using collector = await startCollector({ certsDir: certs.dir, env: { DEBUG_VERBOSITY: "detailed" } });
-  assert.equal((await post(collector, certs.ca, certs.ours, "/v1/metrics", everyKindOfPoint)).status, 200);
+  assert.equal(
+    (await post(collector, certs.ca.certificate, certs.client, "/v1/metrics", everyKindOfPoint)).status,
+    200,
+  );
   await collector.waitForLog(/env: Str\(dev\)/);
 });
 
 Deno.test("as another user, the real Collector runs with a key of its own and names one it cannot read", {
   ignore: Deno.uid() !== 0,
 }, async (t) => {
-  await using certs = await certificates();
-  const key = join(certs.dir, "server.key");
+  await using certs = await testCertificates();
+  const key = certs.server.keyFile;
   assert.equal((await stat(key)).mode & 0o777, 0o600);
 
   await t.step("the key is of Compose's UID", async () => {
@@ -422,7 +416,10 @@ Deno.test("as another user, the real Collector runs with a key of its own and na
     await using collector = await startCollector({ certsDir: certs.dir, uid: anotherUid });
     const status = await Deno.readTextFile(`/proc/${collector.pid}/status`);
     assert.match(status, new RegExp(`^Uid:\\s+${anotherUid}\\s+${anotherUid}`, "m"));
-    assert.equal((await post(collector, certs.ca, certs.ours, "/v1/traces", trace("as another user"))).status, 200);
+    assert.equal(
+      (await post(collector, certs.ca.certificate, certs.client, "/v1/traces", trace("as another user"))).status,
+      200,
+    );
   });
   await t.step("the key is another's", async () => {
     await chown(key, 1000, 1000);
@@ -434,7 +431,7 @@ Deno.test("as another user, the real Collector runs with a key of its own and na
 });
 
 Deno.test("profile jaeger: what was answered 200 outlives a crash of the Collector and reaches the backend", async () => {
-  await using certs = await certificates();
+  await using certs = await testCertificates();
   await using sink = startSink();
   const queueDir = await mkdtemp(join(tmpdir(), "edgeferry-queue-"));
   await mkdir(join(queueDir, "queue"));
@@ -451,7 +448,7 @@ Deno.test("profile jaeger: what was answered 200 outlives a crash of the Collect
   const first = await startCollector(options);
   try {
     await backend.stop();
-    assert.equal((await post(first, certs.ca, certs.ours, "/v1/traces", trace("kept"))).status, 200);
+    assert.equal((await post(first, certs.ca.certificate, certs.client, "/v1/traces", trace("kept"))).status, 200);
     first.signal("SIGKILL");
     await first.exited;
     assert.deepEqual(sink.spans(), []);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml";
-import { createAuthority, SERVER } from "../../src/pki/authority.ts";
+import { testCertificates } from "../support/certificates.ts";
 import { startCollector } from "../support/collector.ts";
 
 const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
@@ -191,32 +191,23 @@ Deno.test("the relay's health check asks the relay and the Collector, and fails 
   const [how, deno, ...args] = service(project, "relay").healthcheck?.test ?? [];
   assert.deepEqual([how, deno], ["CMD", "deno"]);
 
-  const certsDir = await mkdtemp(join(tmpdir(), "edgeferry-certs-"));
-  const ca = await createAuthority({ commonName: "MyRootCA" });
-  const server = await ca.issue(SERVER);
-  await writeFile(join(certsDir, "ca.crt"), ca.certificate);
-  await writeFile(join(certsDir, "server.crt"), server.certificate);
-  await writeFile(join(certsDir, "server.key"), server.key, { mode: 0o600 });
+  await using certs = await testCertificates();
   let relayStatus = 200;
   await using relay = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     (request) => new Response(null, { status: new URL(request.url).pathname === "/livez" ? relayStatus : 404 }),
   );
-  try {
-    await using collector = await startCollector({ certsDir });
-    const here = args.map((argument) =>
-      argument.replace("127.0.0.1:9464", `127.0.0.1:${relay.addr.port}`)
-        .replace("http://otel-collector:13133/", collector.healthUrl)
-    );
-    assert.deepEqual(await runDeno(here), { code: 0, said: "" });
-    relayStatus = 503;
-    assert.match((await runDeno(here)).said, /\/livez answered 503/);
-    relayStatus = 200;
-    await collector.stop();
-    assert.equal((await runDeno(here)).code, 1);
-  } finally {
-    await rm(certsDir, { recursive: true });
-  }
+  await using collector = await startCollector({ certsDir: certs.dir });
+  const here = args.map((argument) =>
+    argument.replace("127.0.0.1:9464", `127.0.0.1:${relay.addr.port}`)
+      .replace("http://otel-collector:13133/", collector.healthUrl)
+  );
+  assert.deepEqual(await runDeno(here), { code: 0, said: "" });
+  relayStatus = 503;
+  assert.match((await runDeno(here)).said, /\/livez answered 503/);
+  relayStatus = 200;
+  await collector.stop();
+  assert.equal((await runDeno(here)).code, 1);
 });
 
 Deno.test("a profile named by --profile alone is refused with the reason", async () => {
