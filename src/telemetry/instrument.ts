@@ -19,6 +19,7 @@ import {
   type TextMapPropagator,
   trace,
   type TracerProvider,
+  ValueType,
 } from "@opentelemetry/api";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
 import {
@@ -260,6 +261,7 @@ class ActiveRequests {
     const gauge = meter.createObservableUpDownCounter("http.server.active_requests", {
       description: "Number of active HTTP server requests",
       unit: "{request}",
+      valueType: ValueType.INT,
     });
     gauge.addCallback((result) => {
       for (const { count, attributes } of this.#byKey.values()) result.observe(count, attributes);

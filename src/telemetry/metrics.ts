@@ -5,7 +5,15 @@
  * hashing of attributes. Names mirror the Collector's (`otelcol_receiver_accepted_spans`), with the signal as an attribute.
  * @module
  */
-import type { Attributes, Histogram, Meter, MeterProvider, Observable } from "@opentelemetry/api";
+import {
+  type Attributes,
+  type Histogram,
+  type Meter,
+  type MeterProvider,
+  type MetricOptions,
+  type Observable,
+  ValueType,
+} from "@opentelemetry/api";
 import type { RefusalCode } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 
@@ -216,7 +224,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   for (const [name, row] of Object.entries(INSTRUMENTS) as [InstrumentName, Instrument][]) {
     if (row.kind === "counter") counters.set(name, new Counter(meter, name, row));
     else if (row.kind === "histogram") histograms.set(name, histogram(meter, name, row));
-    else gauges.set(name, meter.createObservableGauge(name, { unit: row.unit, description: row.description }));
+    else gauges.set(name, meter.createObservableGauge(name, optionsOf(row)));
   }
   const counter = (name: InstrumentName): Counter => existing(counters, name);
   const perSignal = (name: InstrumentName): Record<SignalName, Cell> =>
@@ -303,7 +311,7 @@ class Counter {
   readonly #cells = new Map<string, Cell>();
 
   constructor(meter: Meter, name: string, row: Instrument) {
-    const counter = meter.createObservableCounter(name, { unit: row.unit, description: row.description });
+    const counter = meter.createObservableCounter(name, optionsOf(row));
     counter.addCallback((result) => {
       for (const { value, attributes } of this.#cells.values()) result.observe(value, attributes);
     });
@@ -323,10 +331,14 @@ class Counter {
 
 function histogram(meter: Meter, name: string, row: Instrument): Histogram {
   return meter.createHistogram(name, {
-    unit: row.unit,
-    description: row.description,
+    ...optionsOf(row),
     advice: { explicitBucketBoundaries: [...row.boundaries ?? []] },
   });
+}
+
+/** Everything but time is a whole number. */
+function optionsOf({ unit, description }: Instrument): MetricOptions {
+  return { unit, description, valueType: unit === "s" ? ValueType.DOUBLE : ValueType.INT };
 }
 
 function bySignal<T>(make: (signal: SignalName) => T): Record<SignalName, T> {
