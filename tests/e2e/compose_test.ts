@@ -1,12 +1,14 @@
 /** docker-compose.yaml as Compose itself would load it, and what of it can be run without a container engine. */
 import assert from "node:assert/strict";
-import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml";
 import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
+import { addToken, newSecret } from "../../src/receiver/tokens_file.ts";
+import { freePort, startCollector } from "../support/collector.ts";
+import { startSink } from "../support/sink.ts";
 
 const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
 const composeFile = join(rootFolder, "docker-compose.yaml");
@@ -208,6 +210,101 @@ Deno.test("the relay's health check asks the relay and the Collector, and fails 
   relayStatus = 200;
   await collector.stop();
   assert.equal((await runDeno(here)).code, 1);
+});
+
+/** The service's folder /app, with what Compose mounts there and nothing else. */
+async function layOut(service: Service, certsDir: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "edgeferry-app-"));
+  for (const { type, source, target } of service.volumes ?? []) {
+    if (!target.startsWith("/app/")) continue;
+    const place = join(folder, relative("/app", target));
+    const name = relative(rootFolder, source);
+    await mkdir(type === "volume" ? place : dirname(place), { recursive: true });
+    if (type === "bind") {
+      const from = name.startsWith("certs/") ? join(certsDir, relative("certs", name)) : source;
+      await cp(from, place, { recursive: true, filter: (path) => !path.endsWith("tokens.yaml") });
+    }
+  }
+  return folder;
+}
+
+Deno.test("the relay's command, with what is mounted and permitted, carries a span to the Collector", async () => {
+  await using certs = await testCertificates();
+  await using sink = startSink();
+  await using collector = await startCollector({ certsDir: certs.dir, sink });
+  const relay = service(await load(composeFile, ""), "relay");
+  const [port, adminPort] = [await freePort(), await freePort()];
+  // Loopback and free ports here, for the addresses on the Compose network.
+  const here = (text: string) =>
+    text.replaceAll("0.0.0.0:4319", `127.0.0.1:${port}`)
+      .replaceAll("127.0.0.1:9464", `127.0.0.1:${adminPort}`)
+      .replaceAll("otel-collector:4318", `localhost:${collector.httpPort}`);
+  const folder = await layOut(relay, certs.dir);
+  try {
+    const secret = newSecret();
+    await addToken(join(folder, "config/tokens.yaml"), { id: "shop", secret });
+    const environment = Object.entries(relay.environment ?? {}).map(([name, value]) => [name, here(value)]);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: (relay.command ?? []).map(here),
+      cwd: folder,
+      env: {
+        ...Object.fromEntries(environment),
+        EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT: `127.0.0.1:${adminPort}`,
+        // Its own traces too, so that whatever they need in permissions is asked for here.
+        EDGEFERRY_TELEMETRY_TRACES_SAMPLING_RATIO: "1",
+      },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const said: string[] = [];
+    const ready = Promise.withResolvers<void>();
+    const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+      for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+        said.push(text);
+        if (said.join("").includes(`url=http://127.0.0.1:${port}`)) ready.resolve();
+      }
+    };
+    const ended = Promise.all([read(child.stdout), read(child.stderr), child.status]).then(([, , status]) => {
+      ready.reject(new Error(`The relay ended before it was ready:\n${said.join("")}`));
+      return status;
+    });
+    ended.catch(() => {});
+    let isRunning = true;
+    child.status.then(() => isRunning = false);
+    try {
+      await ready.promise;
+      const span = {
+        traceId: "5b8efff798038103d269b633813fc60c",
+        spanId: "eee19b7ec3c1b174",
+        name: "checkout",
+        startTimeUnixNano: "1",
+        endTimeUnixNano: "2",
+      };
+      const answer = await fetch(`http://127.0.0.1:${port}/v1/traces`, {
+        method: "POST",
+        headers: { "content-type": "application/json", authorization: `Bearer ${secret}` },
+        body: JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [span] }] }] }),
+      });
+      assert.deepEqual([answer.status, await answer.json()], [200, {}]);
+      await sink.waitFor(() => sink.spans().some(({ name, spanId }) => name === "checkout" && spanId === span.spanId));
+      const live = await fetch(`http://127.0.0.1:${adminPort}/livez`);
+      assert.equal(live.status, 200);
+      await live.body?.cancel();
+    } finally {
+      if (isRunning) child.kill("SIGTERM");
+      const status = await ended;
+      assert.equal(status.code, 0, said.join(""));
+    }
+    assert.doesNotMatch(said.join(""), /NotCapable|Requires \w+ access|ERROR/);
+    // Its own telemetry came by the same way, sent before it ended.
+    const own = (item: { resource: { attributes: Record<string, unknown> } }) =>
+      item.resource.attributes["service.name"] === "edgeferry";
+    assert.ok(sink.spans().some(own), "no span of the relay's own");
+    assert.ok(sink.dataPoints().some(own), "no data point of the relay's own");
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 Deno.test("a profile named by --profile alone is refused with the reason", async () => {
