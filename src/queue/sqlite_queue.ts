@@ -57,14 +57,14 @@ const PACKED_BYTES_MAX = 8 * 1024;
 /** Bounds of one transaction, so that none keeps the others waiting. */
 const TRANSACTION_BYTES_MAX = 16 * 1024 * 1024;
 const TRANSACTION_RECORDS_MAX = 4096;
-const TRANSACTION_SETTLES_MAX = 1024;
+const TRANSACTION_SETTLES_MAX = 256;
 
 /** Payload bytes of known records that stay in memory, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** What one read fetches at most, in bytes and rows. */
-const READ_BYTES_MAX = 4 * 1024 * 1024;
-const READ_RECORDS_MAX = 4096;
+const READ_BYTES_MAX = 1024 * 1024;
+const READ_RECORDS_MAX = 512;
 
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;

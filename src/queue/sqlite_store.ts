@@ -40,8 +40,11 @@ const RELEASE_MAX = 256;
 
 /** Pages given back to the file system at a time (1 MiB), how often, in ms, and how many are kept for reuse (16 MiB). */
 const VACUUM_PAGES = 256;
-const VACUUM_EVERY_MS = 100;
+const VACUUM_EVERY_MS = 25;
 const FREE_PAGES_KEPT = 4096;
+
+/** Pages in use above which nothing is given back: 16 MiB. */
+const VACUUM_USED_PAGES = 4096;
 
 /** What one step of a salvage may move, in bytes and in ms. */
 const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
@@ -99,6 +102,8 @@ const STATEMENTS = {
   checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
   truncate: "PRAGMA wal_checkpoint(TRUNCATE)",
   freePages: "PRAGMA freelist_count",
+  allPages: "PRAGMA page_count",
+  vacuum: `PRAGMA incremental_vacuum(${VACUUM_PAGES})`,
 } as const;
 
 type Statements = Record<keyof typeof STATEMENTS, StatementSync>;
@@ -126,6 +131,7 @@ export class SqliteStore {
   #attemptedId = 0;
   #walWarned = false;
   #vacuumAt = 0;
+  #vacuumed = false;
 
   /**
    * Opens, migrates, checks, and sets a damaged file aside.
@@ -263,20 +269,33 @@ export class SqliteStore {
       }
       this.#walWarned = Number(wal.log) >= WAL_WARN_PAGES;
       if (open.salvage !== undefined) return this.#salvageStep(open, open.salvage) ? 0 : undefined;
-      if (Number(open.sql.freePages.get()?.freelist_count) > FREE_PAGES_KEPT + VACUUM_PAGES) {
-        const now = performance.now();
-        if (now >= this.#vacuumAt) {
-          open.db.exec(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`);
-          this.#vacuumAt = now + VACUUM_EVERY_MS;
-        }
-        return VACUUM_EVERY_MS;
-      }
+      return this.#vacuumStep(open);
     } catch (error) {
       if (error instanceof WorkerCrash) throw error;
       if (sqliteFaultOf(error) === "busy") return VACUUM_EVERY_MS;
       this.#afterFailure(error, [], Date.now());
     }
     return undefined;
+  }
+
+  /** Only once little is queued: before, pages at the file's end would be moved that are about to be freed themselves. */
+  #vacuumStep({ sql }: Open): number | undefined {
+    const free = Number(sql.freePages.get()?.freelist_count);
+    const used = Number(sql.allPages.get()?.page_count) - free;
+    if (free <= FREE_PAGES_KEPT + VACUUM_PAGES || used > VACUUM_USED_PAGES) {
+      // The file gets shorter when the WAL is copied.
+      if (this.#vacuumed) sql.checkpoint.get();
+      this.#vacuumed = false;
+      return undefined;
+    }
+    const now = performance.now();
+    if (now >= this.#vacuumAt) {
+      // `exec` would free one page: it does not step to the end.
+      sql.vacuum.all();
+      this.#vacuumed = true;
+      this.#vacuumAt = now + VACUUM_EVERY_MS;
+    }
+    return VACUUM_EVERY_MS;
   }
 
   /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
