@@ -6,7 +6,6 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import process from "node:process";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { OTLPMetricExporterBase } from "@opentelemetry/exporter-metrics-otlp-http";
@@ -31,6 +30,7 @@ import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { messageOf } from "../errors.ts";
 import { decodeStatus, decodeSuccess } from "../otlp/response.ts";
 import { type SignalName, signalOf } from "../otlp/signal.ts";
+import { USER_AGENT } from "../version.ts";
 import type { Log } from "./log.ts";
 
 /** Where one signal is posted to, and how. */
@@ -79,9 +79,6 @@ const JITTER = 0.2;
 const LOG_INTERVAL_MS = 60_000;
 /** OTLP/HTTP, "Retryable Response Codes". */
 const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
-/** OTLP exporter specification, "User Agent": exporter, language and version. */
-const USER_AGENT = `edgeferry-otlp-exporter-javascript/0.1.0 Deno/${process.versions["deno"] ?? "unknown"}`;
-
 const gzipped = promisify(gzip);
 
 function delegate<Internal, Response>(

@@ -1,7 +1,6 @@
 /** A Hono app that traces and measures its own requests and exports them straight to the Collector, over mutual TLS. */
 import { Hono } from "hono";
-import { instrument } from "../../src/telemetry/instrument.ts";
-import { startTelemetry } from "../../src/telemetry/telemetry.ts";
+import { instrument, startTelemetry } from "../../src/mod.ts";
 
 const pem = (variable: string, path: string) => Deno.readTextFileSync(Deno.env.get(variable) ?? path);
 const endpoint = Deno.env.get("OTEL_EXPORTER_OTLP_ENDPOINT") ?? "https://localhost:4318";

@@ -3,10 +3,10 @@ import { X509Certificate } from "node:crypto";
 import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { BasicTracerProvider, type ReadableSpan } from "@opentelemetry/sdk-trace-base";
-import manifest from "../../deno.json" with { type: "json" };
 import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { metricExporter, type OtlpTarget, traceExporter } from "../../src/telemetry/exporter.ts";
 import { createLog } from "../../src/telemetry/log.ts";
+import { USER_AGENT } from "../../src/version.ts";
 import { type Pair, testCertificates } from "../support/certificates.ts";
 import { startMtlsEndpoint } from "../support/mtls_endpoint.ts";
 import { MetricCollector, SpanCollector } from "../support/telemetry.ts";
@@ -73,8 +73,7 @@ Deno.test("spans are posted as gzipped protobuf over mutual TLS, with a User-Age
   assert.equal(request.headers["content-encoding"], "gzip");
   assert.equal(request.headers["x-tenant"], "shop");
   assert.equal(request.headers["traceparent"], undefined);
-  const userAgent = request.headers["user-agent"] ?? "";
-  assert.ok(userAgent.startsWith(`edgeferry-otlp-exporter-javascript/${manifest.version} Deno/${Deno.version.deno}`));
+  assert.equal(request.headers["user-agent"], USER_AGENT);
   assert.deepEqual(spanNames(request.message), ["first", "second"]);
   assert.deepEqual(t.lines, []);
 });
@@ -170,7 +169,8 @@ Deno.test("a Collector that does not answer costs the batch's time and no more",
 });
 
 Deno.test("a Collector that is down is one line a minute, and one more when it is back", async () => {
-  await using t = await setup({ timeoutMs: 200 });
+  // Shorter than the first backoff: a refused connection is then not tried again.
+  await using t = await setup({ timeoutMs: 700 });
   const { port } = t.endpoint;
   await t.endpoint[Symbol.asyncDispose]();
   for (let i = 0; i < 3; i++) assert.equal((await t.send("lost")).code, ExportResultCode.FAILED);

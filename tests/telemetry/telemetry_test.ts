@@ -119,9 +119,10 @@ Deno.test("a finished span waits no longer than spanDelayMs, and metrics no long
   await using t = await setup();
   const { app } = t.start({ spanDelayMs: 1, metricIntervalMs: 20 });
   await app.request("/users/1");
-  await t.endpoint.arrived(3);
-  assert.equal(spansOf(t.endpoint.requests).length, 1);
-  assert.ok(requestsTo("/v1/metrics", t.endpoint.requests).length >= 2);
+  const { requests } = t.endpoint;
+  while (spansOf(requests).length < 1 || requestsTo("/v1/metrics", requests).length < 2) {
+    await t.endpoint.arrived(requests.length + 1);
+  }
 });
 
 Deno.test("the sampling ratio is for traces that begin here; a caller's decision holds", async () => {
@@ -162,13 +163,15 @@ Deno.test("a reader of the caller's own sees the metrics too, also when none are
 
 Deno.test("shutdown is bounded when the Collector does not answer, and a second one is the same", async () => {
   await using t = await setup();
-  const { telemetry, app } = t.start({ shutdownMs: 100 });
+  const exporter = { endpoint: t.endpoint.url, tls: t.tls, timeoutMs: 3_600_000 };
+  const { telemetry, app } = t.start({ exporter, shutdownMs: 100 });
   t.endpoint.answer("hang", "hang");
   await app.request("/users/1");
   await Promise.all([telemetry.shutdown(), telemetry.shutdown()]);
-  assert.equal(t.endpoint.requests.length, 2);
+  const { length } = t.endpoint.requests;
+  assert.ok(length <= 2);
   await telemetry.flush();
-  assert.equal(t.endpoint.requests.length, 2);
+  assert.equal(t.endpoint.requests.length, length);
 });
 
 Deno.test("a Collector that is down costs telemetry and a line each, never a request", async () => {
@@ -220,9 +223,12 @@ Deno.test("what cannot be used is refused at start, by name", async () => {
   }
 });
 
+/** Those of `deno task example`. */
+const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-env", "--allow-sys"];
+
 /** Starts a program of the tests with the environment given; it is killed if it still runs when disposed of. */
 function run(file: string, env: Record<string, string>) {
-  const child = spawn(Deno.execPath(), ["run", "-A", new URL(file, import.meta.url).pathname], {
+  const child = spawn(Deno.execPath(), ["run", ...PERMISSIONS, new URL(file, import.meta.url).pathname], {
     env: { ...process.env, NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
