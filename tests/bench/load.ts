@@ -1,0 +1,30 @@
+/**
+ * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS`. Prints one line of JSON.
+ */
+import autocannon from "autocannon";
+import process from "node:process";
+import { makeBodies, type Shape } from "./bodies.ts";
+
+const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5"] = process.argv.slice(2);
+const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
+const result = await autocannon({
+  url,
+  connections: Number(connections),
+  duration: Number(seconds),
+  method: "POST",
+  requests: bodies.map((body) => ({
+    method: "POST" as const,
+    path: "/v1/traces",
+    headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}` }) },
+    // autocannon's types want text; its sockets take bytes, and text would be encoded again.
+    body: process.getBuiltinModule("node:buffer").Buffer.from(body.bytes),
+  })),
+});
+console.log(JSON.stringify({
+  ok: result["2xx"],
+  refused: result.non2xx,
+  errors: result.errors,
+  seconds: result.duration,
+  p50Ms: result.latency.p50,
+  p99Ms: result.latency.p99,
+}));

@@ -1,0 +1,58 @@
+/**
+ * The Collector's place in a measurement: mutual TLS, reads everything, counts items. A process of its own:
+ * `sink.ts CERTS_DIR`. Prints one line of JSON with its ports; GET on the control port tells the counts, POST resets them.
+ */
+import { readFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import process from "node:process";
+import { gunzipSync } from "node:zlib";
+import { SIGNALS } from "../../src/otlp/signal.ts";
+import { Walker } from "../../src/otlp/wire.ts";
+
+const dir = process.argv[2] ?? "certs";
+const walker = new Walker();
+let items = 0;
+let bytes = 0;
+let requests = 0;
+
+async function take(request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
+  const raw = process.getBuiltinModule("node:buffer").Buffer.concat(chunks);
+  const signal = SIGNALS.find(({ path }) => path === request.url);
+  if (signal !== undefined && raw.length > 0) {
+    try {
+      const content = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
+      items += signal.name === "traces" ? walker.walk(signal.name, content).items : 0;
+      bytes += raw.length;
+      requests++;
+    } catch {
+      // The probe for gzip members, or a body that a Collector would refuse too.
+      response.writeHead(400).end();
+      return;
+    }
+  }
+  response.writeHead(200, { "content-type": "application/x-protobuf" }).end();
+}
+
+const server = createSecureServer({
+  allowHTTP1: true,
+  ca: readFileSync(join(dir, "ca.crt")),
+  cert: readFileSync(join(dir, "server.crt")),
+  key: readFileSync(join(dir, "server.key")),
+  requestCert: true,
+  rejectUnauthorized: true,
+}, (request, response) => void take(request, response).catch(() => request.destroy()));
+const control = createServer((request: IncomingMessage, response: ServerResponse) => {
+  const state = JSON.stringify({ items, bytes, requests });
+  if (request.method === "POST") items = bytes = requests = 0;
+  response.end(state);
+});
+server.listen(0, "127.0.0.1", () =>
+  control.listen(0, "127.0.0.1", () => {
+    const port = (server.address() as AddressInfo).port;
+    console.log(JSON.stringify({ port, control: (control.address() as AddressInfo).port }));
+  }));
