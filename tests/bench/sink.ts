@@ -1,10 +1,11 @@
 /**
- * The Collector's place in a measurement: mutual TLS, reads everything, counts items. A process of its own:
+ * The Collector's place in a measurement: mutual TLS, reads everything, counts items. HTTP/1.1, since Deno's `node:http2` server was
+ * seen to stall under concurrent bodies of megabytes. A process of its own:
  * `sink.ts CERTS_DIR`. Prints one line of JSON with its ports; GET on the control port tells the counts, POST resets them.
  */
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -18,7 +19,7 @@ let items = 0;
 let bytes = 0;
 let requests = 0;
 
-async function take(request: Http2ServerRequest, response: Http2ServerResponse): Promise<void> {
+async function take(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
   const raw = process.getBuiltinModule("node:buffer").Buffer.concat(chunks);
@@ -39,7 +40,6 @@ async function take(request: Http2ServerRequest, response: Http2ServerResponse):
 }
 
 const server = createSecureServer({
-  allowHTTP1: true,
   ca: readFileSync(join(dir, "ca.crt")),
   cert: readFileSync(join(dir, "server.crt")),
   key: readFileSync(join(dir, "server.key")),
