@@ -9,6 +9,7 @@ import { inflateRawSync } from "node:zlib";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { ConfigError, messageOf } from "./errors.ts";
+import { concatenate } from "./otlp/bytes.ts";
 import { type DecodedMessage, decodeRequest } from "./otlp/decode.ts";
 import { gunzip } from "./otlp/gzip.ts";
 import { encodeStatus, encodeSuccess } from "./otlp/response.ts";
@@ -56,8 +57,8 @@ export interface CollectorOptions {
   readonly onReceived?: (received: Received) => void;
   /** Called for each client that was refused at the handshake, with its reason. */
   readonly onRefused?: (reason: string) => void;
-  /** Asked for each request; undefined is to behave. */
-  readonly misbehave?: (signal: SignalName, request: number) => Misbehaviour | undefined;
+  /** Asked for each request, with its number and its body as it came; undefined is to behave. */
+  readonly misbehave?: (signal: SignalName, request: number, body: Uint8Array) => Misbehaviour | undefined;
 }
 
 /** A running embedded Collector. */
@@ -103,7 +104,7 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     }
     const raw = await readAll(request);
     requests++;
-    const misbehaviour = options.misbehave?.(signal.name, requests);
+    const misbehaviour = options.misbehave?.(signal.name, requests, raw ?? new Uint8Array(0));
     if (misbehaviour?.kind === "silence") return;
     if (misbehaviour?.kind === "disconnect" && misbehaviour.accepted !== true) {
       request.socket.destroy();
@@ -165,13 +166,16 @@ async function readAll(request: IncomingMessage): Promise<Uint8Array<ArrayBuffer
     if (length <= BODY_BYTES_MAX) chunks.push(chunk);
   }
   if (length > BODY_BYTES_MAX) return undefined;
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return whole;
+  return concatenate(chunks);
+}
+
+function isGzip(request: IncomingMessage): boolean {
+  return request.headers["content-encoding"] === "gzip";
+}
+
+function contentOf(request: IncomingMessage, raw: Uint8Array<ArrayBuffer> | undefined): Uint8Array {
+  if (raw === undefined) throw new RangeError("http: request body too large");
+  return isGzip(request) ? gunzip(raw, BODY_BYTES_MAX).inflated : raw;
 }
 
 /** What the request holds, or why it is refused. */
@@ -182,11 +186,10 @@ function read(
   firstMemberOnly: boolean,
 ): Received | string {
   try {
-    const gzipped = request.headers["content-encoding"] === "gzip";
-    const body = !gzipped ? raw : firstMemberOnly
+    const body = firstMemberOnly && isGzip(request)
       // Behind the ten bytes of a header without fields, zlib stops at the end of the first deflate stream.
       ? inflateRawSync(raw.subarray(10), { maxOutputLength: BODY_BYTES_MAX })
-      : gunzip(raw, BODY_BYTES_MAX).inflated;
+      : contentOf(request, raw);
     const { items } = new Walker().walk(signal.name, body);
     const { CN: peer } = (request.socket as TLSSocket).getPeerCertificate().subject;
     const headers: Record<string, string> = {};

@@ -10,10 +10,12 @@ import { exporterSettings, type TlsSettings } from "./config/exporter_settings.t
 import { formatEndpoint } from "./config/units.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import { CollectorClient } from "./exporter/client.ts";
-import { Exporter, MERGED_INFLATED_BYTES_MAX } from "./exporter/exporter.ts";
+import { Exporter } from "./exporter/exporter.ts";
+import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
 import { SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
 import { type Identity, type IdentityWatch, loadIdentity, watchIdentity } from "./pki/identity.ts";
 import { Batcher } from "./queue/batcher.ts";
+import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
 import { mountReceiver } from "./receiver/app.ts";
@@ -37,6 +39,12 @@ export interface Relay extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** What tests put in; a relay for use has none. */
+export interface RelaySeams {
+  /** Faults in the transactions of the queue. */
+  readonly faults?: readonly Fault[];
+}
+
 /** The longest that an append to the `none` engine may take, in ms: senders give up at 10 s. */
 const DIRECT_MS_MAX = 8_000;
 /** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
@@ -46,7 +54,7 @@ const DIRECT_CONSUMERS = 64;
  * Starts a relay.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
-export async function startRelay(config: Config, log: Log): Promise<Relay> {
+export async function startRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
   const clients = await openClients(config, log, stack);
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
@@ -60,6 +68,7 @@ export async function startRelay(config: Config, log: Log): Promise<Relay> {
       ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
       deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
       log,
+      ...seams,
     }),
   );
   metrics.observeQueue(() => queue.stats());
