@@ -1,0 +1,388 @@
+/**
+ * Senders as they are found in the world, through the relay, to the real Collector. Each sends everything twice: to the relay, and
+ * straight to a second Collector of the same configuration, the control. What the two Collectors hand on is the same to the
+ * last field, or the relay has changed it.
+ */
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import type { SignalName } from "../../src/otlp/signal.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { type RealCollector, startCollector } from "../support/collector.ts";
+import { type Program, runProgram, startProgram } from "../support/program.ts";
+import { python } from "../support/python.ts";
+import { booksIn, type Engine, ENGINES, startRelayProcess } from "../support/relay.ts";
+import { type Sink, type SinkLogRecord, type SinkPoint, type SinkSpan, startSink } from "../support/sink.ts";
+import { everyField } from "./senders/every_field.ts";
+
+const senders = fileURLToPath(new URL("senders/", import.meta.url));
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What OTLP/HTTP over plain HTTP needs of config/collector.yaml. */
+const PLAIN_HTTP = "receivers: { otlp: { protocols: { http: { tls: null } } } }";
+const ARRIVAL_MS = 30_000;
+
+type Counts = Record<"spans" | "dataPoints" | "logRecords", number>;
+type Held = { spans: SinkSpan[]; dataPoints: SinkPoint[]; logRecords: SinkLogRecord[] };
+
+/** What a sink holds of one service. */
+function held(sink: Sink, service: string): Held {
+  const own = (item: { resource: { attributes: Record<string, unknown> } }) =>
+    item.resource.attributes["service.name"] === service;
+  return {
+    spans: sink.spans().filter(own),
+    dataPoints: sink.dataPoints().filter(own),
+    logRecords: sink.logRecords().filter(own),
+  };
+}
+
+function countsOf({ spans, dataPoints, logRecords }: Held): Counts {
+  return { spans: spans.length, dataPoints: dataPoints.length, logRecords: logRecords.length };
+}
+
+/** In one order whatever the order of arrival: batches of one sender may overtake each other. */
+function sorted<Item>(items: readonly Item[]): Item[] {
+  const text = (item: Item) => JSON.stringify(item, (_, value) => typeof value === "bigint" ? `${value}n` : value);
+  return items.map((item) => ({ item, text: text(item) })).sort((a, b) => a.text < b.text ? -1 : 1).map(({ item }) =>
+    item
+  );
+}
+
+/** Two Collectors with a sink each; the relay is in front of the first. */
+async function scene(engine: Engine) {
+  await using stack = new AsyncDisposableStack();
+  const certificates = stack.use(await testCertificates());
+  const sink = stack.use(startSink());
+  const controlSink = stack.use(startSink());
+  const [collector, control] = await Promise.all([
+    startCollector({ certsDir: certificates.dir, sink }),
+    startCollector({ certsDir: certificates.dir, sink: controlSink, config: PLAIN_HTTP }),
+  ]);
+  stack.use(collector);
+  stack.use(control);
+  const relay = stack.use(
+    await startRelayProcess({ engine, collectorUrl: collector.httpUrl, certsDir: certificates.dir }),
+  );
+  const controlUrl = `http://127.0.0.1:${control.httpPort}`;
+  const kept = stack.move();
+  const total: Counts = { spans: 0, dataPoints: 0, logRecords: 0 };
+
+  return {
+    certificates,
+    relay,
+    sink,
+    controlUrl,
+    /** For a sender that takes the variables of the OpenTelemetry specification. */
+    environment: (service: string): Record<string, string> => ({
+      OTEL_SERVICE_NAME: service,
+      OTEL_EXPORTER_OTLP_ENDPOINT: relay.url,
+      OTEL_EXPORTER_OTLP_HEADERS: `Authorization=Bearer%20${relay.token}`,
+      CONTROL_URL: controlUrl,
+    }),
+    /** Waits for all that a service has sent; it is what the control holds, with nothing missing, added or changed. */
+    async same(service: string, sent: Counts): Promise<Held> {
+      const complete = ({ spans, dataPoints, logRecords }: Counts) =>
+        spans >= sent.spans && dataPoints >= sent.dataPoints && logRecords >= sent.logRecords;
+      await Promise.all(
+        [sink, controlSink].map((end) => end.waitFor(() => complete(countsOf(held(end, service))), ARRIVAL_MS)),
+      );
+      const arrived = held(sink, service);
+      const expected = held(controlSink, service);
+      assert.deepEqual(countsOf(arrived), sent);
+      assert.deepEqual(countsOf(expected), sent);
+      assert.deepEqual(sorted(arrived.spans), sorted(expected.spans));
+      assert.deepEqual(sorted(arrived.dataPoints), sorted(expected.dataPoints));
+      assert.deepEqual(sorted(arrived.logRecords), sorted(expected.logRecords));
+      for (const point of arrived.dataPoints) assert.equal(point.attributes["env"], "dev");
+      total.spans += sent.spans;
+      total.dataPoints += sent.dataPoints;
+      total.logRecords += sent.logRecords;
+      return arrived;
+    },
+    total,
+    async [Symbol.asyncDispose]() {
+      await kept.disposeAsync();
+    },
+  };
+}
+
+function parseCounts(lines: readonly string[]): Counts {
+  const counts: Counts = JSON.parse(lines.at(-1) ?? "{}");
+  assert(counts.spans > 0, `The sender said what it sent: ${lines.join("\n")}`);
+  return counts;
+}
+
+/** What every run of sdk.ts and sdk.py has in it, whichever encoding it went by. */
+function checkShop({ spans, dataPoints, logRecords }: Held): void {
+  const span = (name: string) => {
+    const found = spans.filter((candidate) => candidate.name === name);
+    assert.equal(found.length, 1, name);
+    return found[0]!;
+  };
+  const checkout = span("checkout");
+  const charge = span("charge");
+  assert.equal(spans.length, 124);
+  assert.equal(new Set(spans.map(({ spanId }) => spanId)).size, 124);
+  for (const { traceId, traceState } of spans) {
+    assert.equal(traceId, "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert.equal(traceState, "vendor=value,other=1");
+  }
+  assert.equal(checkout.parentSpanId, "00f067aa0ba902b7");
+  assert.equal(charge.parentSpanId, checkout.spanId);
+  assert.equal(span("line 119").parentSpanId, checkout.spanId);
+  assert.equal(span("consume").parentSpanId, span("enqueue").spanId);
+  // SERVER 2, CLIENT 3, PRODUCER 4, CONSUMER 5, INTERNAL 1.
+  assert.deepEqual(["checkout", "charge", "enqueue", "consume", "line 0"].map((name) => span(name).kind), [
+    2,
+    3,
+    4,
+    5,
+    1,
+  ]);
+  assert.deepEqual(charge.status, { code: 2, message: "declined" });
+  assert.equal(span("consume").status.code, 1);
+  assert.equal(charge.attributes["text"], "Grüße, 世界 🛒");
+  assert.equal(charge.attributes["real"], 0.1);
+  assert.deepEqual(charge.attributes["wholes"], [1n, 2n, 3n]);
+  assert.equal(String(charge.attributes["long"]).length, 20_000);
+  assert.deepEqual(charge.events.map(({ name }) => name), ["declined", "exception"]);
+  assert.deepEqual(charge.events[0]?.attributes, { "card.kind": "debit", "tries": 3n });
+  assert.equal(charge.links[0]?.spanId, "eee19b7ec3c1b174");
+  assert.deepEqual(charge.links[0]?.attributes, { why: "retried" });
+  assert.equal(checkout.scope.version, "4.5.6");
+  assert.equal(checkout.scope.schemaUrl, "https://opentelemetry.io/schemas/1.41.0");
+
+  const points = Map.groupBy(dataPoints, (point) => point.metric.name);
+  const kinds = Object.fromEntries([...points].map(([name, [first]]) => [name, first?.kind]));
+  assert.deepEqual(kinds, {
+    "requests": "sum",
+    "carts.open": "sum",
+    "duration": "histogram",
+    "basket.value": "exponentialHistogram",
+    "temperature": "gauge",
+    "humidity": "gauge",
+  });
+  assert.deepEqual(
+    points.get("requests")?.map((point) => [point.attributes, point.kind === "sum" && Number(point.value)]),
+    ["/carts", "/carts/:id", "/pay"].map((route) => [{ route, env: "dev" }, route.length]),
+  );
+  const [duration] = points.get("duration") ?? [];
+  assert(duration?.kind === "histogram");
+  assert.deepEqual([duration.count, duration.sum, duration.min, duration.max], [4n, 107.201, 0.001, 100]);
+  const [basket] = points.get("basket.value") ?? [];
+  assert(basket?.kind === "exponentialHistogram");
+  assert.deepEqual([basket.count, basket.zeroCount], [4n, 1n]);
+  const [temperature] = points.get("temperature") ?? [];
+  assert(temperature?.kind === "gauge" && temperature.value === -3.25);
+  assert.deepEqual(temperature.attributes, { place: "Kühlraum", env: "dev" });
+
+  assert.equal(logRecords.length, 27);
+  const opened = logRecords.find(({ body }) => body === "opened");
+  assert.deepEqual([opened?.traceId, opened?.spanId, opened?.severityNumber], [
+    "4bf92f3577b34da6a3ce929d0e0e4736",
+    "00f067aa0ba902b7",
+    9,
+  ]);
+  const abandoned = logRecords.find(({ eventName }) => eventName === "cart.abandoned");
+  assert.deepEqual(abandoned?.body, { cart: 7n, items: ["apple", { name: "pear", price: 0.4 }], paid: false });
+  assert.deepEqual(abandoned?.attributes["bytes"], Uint8Array.of(0, 255));
+}
+
+for (const engine of ENGINES) {
+  Deno.test(`senders through a relay with storage: ${engine}`, async (t) => {
+    await using scenery = await scene(engine);
+    const { relay, sink, same, environment, total } = scenery;
+
+    const jsRuns = [["protobuf", "gzip"], ["protobuf", "none"], ["json", "gzip"], ["json", "none"]] as const;
+    for (const [protocol, compression] of jsRuns) {
+      await t.step(`JS SDK, ${protocol}, compression ${compression}`, async () => {
+        const service = `js ${protocol} ${compression}`;
+        const sent = parseCounts(
+          await runProgram({
+            command: Deno.execPath(),
+            args: ["run", "--allow-net", "--allow-env", "--allow-sys", "--allow-read", `${senders}sdk.ts`],
+            cwd: root,
+            env: { ...environment(service), PROTOCOL: protocol, OTEL_EXPORTER_OTLP_COMPRESSION: compression },
+          }),
+        );
+        checkShop(await same(service, sent));
+      });
+    }
+
+    for (const compression of ["none", "gzip", "deflate"]) {
+      await t.step(`Python SDK, compression ${compression}`, async () => {
+        const service = `python ${compression}`;
+        const sent = parseCounts(
+          await runProgram({
+            command: await python(),
+            args: [`${senders}sdk.py`],
+            cwd: root,
+            env: { ...environment(service), OTEL_EXPORTER_OTLP_COMPRESSION: compression, PYTHONDONTWRITEBYTECODE: "1" },
+          }),
+        );
+        checkShop(await same(service, sent));
+      });
+    }
+
+    await t.step("a FastAPI app with its instrumentation", async () => {
+      await using app = startProgram({
+        command: await python(),
+        args: ["-m", "uvicorn", "--app-dir", senders, "--port", "0", "fastapi_app:app"],
+        cwd: root,
+        env: {
+          ...environment("fastapi"),
+          OTEL_SEMCONV_STABILITY_OPT_IN: "http",
+          PYTHONDONTWRITEBYTECODE: "1",
+        },
+      });
+      await useFastApi(app);
+      checkFastApi(await same("fastapi", FASTAPI_SENDS));
+    });
+
+    await t.step("every field of OTLP, as JSON by fetch", async () => {
+      const sent = await everyField.send(async (path, body) => {
+        const headers = { "content-type": "application/json" };
+        const to = (base: string, more: Record<string, string>) =>
+          fetch(base + path, { method: "POST", headers: { ...headers, ...more }, body });
+        const answers = await Promise.all(
+          [
+            to(relay.url, { "x-api-key": relay.token }),
+            to(scenery.controlUrl, {}),
+          ] as const,
+        );
+        assert.deepEqual(answers.map(({ status }) => status), [200, 200]);
+        assert.deepEqual([await answers[0].text(), answers[0].headers.get("content-type")], ["{}", "application/json"]);
+        await answers[1].text();
+      }, "fetch");
+      everyField.check(await same("fetch", sent));
+    });
+
+    await t.step("a second Collector's otlphttp exporter", async () => {
+      await using agent = await startCollector({
+        certsDir: scenery.certificates.dir,
+        config: [PLAIN_HTTP, exportTo(relay.url, relay.token, scenery.controlUrl)],
+      });
+      const sent = await everyField.send(async (path, body) => {
+        const headers = { "content-type": "application/json" };
+        const answer = await fetch(`http://127.0.0.1:${agent.httpPort}${path}`, { method: "POST", headers, body });
+        assert.equal(answer.status, 200, await answer.text());
+      }, "agent");
+      everyField.check(await same("agent", sent));
+      noErrors(agent);
+    });
+
+    await t.step("the books balance", async () => {
+      const { code } = await relay.stop();
+      assert.equal(code, 0, relay.log().join("\n"));
+      // Nothing came late, or twice.
+      const all = held(sink, "edgeferry");
+      assert.deepEqual({
+        spans: sink.spans().length - all.spans.length,
+        dataPoints: sink.dataPoints().length - all.dataPoints.length,
+        logRecords: sink.logRecords().length,
+      }, total);
+      const accepted = { traces: total.spans, metrics: total.dataPoints, logs: total.logRecords };
+      // The relay's own counters, which it has exported at its end.
+      assert.deepEqual(counted(all.dataPoints, "edgeferry_receiver_accepted_items"), accepted);
+      assert.deepEqual(counted(all.dataPoints, "edgeferry_exporter_sent_items"), accepted);
+      assert.deepEqual(
+        all.dataPoints.filter(({ metric }) => metric.name === "edgeferry_receiver_refused_requests"),
+        [],
+      );
+      if (engine === "none") return;
+      const nothingElse = { rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };
+      assert.deepEqual(booksIn(relay.queuePath), {
+        traces: { accepted: accepted.traces, delivered: accepted.traces, ...nothingElse },
+        metrics: { accepted: accepted.metrics, delivered: accepted.metrics, ...nothingElse },
+        logs: { accepted: accepted.logs, delivered: accepted.logs, ...nothingElse },
+      });
+    });
+  });
+}
+
+/** The last value of a counter of the relay, by signal. */
+function counted(points: readonly SinkPoint[], name: string): Record<SignalName, number> {
+  const counts: Record<SignalName, number> = { traces: 0, metrics: 0, logs: 0 };
+  for (const point of points) {
+    const signal = String(point.attributes["signal"]);
+    if (point.metric.name !== name || point.kind !== "sum") continue;
+    if (signal === "traces" || signal === "metrics" || signal === "logs") {
+      counts[signal] = Math.max(counts[signal], Number(point.value));
+    }
+  }
+  return counts;
+}
+
+/** The pipelines of a Collector that sends to the relay as its documentation says, and to the control. */
+function exportTo(relayUrl: string, token: string, controlUrl: string): string {
+  const exporters = "exporters: [otlp_http/relay, otlp_http/control]";
+  return `
+exporters:
+  otlp_http/relay: { endpoint: "${relayUrl}", headers: { authorization: "Bearer ${token}" } }
+  otlp_http/control: { endpoint: "${controlUrl}" }
+service:
+  pipelines:
+    traces: { ${exporters} }
+    metrics: { processors: [], ${exporters} }
+    logs: { ${exporters} }
+`;
+}
+
+function noErrors(collector: RealCollector): void {
+  assert.deepEqual(collector.logs().split("\n").filter((line) => /"level":"(error|warn)"/.test(line)), []);
+}
+
+const TRACE_ID = "0af7651916cd43dd8448eb211c80319c";
+const CALLER_SPAN_ID = "b7ad6b7169203331";
+const REQUESTS = [["/items/7", 200], ["/items/8", 200], ["/broken", 503], ["/items/none", 422]] as const;
+/**
+ * Of those requests: a SERVER span and two `http send` spans each, a span of the app's own in two; the points of
+ * http.server.request.duration (3), http.server.response.body.size (3), http.server.active_requests and items.sold (2).
+ */
+const FASTAPI_SENDS: Counts = { spans: 14, dataPoints: 9, logRecords: 0 };
+
+/** Makes the requests and ends the app, which exports what it has then. */
+async function useFastApi(app: Program): Promise<void> {
+  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(await app.line(/Uvicorn running on/))![0];
+  for (const [path, status] of REQUESTS) {
+    const answer = await fetch(url + path, { headers: { traceparent: `00-${TRACE_ID}-${CALLER_SPAN_ID}-01` } });
+    const body = await answer.text();
+    assert.equal(answer.status, status, body);
+    if (status === 200) assert(body.includes(TRACE_ID));
+  }
+  await app.stop();
+  assert(app.lines.some((line) => line.includes("Application shutdown complete")), app.lines.join("\n"));
+}
+
+function checkFastApi({ spans, dataPoints }: Held): void {
+  const servers = spans.filter(({ kind }) => kind === 2);
+  assert.deepEqual(servers.map((span) => [span.attributes["url.path"], span.attributes["http.route"], span.name]), [
+    ["/items/7", "/items/{item_id}", "GET /items/{item_id}"],
+    ["/items/8", "/items/{item_id}", "GET /items/{item_id}"],
+    ["/broken", "/broken", "GET /broken"],
+    ["/items/none", "/items/{item_id}", "GET /items/{item_id}"],
+  ]);
+  for (const span of spans) assert.equal(span.traceId, TRACE_ID);
+  for (const span of servers) assert.equal(span.parentSpanId, CALLER_SPAN_ID);
+  const lookups = spans.filter(({ name }) => name === "look up");
+  assert.deepEqual(lookups.map((span) => [span.attributes["item.id"], span.parentSpanId]), [
+    [7n, servers[0]?.spanId],
+    [8n, servers[1]?.spanId],
+  ]);
+  const durations = dataPoints.filter(({ metric }) => metric.name === "http.server.request.duration");
+  assert.deepEqual(
+    durations.map((point) => [
+      point.attributes["http.route"],
+      point.attributes["http.response.status_code"],
+      point.kind === "histogram" && point.count,
+      point.metric.unit,
+      point.attributes["env"],
+    ]).sort(),
+    [["/broken", 503n, 1n, "s", "dev"], ["/items/{item_id}", 200n, 2n, "s", "dev"], [
+      "/items/{item_id}",
+      422n,
+      1n,
+      "s",
+      "dev",
+    ]],
+  );
+}
