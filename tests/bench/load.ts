@@ -7,18 +7,25 @@ import { makeBodies, type Shape } from "./bodies.ts";
 
 const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5"] = process.argv.slice(2);
 const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
+const requests = bodies.map((body) => ({
+  method: "POST" as const,
+  path: "/v1/traces",
+  headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}` }) },
+  // autocannon's types want text; its sockets take bytes, and text would be encoded again.
+  body: process.getBuiltinModule("node:buffer").Buffer.from(body.bytes),
+}));
+let clients = 0;
 const result = await autocannon({
   url,
   connections: Number(connections),
   duration: Number(seconds),
   method: "POST",
-  requests: bodies.map((body) => ({
-    method: "POST" as const,
-    path: "/v1/traces",
-    headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}` }) },
-    // autocannon's types want text; its sockets take bytes, and text would be encoded again.
-    body: process.getBuiltinModule("node:buffer").Buffer.from(body.bytes),
-  })),
+  requests,
+  // Each connection begins elsewhere, or all would send the same body at the same time.
+  setupClient: (client) => {
+    const start = (clients++ * 37) % requests.length;
+    client.setRequests([...requests.slice(start), ...requests.slice(0, start)]);
+  },
 });
 console.log(JSON.stringify({
   ok: result["2xx"],
