@@ -3,7 +3,7 @@
  * @module
  */
 import { messageOf } from "./errors.ts";
-import type { ExporterEvents } from "./exporter/exporter.ts";
+import type { ExporterEvents } from "./exporter/lane.ts";
 import type { ReceiverEvents } from "./receiver/app.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { RelayMetrics } from "./telemetry/metrics.ts";
@@ -59,10 +59,15 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
       else limited.warn(fault.what, fields);
     },
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
-    unmergeable: (signal, url) =>
-      log.warn("The endpoint reads only the first gzip member of a body, so every request goes by itself", {
-        signal,
-        url,
-      }),
+    members(signal, members, url) {
+      if (members === "all") {
+        log.debug("The endpoint reads every gzip member of a body: requests are merged", { signal, url });
+      } else {
+        log.warn("The endpoint reads only the first gzip member of a body, so every request goes by itself", {
+          signal,
+          url,
+        });
+      }
+    },
   };
 }

@@ -9,7 +9,14 @@ export interface BreakerOptions {
   readonly maxMs: number;
   /** A number in [0, 1), for the jitter. */
   readonly random?: () => number;
+  /** A clock in ms that is never set back. */
   readonly now?: () => number;
+}
+
+/** Leave to send; what comes of it is told with it, and it is released once. */
+export interface Permit {
+  /** How often the breaker had opened when it was given. */
+  readonly epoch: number;
 }
 
 /** Closed: all go. Open: none go until the wait is over. Half-open: one goes, the others wait for what comes of it. */
@@ -20,14 +27,15 @@ export class Breaker {
   readonly #now: () => number;
   #failures = 0;
   #openUntil = 0;
-  #probing = false;
+  #epoch = 0;
+  #probe: Permit | undefined;
   #changed = Promise.withResolvers<void>();
 
   constructor(options: BreakerOptions) {
     this.#initialMs = options.initialMs;
     this.#maxMs = options.maxMs;
     this.#random = options.random ?? Math.random;
-    this.#now = options.now ?? Date.now;
+    this.#now = options.now ?? (() => performance.now());
   }
 
   /** Failures in a row; 0 is closed. */
@@ -35,53 +43,67 @@ export class Breaker {
     return this.#failures;
   }
 
-  /** Resolves when a request may go: true, or false when aborted. Each true is answered by one `succeeded` or `failed`. */
-  async admit(abort: AbortSignal): Promise<boolean> {
+  /** Waits until a request may go. Undefined when aborted. */
+  async admit(abort: AbortSignal): Promise<Permit | undefined> {
     while (!abort.aborted) {
-      if (this.#failures === 0) return true;
+      if (this.#failures === 0) return this.pass();
       const waitMs = this.#openUntil - this.#now();
-      if (waitMs <= 0 && !this.#probing) {
-        this.#probing = true;
-        return true;
-      }
-      await this.#wait(this.#probing ? undefined : waitMs, abort);
+      if (waitMs <= 0 && this.#probe === undefined) return this.#probe = this.pass();
+      await this.#wait(this.#probe === undefined ? waitMs : undefined, abort);
     }
-    return false;
+    return undefined;
   }
 
-  succeeded(): void {
+  /** Leave to go at once, for requests that no outage may hold up. */
+  pass(): Permit {
+    return { epoch: this.#epoch };
+  }
+
+  /**
+   * The Collector answered for a request. One that was under way when the breaker opened tells nothing of after it.
+   * @returns failures in a row before it, when this has closed the breaker; otherwise 0.
+   */
+  succeeded(permit: Permit): number {
+    const failures = this.#failures;
+    if (permit.epoch !== this.#epoch || failures === 0) return 0;
     this.#failures = 0;
-    this.#openUntil = 0;
     this.#settle();
+    return failures;
   }
 
   /**
    * Opens for the next backoff, or for `atLeastMs` if that is longer (Retry-After).
    * @param slow Goes to the longest backoff at once: for faults that time alone does not mend.
-   * @returns how long it is open, in ms.
+   * @returns when to try again what failed, in ms from now.
    */
-  failed(atLeastMs = 0, slow = false): number {
-    if (this.#failures > 0 && !this.#probing && this.#openUntil > this.#now()) {
-      // One of several that were under way when the breaker opened: it tells nothing new.
+  failed(permit: Permit, atLeastMs = 0, slow = false): number {
+    const backoffMs = this.#backoffMs(slow);
+    if (permit.epoch !== this.#epoch) {
+      // One of several that were under way when the breaker opened: it tells nothing new, but what it was asked to wait.
       this.#openUntil = Math.max(this.#openUntil, this.#now() + atLeastMs);
-      return this.#openUntil - this.#now();
+      return this.#failures === 0 ? Math.max(atLeastMs, backoffMs) : Math.max(0, this.#openUntil - this.#now());
     }
-    const backoff = slow ? this.#maxMs : Math.min(this.#maxMs, this.#initialMs * 2 ** Math.min(this.#failures, 30));
     this.#failures++;
-    // Half of it at random: senders that failed together do not come back together.
-    const waitMs = Math.max(atLeastMs, backoff / 2 + (backoff / 2) * this.#random());
-    this.#openUntil = Math.max(this.#openUntil, this.#now() + waitMs);
+    this.#epoch++;
+    const waitMs = Math.max(atLeastMs, backoffMs);
+    this.#openUntil = this.#now() + waitMs;
     this.#settle();
     return waitMs;
   }
 
-  /** A probe that was never sent (shutdown): another may go. */
-  withdrawn(): void {
-    this.#settle();
+  /** Nothing more comes of this permit. A probe that was never sent, or told nothing, makes room for another. */
+  release(permit: Permit): void {
+    if (this.#probe === permit) this.#settle();
+  }
+
+  /** Half of it at random: senders that failed together do not come back together. */
+  #backoffMs(slow: boolean): number {
+    const backoff = slow ? this.#maxMs : Math.min(this.#maxMs, this.#initialMs * 2 ** Math.min(this.#failures, 30));
+    return backoff / 2 + (backoff / 2) * this.#random();
   }
 
   #settle(): void {
-    this.#probing = false;
+    this.#probe = undefined;
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }

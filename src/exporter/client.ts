@@ -3,9 +3,9 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
+import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
-import { retryAfterMs } from "./disposition.ts";
 
 /** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
 export interface ClientIdentity {
@@ -45,10 +45,9 @@ export interface Unanswered {
   readonly kind: "none";
   readonly cause: string;
   readonly timedOut: boolean;
+  /** The attempt was given up on request: that tells nothing of the Collector. */
+  readonly aborted: boolean;
 }
-
-/** Longest answer that is read, in bytes (OTLP: a client "SHOULD limit" it; 4 MiB is the usual bound). */
-const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Posts to the Collector. */
 export class CollectorClient {
@@ -56,6 +55,7 @@ export class CollectorClient {
   readonly #userAgent: string;
   readonly #idleConnectionsMax: number;
   #http: Deno.HttpClient;
+  #replaced = 0;
 
   constructor(
     options: {
@@ -92,7 +92,13 @@ export class CollectorClient {
   replaceIdentity(identity: ClientIdentity): void {
     const old = this.#http;
     this.#http = this.#create(identity);
+    this.#replaced++;
     old.close();
+  }
+
+  /** How often the identity has been replaced: each time all connections are new. */
+  get replaced(): number {
+    return this.#replaced;
   }
 
   target(signal: SignalName): Target {
@@ -111,7 +117,8 @@ export class CollectorClient {
     abort?: AbortSignal,
   ): Promise<Answer> {
     const { url, headers, timeoutMs } = this.#targets[signal];
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), timeoutMs);
     const started = performance.now();
     try {
       const response = await fetch(url, {
@@ -126,13 +133,16 @@ export class CollectorClient {
         body,
         // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
         redirect: "manual",
-        signal: abort === undefined ? timeout : AbortSignal.any([timeout, abort]),
+        signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
       });
       return { ...await read(signal, response), durationMs: performance.now() - started };
     } catch (error) {
-      const timedOut = timeout.aborted;
-      const cause = timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
-      return { kind: "none", cause, timedOut, durationMs: performance.now() - started };
+      const aborted = abort?.aborted === true;
+      const timedOut = !aborted && timeout.signal.aborted;
+      const cause = aborted ? "given up" : timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
+      return { kind: "none", cause, timedOut, aborted, durationMs: performance.now() - started };
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -142,7 +152,7 @@ export class CollectorClient {
 }
 
 async function read(signal: SignalName, response: Response): Promise<Answered> {
-  const body = await readBounded(response);
+  const body = await readAnswer(response);
   const contentType = response.headers.get("content-type");
   const { status } = response;
   const ok = status >= 200 && status < 300;
@@ -151,29 +161,7 @@ async function read(signal: SignalName, response: Response): Promise<Answered> {
     kind: "answer",
     status,
     message: ok ? "" : location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body),
-    retryAfterMs: retryAfterMs(response.headers.get("retry-after"), Date.now()),
+    retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
     partialSuccess: ok ? decodeSuccess(signal, contentType, body) : undefined,
   };
-}
-
-/** Every body is read to its end or cancelled: an unread one costs a connection. */
-async function readBounded(response: Response): Promise<Uint8Array> {
-  const length = response.headers.get("content-length");
-  if (length !== null && Number(length) <= RESPONSE_BYTES_MAX) return new Uint8Array(await response.arrayBuffer());
-  if (response.body === null) return new Uint8Array(0);
-  const chunks: Uint8Array[] = [];
-  let total = 0;
-  for await (const chunk of response.body) {
-    total += chunk.length;
-    // Leaving the loop cancels the rest.
-    if (total > RESPONSE_BYTES_MAX) break;
-    chunks.push(chunk);
-  }
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return whole;
 }

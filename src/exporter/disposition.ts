@@ -30,17 +30,3 @@ export function dispositionOf(status: number): Disposition {
       return "hold";
   }
 }
-
-/** The longest wait that a Retry-After can ask for, in ms: longer ones are asked again after it. */
-const RETRY_AFTER_MAX_MS = 3_600_000;
-
-/**
- * Reads `Retry-After`: seconds or an HTTP-date (RFC 9110, 10.2.3).
- * @returns ms from `now`, at most an hour; undefined when there is none that can be read.
- */
-export function retryAfterMs(header: string | null, now: number): number | undefined {
-  if (header === null) return undefined;
-  const text = header.trim();
-  const ms = /^\d{1,9}(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), RETRY_AFTER_MAX_MS);
-}

@@ -3,8 +3,9 @@
  * @module
  */
 import { gunzipSync, gzipSync } from "node:zlib";
+import { concatenate } from "../otlp/bytes.ts";
 import { gzipMember } from "../otlp/gzip.ts";
-import type { PayloadEncoding, QueueRecord } from "../queue/queue.ts";
+import type { Part, PayloadEncoding, QueueRecord } from "../queue/queue.ts";
 
 /** `exporter.compression`: members as the senders made them, one recompressed member, or none. */
 export type Compression = "passthrough" | "gzip" | "none";
@@ -34,17 +35,37 @@ export interface Body {
   readonly encoding: PayloadEncoding;
 }
 
-/** Inflated content of what the queue holds; all its members. The bound is what the door let in, and holds by itself. */
-export function contentOf(encoding: PayloadEncoding, bytes: Uint8Array): Uint8Array {
-  return encoding === "gzip" ? gunzipSync(bytes) : bytes;
+/** The part of a piece: its sender and its counts. */
+export function partOf({ record, index }: Piece): Part {
+  return record.parts[index]!;
 }
 
-/** Puts pieces of one encoding into one body. A single piece that is a whole payload is not copied. */
+/** Spans, data points or log records of pieces. */
+export function itemsOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, piece) => sum + partOf(piece).items, 0);
+}
+
+/**
+ * Pieces of one encoding as one uncompressed request, all their members inflated.
+ * @throws {Error} when they do not inflate to the length that was found at the door: the storage has damaged them.
+ */
+export function contentOf(pieces: readonly Piece[]): Uint8Array {
+  const bytes = join(pieces);
+  if (pieces[0]!.record.encoding === "identity") return bytes;
+  const inflatedBytes = pieces.reduce((sum, piece) => sum + partOf(piece).inflatedBytes, 0);
+  // A bound of 0 is not taken by zlib.
+  const content = gunzipSync(bytes, { maxOutputLength: Math.max(1, inflatedBytes) });
+  if (content.length !== inflatedBytes) {
+    throw new RangeError(`Inflates to ${content.length}, not ${inflatedBytes} bytes`);
+  }
+  return content;
+}
+
+/** Puts pieces of one encoding into one body. A single piece is not copied. */
 export function compose(pieces: readonly Piece[], compression: Compression): Body {
-  const encoding = pieces[0]!.record.encoding;
-  const bytes = join(pieces.map((piece) => piece.bytes));
-  if (compression === "passthrough" && encoding === "gzip") return { bytes, encoding };
-  return encodeContent(contentOf(encoding, bytes), compression);
+  const { encoding } = pieces[0]!.record;
+  if (compression === "passthrough" && encoding === "gzip") return { bytes: join(pieces), encoding };
+  return encodeContent(contentOf(pieces), compression);
 }
 
 /** Encodes an uncompressed request as the exporter is told to. */
@@ -56,16 +77,8 @@ export function encodeContent(content: Uint8Array, compression: Compression): Bo
   };
 }
 
-/** Concatenates; encoded requests, and gzip members, are a request again (protobuf "Encoding"; RFC 1952, 2.2). */
-export function join(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  if (chunks.length === 1) return owned(chunks[0]!);
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return whole;
+function join(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
+  return pieces.length === 1 ? owned(pieces[0]!.bytes) : concatenate(pieces.map(({ bytes }) => bytes));
 }
 
 function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
