@@ -90,12 +90,17 @@ async function runUntilStopped(io: Io, config: Config, onReady: (url: string) =>
   log.info("Stopping", { graceMs: config.shutdown.grace });
 }
 
-/** Deno adds its default roots to the CA given: said at start, because nothing later shows it. */
+/** Deno trusts more than the CA given: said at start, because nothing later shows it. */
 function warnOfTrust(io: Io): void {
-  if (process.env["DENO_TLS_CA_STORE"] !== "") {
-    io.err(
-      "Warning: Deno's default roots are trusted beside exporter.tls.ca_file; start with DENO_TLS_CA_STORE= (empty) to trust it alone",
-    );
+  const { env } = process;
+  const trusted = [
+    ...(env["DENO_TLS_CA_STORE"] === "" ? [] : ["Deno's default roots (start with DENO_TLS_CA_STORE=, empty)"]),
+    ...["DENO_CERT", "NODE_EXTRA_CA_CERTS"].filter((name) => (env[name] ?? "") !== "").map((name) =>
+      `${name} (unset it)`
+    ),
+  ];
+  if (trusted.length > 0) {
+    io.err(`Warning: trusted beside exporter.tls.ca_file: ${trusted.join(", ")}; to trust that CA alone, remove them`);
   }
 }
 

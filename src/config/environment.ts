@@ -17,6 +17,9 @@ import { OPTIONS } from "./schema.ts";
 /** Variables by name, as `process.env` or `Deno.env.toObject()` gives them. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** The sender's token, which the command `send` reads: nothing of the relay's. */
+const SENDER_TOKEN = "EDGEFERRY_TOKEN";
+
 /** One key set by one variable. */
 export interface Assignment {
   readonly path: readonly string[];
@@ -164,8 +167,7 @@ export function readEnvironment(env: Environment): EnvironmentReading {
   const assignments: Assignment[] = [];
   const warnings: string[] = [];
   const faults: string[] = [];
-  // The sender's token, which the command `send` reads.
-  const known = new Set<string>(["EDGEFERRY_TOKEN"]);
+  const known = new Set<string>();
   const valueOf = (variable: string): string | undefined => {
     known.add(variable);
     return env[variable] === "" ? undefined : env[variable];
@@ -199,7 +201,7 @@ export function readEnvironment(env: Environment): EnvironmentReading {
     assignments.push({ path: option.path, value: option.fromText(text), variable });
   }
   for (const variable of Object.keys(env)) {
-    if (!variable.startsWith("EDGEFERRY_") || known.has(variable)) continue;
+    if (!variable.startsWith("EDGEFERRY_") || known.has(variable) || variable === SENDER_TOKEN) continue;
     const near = nearest(variable, [...known].filter((name) => name.startsWith("EDGEFERRY_")));
     warnings.push(
       `Variable ${variable} sets nothing${
