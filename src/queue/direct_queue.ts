@@ -251,7 +251,7 @@ function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepte
     } else {
       const guilty = Math.min(outcome.items ?? items, items);
       reached ||= guilty < items;
-      rejected += guilty;
+      rejected += guilty + Math.min(outcome.rejected ?? 0, items - guilty);
       told = true;
       messages.push(outcome.reason);
     }

@@ -50,7 +50,7 @@ export interface Accepted {
  * - `delivered`: a 2xx; `rejected` items of it were refused by `partial_success` (0 with a message is its warning form).
  * - `retry`: still ours; not to be taken again before `afterMs` ms have passed.
  * - `dead`: the Collector will never take it. `payload` and `items`, where given, are the guilty resources alone, in the
- *   record's encoding; the rest of the part has been delivered.
+ *   record's encoding; the rest of the part has been delivered, `rejected` items of it refused by `partial_success`.
  */
 export type PartOutcome =
   | { readonly kind: "delivered"; readonly rejected?: number; readonly message?: string }
@@ -61,6 +61,7 @@ export type PartOutcome =
     readonly status?: number;
     readonly payload?: Uint8Array<ArrayBuffer>;
     readonly items?: number;
+    readonly rejected?: number;
   };
 
 /** A record in the exporter's hands. */

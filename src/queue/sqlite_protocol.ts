@@ -47,6 +47,7 @@ export type PartSettlement =
     readonly status?: number;
     readonly payload?: Uint8Array<ArrayBuffer>;
     readonly items?: number;
+    readonly rejected?: number;
   };
 
 /** What became of one record. `done`: every part was delivered, so the row need not be read. */

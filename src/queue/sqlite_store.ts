@@ -799,7 +799,9 @@ class Transaction {
       } else {
         const guilty = outcome.payload ?? bytes;
         const items = Math.min(outcome.items ?? part.items, part.items);
-        delta.delivered += part.items - items;
+        const rejected = Math.min(outcome.rejected ?? 0, part.items - items);
+        delta.rejected += rejected;
+        delta.delivered += part.items - items - rejected;
         delta.queued -= part.items - items;
         if (this.#deadBytes + guilty.length > this.#deadBytesMax) {
           held.add({ ...part, items }, guilty);
