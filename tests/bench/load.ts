@@ -1,7 +1,9 @@
 /**
  * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS`. Prints one line of JSON.
  */
+// @ts-types="./autocannon.d.ts"
 import autocannon from "autocannon";
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import { makeBodies, type Shape } from "./bodies.ts";
 
@@ -11,8 +13,7 @@ const requests = bodies.map((body) => ({
   method: "POST" as const,
   path: "/v1/traces",
   headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}` }) },
-  // autocannon's types want text; its sockets take bytes, and text would be encoded again.
-  body: process.getBuiltinModule("node:buffer").Buffer.from(body.bytes),
+  body: Buffer.from(body.bytes),
 }));
 let clients = 0;
 const result = await autocannon({

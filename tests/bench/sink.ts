@@ -3,6 +3,7 @@
  * seen to stall under concurrent bodies of megabytes. A process of its own:
  * `sink.ts CERTS_DIR`. Prints one line of JSON with its ports; GET on the control port tells the counts, POST resets them.
  */
+import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
@@ -22,7 +23,7 @@ let requests = 0;
 async function take(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
-  const raw = process.getBuiltinModule("node:buffer").Buffer.concat(chunks);
+  const raw = Buffer.concat(chunks);
   const signal = SIGNALS.find(({ path }) => path === request.url);
   if (signal !== undefined && raw.length > 0) {
     try {

@@ -1,0 +1,29 @@
+/** What the bench uses of autocannon 9: its published types bring a second set of `node:` types with them. */
+import type { Buffer } from "node:buffer";
+
+interface Request {
+  readonly method: "POST";
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+interface Result {
+  readonly "2xx": number;
+  readonly non2xx: number;
+  readonly errors: number;
+  /** Seconds. */
+  readonly duration: number;
+  /** Milliseconds. */
+  readonly latency: { readonly p50: number; readonly p99: number };
+}
+
+export default function autocannon(options: {
+  readonly url: string;
+  readonly connections: number;
+  /** Seconds. */
+  readonly duration: number;
+  readonly method: "POST";
+  readonly requests: readonly Request[];
+  readonly setupClient: (client: { setRequests(requests: readonly Request[]): void }) => void;
+}): Promise<Result>;
