@@ -8,11 +8,13 @@ import { fileURLToPath } from "node:url";
 import type { SignalName } from "../../src/otlp/signal.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { type RealCollector, startCollector } from "../support/collector.ts";
-import { type Program, runProgram, startProgram } from "../support/program.ts";
+import { type Counts, countsOf, type Held, held, sorted } from "../support/held.ts";
+import { runProgram } from "../support/program.ts";
 import { python } from "../support/python.ts";
 import { booksIn, type Engine, ENGINES, startRelayProcess } from "../support/relay.ts";
-import { type Sink, type SinkLogRecord, type SinkPoint, type SinkSpan, startSink } from "../support/sink.ts";
+import { type SinkPoint, startSink } from "../support/sink.ts";
 import { everyField } from "./senders/every_field.ts";
+import { checkFastApi, FASTAPI_SENDS, startFastApi, useFastApi } from "./senders/fastapi.ts";
 
 const senders = fileURLToPath(new URL("senders/", import.meta.url));
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -20,32 +22,6 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 /** What OTLP/HTTP over plain HTTP needs of config/collector.yaml. */
 const PLAIN_HTTP = "receivers: { otlp: { protocols: { http: { tls: null } } } }";
 const ARRIVAL_MS = 30_000;
-
-type Counts = Record<"spans" | "dataPoints" | "logRecords", number>;
-type Held = { spans: SinkSpan[]; dataPoints: SinkPoint[]; logRecords: SinkLogRecord[] };
-
-/** What a sink holds of one service. */
-function held(sink: Sink, service: string): Held {
-  const own = (item: { resource: { attributes: Record<string, unknown> } }) =>
-    item.resource.attributes["service.name"] === service;
-  return {
-    spans: sink.spans().filter(own),
-    dataPoints: sink.dataPoints().filter(own),
-    logRecords: sink.logRecords().filter(own),
-  };
-}
-
-function countsOf({ spans, dataPoints, logRecords }: Held): Counts {
-  return { spans: spans.length, dataPoints: dataPoints.length, logRecords: logRecords.length };
-}
-
-/** In one order whatever the order of arrival: batches of one sender may overtake each other. */
-function sorted<Item>(items: readonly Item[]): Item[] {
-  const text = (item: Item) => JSON.stringify(item, (_, value) => typeof value === "bigint" ? `${value}n` : value);
-  return items.map((item) => ({ item, text: text(item) })).sort((a, b) => a.text < b.text ? -1 : 1).map(({ item }) =>
-    item
-  );
-}
 
 /** Two Collectors with a sink each; the relay is in front of the first. */
 async function scene(engine: Engine) {
@@ -224,16 +200,7 @@ for (const engine of ENGINES) {
     }
 
     await t.step("a FastAPI app with its instrumentation", async () => {
-      await using app = startProgram({
-        command: await python(),
-        args: ["-m", "uvicorn", "--app-dir", senders, "--port", "0", "fastapi_app:app"],
-        cwd: root,
-        env: {
-          ...environment("fastapi"),
-          OTEL_SEMCONV_STABILITY_OPT_IN: "http",
-          PYTHONDONTWRITEBYTECODE: "1",
-        },
-      });
+      await using app = await startFastApi(environment("fastapi"), { cwd: root });
       await useFastApi(app);
       checkFastApi(await same("fastapi", FASTAPI_SENDS));
     });
@@ -329,60 +296,4 @@ service:
 
 function noErrors(collector: RealCollector): void {
   assert.deepEqual(collector.logs().split("\n").filter((line) => /"level":"(error|warn)"/.test(line)), []);
-}
-
-const TRACE_ID = "0af7651916cd43dd8448eb211c80319c";
-const CALLER_SPAN_ID = "b7ad6b7169203331";
-const REQUESTS = [["/items/7", 200], ["/items/8", 200], ["/broken", 503], ["/items/none", 422]] as const;
-/**
- * Of those requests: a SERVER span and two `http send` spans each, a span of the app's own in two; the points of
- * http.server.request.duration (3), http.server.response.body.size (3), http.server.active_requests and items.sold (2).
- */
-const FASTAPI_SENDS: Counts = { spans: 14, dataPoints: 9, logRecords: 0 };
-
-/** Makes the requests and ends the app, which exports what it has then. */
-async function useFastApi(app: Program): Promise<void> {
-  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(await app.line(/Uvicorn running on/))![0];
-  for (const [path, status] of REQUESTS) {
-    const answer = await fetch(url + path, { headers: { traceparent: `00-${TRACE_ID}-${CALLER_SPAN_ID}-01` } });
-    const body = await answer.text();
-    assert.equal(answer.status, status, body);
-    if (status === 200) assert(body.includes(TRACE_ID));
-  }
-  await app.stop();
-  assert(app.lines.some((line) => line.includes("Application shutdown complete")), app.lines.join("\n"));
-}
-
-function checkFastApi({ spans, dataPoints }: Held): void {
-  const servers = spans.filter(({ kind }) => kind === 2);
-  assert.deepEqual(servers.map((span) => [span.attributes["url.path"], span.attributes["http.route"], span.name]), [
-    ["/items/7", "/items/{item_id}", "GET /items/{item_id}"],
-    ["/items/8", "/items/{item_id}", "GET /items/{item_id}"],
-    ["/broken", "/broken", "GET /broken"],
-    ["/items/none", "/items/{item_id}", "GET /items/{item_id}"],
-  ]);
-  for (const span of spans) assert.equal(span.traceId, TRACE_ID);
-  for (const span of servers) assert.equal(span.parentSpanId, CALLER_SPAN_ID);
-  const lookups = spans.filter(({ name }) => name === "look up");
-  assert.deepEqual(lookups.map((span) => [span.attributes["item.id"], span.parentSpanId]), [
-    [7n, servers[0]?.spanId],
-    [8n, servers[1]?.spanId],
-  ]);
-  const durations = dataPoints.filter(({ metric }) => metric.name === "http.server.request.duration");
-  assert.deepEqual(
-    durations.map((point) => [
-      point.attributes["http.route"],
-      point.attributes["http.response.status_code"],
-      point.kind === "histogram" && point.count,
-      point.metric.unit,
-      point.attributes["env"],
-    ]).sort(),
-    [["/broken", 503n, 1n, "s", "dev"], ["/items/{item_id}", 200n, 2n, "s", "dev"], [
-      "/items/{item_id}",
-      422n,
-      1n,
-      "s",
-      "dev",
-    ]],
-  );
 }

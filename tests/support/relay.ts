@@ -16,7 +16,7 @@ import { digestOf } from "../../src/receiver/authenticate.ts";
 import { newSecret } from "../../src/receiver/tokens_file.ts";
 import { startRelay } from "../../src/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { type Program, startProgram } from "./program.ts";
+import { startProgram } from "./program.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
