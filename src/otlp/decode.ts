@@ -3,6 +3,7 @@
  * relay's own path, where payloads stay bytes.
  * @module
  */
+import { Buffer } from "node:buffer";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE, type ScalarKind } from "./schema.ts";
 import type { SignalName } from "./signal.ts";
 import { Walker } from "./wire.ts";
@@ -14,13 +15,16 @@ export interface DecodedMessage {
 /** A field's value. */
 export type DecodedValue = string | number | boolean | DecodedMessage | readonly DecodedValue[];
 
+/** Messages nested deeper than this are shown empty. */
+const DEPTH_SHOWN_MAX = 500;
+
 /**
  * Decodes one export request. A oneof that stands twice keeps both.
  * @throws {WireError} when it is not one.
  */
 export function decodeRequest(signal: SignalName, body: Uint8Array): DecodedMessage {
   new Walker().walk(signal, body);
-  return new Reader(body).message(REQUEST_MESSAGE[signal], body.length);
+  return new Reader(body).message(REQUEST_MESSAGE[signal], body.length, 0);
 }
 
 const TEXT = new TextDecoder();
@@ -40,7 +44,7 @@ class Reader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  message(name: MessageName, end: number): DecodedMessage {
+  message(name: MessageName, end: number, depth: number): DecodedMessage {
     const result: Record<string, DecodedValue> = {};
     while (this.#position < end) {
       const tag = this.#varint();
@@ -51,35 +55,37 @@ class Reader {
         continue;
       }
       if (!field.repeated) {
-        result[field.name] = this.#value(field.kind);
+        result[field.name] = this.#value(field.kind, depth);
         continue;
       }
       const list = (result[field.name] ??= []) as DecodedValue[];
       const packed = wireType === 2 && !isMessage(field.kind) && field.kind !== "string";
       if (!packed) {
-        list.push(this.#value(field.kind));
+        list.push(this.#value(field.kind, depth));
         continue;
       }
       const length = Number(this.#varint());
       const packedEnd = this.#position + length;
-      while (this.#position < packedEnd) list.push(this.#value(field.kind));
+      while (this.#position < packedEnd) list.push(this.#value(field.kind, depth));
     }
     return result;
   }
 
-  #value(kind: ScalarKind | MessageName): DecodedValue {
+  #value(kind: ScalarKind | MessageName, depth: number): DecodedValue {
     if (isMessage(kind)) {
       const length = Number(this.#varint());
-      return this.message(kind, this.#position + length);
+      if (depth < DEPTH_SHOWN_MAX) return this.message(kind, this.#position + length, depth + 1);
+      this.#advance(length);
+      return {};
     }
     switch (kind) {
       case "string":
         return TEXT.decode(this.#delimited());
       case "bytes":
-        return btoa(String.fromCharCode(...this.#delimited()));
+        return Buffer.from(this.#delimited()).toString("base64");
       case "traceId":
       case "spanId":
-        return Array.from(this.#delimited(), (byte) => byte.toString(16).padStart(2, "0")).join("");
+        return Buffer.from(this.#delimited()).toString("hex");
       case "bool":
         return this.#varint() !== 0n;
       case "enum":

@@ -251,13 +251,3 @@ export const REQUEST_MESSAGE: Readonly<Record<SignalName, MessageName>> = {
   metrics: "MetricsRequest",
   logs: "LogsRequest",
 };
-
-/** The messages that are counted as items: spans, data points and log records. */
-export const ITEM_MESSAGES: ReadonlySet<MessageName> = new Set<MessageName>([
-  "Span",
-  "LogRecord",
-  "NumberDataPoint",
-  "HistogramDataPoint",
-  "ExponentialHistogramDataPoint",
-  "SummaryDataPoint",
-]);

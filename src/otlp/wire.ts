@@ -7,7 +7,7 @@
  * 8 or 16 bytes, field numbers below 1, varints over 64 bits, unbalanced groups. Invalid UTF-8 passes, as it does there.
  * @module
  */
-import { type Field, isMessage, ITEM_MESSAGES, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
+import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
 import type { SignalName } from "./signal.ts";
 
 /**
@@ -32,9 +32,15 @@ export class WireError extends Error {
 export interface Walk {
   /** Spans, data points or log records. */
   readonly items: number;
-  /** True when field 1 is the only top-level field: then encoded requests may be concatenated and cut at resources. */
+  /**
+   * True when field 1, under a tag of one byte, is the only top-level field: then encoded requests may be concatenated and cut
+   * at resources.
+   */
   readonly mergeable: boolean;
 }
+
+/** The tag of every request's field 1: length-delimited. */
+const RESOURCE_TAG = 0x0a;
 
 const VARINT = 1;
 const I64 = 2;
@@ -54,7 +60,33 @@ const SLOTS = FIELD_DENSE_MAX + 2;
 
 const MESSAGE_NAMES = Object.keys(MESSAGES) as MessageName[];
 const OPERATIONS = new Uint8Array(MESSAGE_NAMES.length * SLOTS);
-const IS_ITEM = new Uint8Array(MESSAGE_NAMES.length);
+/** What entering a message means for the count of items; 0 for most. */
+const ROLES = new Uint8Array(MESSAGE_NAMES.length);
+const ITEM = 1;
+const METRIC = 2;
+const METRIC_DATA = 3;
+const SCOPE = 4;
+const RESOURCE = 5;
+const ROLE_OF: Readonly<Partial<Record<MessageName, number>>> = {
+  Span: ITEM,
+  LogRecord: ITEM,
+  NumberDataPoint: ITEM,
+  HistogramDataPoint: ITEM,
+  ExponentialHistogramDataPoint: ITEM,
+  SummaryDataPoint: ITEM,
+  Metric: METRIC,
+  Gauge: METRIC_DATA,
+  Sum: METRIC_DATA,
+  Histogram: METRIC_DATA,
+  ExponentialHistogram: METRIC_DATA,
+  Summary: METRIC_DATA,
+  ScopeSpans: SCOPE,
+  ScopeMetrics: SCOPE,
+  ScopeLogs: SCOPE,
+  ResourceSpans: RESOURCE,
+  ResourceMetrics: RESOURCE,
+  ResourceLogs: RESOURCE,
+};
 
 function operationOf(field: Field): number {
   if (isMessage(field.kind)) return MESSAGE + MESSAGE_NAMES.indexOf(field.kind);
@@ -89,7 +121,7 @@ for (const [index, name] of MESSAGE_NAMES.entries()) {
     const slot = field.number === 1000 ? SLOT_1000 : field.number;
     OPERATIONS[index * SLOTS + slot] = operationOf(field);
   }
-  if (ITEM_MESSAGES.has(name)) IS_ITEM[index] = 1;
+  ROLES[index] = ROLE_OF[name] ?? 0;
 }
 
 const REQUEST_INDEX: Readonly<Record<SignalName, number>> = {
@@ -101,6 +133,64 @@ const REQUEST_INDEX: Readonly<Record<SignalName, number>> = {
 const WIRE_TYPES = ["varint", "64-bit", "length-delimited", "group start", "group end", "32-bit", "6", "7"] as const;
 
 /**
+ * Counts items as the Collector keeps them: of a metric's data, which is a oneof, the last; of a resource the deprecated
+ * scopes (field 1000) only where there are no others.
+ */
+class ItemCount {
+  #items = 0;
+  #current = 0;
+  #deprecated = 0;
+  #hasScopes = false;
+  #inDeprecated = false;
+  #metricStart = 0;
+
+  reset(): void {
+    this.#items = this.#current = this.#deprecated = 0;
+    this.#hasScopes = this.#inDeprecated = false;
+  }
+
+  total(): number {
+    this.#endResource();
+    return this.#items;
+  }
+
+  enter(role: number, slot: number): void {
+    switch (role) {
+      case ITEM:
+        this.#current++;
+        return;
+      case METRIC:
+        this.#metricStart = this.#current;
+        return;
+      case METRIC_DATA:
+        this.#current = this.#metricStart;
+        return;
+      case SCOPE:
+        this.#endScope();
+        this.#inDeprecated = slot === SLOT_1000;
+        this.#hasScopes ||= !this.#inDeprecated;
+        return;
+      case RESOURCE:
+        this.#endResource();
+    }
+  }
+
+  #endScope(): void {
+    if (this.#inDeprecated) this.#deprecated += this.#current;
+    else this.#items += this.#current;
+    this.#current = 0;
+    this.#inDeprecated = false;
+  }
+
+  #endResource(): void {
+    this.#endScope();
+    if (!this.#hasScopes) this.#items += this.#deprecated;
+    this.#deprecated = 0;
+    this.#hasScopes = false;
+  }
+}
+
+/**
  * Walks one request. It keeps its own stack (no recursion, so that nesting cannot exhaust ours) and allocates nothing per
  * field; an instance is reused from request to request, which is safe because a walk never awaits.
  */
@@ -110,6 +200,9 @@ export class Walker {
   #depth = 0;
   readonly #ends = new Int32Array(NESTING_MAX + 1);
   readonly #messages = new Uint8Array(NESTING_MAX + 1);
+  /** The slot of the field, in the message above, that each message stands in. */
+  readonly #slots = new Uint8Array(NESTING_MAX + 1);
+  readonly #count = new ItemCount();
 
   /**
    * Validates and counts one encoded export request.
@@ -130,15 +223,17 @@ export class Walker {
     const bytes = this.#bytes;
     const ends = this.#ends;
     const messages = this.#messages;
-    let items = 0;
+    const slots = this.#slots;
+    const count = this.#count;
     let mergeable = true;
+    count.reset();
     let end = bytes.length;
     let message = request;
     ends[0] = end;
     messages[0] = message;
     for (;;) {
       while (this.#pos >= end) {
-        if (this.#depth === 0) return { items, mergeable };
+        if (this.#depth === 0) return { items: count.total(), mergeable };
         this.#depth--;
         end = ends[this.#depth]!;
         message = messages[this.#depth]!;
@@ -156,7 +251,7 @@ export class Walker {
       }
       const wireType = tag & 7;
       if (field <= 0) throw this.#fault(`field number ${field} is not positive`, start);
-      if (this.#depth === 0 && field !== 1) mergeable = false;
+      if (this.#depth === 0 && bytes[start] !== RESOURCE_TAG) mergeable = false;
       const slot = field <= FIELD_DENSE_MAX ? field : field === 1000 ? SLOT_1000 : 0;
       const operation = OPERATIONS[message * SLOTS + slot]!;
       if (operation >= MESSAGE || operation === LEN || operation === ID16 || operation === ID8) {
@@ -176,12 +271,14 @@ export class Walker {
           continue;
         }
         message = operation - MESSAGE;
-        items += IS_ITEM[message]!;
+        const role = ROLES[message]!;
+        if (role !== 0) count.enter(role, slot);
         if (this.#depth === NESTING_MAX) throw this.#fault(`nested deeper than ${NESTING_MAX} messages`, start, field);
         this.#depth++;
         end = bodyEnd;
         ends[this.#depth] = end;
         messages[this.#depth] = message;
+        slots[this.#depth] = slot;
         continue;
       }
       switch (operation) {
@@ -240,8 +337,7 @@ export class Walker {
     for (let index = 0; index < 10; index++) {
       if (this.#pos >= end) throw this.#fault("ends inside a length", start);
       const byte = this.#bytes[this.#pos++]!;
-      // Of the tenth byte one bit is left: the sign of Go's int, which makes the length negative.
-      value += (index === 9 ? byte & 1 : byte & 0x7f) * 2 ** (7 * index);
+      value += lengthBits(byte, index);
       if (byte < 0x80) return value;
     }
     throw this.#fault("a length of more than 64 bits", start);
@@ -304,7 +400,8 @@ export class Walker {
   #fault(what: string, offset: number, field?: number): WireError {
     const path: string[] = [];
     for (let depth = 0; depth < Math.min(this.#depth, PATH_SHOWN_MAX); depth++) {
-      path.push(fieldNameTo(this.#messages[depth]!, this.#messages[depth + 1]!));
+      const slot = this.#slots[depth + 1]!;
+      path.push(fieldName(this.#messages[depth]!, slot === SLOT_1000 ? 1000 : slot));
     }
     if (this.#depth > PATH_SHOWN_MAX) path.push("…");
     if (field !== undefined) path.push(fieldName(this.#messages[this.#depth]!, field));
@@ -321,11 +418,6 @@ function fieldName(message: number, number: number): string {
   return field?.name ?? `field ${number}`;
 }
 
-function fieldNameTo(message: number, child: number): string {
-  const field = MESSAGES[MESSAGE_NAMES[message]!].find((candidate) => candidate.kind === MESSAGE_NAMES[child]);
-  return field?.name ?? MESSAGE_NAMES[child]!;
-}
-
 /**
  * Cuts a request that has been walked and is mergeable into its resources: each piece is field 1 with its tag and length, so
  * that any run of pieces is a request again. Views, not copies.
@@ -333,28 +425,28 @@ function fieldNameTo(message: number, child: number): string {
  */
 export function splitResources(body: Uint8Array): Uint8Array[] {
   const pieces: Uint8Array[] = [];
-  let pos = 0;
-  while (pos < body.length) {
+  for (let pos = 0; pos < body.length;) {
     const start = pos;
-    let shift = 0;
-    let tag = 0;
-    let byte: number;
-    do {
-      byte = body[pos++] ?? 0;
-      tag += (byte & 0x7f) * 2 ** shift;
-      shift += 7;
-    } while (byte >= 0x80 && shift < 70);
-    if (tag !== 0x0a) throw new WireError(`Not a list of resources: tag ${tag} at byte ${start}`, start);
+    if (body[pos++] !== RESOURCE_TAG) {
+      throw new WireError(
+        `Not a list of resources: tag ${body[start]} at byte ${start}, ${RESOURCE_TAG} wanted`,
+        start,
+      );
+    }
     let length = 0;
-    shift = 0;
-    do {
-      byte = body[pos++] ?? 0;
-      length += (byte & 0x7f) * 2 ** shift;
-      shift += 7;
-    } while (byte >= 0x80 && shift < 70);
+    for (let index = 0; index < 10; index++) {
+      const byte = body[pos++] ?? 0;
+      length += lengthBits(byte, index);
+      if (byte < 0x80) break;
+    }
     pos += length;
     if (pos > body.length) throw new WireError(`Resource at byte ${start} overruns the body`, start);
     pieces.push(body.subarray(start, pos));
   }
   return pieces;
+}
+
+/** What byte `index` of a length adds. Of the tenth one bit is left: the sign of Go's int, which makes the length negative. */
+function lengthBits(byte: number, index: number): number {
+  return (index === 9 ? byte & 1 : byte & 0x7f) * 2 ** (7 * index);
 }

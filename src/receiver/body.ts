@@ -5,7 +5,7 @@
 import { inflateSync, zstdDecompressSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
-import { JsonError, transcodeJson } from "../otlp/json.ts";
+import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
 
@@ -168,7 +168,7 @@ export function openBody(
     const protobuf = mediaType === "application/json" ? transcodeJson(signal, plain, limits.bodyBytesMax) : plain;
     return { protobuf, member: () => gzipMember(protobuf) };
   } catch (error) {
-    if (error instanceof InflatedTooLargeError || error instanceof RangeError) {
+    if (error instanceof InflatedTooLargeError || error instanceof TranscodedTooLargeError) {
       throw tooLarge(limits.bodyBytesMax, "Body after inflating");
     }
     if (error instanceof GzipError || error instanceof JsonError) throw new Refusal("malformed", error.message);
