@@ -10,7 +10,8 @@ import { parseArgs } from "node:util";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd, type Trouble } from "../support/far_end.ts";
-import { arrivedSpans, type Form, numberedRequest } from "../support/numbered_spans.ts";
+import { NumberedSenders } from "../support/numbered_senders.ts";
+import { arrivedSpans } from "../support/numbered_spans.ts";
 import { countRows, readBooks, readDeadLetters } from "../support/queue_file.ts";
 import { Random } from "../support/requests.ts";
 import { RestartableRelay } from "../support/restartable_relay.ts";
@@ -47,15 +48,12 @@ export interface OracleFigures {
   readonly seconds: number;
 }
 
-const SENDERS = 6;
 const SPANS_MAX = 12;
 const CONSUMERS = 4;
 /** Payload bytes of one take, and so of what one consumer has in flight. */
 const BATCH_BYTES = 16 * 1024;
 const POISONED = 0.01;
 const DRAIN_MS = 120_000;
-/** A sender gives up then; the relay's answers come long before. */
-const SENDER_MS = 5_000;
 
 /** What was in a socket when the relay or the far end came back may be taken so much later, in ms. */
 const LATE_MS = 500;
@@ -93,7 +91,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     collectorUrl: farEnd.url,
     settings: { sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } } },
   });
-  const senders = new Senders(seed, () => relay.url);
+  const senders = new NumberedSenders({ seed, url: () => relay.url, spansMax: SPANS_MAX, poisoned: POISONED });
   const random = new Random(seed);
   const losses: Loss[] = [];
   const troubles: Record<string, number> = {};
@@ -221,7 +219,7 @@ export async function drained(relay: RestartableRelay, deadlineMs: number): Prom
 interface Evidence {
   readonly relay: RestartableRelay;
   readonly farEnd: FarEnd;
-  readonly senders: Senders;
+  readonly senders: NumberedSenders;
   readonly losses: readonly Loss[];
 }
 
@@ -299,70 +297,6 @@ function judgeDuplicates(
   );
   assert(duplicates <= duplicatesMax, `${duplicates} duplicates, where ${duplicatesMax} can have been in flight`);
   return { duplicates, duplicatesMax };
-}
-
-/** Loops that post numbered requests, each once, and write down what was answered 200. */
-class Senders {
-  /** Every id issued, and whether its request is poisoned. */
-  readonly spans = new Map<string, boolean>();
-  /** Ids that were answered 200. */
-  readonly written = new Set<string>();
-  readonly forms: Partial<Record<Form, number>> = {};
-  issued = 0;
-  answered200 = 0;
-  refused = 0;
-  unanswered = 0;
-  readonly #stopping = new AbortController();
-  readonly #loops: Promise<void>[];
-
-  constructor(seed: number, url: () => string) {
-    this.#loops = Array.from(
-      { length: SENDERS },
-      (_, sender) => this.#loop(sender, new Random(seed * 100 + sender), url),
-    );
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await Promise.all(this.#loops);
-  }
-
-  async #loop(sender: number, random: Random, url: () => string): Promise<void> {
-    using client = Deno.createHttpClient({});
-    for (let number = 0; !this.#stopping.signal.aborted; number++) {
-      const prefix = `s${sender}-${number}`;
-      const request = numberedRequest(random, prefix, 1 + random.below(SPANS_MAX), random.chance(POISONED));
-      const { ids, body, headers, poisoned, form } = request;
-      for (const id of ids) this.spans.set(id, poisoned);
-      this.forms[form] = (this.forms[form] ?? 0) + 1;
-      this.issued++;
-      try {
-        const response = await fetch(`${url()}/v1/traces`, {
-          method: "POST",
-          body,
-          headers,
-          client,
-          signal: AbortSignal.timeout(SENDER_MS),
-        });
-        await response.body?.cancel();
-        if (response.status === 200) {
-          // The status line is what the promise hangs on.
-          for (const id of ids) this.written.add(id);
-          this.answered200++;
-        } else {
-          assert([429, 503].includes(response.status), `the relay answered ${response.status} to a good request`);
-          this.refused++;
-          await delay(20);
-        }
-      } catch (error) {
-        if (error instanceof assert.AssertionError) throw error;
-        // It was killed before or while answering: the span may have been kept or not.
-        this.unanswered++;
-        await delay(20);
-      }
-      await delay(random.below(8));
-    }
-  }
 }
 
 if (import.meta.main) {
