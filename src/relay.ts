@@ -49,6 +49,8 @@ export interface RelaySeams {
 const DIRECT_MS_MAX = 8_000;
 /** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
 const DIRECT_CONSUMERS = 64;
+/** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
+const OWN_TELEMETRY_MS_MAX = 1_000;
 
 /**
  * Starts a relay.
@@ -109,7 +111,14 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     events: receiverEvents(metrics, log),
     allowedOrigins: http.cors.allowed_origins,
   });
-  const server = listen(config, app, log);
+  const answering = new Set<Promise<Response>>();
+  const server = listen(config, log, (request) => {
+    const answer = Promise.resolve(app.fetch(request));
+    answering.add(answer);
+    const done = () => void answering.delete(answer);
+    answer.then(done, done);
+    return answer;
+  });
   stack.defer(() => server.shutdown());
   const admin: Admin = stack.use(startAdmin(config.telemetry.admin.endpoint, { queue, exporter }));
 
@@ -119,11 +128,12 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   let stopping: Promise<void> | undefined;
   const stop = () =>
     stopping ??= (async () => {
-      const deadline = Date.now() + config.shutdown.grace;
+      const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX;
       const remainingMs = () => Math.max(0, deadline - Date.now());
       admission.close();
-      await within(server.shutdown(), remainingMs());
-      await batcher.idle();
+      // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
+      await within(Promise.allSettled(answering), remainingMs());
+      await within(batcher.idle(), remainingMs());
       await exporter.drain(remainingMs());
       await exporter.stop(remainingMs());
       await running.disposeAsync();
@@ -232,7 +242,7 @@ function startOwnTelemetry(
     },
     samplingRatio: telemetry.traces.sampling_ratio,
     metricIntervalMs: telemetry.metrics.interval,
-    shutdownMs: Math.min(2_000, exporter.timeout),
+    shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
     log,
   });
 }
@@ -253,7 +263,11 @@ async function openAuthenticator(auth: Config["receiver"]["auth"]): Promise<Auth
   }
 }
 
-function listen(config: Config, app: Hono, log: Log): Deno.HttpServer<Deno.NetAddr> {
+function listen(
+  config: Config,
+  log: Log,
+  answer: (request: Request) => Promise<Response>,
+): Deno.HttpServer<Deno.NetAddr> {
   const { hostname, port } = config.receiver.http.endpoint;
   try {
     return Deno.serve({
@@ -264,7 +278,7 @@ function listen(config: Config, app: Hono, log: Log): Deno.HttpServer<Deno.NetAd
         log.error("A request failed outside its handler", { cause: messageOf(error) });
         return new Response(null, { status: 503, headers: { "retry-after": "1" } });
       },
-    }, app.fetch);
+    }, answer);
   } catch (error) {
     throw new ConfigError(
       `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
@@ -274,7 +288,7 @@ function listen(config: Config, app: Hono, log: Log): Deno.HttpServer<Deno.NetAd
   }
 }
 
-async function within(work: Promise<void>, ms: number): Promise<void> {
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   await Promise.race([work, new Promise<void>((resolve) => timer = setTimeout(resolve, ms))]);
   clearTimeout(timer);
