@@ -44,12 +44,14 @@ export type RefusalCode = keyof typeof REFUSALS;
 
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;
+/** The longest wait that a sender is asked for, in seconds. */
+const RETRY_AFTER_MAX_S = 3_600;
 
 /** A request that is not taken: it stays the sender's, to retry or to drop as the status says. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly code: RefusalCode;
-  /** Seconds, whole and at least 1; set on every retryable refusal (OTLP: "SHOULD include Retry-After"). */
+  /** Seconds, whole, from 1 to an hour; set on every retryable refusal (OTLP: "SHOULD include Retry-After"). */
   readonly retryAfterS: number | undefined;
   /** Further response headers, e.g. `Allow` with 405 or `WWW-Authenticate` with 401. */
   readonly headers: Readonly<Record<string, string>>;
@@ -61,9 +63,7 @@ export class Refusal extends Error {
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.retryAfterS = REFUSALS[code].retryable
-      ? Math.max(1, Math.ceil(options.retryAfterS ?? RETRY_AFTER_DEFAULT_S))
-      : undefined;
+    this.retryAfterS = REFUSALS[code].retryable ? wholeSeconds(options.retryAfterS) : undefined;
     this.headers = options.headers ?? {};
   }
 
@@ -71,6 +71,11 @@ export class Refusal extends Error {
   get status(): number {
     return REFUSALS[this.code].status;
   }
+}
+
+function wholeSeconds(estimate: number | undefined): number {
+  const seconds = estimate === undefined || Number.isNaN(estimate) ? RETRY_AFTER_DEFAULT_S : Math.ceil(estimate);
+  return Math.min(RETRY_AFTER_MAX_S, Math.max(1, seconds));
 }
 
 /** A configuration that cannot be used: names the key (with line and column where it came from a file) and the remedy. */
@@ -107,8 +112,20 @@ export class CertificateError extends Error {
   }
 }
 
-/** The text of anything thrown, with its chain of causes. */
+/** How many causes a text names: a chain may be a circle. */
+const CAUSES_MAX = 8;
+
+/** The text of anything thrown, with its chain of causes; of several errors in one, each one's. */
 export function messageOf(error: unknown): string {
+  return textOf(error, CAUSES_MAX);
+}
+
+function textOf(error: unknown, causesLeft: number): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
+  // Node's network errors of several addresses have a list and no message.
+  const listed = error.message === "" && error instanceof AggregateError && causesLeft > 0
+    ? error.errors.slice(0, CAUSES_MAX).map((one) => textOf(one, causesLeft - 1)).join("; ")
+    : "";
+  const text = error.message || listed || error.name;
+  return error.cause === undefined || causesLeft === 0 ? text : `${text}: ${textOf(error.cause, causesLeft - 1)}`;
 }

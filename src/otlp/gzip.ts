@@ -6,6 +6,7 @@
  * @module
  */
 import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
+import { concatenate } from "./bytes.ts";
 
 /** The body is not gzip, or not all of it is. */
 export class GzipError extends Error {
@@ -27,8 +28,11 @@ export class InflatedTooLargeError extends Error {
 export interface Gunzipped {
   /** The content, inflated. */
   readonly inflated: Uint8Array;
-  /** The same content as one member under our own header, with nothing behind it, in a buffer of its own. */
-  readonly member: Uint8Array<ArrayBuffer>;
+  /**
+   * The same content as one member under our own header, with nothing behind it, in a buffer of its own. Where that buffer can be
+   * the body's it is: the header is then written over the sender's, and the body belongs to the caller no longer.
+   */
+  member(): Uint8Array<ArrayBuffer>;
 }
 
 const HEADER_BYTES = 10;
@@ -52,7 +56,7 @@ const MEMBERS_MAX = 1_000;
  */
 export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipped {
   const first = readMember(body, 0, bytesMax);
-  if (first.end === body.length) return { inflated: first.inflated, member: reframe(body, first) };
+  if (first.end === body.length) return { inflated: first.inflated, member: () => reframe(body, first.dataStart) };
   // Several members: their content is one request all the same (RFC 1952, 2.2), so it becomes one member.
   const pieces = [first.inflated];
   let length = first.inflated.length;
@@ -64,8 +68,8 @@ export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipp
     if (length > bytesMax) throw new InflatedTooLargeError(bytesMax);
     position = member.end;
   }
-  const inflated = concatenate(pieces, length);
-  return { inflated, member: gzipMember(inflated) };
+  const inflated = concatenate(pieces);
+  return { inflated, member: () => gzipMember(inflated) };
 }
 
 /** One member with `content`, at the fastest level. */
@@ -160,7 +164,7 @@ function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; co
 }
 
 /** The sender's deflate data and trailer under a header of ours: in place where it came in a buffer of its own. */
-function reframe(body: Uint8Array<ArrayBuffer>, { dataStart }: Member): Uint8Array<ArrayBuffer> {
+function reframe(body: Uint8Array<ArrayBuffer>, dataStart: number): Uint8Array<ArrayBuffer> {
   const start = dataStart - HEADER_BYTES;
   const whole = start === 0 && body.byteOffset === 0 && body.byteLength === body.buffer.byteLength;
   const member = whole ? body : body.slice(start);
@@ -171,14 +175,4 @@ function reframe(body: Uint8Array<ArrayBuffer>, { dataStart }: Member): Uint8Arr
 /** Deflate, no flags, no time, no name; operating system unknown (255). */
 function writeHeader(target: Uint8Array, offset: number): void {
   target.set([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], offset);
-}
-
-function concatenate(pieces: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const piece of pieces) {
-    whole.set(piece, offset);
-    offset += piece.length;
-  }
-  return whole;
 }

@@ -84,7 +84,7 @@ export function decodeStatus(contentType: string | null, body: Uint8Array): stri
   if (isJson(contentType)) {
     const message = jsonObject(parseJson(body))?.["message"];
     if (typeof message === "string") return bounded(message);
-  } else if (contentType?.startsWith("application/x-protobuf") === true) {
+  } else if (contentType?.toLowerCase().startsWith("application/x-protobuf") === true) {
     return bounded(text(readFields(body).get(2)));
   }
   return bounded(UTF8_DECODER.decode(body.subarray(0, MESSAGE_CHARACTERS_MAX)).trim());
@@ -96,7 +96,7 @@ function partialOf(rejected: number, message: string): PartialSuccess | undefine
 }
 
 function isJson(contentType: string | null): boolean {
-  return contentType?.startsWith("application/json") === true;
+  return contentType?.toLowerCase().startsWith("application/json") === true;
 }
 
 function bounded(message: string): string {
@@ -147,28 +147,30 @@ function text(value: number | Uint8Array | undefined): string {
 function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
   const fields = new Map<number, number | Uint8Array>();
   let position = 0;
+  // Past the end of the body when it is not whole.
   const readVarint = (): number => {
     let value = 0;
     for (let index = 0; index < 10; index++) {
-      const byte = body[position++] ?? 0;
+      const byte = body[position++] ?? 0x80;
       value += (byte & 0x7f) * 2 ** (7 * index);
-      if (byte < 0x80) break;
+      if (byte < 0x80) return value;
     }
+    position = Infinity;
     return value;
   };
   while (position < body.length) {
     const tag = readVarint();
-    const number = Math.floor(tag / 8);
+    let value: number | Uint8Array | undefined;
     switch (tag % 8) {
       case 0:
-        fields.set(number, readVarint());
+        value = readVarint();
         break;
       case 1:
         position += 8;
         break;
       case 2: {
         const length = readVarint();
-        fields.set(number, body.subarray(position, position + length));
+        value = body.subarray(position, position + length);
         position += length;
         break;
       }
@@ -178,6 +180,8 @@ function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
       default:
         return fields;
     }
+    if (position > body.length) return fields;
+    if (value !== undefined) fields.set(Math.floor(tag / 8), value);
   }
   return fields;
 }

@@ -17,7 +17,7 @@ export class Permit {
 
   /** Takes more for the same request. Refuses when there is no room. */
   grow(bytes: number): void {
-    this.#gate.take(bytes);
+    this.#gate.take(bytes, this.#bytes);
     this.#bytes += bytes;
   }
 
@@ -53,7 +53,7 @@ export class Admission {
         },
       );
     }
-    this.take(bytes);
+    this.take(bytes, 0);
     return new Permit(this, bytes);
   }
 
@@ -63,9 +63,9 @@ export class Admission {
   }
 
   /** @internal */
-  take(bytes: number): void {
+  take(bytes: number, own: number): void {
     // A request alone is always let in: its own size is bounded before.
-    if (this.#bytes > 0 && this.#bytes + bytes > this.#bytesMax) {
+    if (this.#bytes > own && this.#bytes + bytes > this.#bytesMax) {
       throw new Refusal(
         "overloaded",
         `The relay holds ${this.#bytes} of at most ${this.#bytesMax} bytes in flight; retry`,

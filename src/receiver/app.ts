@@ -3,6 +3,7 @@
  * @module
  */
 import type { Hono } from "hono";
+import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
@@ -11,7 +12,16 @@ import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission } from "./admission.ts";
 import { type Authenticator, authorize, type Sender } from "./authenticate.ts";
-import { type BodyLimits, contentEncodingOf, mediaTypeOf, openBody, readBody, statedLength } from "./body.ts";
+import {
+  type BodyLimits,
+  type ContentEncoding,
+  contentEncodingOf,
+  knownMediaType,
+  mediaTypeOf,
+  openBody,
+  readBody,
+  statedLength,
+} from "./body.ts";
 
 /** What the receiver tells of each request. */
 export interface ReceiverEvents {
@@ -38,16 +48,41 @@ export interface ReceiverOptions {
   /** The queue's entrance; see `Batcher.append`. */
   readonly append: (submission: Submission) => Promise<Accepted>;
   readonly events: ReceiverEvents;
-  /** Browsers' origins that may post; none by default. */
+  /** Web origins whose pages may post, e.g. `https://app.example`; `*` is every one. None by default. */
   readonly allowedOrigins: readonly string[];
 }
+
+/** How long a browser may keep a preflight's answer, in seconds. */
+const PREFLIGHT_MAX_AGE_S = 600;
+/** What a page may send: OTLP's own headers, those of a token, and trace context. */
+const CORS_REQUEST_HEADERS = [
+  "authorization",
+  "baggage",
+  "content-encoding",
+  "content-type",
+  "traceparent",
+  "tracestate",
+  "x-api-key",
+];
 
 /**
  * Adds the receiver to an app, after whatever middleware it has. Routes: POST `/v1/traces`, `/v1/metrics`, `/v1/logs`; another
  * method is 405 with `Allow`, another path 404.
  */
 export function mountReceiver(app: Hono, options: ReceiverOptions): void {
+  const { allowedOrigins } = options;
+  // Before the routes: a preflight carries no token, and a page has to be able to read a refusal.
+  const crossOrigin = allowedOrigins.length === 0 ? undefined : cors({
+    origin: allowedOrigins.includes("*") ? "*" : [...allowedOrigins],
+    // Pages that send by `sendBeacon` ask with credentials. None is looked at here; with `*` browsers forbid it (Fetch, 3.2.5).
+    credentials: !allowedOrigins.includes("*"),
+    allowMethods: ["POST"],
+    allowHeaders: CORS_REQUEST_HEADERS,
+    exposeHeaders: ["retry-after"],
+    maxAge: PREFLIGHT_MAX_AGE_S,
+  });
   for (const signal of SIGNALS) {
+    if (crossOrigin !== undefined) app.use(signal.path, crossOrigin);
     app.post(signal.path, (context) => handle(options, signal, context.req.raw));
     app.all(signal.path, (context) =>
       refuse(
@@ -101,30 +136,44 @@ async function take(options: ReceiverOptions, signal: Signal, request: Request, 
   const permit = options.admission.admit(stated ?? 0);
   try {
     const body = await readBody(request, stated, options.limits, (bytes) => permit.grow(bytes));
-    const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, options.limits);
-    const { items, mergeable } = walk(signal.name, protobuf);
-    known.items = items;
+    const submission = prepare(options, signal, sender, mediaType, encoding, body);
+    known.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
-    if (protobuf.length > 0) {
+    if (submission.inflatedBytes > 0) {
+      if (submission.payload.length > body.length) permit.grow(submission.payload.length - body.length);
       // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
-      accepted = await options.append({
-        signal: signal.name,
-        encoding: options.payloadEncoding,
-        mergeable,
-        sender: sender.id,
-        items,
-        inflatedBytes: protobuf.length,
-        payload: options.payloadEncoding === "gzip" ? member() : owned(protobuf),
-      });
+      accepted = await options.append(submission);
     }
-    options.events.accepted(signal.name, sender.id, items);
+    options.events.accepted(signal.name, sender.id, submission.items);
     return new Response(encodeSuccess(signal.name, mediaType, accepted.partialSuccess), {
       headers: { "content-type": mediaType },
     });
   } finally {
     permit.release();
   }
+}
+
+/** Inflates, walks and packs a body. Apart from {@link take}, so that what is inflated is not held while the queue commits. */
+function prepare(
+  options: ReceiverOptions,
+  signal: Signal,
+  sender: Sender,
+  mediaType: MediaType,
+  encoding: ContentEncoding,
+  body: Uint8Array<ArrayBuffer>,
+): Submission {
+  const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, options.limits);
+  const { items, mergeable } = walk(signal.name, protobuf);
+  return {
+    signal: signal.name,
+    encoding: options.payloadEncoding,
+    mergeable,
+    sender: sender.id,
+    items,
+    inflatedBytes: protobuf.length,
+    payload: options.payloadEncoding === "gzip" ? member() : owned(protobuf),
+  };
 }
 
 function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergeable: boolean } {
@@ -145,9 +194,7 @@ function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 /** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */
 function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, known: Known): Response {
   options.events.refused(known.signal, known.sender, refusal, known.items);
-  const mediaType: MediaType = request.headers.get("content-type")?.startsWith("application/x-protobuf") === true
-    ? "application/x-protobuf"
-    : "application/json";
+  const mediaType = knownMediaType(request.headers.get("content-type")) ?? "application/json";
   const { status, grpcCode } = REFUSALS[refusal.code];
   const headers = new Headers({ ...refusal.headers, "content-type": mediaType });
   if (refusal.retryAfterS !== undefined) headers.set("retry-after", String(refusal.retryAfterS));

@@ -59,19 +59,27 @@ export function parseTokens(text: string, name: string): TokenEntry[] {
   try {
     value = parse(text);
   } catch (error) {
-    throw new ConfigError(`Cannot read tokens file ${name}: ${messageOf(error)}`);
+    // The lines after the first quote the file.
+    throw new ConfigError(`Cannot read tokens file ${name}: ${messageOf(error).split("\n", 1)[0]}`);
   }
   const result = TOKENS_FILE.safeParse(value);
   if (!result.success) {
     const issue = result.error.issues[0]!;
     throw new ConfigError(`Cannot use tokens file ${name}: ${issue.path.join(".") || "the file"}: ${issue.message}`);
   }
-  const ids = new Set<string>();
+  const idByDigest = new Map<string, string>();
   for (const { id, sha256 } of result.data.tokens) {
-    if (ids.has(`${id} ${sha256.toLowerCase()}`)) {
+    const digest = sha256.toLowerCase();
+    const other = idByDigest.get(digest);
+    if (other === id) {
       throw new ConfigError(`Cannot use tokens file ${name}: token ${id} stands in it twice; remove one`);
     }
-    ids.add(`${id} ${sha256.toLowerCase()}`);
+    if (other !== undefined) {
+      throw new ConfigError(
+        `Cannot use tokens file ${name}: tokens ${other} and ${id} have one digest, so nobody can tell who sends; make a new one`,
+      );
+    }
+    idByDigest.set(digest, id);
   }
   return result.data.tokens;
 }

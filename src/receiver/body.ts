@@ -5,6 +5,7 @@
 import { inflateSync, zstdDecompressSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
+import { concatenate } from "../otlp/bytes.ts";
 import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
@@ -37,26 +38,26 @@ export function contentEncodingOf(header: string | null): ContentEncoding {
     default:
       throw new Refusal(
         "unsupported_encoding",
-        `Content-Encoding ${quoted(header ?? "")} is not supported; use gzip, deflate, zstd or none`,
+        "Content-Encoding is not supported; use gzip, deflate, zstd or none, one alone",
         { headers: { "accept-encoding": "gzip, deflate, zstd" } },
       );
   }
 }
 
-/** Reads `Content-Type`, parameters allowed. Refuses all but the two of OTLP/HTTP with 415. */
-export function mediaTypeOf(header: string | null): MediaType {
+/** Reads `Content-Type`, parameters allowed; undefined when it is neither of OTLP/HTTP's two. */
+export function knownMediaType(header: string | null): MediaType | undefined {
   const essence = header?.split(";", 1).at(0)?.trim().toLowerCase();
-  if (essence === "application/x-protobuf" || essence === "application/json") return essence;
-  throw new Refusal(
-    "unsupported_type",
-    `Content-Type ${header === null ? "is missing" : `${quoted(header)} is not supported`}; ` +
-      "use application/x-protobuf or application/json",
-  );
+  return essence === "application/x-protobuf" || essence === "application/json" ? essence : undefined;
 }
 
-/** A header's value as it may stand in a message: short, on one line, printable. */
-function quoted(value: string): string {
-  return JSON.stringify(value.slice(0, 60)).replaceAll(/[^\x20-\x7e]/g, "?");
+/** Reads `Content-Type`. Refuses all but the two of OTLP/HTTP with 415. */
+export function mediaTypeOf(header: string | null): MediaType {
+  const mediaType = knownMediaType(header);
+  if (mediaType !== undefined) return mediaType;
+  throw new Refusal(
+    "unsupported_type",
+    `Content-Type is ${header === null ? "missing" : "not supported"}; use application/x-protobuf or application/json`,
+  );
 }
 
 /**
@@ -65,10 +66,10 @@ function quoted(value: string): string {
  */
 export function statedLength(header: string | null, bodyBytesMax: number): number | undefined {
   if (header === null) return undefined;
-  const length = Number(header);
-  if (!Number.isSafeInteger(length) || length < 0) {
-    throw new Refusal("malformed", `Content-Length ${quoted(header)} is not a length in bytes`);
+  if (!/^\d+$/.test(header)) {
+    throw new Refusal("malformed", "Content-Length is not a number of bytes; state the body's length or leave it out");
   }
+  const length = Number(header);
   if (length > bodyBytesMax) throw tooLarge(bodyBytesMax, "Body");
   return length;
 }
@@ -92,12 +93,14 @@ export async function readBody(
     timer = setTimeout(() => reject(slow(limits)), limits.bodyMs);
   });
   try {
+    if (stated === undefined) return await readChunks(request, limits, grow, late);
     // A stated length is held to by HTTP itself (RFC 9112, 6.3), so the body can be taken in one piece.
-    if (stated !== undefined) return new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
-    return await readChunks(request, limits, grow, late);
+    const body = new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
+    if (body.length === stated) return body;
+    throw new Refusal("malformed", `Body has ${body.length} bytes, its Content-Length says ${stated}; make them agree`);
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    throw new Refusal("malformed", "Body ended before it was complete", { cause: error });
+    throw new Refusal("malformed", "Body ended before it was complete; send it again", { cause: error });
   } finally {
     clearTimeout(timer);
   }
@@ -122,13 +125,8 @@ async function readChunks(
       grow(value.length);
       chunks.push(value);
     }
-    const whole = new Uint8Array(length);
-    let offset = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return whole;
+    // One chunk may be a view into more: the payload needs a buffer of its own.
+    return concatenate(chunks);
   } catch (error) {
     // What is left unread is given up: an answer follows, and the connection with it.
     reader.cancel().catch(() => {});
@@ -137,7 +135,7 @@ async function readChunks(
 }
 
 function slow(limits: BodyLimits): Refusal {
-  return new Refusal("body_timeout", `Body did not arrive within ${limits.bodyMs} ms`);
+  return new Refusal("body_timeout", `Body did not arrive within ${limits.bodyMs} ms; retry`);
 }
 
 /** A request body in both forms: to be walked, and to be kept. */
@@ -162,15 +160,14 @@ export function openBody(
   try {
     if (mediaType === "application/x-protobuf" && encoding === "gzip" && body.length > 0) {
       const { inflated, member } = gunzip(body, limits.bodyBytesMax);
-      return { protobuf: inflated, member: () => member };
+      return { protobuf: inflated, member };
     }
     const plain = inflate(encoding, body, limits.bodyBytesMax);
     const protobuf = mediaType === "application/json" ? transcodeJson(signal, plain, limits.bodyBytesMax) : plain;
     return { protobuf, member: () => gzipMember(protobuf) };
   } catch (error) {
-    if (error instanceof InflatedTooLargeError || error instanceof TranscodedTooLargeError) {
-      throw tooLarge(limits.bodyBytesMax, "Body after inflating");
-    }
+    if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
+    if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
     if (error instanceof GzipError || error instanceof JsonError) throw new Refusal("malformed", error.message);
     throw error;
   }
