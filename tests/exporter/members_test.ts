@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { gunzipSync } from "node:zlib";
+import type { Answer } from "../../src/exporter/client.ts";
+import { type Members, MembersProof, PROOF_MS_MAX } from "../../src/exporter/members.ts";
+
+function answered(status: number): Answer {
+  return {
+    kind: "answer",
+    status,
+    message: "",
+    retryAfterMs: undefined,
+    partialSuccess: undefined,
+    durationMs: 1,
+  };
+}
+
+function setup(answers: Answer[]) {
+  const clock = { ms: 0 };
+  const pool = { connections: 0 };
+  const told: Members[] = [];
+  const probes: Uint8Array[] = [];
+  const proof = new MembersProof({
+    ask: (probe) => {
+      probes.push(probe);
+      return Promise.resolve(answers.shift()!);
+    },
+    connections: () => pool.connections,
+    onChange: (members) => told.push(members),
+    now: () => clock.ms,
+  });
+  return { proof, clock, pool, told, probes };
+}
+
+Deno.test("400 says that every member is read, 2xx that the first is; the probe holds a second member that no decoder takes", async () => {
+  const all = setup([answered(400)]);
+  assert.equal(await all.proof.prove(), "all");
+  assert.deepEqual(all.told, ["all"]);
+  assert.deepEqual([...gunzipSync(all.probes[0]!)], [0x0a, 0x7f]);
+  const first = setup([answered(200)]);
+  assert.equal(await first.proof.prove(), "first_only");
+  assert.deepEqual(first.told, ["first_only"]);
+});
+
+Deno.test("another answer, or none, says neither, and is asked again", async () => {
+  const none: Answer = { kind: "none", cause: "cut", timedOut: false, aborted: false, durationMs: 1 };
+  const { proof, told } = setup([none, answered(503), answered(404), answered(400)]);
+  assert.equal(await proof.prove(), none);
+  assert.deepEqual(await proof.prove(), answered(503));
+  assert.deepEqual(await proof.prove(), answered(404));
+  assert.deepEqual(told, []);
+  assert.equal(await proof.prove(), "all");
+});
+
+Deno.test("those who ask at once share one probe, and a proof is not asked for again while it holds", async () => {
+  const { proof, probes } = setup([answered(400)]);
+  assert.deepEqual(await Promise.all([proof.prove(), proof.prove(), proof.prove()]), ["all", "all", "all"]);
+  assert.equal(await proof.prove(), "all");
+  assert.equal(probes.length, 1);
+});
+
+Deno.test("a lost connection, new connections and time end a proof; a change is told once", async () => {
+  const { proof, pool, clock, told, probes } = setup([400, 400, 200, 200, 400].map(answered));
+  assert.equal(await proof.prove(), "all");
+  proof.lost();
+  assert.equal(await proof.prove(), "all");
+  pool.connections++;
+  assert.equal(await proof.prove(), "first_only");
+  clock.ms += PROOF_MS_MAX;
+  assert.equal(await proof.prove(), "first_only");
+  clock.ms += PROOF_MS_MAX - 1;
+  assert.equal(await proof.prove(), "first_only");
+  clock.ms += 1;
+  assert.equal(await proof.prove(), "all");
+  assert.equal(probes.length, 5);
+  assert.deepEqual(told, ["all", "first_only", "all"]);
+});

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { gunzipSync } from "node:zlib";
+import { compose, contentOf, encodeContent, itemsOf, partOf, piecesOf } from "../../src/exporter/payload.ts";
+import { concatenate } from "../../src/otlp/bytes.ts";
+import { gzipMember } from "../../src/otlp/gzip.ts";
+import type { PayloadEncoding, QueueRecord } from "../../src/queue/queue.ts";
+import { namesIn, requestOf } from "../support/exporting.ts";
+
+function record(encoding: PayloadEncoding, ...requests: readonly (readonly string[])[]): QueueRecord {
+  const contents = requests.map((names) => requestOf("traces", names));
+  const payloads = contents.map((content) => encoding === "gzip" ? gzipMember(content) : content);
+  return {
+    id: 1,
+    enqueuedAt: 0,
+    signal: "traces",
+    encoding,
+    mergeable: true,
+    parts: payloads.map((payload, index) => ({
+      sender: `s${index}`,
+      items: requests[index]!.length,
+      bytes: payload.length,
+      inflatedBytes: contents[index]!.length,
+    })),
+    payload: concatenate(payloads),
+  };
+}
+
+Deno.test("a record is cut at its parts, in order", () => {
+  for (const encoding of ["gzip", "identity"] as const) {
+    const pieces = piecesOf(record(encoding, ["a", "b"], ["c"], ["d", "e", "f"]));
+    assert.deepEqual(pieces.map((piece) => namesIn("traces", contentOf([piece]))), [["a", "b"], ["c"], [
+      "d",
+      "e",
+      "f",
+    ]]);
+    assert.deepEqual(pieces.map((piece) => partOf(piece).sender), ["s0", "s1", "s2"]);
+    assert.equal(itemsOf(pieces), 6);
+    assert.deepEqual(namesIn("traces", contentOf(pieces)), ["a", "b", "c", "d", "e", "f"]);
+  }
+});
+
+Deno.test("passthrough forwards the senders' members as they are, and compresses what came plain", () => {
+  const gzipped = record("gzip", ["a"], ["b"]);
+  const forwarded = compose(piecesOf(gzipped), "passthrough");
+  assert.equal(forwarded.encoding, "gzip");
+  assert.deepEqual(forwarded.bytes, gzipped.payload);
+  const plain = compose(piecesOf(record("identity", ["a"], ["b"])), "passthrough");
+  assert.equal(plain.encoding, "gzip");
+  assert.deepEqual(namesIn("traces", gunzipSync(plain.bytes)), ["a", "b"]);
+});
+
+Deno.test("gzip makes one member of several, none sends what was inflated", () => {
+  for (const encoding of ["gzip", "identity"] as const) {
+    const pieces = piecesOf(record(encoding, ["a"], ["b"]));
+    const one = compose(pieces, "gzip");
+    assert.equal(one.encoding, "gzip");
+    assert.deepEqual(namesIn("traces", gunzipSync(one.bytes)), ["a", "b"]);
+    const none = compose(pieces, "none");
+    assert.equal(none.encoding, "identity");
+    assert.deepEqual(namesIn("traces", none.bytes), ["a", "b"]);
+  }
+  const content = requestOf("traces", ["x"]);
+  assert.deepEqual(encodeContent(content, "none"), { bytes: content, encoding: "identity" });
+});
+
+Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {
+  const damaged = record("gzip", ["a".repeat(500)]);
+  damaged.payload[damaged.payload.length - 5]! ^= 0xff;
+  assert.throws(() => contentOf(piecesOf(damaged)));
+  const whole = record("gzip", ["a".repeat(500)]);
+  const lying = { ...whole, parts: whole.parts.map((part) => ({ ...part, inflatedBytes: part.inflatedBytes - 1 })) };
+  assert.throws(() => contentOf(piecesOf(lying)));
+});
