@@ -7,9 +7,10 @@ import { join } from "node:path";
 import process from "node:process";
 import type { Command } from "commander";
 import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
+import { exporterSettings } from "../config/exporter_settings.ts";
 import { loadConfig, loadEnvironment } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { parseEndpoint } from "../config/units.ts";
+import { isLoopback, parseEndpoint } from "../config/units.ts";
 import { CertificateError, ConfigError } from "../errors.ts";
 import { initCertificates } from "../pki/init.ts";
 import { startRelay } from "../relay.ts";
@@ -47,7 +48,7 @@ export function devCommand(io: Io): Command {
       };
       if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
       await using stack = new AsyncDisposableStack();
-      if (flags.collector) stack.use(await openCollector(io, COLLECTOR_ENDPOINT, CERTS_DIR, flags.quiet === true));
+      if (flags.collector) stack.use(await openCollector(io, collectorOf(config), CERTS_DIR, flags.quiet === true));
       await runUntilStopped(io, config, (url) => {
         io.out(
           `Relay at ${url}, sending to ${config.exporter.endpoint} over mutual TLS. Send a first trace, metric and log:`,
@@ -120,6 +121,19 @@ async function ensureCertificates(io: Io): Promise<void> {
     await initCertificates({ dir: CERTS_DIR });
     io.out(`Made a CA, a server and a client certificate in ${CERTS_DIR}/`);
   }
+}
+
+/** Where the relay's Collector is looked for: there the embedded one has to listen. */
+function collectorOf(config: Config): string {
+  const { url } = exporterSettings(config, "traces");
+  const { protocol, hostname, port } = new URL(url);
+  if (protocol !== "https:" || !isLoopback(hostname)) {
+    throw new ConfigError(
+      `Cannot stand in for the Collector at ${url}: the embedded one is https:// on this machine; to use the Collector ` +
+        "that is there, run dev with --no-collector",
+    );
+  }
+  return `${hostname === "localhost" ? "127.0.0.1" : hostname}:${port || 443}`;
 }
 
 async function openCollector(io: Io, at: string, certs: string, quiet: boolean): Promise<EmbeddedCollector> {
