@@ -14,8 +14,8 @@ export interface Program extends AsyncDisposable {
   readonly lines: readonly string[];
   /** Lines of standard output alone. */
   readonly out: readonly string[];
-  /** Resolves with the first line, past or to come, that matches; fails when the program ends, or after 60 s. */
-  line(test: RegExp, deadlineMs?: number): Promise<string>;
+  /** Resolves with the `nth` line, past or to come, that matches; fails when the program ends before it, or after 60 s. */
+  line(test: RegExp, nth?: number): Promise<string>;
   signal(name: Deno.Signal): void;
   /** Resolves when the process has ended and all its output has been read. */
   readonly ended: Promise<Deno.CommandStatus>;
@@ -86,17 +86,19 @@ class Running implements Program {
     return this.#process.pid;
   }
 
-  async line(test: RegExp, deadlineMs = DEADLINE_MS): Promise<string> {
-    const seen = this.lines.find((line) => test.test(line));
+  async line(test: RegExp, nth = 1): Promise<string> {
+    const find = () => this.lines.filter((line) => test.test(line))[nth - 1];
+    const seen = find();
     if (seen !== undefined) return seen;
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const fail = (what: string) => reject(new Error(`It ${what} ${test}; it said:\n${this.lines.join("\n")}`));
     const watcher = (line: string | undefined) => {
-      if (line === undefined) fail("ended without saying");
-      else if (test.test(line)) resolve(line);
+      const found = find();
+      if (found !== undefined) resolve(found);
+      else if (line === undefined) fail("ended without saying");
     };
     this.#watchers.add(watcher);
-    const timer = setTimeout(() => fail(`did not say within ${deadlineMs} ms`), deadlineMs);
+    const timer = setTimeout(() => fail(`did not say within ${DEADLINE_MS} ms`), DEADLINE_MS);
     void this.ended.then(() => watcher(undefined));
     try {
       return await promise;
