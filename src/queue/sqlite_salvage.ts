@@ -58,19 +58,16 @@ export class Salvage {
   readonly expected: number | undefined;
   readonly #db: DatabaseSync | undefined;
   readonly #mark: Mark | undefined;
+  readonly #lastId: number;
   #gap = 0;
 
   constructor(path: string, after: number, moved: number) {
     this.path = path;
     this.after = after;
     this.moved = moved;
-    try {
-      // Read-only: the file is evidence, and a closing writer would fold the WAL into it.
-      this.#db = new DatabaseSync(path, { readOnly: true });
-    } catch {
-      this.#db = undefined;
-    }
+    this.#db = openDamaged(path);
     this.#mark = markOf(`${path}.mark`);
+    this.#lastId = this.lastId();
     this.expected = this.#value("SELECT sum(records) AS value FROM books") ?? this.#mark?.records;
   }
 
@@ -153,7 +150,8 @@ export class Salvage {
       // This row is lost; the next may lie on a sound page.
     }
     this.#gap += 1;
-    if (this.#gap <= GAP_MAX) return "gap";
+    const beyond = table === "records" && this.#lastId > 0 && after + 1 >= this.#lastId;
+    if (this.#gap <= GAP_MAX && !beyond) return "gap";
     this.#gap = 0;
     return "end";
   }
@@ -173,6 +171,21 @@ export class Salvage {
     } catch {
       return null;
     }
+  }
+}
+
+/** Read-only: the file is evidence, and a closing writer would fold the WAL into it. */
+function openDamaged(path: string): DatabaseSync | undefined {
+  // SQLite reads nothing at all of a file that is shorter than its header says, unless the schema is writable.
+  const options = { readOnly: true, defensive: false };
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, options);
+    db.exec("PRAGMA writable_schema = ON");
+    return db;
+  } catch {
+    db?.close();
+    return undefined;
   }
 }
 
