@@ -1,4 +1,5 @@
-/** What strace saw, as events in the order in which calls began and ended. */
+/** What strace saw, as events in the order in which calls began and ended; and faults that it puts into calls. */
+import { type Program, startProgram } from "./program.ts";
 
 /** The calls by which a process reads a socket, writes one, writes a file, and syncs it. */
 export const TRACED = "read,recvfrom,readv,recvmsg,write,sendto,writev,sendmsg,pwrite64,pwritev,fsync,fdatasync";
@@ -46,4 +47,26 @@ export function parseTrace(trace: string): Call[] {
 function resultOf(line: string): number {
   const result = / = (-?\d+)[^=]*$/.exec(line);
   return result === null ? NaN : Number(result[1]);
+}
+
+/** Strikes at the next sync of a file by a process that runs: `signal=SIGKILL` ends it there, `error=EIO` fails the call. */
+export async function injectAtSync(pid: number, path: string, what: string): Promise<Program> {
+  const strace = startProgram({
+    command: "strace",
+    args: [
+      "-f",
+      "-p",
+      String(pid),
+      "-P",
+      path,
+      "-e",
+      "trace=fsync,fdatasync",
+      "-e",
+      `inject=fsync,fdatasync:${what}:when=1`,
+    ],
+    cwd: "/",
+  });
+  // All threads are attached when it says so.
+  await strace.line(/attached/);
+  return strace;
 }
