@@ -254,17 +254,16 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
 
 function seenOf(signal: SignalName, number: number, body: Uint8Array): Seen {
   const gzip = body[0] === 0x1f && body[1] === 0x8b;
-  const content = gzip ? gunzipSync(body) : body;
+  let content = body;
+  try {
+    if (gzip) content = gunzipSync(body);
+  } catch {
+    // What is damaged is the Collector's to refuse.
+    content = new Uint8Array(0);
+  }
   const probe = content.length === 2 && content[1] === 0x7f;
-  return {
-    signal,
-    number,
-    at: performance.now(),
-    names: probe ? [] : namesIn(signal, content),
-    wireBytes: body.length,
-    probe,
-    gzip,
-  };
+  const names = probe ? [] : namesIn(signal, content);
+  return { signal, number, at: performance.now(), names, wireBytes: body.length, probe, gzip };
 }
 
 /** The names of spans, metrics and log records (their event name), in order. */

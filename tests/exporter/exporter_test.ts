@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
+import { CollectorClient } from "../../src/exporter/client.ts";
+import { Exporter } from "../../src/exporter/exporter.ts";
+import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/exporting.ts";
+
+function numbered(count: number): string[][] {
+  return Array.from({ length: count }, (_, index) => [`n${index}`]);
+}
+
+Deno.test("drain resolves when nothing is queued, of any signal", async () => {
+  await using ends = await exporting();
+  await ends.exporter.drain(1_000);
+  for (const signal of SIGNAL_NAMES) await append(ends.queue, submission(signal, requestOf(signal, ["a"], ["b"])));
+  await ends.exporter.drain(30_000);
+  assert.equal((await ends.queue.stats()).records, 0);
+  for (const signal of SIGNAL_NAMES) assert.equal((await balanced(ends.queue, signal)).delivered, 2);
+});
+
+Deno.test("drain does not wait for a Collector that takes nothing", async () => {
+  await using ends = await exporting({
+    retry: { initialMs: 60_000, maxMs: 60_000 },
+    misbehave: () => ({ kind: "status", status: 503 }),
+  });
+  await appendSpans(ends.queue, ["a"]);
+  const started = performance.now();
+  await ends.exporter.drain(60_000);
+  assert(performance.now() - started < 30_000);
+  assert.equal((await balanced(ends.queue, "traces")).queued, 1);
+});
+
+Deno.test("drain sends what one signal has while another is refused", async () => {
+  await using ends = await exporting({
+    held: true,
+    consumers: 1,
+    batchBytesMax: 1,
+    retry: { initialMs: 60_000, maxMs: 60_000 },
+    misbehave: ({ signal }) => signal === "logs" ? { kind: "status", status: 404 } : undefined,
+  });
+  await append(ends.queue, submission("logs", requestOf("logs", ["log"])));
+  await appendSpans(ends.queue, ...numbered(30));
+  ends.start();
+  await ends.told.find(({ event }) => event === "failed", "the refusal");
+  await ends.exporter.drain(60_000);
+  assert.equal((await balanced(ends.queue, "traces")).queued, 0);
+  assert.equal((await balanced(ends.queue, "logs")).queued, 1);
+});
+
+Deno.test("drain gives up when its time is over, and keeps the rest", async () => {
+  await using ends = await exporting({ misbehave: () => ({ kind: "silence" }) });
+  await appendSpans(ends.queue, ["a"]);
+  await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
+  await ends.exporter.drain(30);
+  assert.equal((await ends.queue.stats()).inFlight, 1);
+});
+
+Deno.test("stop lets what is under way finish within its grace", async () => {
+  const answered = Promise.withResolvers<void>();
+  await using ends = await exporting({
+    consumers: 1,
+    misbehave: () => {
+      answered.resolve();
+      return undefined;
+    },
+  });
+  await appendSpans(ends.queue, ["a"]);
+  await answered.promise;
+  await ends.exporter.stop(30_000);
+  assert.equal((await balanced(ends.queue, "traces")).delivered, 1);
+  await appendSpans(ends.queue, ["after"]);
+  assert.deepEqual(ends.accepted, ["a"], "nothing is taken any more");
+});
+
+Deno.test("stop gives up attempts after its grace: nothing settled, no failure told, nothing lost", async () => {
+  await using ends = await exporting({ misbehave: ({ number }) => number <= 1 ? { kind: "silence" } : undefined });
+  await appendSpans(ends.queue, ["a"]);
+  await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
+  await ends.exporter.stop(20);
+  assert.deepEqual(ends.told.entries, []);
+  assert.equal(ends.exporter.failures("traces"), 0);
+  const stats = await ends.queue.stats();
+  assert.deepEqual([stats.records, stats.inFlight], [1, 0]);
+  ends.start();
+  await ends.emptied();
+  assert.deepEqual(ends.accepted, ["a"]);
+  assert.equal((await balanced(ends.queue, "traces")).delivered, 1);
+});
+
+Deno.test("stop while a breaker is open keeps what waits behind it", async () => {
+  await using ends = await exporting({
+    consumers: 1,
+    batchBytesMax: 1,
+    retry: { initialMs: 60_000, maxMs: 60_000 },
+    misbehave: () => ({ kind: "status", status: 503 }),
+  });
+  await appendSpans(ends.queue, ...numbered(5));
+  await ends.told.find(({ event }) => event === "failed", "a failure");
+  await ends.exporter.stop(60_000);
+  const stats = await ends.queue.stats();
+  assert.deepEqual([stats.records, stats.inFlight], [5, 0]);
+  assert.equal((await balanced(ends.queue, "traces")).queued, 5);
+});
+
+Deno.test("stopped twice, it is stopped", async () => {
+  await using ends = await exporting();
+  await Promise.all([ends.exporter.stop(0), ends.exporter.stop(0)]);
+  await ends.exporter.running;
+});
+
+/** A queue with one delivery, whose settle does what it is told. */
+function queueOf(settle: Delivery["settle"]): SendingQueue {
+  const { encoding, mergeable, signal, payload, sender, items, inflatedBytes } = submission(
+    "traces",
+    requestOf("traces", ["a"]),
+  );
+  const parts = [{ sender, items, inflatedBytes, bytes: payload.length }];
+  const record = { id: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload };
+  let taken = false;
+  return {
+    capabilities: { durable: true, deduplicates: false, itemStats: true, merges: true },
+    append: () => Promise.reject(new Error("not asked for")),
+    take: (limit, abort) => {
+      if (limit.signal === "traces" && !taken) {
+        taken = true;
+        return Promise.resolve([{ record, attempt: 1, settle }]);
+      }
+      return new Promise((resolve) => abort.addEventListener("abort", () => resolve([])));
+    },
+    stats: () => Promise.reject(new Error("not asked for")),
+    readiness: () => ({ ready: true }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
+  const nothing = () => {};
+  return new Exporter({
+    queue,
+    clients: { traces: client, metrics: client, logs: client },
+    compression: { traces: "passthrough", metrics: "passthrough", logs: "passthrough" },
+    consumers: 4,
+    batchBytesMax: 1 << 20,
+    retry: { initialMs: 1, maxMs: 1 },
+    events: {
+      sent: nothing,
+      rejected: nothing,
+      deadLettered: nothing,
+      failed: nothing,
+      recovered: nothing,
+      members: nothing,
+    },
+  });
+}
+
+Deno.test("a settle that is refused as a defect ends the exporter, and running says so", async () => {
+  await using ends = await exporting({ held: true });
+  const exporter = exporterOf(queueOf(() => Promise.reject(new RangeError("no such part"))), ends.client);
+  await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
+  await assert.rejects(exporter.running, /no such part/);
+  await exporter.stop(0);
+});
+
+Deno.test("stop does not wait for ever for storage that cannot take an outcome", async () => {
+  await using ends = await exporting({ held: true });
+  const exporter = exporterOf(queueOf(() => new Promise(() => {})), ends.client);
+  await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
+  await exporter.stop(0);
+});
