@@ -36,16 +36,18 @@ export function faultInjector(
   if (faults.length === 0) return () => {};
   const passed = faults.map(() => 0);
   return (point, transaction) => {
-    for (const [index, fault] of faults.entries()) {
-      if (fault.point !== point) continue;
-      if (fault.only === "append" && transaction.appends === 0) continue;
-      if (fault.only === "settle" && transaction.settles === 0) continue;
+    const due = faults.filter((fault, index) => {
+      if (fault.point !== point) return false;
+      if (fault.only === "append" && transaction.appends === 0) return false;
+      if (fault.only === "settle" && transaction.settles === 0) return false;
       const count = (passed[index] ?? 0) + 1;
       passed[index] = count;
-      if (count !== fault.nth) continue;
-      if (fault.act === "kill") process.kill(process.pid, "SIGKILL");
-      else if (fault.act === "crash") throw new WorkerCrash(`A fault on purpose at ${point}`);
-      else throw Object.assign(new Error(`${fault.act} on purpose at ${point}`), { errcode: SQLITE_CODES[fault.act] });
+      return count === fault.nth;
+    });
+    for (const { act } of due) {
+      if (act === "kill") process.kill(process.pid, "SIGKILL");
+      else if (act === "crash") throw new WorkerCrash(`A fault on purpose at ${point}`);
+      else throw Object.assign(new Error(`${act} on purpose at ${point}`), { errcode: SQLITE_CODES[act] });
     }
   };
 }

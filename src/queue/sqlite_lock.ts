@@ -9,19 +9,23 @@ import { messageOf } from "../errors.ts";
 import { sqliteFaultOf, StorageError } from "./storage_error.ts";
 
 /**
- * Makes the folder (mode 700) and the file (mode 600) where they are missing, and fsyncs each folder that got a new entry.
+ * Makes the file (mode 600), durably, where it is missing, and finds out whether it can be written.
  * Call it under the lock: closing a file of a database drops the POSIX locks that this process has on it.
- * @throws {StorageError} `read_only` or `unusable`
+ * @throws {StorageError} `read_only`
  */
 export function makeQueueFile(path: string): void {
-  if (existsSync(path)) return;
   try {
+    const missing = !existsSync(path);
     closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR, 0o600));
-    fsyncFolder(dirname(path));
+    if (missing) fsyncFolder(dirname(path));
   } catch (error) {
-    throw new StorageError("read_only", `Cannot create queue ${path}: ${messageOf(error)}; make its folder writable`, {
-      cause: error,
-    });
+    throw new StorageError(
+      "read_only",
+      `Cannot write queue ${path}: ${messageOf(error)}; make it and its folder writable by this user`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

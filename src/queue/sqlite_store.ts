@@ -9,6 +9,7 @@ import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { faultInjector, WorkerCrash } from "./faults.ts";
 import type { PayloadEncoding } from "./queue.ts";
 import { type Mark, MarkFile } from "./sqlite_mark.ts";
+import { Reserve } from "./sqlite_reserve.ts";
 import { Salvage, setAside } from "./sqlite_salvage.ts";
 import { CHECKPOINT_PAGES, openDatabase } from "./sqlite_schema.ts";
 import {
@@ -45,6 +46,10 @@ const FREE_PAGES_KEPT = 4096;
 
 /** Pages in use above which nothing is given back: 16 MiB. */
 const VACUUM_USED_PAGES = 4096;
+
+/** How often a reserve that was given up is taken again, in ms, and with how many free pages it is not waited for: 32 MiB. */
+const RESERVE_RETRY_MS = 500;
+const REUSED_PAGES = 8192;
 
 /** What one step of a salvage may move, in bytes and in ms. */
 const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
@@ -124,6 +129,8 @@ export class SqliteStore {
   readonly #settings: WorkerSettings;
   readonly #news: StoreNews;
   readonly #fault: ReturnType<typeof faultInjector>;
+  readonly #reserve: Reserve;
+  #reserveAt = 0;
   #open: Open | undefined;
   /** Records refused after a commit that failed: looked for, and removed, before the next commit. */
   #disowned: Disowned[];
@@ -142,11 +149,13 @@ export class SqliteStore {
     this.#news = news;
     this.#fault = faultInjector(settings.faults);
     this.#disowned = [...disowned];
+    this.#reserve = new Reserve(`${settings.path}.reserve`);
     try {
       this.#ensureOpen();
     } catch (error) {
       throw this.#storageErrorOf(error);
     }
+    this.#reserve.take();
   }
 
   get totals(): Totals {
@@ -158,30 +167,40 @@ export class SqliteStore {
    * memory may be ahead of the disk. The settles, which must not be lost, are then tried by themselves: they free space.
    */
   commit(request: Request & { kind: "commit" }, again = false): Replies["commit"] {
-    const { appends, settles } = request;
+    const { settles } = request;
+    if (!this.#roomForAppends()) return this.#settleOnly(request);
+    const { appends } = request;
     try {
       return this.#transact(request, appends, settles);
     } catch (error) {
       const text = this.#afterFailure(error, appends, request.now);
       if (text === undefined && !again) return this.commit(request, true);
       if (text === undefined) throw error;
-      const failed: Replies["commit"] = {
-        totals: undefined,
-        firstId: 0,
-        appendFailure: { text },
-        settleFailure: { text },
-        foreign: false,
-        remainders: [],
-        returned: [],
-      };
-      if (appends.length === 0 || settles.length === 0) return failed;
-      try {
-        return { ...this.#transact(request, [], settles), appendFailure: { text } };
-      } catch (error) {
-        this.#afterFailure(error, [], request.now);
-        return failed;
-      }
+      const reply = appends.length > 0 && settles.length > 0 ? this.#settleOnly(request) : failedWith(text);
+      return { ...reply, appendFailure: { text } };
     }
+  }
+
+  #settleOnly(request: Request & { kind: "commit" }): Replies["commit"] {
+    try {
+      return { ...this.#transact(request, [], request.settles), appendFailure: { text: this.#diskFull().message } };
+    } catch (error) {
+      return failedWith(this.#afterFailure(error, [], request.now) ?? messageOf(error));
+    }
+  }
+
+  /**
+   * Once the disk has been full, appends wait until the reserve could be put back, or until so much of the file is free
+   * that they fit into it; settles do not wait.
+   */
+  #roomForAppends(): boolean {
+    if (this.#reserve.held) return true;
+    const now = performance.now();
+    if (now >= this.#reserveAt) {
+      this.#reserveAt = now + RESERVE_RETRY_MS;
+      if (this.#reserve.take()) return true;
+    }
+    return Number(this.#open?.sql.freePages.get()?.freelist_count ?? 0) > REUSED_PAGES;
   }
 
   /** Records of a lane in order of id, until one of the bounds is passed. */
@@ -282,7 +301,8 @@ export class SqliteStore {
   #vacuumStep({ sql }: Open): number | undefined {
     const free = Number(sql.freePages.get()?.freelist_count);
     const used = Number(sql.allPages.get()?.page_count) - free;
-    if (free <= FREE_PAGES_KEPT + VACUUM_PAGES || used > VACUUM_USED_PAGES) {
+    const kept = this.#reserve.held ? FREE_PAGES_KEPT + VACUUM_PAGES : 0;
+    if (free <= kept || used > VACUUM_USED_PAGES) {
       // The file gets shorter when the WAL is copied.
       if (this.#vacuumed) sql.checkpoint.get();
       this.#vacuumed = false;
@@ -366,6 +386,10 @@ export class SqliteStore {
     const fault = sqliteFaultOf(error);
     const path = this.#settings.path;
     if (fault === "busy") return `The queue ${path} is locked by another process; end its transaction`;
+    if (fault === "full") {
+      this.#reserve.give();
+      this.#reserveAt = performance.now() + RESERVE_RETRY_MS;
+    }
     if (fault === "corrupt") {
       try {
         this.#replaceDamaged(messageOf(error), now);
@@ -465,8 +489,10 @@ export class SqliteStore {
     try {
       this.#open = this.#tryOpen();
     } catch (error) {
-      if (sqliteFaultOf(error) !== "corrupt") throw error;
-      this.#replaceDamaged(messageOf(error), Date.now());
+      const fault = sqliteFaultOf(error);
+      if (fault === "corrupt") this.#replaceDamaged(messageOf(error), Date.now());
+      else if (fault === "full" && this.#reserve.give()) this.#open = this.#tryOpen();
+      else throw error;
     }
     return this.#open!;
   }
@@ -666,6 +692,14 @@ export class SqliteStore {
     return true;
   }
 
+  #diskFull(cause?: unknown): StorageError {
+    return new StorageError(
+      "disk_full",
+      `Cannot write queue ${this.#settings.path}: its disk is full; free space there or lower sending_queue.queue_size`,
+      { cause },
+    );
+  }
+
   #storageErrorOf(error: unknown): StorageError {
     if (error instanceof StorageError) return error;
     const { path } = this.#settings;
@@ -673,11 +707,7 @@ export class SqliteStore {
     const cause = { cause: error };
     switch (sqliteFaultOf(error)) {
       case "full":
-        return new StorageError(
-          "disk_full",
-          `Cannot write queue ${path}: its disk is full; free space there or lower sending_queue.queue_size`,
-          cause,
-        );
+        return this.#diskFull(error);
       case "read_only":
         return new StorageError(
           "read_only",
@@ -948,6 +978,18 @@ function inTransaction(open: Open, work: () => void, committed?: () => void): vo
     if (open.db.isTransaction) open.sql.rollback.run();
     throw error;
   }
+}
+
+function failedWith(text: string): Replies["commit"] {
+  return {
+    totals: undefined,
+    firstId: 0,
+    appendFailure: { text },
+    settleFailure: { text },
+    foreign: false,
+    remainders: [],
+    returned: [],
+  };
 }
 
 function payloadOf(append: AppendOp, packed: ArrayBuffer): Uint8Array<ArrayBuffer> {

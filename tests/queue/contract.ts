@@ -1,0 +1,559 @@
+/**
+ * The promises of `src/queue/queue.ts`, as tests that run on every engine. What an engine claims in its capabilities it is
+ * held to; the promises common to all cannot be unclaimed.
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Refusal } from "../../src/errors.ts";
+import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import type { QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
+import { LIMIT, NEVER, numberOf, partBytes, record, settleAll, take, takeAll, TestClock, TestLog } from "./records.ts";
+
+/** How a test wants its queue. */
+export interface OpenOptions {
+  /** A folder of the test's own; opening twice on it is a restart. */
+  readonly folder: string;
+  readonly bytesMax: number;
+  readonly deadLetterBytesMax: number;
+  readonly maxAgeMs?: number;
+  readonly now: () => number;
+  readonly log: TestLog;
+}
+
+export interface Engine {
+  readonly name: string;
+  /** What it must claim: a change of the claims is a change of the contract. */
+  readonly claims: QueueCapabilities;
+  open(options: OpenOptions): Promise<SendingQueue>;
+}
+
+interface Bench {
+  readonly clock: TestClock;
+  readonly log: TestLog;
+  open(options?: Partial<OpenOptions>): Promise<SendingQueue>;
+}
+
+/** Registers the suite for one engine. */
+export function queueContract(engine: Engine): void {
+  const { durable, merges, itemStats } = engine.claims;
+
+  function promise(claimed: boolean, name: string, body: (bench: Bench) => Promise<void>): void {
+    if (!claimed) return;
+    Deno.test(`${engine.name}: ${name}`, async () => {
+      const folder = mkdtempSync(join(tmpdir(), "edgeferry-queue-"));
+      const clock = new TestClock();
+      const log = new TestLog();
+      try {
+        await body({
+          clock,
+          log,
+          open: (options = {}) =>
+            engine.open({ folder, bytesMax: 1 << 20, deadLetterBytesMax: 1 << 16, now: clock.now, log, ...options }),
+        });
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    });
+  }
+  const common = (name: string, body: (bench: Bench) => Promise<void>) => promise(true, name, body);
+
+  common("claims what it is said to claim", async ({ open }) => {
+    await using queue = await open();
+    assert.deepEqual(queue.capabilities, engine.claims);
+  });
+
+  common("a record is taken as it was appended", async ({ open, clock }) => {
+    await using queue = await open();
+    for (const encoding of ["gzip", "identity"] as const) {
+      const appended = queue.append(record(7, { encoding, parts: 3, mergeable: true }));
+      const [delivery] = await takeAll(queue, 1);
+      const { id, enqueuedAt, ...rest } = delivery!.record;
+      assert.deepEqual({ ...rest, payload: new Uint8Array(rest.payload) }, record(7, { encoding, parts: 3 }));
+      assert.ok(Number.isSafeInteger(id));
+      assert.equal(enqueuedAt, clock.ms);
+      assert.equal(delivery!.attempt, 1);
+      await settleAll([delivery!]);
+      assert.deepEqual(await appended, {});
+    }
+  });
+
+  common("a payload of any size comes back byte for byte", async ({ open }) => {
+    await using queue = await open();
+    for (const bytes of [0, 1, 8 * 1024, 8 * 1024 + 1, 300_000]) {
+      const appended = queue.append(record(1, { bytes }));
+      const deliveries = await takeAll(queue, 1);
+      assert.deepEqual(new Uint8Array(deliveries[0]!.record.payload), partBytes(1, 0, bytes));
+      await settleAll(deliveries);
+      await appended;
+    }
+  });
+
+  common("append refuses a record whose parts do not add up to its payload", async ({ open }) => {
+    await using queue = await open();
+    await assert.rejects(queue.append({ ...record(1), payload: new Uint8Array(5) }), RangeError);
+    await assert.rejects(queue.append({ ...record(1), parts: [], payload: new Uint8Array(0) }), RangeError);
+    assert.equal((await queue.stats()).records, 0);
+  });
+
+  common("take waits for the first record", async ({ open }) => {
+    await using queue = await open();
+    const taking = take(queue);
+    const appended = queue.append(record(1));
+    const deliveries = await taking;
+    assert.deepEqual(deliveries.map(numberOf), [1]);
+    await settleAll(deliveries);
+    await appended;
+  });
+
+  common("an aborted take resolves with none and strands nothing", async ({ open }) => {
+    await using queue = await open();
+    assert.deepEqual(await queue.take(LIMIT, AbortSignal.abort()), []);
+    const abort = new AbortController();
+    const waiting = queue.take(LIMIT, abort.signal);
+    abort.abort();
+    assert.deepEqual(await waiting, []);
+    // An abort in the same turn as the record that it waits for: whoever gets the record, it is not gone.
+    const second = new AbortController();
+    const racing = queue.take(LIMIT, second.signal);
+    const appended = queue.append(record(1));
+    second.abort();
+    const raced = await racing;
+    const deliveries = raced.length > 0 ? raced : await take(queue);
+    assert.deepEqual(deliveries.map(numberOf), [1]);
+    await settleAll(deliveries);
+    await appended;
+    assert.equal((await queue.stats()).inFlight, 0);
+  });
+
+  common("each record goes to one of several takers", async ({ open }) => {
+    await using queue = await open();
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const takers = Array.from({ length: 4 }, async () => {
+      for (;;) {
+        const deliveries = await queue.take({ ...LIMIT, recordsMax: 7 }, abort.signal);
+        if (deliveries.length === 0) return;
+        seen.push(...deliveries.map(numberOf));
+        await settleAll(deliveries);
+      }
+    });
+    const numbers = Array.from({ length: 1000 }, (_, index) => index);
+    await Promise.all(numbers.map((number) => queue.append(record(number))));
+    while ((await queue.stats()).records > 0);
+    abort.abort();
+    await Promise.all(takers);
+    assert.deepEqual(seen.sort((a, b) => a - b), numbers);
+  });
+
+  common("records of a signal are taken in the order of arrival, with ascending ids", async ({ open }) => {
+    await using queue = await open();
+    const appends: Promise<unknown>[] = [];
+    for (let number = 0; number < 50; number++) {
+      appends.push(queue.append(record(number, { encoding: number % 3 === 0 ? "identity" : "gzip" })));
+    }
+    const deliveries = [];
+    while (deliveries.length < 50) deliveries.push(...await take(queue, { recordsMax: 1 }));
+    assert.deepEqual(deliveries.map(numberOf), Array.from({ length: 50 }, (_, index) => index));
+    const ids = deliveries.map(({ record: { id } }) => id);
+    assert.deepEqual(ids, [...ids].sort((a, b) => a - b));
+    await settleAll(deliveries);
+    await Promise.all(appends);
+  });
+
+  common("a take is for one signal, and a backlog of another does not hold it up", async ({ open }) => {
+    await using queue = await open();
+    const appends = Array.from({ length: 200 }, (_, number) => queue.append(record(number, { signal: "traces" })));
+    appends.push(queue.append(record(1000, { signal: "metrics" })), queue.append(record(2000, { signal: "logs" })));
+    const metrics = await take(queue, { signal: "metrics" });
+    const logs = await take(queue, { signal: "logs" });
+    assert.deepEqual([...metrics, ...logs].map(numberOf), [1000, 2000]);
+    await settleAll([...metrics, ...logs, ...await takeAll(queue, 200)]);
+    await Promise.all(appends);
+  });
+
+  promise(merges, "a take holds one encoding, and a record that is not mergeable comes by itself", async ({ open }) => {
+    await using queue = await open();
+    const shapes = [
+      {},
+      {},
+      { mergeable: false },
+      { mergeable: false },
+      {},
+      { encoding: "identity" },
+      { encoding: "identity" },
+    ] as const;
+    await Promise.all(shapes.map((shape, number) => queue.append(record(number, shape))));
+    const taken: number[][] = [];
+    while (taken.flat().length < shapes.length) {
+      const deliveries = await take(queue);
+      taken.push(deliveries.map(numberOf));
+      await settleAll(deliveries);
+    }
+    assert.deepEqual(taken, [[0, 1], [2], [3], [4], [5, 6]]);
+  });
+
+  promise(merges, "a take keeps to each of its bounds, but returns the first record in any case", async ({ open }) => {
+    await using queue = await open();
+    await Promise.all(Array.from({ length: 12 }, (_, number) => queue.append(record(number, { bytes: 100 }))));
+    const counts: number[] = [];
+    for (const bound of [{ recordsMax: 2 }, { bytesMax: 300 }, { inflatedBytesMax: 1999 }, { bytesMax: 1 }, {}]) {
+      const deliveries = await queue.take({ ...LIMIT, ...bound }, NEVER);
+      counts.push(deliveries.length);
+      await settleAll(deliveries);
+    }
+    assert.deepEqual(counts, [2, 3, 4, 1, 2]);
+  });
+
+  common("settle wants one outcome a part, once", async ({ open }) => {
+    await using queue = await open();
+    const appended = queue.append(record(1, { parts: 2 }));
+    const [delivery] = await takeAll(queue, 1);
+    await assert.rejects(delivery!.settle([{ kind: "delivered" }]), RangeError);
+    await delivery!.settle([{ kind: "delivered" }, { kind: "delivered" }]);
+    await assert.rejects(delivery!.settle([{ kind: "delivered" }, { kind: "delivered" }]), /settled before/);
+    await appended;
+  });
+
+  common("a delivered record is gone, and counted; what the Collector rejected of it apart", async ({ open }) => {
+    await using queue = await open();
+    const appended = queue.append(record(1, { items: 10 }));
+    await (await takeAll(queue, 1))[0]!.settle([{ kind: "delivered", rejected: 4, message: "too old" }]);
+    const accepted = await appended;
+    assert.deepEqual(accepted, durable ? {} : { partialSuccess: { rejected: 4, message: "too old" } });
+    const stats = await queue.stats();
+    assert.equal(stats.records, 0);
+    assert.equal(stats.bytes, 0);
+    if (!itemStats) return;
+    const { accepted: items, delivered, rejectedByCollector } = stats.books.traces;
+    assert.deepEqual({ items, delivered, rejectedByCollector }, { items: 10, delivered: 6, rejectedByCollector: 4 });
+    assertBalanced(stats);
+  });
+
+  common("stats tell what is queued and in flight, and how old it is", async ({ open, clock }) => {
+    await using queue = await open();
+    assert.equal((await queue.stats()).oldestAt, undefined);
+    const enqueuedAt = clock.ms;
+    const appends = [queue.append(record(1, { bytes: 100 }))];
+    if (durable) await appends[0];
+    clock.ms += 60_000;
+    appends.push(queue.append(record(2, { bytes: 50, signal: "logs" })));
+    if (durable) await appends[1];
+    const [delivery] = await takeAll(queue, 1);
+    const { records, bytes, bytesMax, inFlight, oldestAt } = await queue.stats();
+    assert.deepEqual({ records, bytes, bytesMax, inFlight, oldestAt }, {
+      records: 2,
+      bytes: 150,
+      bytesMax: 1 << 20,
+      inFlight: 1,
+      oldestAt: enqueuedAt,
+    });
+    await settleAll([delivery!, ...await takeAll(queue, 1, "logs")]);
+    await Promise.all(appends);
+  });
+
+  common(
+    "a full queue refuses with a Retry-After, keeps what it has, and takes again when there is room",
+    async ({ open }) => {
+      await using queue = await open({ bytesMax: 1000 });
+      const first = queue.append(record(1, { bytes: 900 }));
+      if (durable) await first;
+      assert.equal(queue.readiness().ready, true);
+      await assert.rejects(queue.append(record(2, { bytes: 101 })), (error) => {
+        assert.ok(error instanceof Refusal);
+        assert.equal(error.code, "queue_full");
+        assert.ok(error.retryAfterS! >= 1 && error.retryAfterS! <= 300);
+        return true;
+      });
+      const second = queue.append(record(3, { bytes: 100 }));
+      if (durable) await second;
+      assert.equal(queue.readiness().ready, false);
+      assert.match(queue.readiness().reason!, /full|many/);
+      // In flight, they still count.
+      const deliveries = await takeAll(queue, 2);
+      await assert.rejects(queue.append(record(4, { bytes: 1 })), { code: "queue_full" });
+      assert.deepEqual(deliveries.map(numberOf), [1, 3]);
+      await settleAll(deliveries);
+      await Promise.all([first, second]);
+      const third = queue.append(record(5, { bytes: 1000 }));
+      await settleAll(await takeAll(queue, 1));
+      await third;
+    },
+  );
+
+  common("a disposed queue rejects takers and refuses appends", async ({ open }) => {
+    const queue = await open();
+    const taking = assert.rejects(take(queue), { code: "shutting_down" });
+    await queue[Symbol.asyncDispose]();
+    await taking;
+    await assert.rejects(queue.append(record(1)), { code: "shutting_down" });
+    await assert.rejects(take(queue), { code: "shutting_down" });
+    assert.equal(queue.readiness().ready, false);
+    await queue[Symbol.asyncDispose]();
+  });
+
+  common("an append under way at the end is answered one way or the other, and truthfully", async ({ open }) => {
+    const queue = await open();
+    const outcomes = Array.from(
+      { length: 100 },
+      (_, number) =>
+        queue.append(record(number)).then(() => number, (error) => {
+          assert.equal((error as Refusal).code, "shutting_down");
+          return undefined;
+        }),
+    );
+    await queue[Symbol.asyncDispose]();
+    const accepted = (await Promise.all(outcomes)).filter((number) => number !== undefined);
+    if (!durable) return assert.deepEqual(accepted, []);
+    await using again = await open();
+    assert.deepEqual((await takeAll(again, accepted.length)).map(numberOf), accepted);
+    assert.equal((await again.stats()).records, accepted.length);
+  });
+
+  // --- who holds the data until the Collector has it
+
+  promise(
+    !durable,
+    "a retry is the sender's: refused as upstream_unavailable, with the time to wait",
+    async ({ open }) => {
+      await using queue = await open();
+      const appended = assert.rejects(queue.append(record(1)), {
+        code: "upstream_unavailable",
+        message: "503 Service Unavailable",
+        retryAfterS: 7,
+      });
+      await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 6500, cause: "503 Service Unavailable" });
+      await appended;
+      assertBalanced(await queue.stats());
+    },
+  );
+
+  promise(
+    !durable,
+    "what the Collector will never take is refused as rejected_upstream, with its words",
+    async ({ open }) => {
+      await using queue = await open();
+      const appended = assert.rejects(queue.append(record(1)), { code: "rejected_upstream", message: "bad trace id" });
+      await settleAll(await takeAll(queue, 1), { kind: "dead", reason: "bad trace id", status: 400 });
+      await appended;
+      assert.deepEqual((await queue.stats()).deadLetters, { records: 0, bytes: 0 });
+      assertBalanced(await queue.stats());
+    },
+  );
+
+  promise(
+    durable,
+    "a record to be retried keeps its place, waits its time and counts its attempts",
+    async ({ open, clock }) => {
+      await using queue = await open();
+      for (const number of [1, 2, 3]) await queue.append(record(number));
+      const deliveries = await takeAll(queue, 3);
+      await deliveries[0]!.settle([{ kind: "retry", afterMs: 5000, cause: "503" }]);
+      await deliveries[1]!.settle([{ kind: "retry", cause: "503" }]);
+      await deliveries[2]!.settle([{ kind: "retry", cause: "503" }]);
+      // The first is not due: the others are taken without it.
+      const others = await takeAll(queue, 2);
+      assert.deepEqual(others.map(numberOf), [2, 3]);
+      assert.deepEqual(others.map(({ attempt }) => attempt), [2, 2]);
+      await settleAll(others, { kind: "retry", cause: "503" });
+      clock.ms += 5000;
+      const all = await takeAll(queue, 3);
+      assert.deepEqual(all.map(numberOf), [1, 2, 3]);
+      assert.deepEqual(all.map(({ attempt }) => attempt), [2, 3, 3]);
+      assert.deepEqual(all.map(({ record: { id } }) => id), deliveries.map(({ record: { id } }) => id));
+      await settleAll(all);
+      assertBalanced(await queue.stats());
+    },
+  );
+
+  promise(durable, "a waiting take wakes when a record's time has come", async ({ open }) => {
+    await using queue = await open({ now: Date.now });
+    await queue.append(record(1));
+    const before = Date.now();
+    await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 30, cause: "503" });
+    assert.deepEqual((await take(queue)).map(numberOf), [1]);
+    assert.ok(Date.now() - before >= 30);
+  });
+
+  promise(
+    durable,
+    "of a record with mixed outcomes only the parts to be retried stay, under its id",
+    async ({ open }) => {
+      const queue = await open();
+      await queue.append(record(1, { parts: 4, items: 10 }));
+      const [first] = await takeAll(queue, 1);
+      await first!.settle([
+        { kind: "delivered" },
+        { kind: "retry", cause: "503" },
+        { kind: "dead", reason: "bad", status: 400 },
+        { kind: "retry", cause: "503" },
+      ]);
+      const [second] = await takeAll(queue, 1);
+      const left = new Uint8Array([...partBytes(1, 1), ...partBytes(1, 3)]);
+      assert.equal(second!.record.id, first!.record.id);
+      assert.equal(second!.attempt, 2);
+      assert.deepEqual(second!.record.parts.map(({ sender }) => sender), ["sender-1", "sender-3"]);
+      assert.deepEqual(new Uint8Array(second!.record.payload), left);
+      await queue[Symbol.asyncDispose]();
+
+      await using again = await open();
+      const [third] = await takeAll(again, 1);
+      assert.equal(third!.record.id, first!.record.id);
+      assert.equal(third!.attempt, 1);
+      assert.deepEqual(new Uint8Array(third!.record.payload), left);
+      const stats = await again.stats();
+      assert.deepEqual(stats.books.traces, {
+        accepted: 40,
+        delivered: 10,
+        rejectedByCollector: 0,
+        deadLettered: 10,
+        expired: 0,
+        queued: 20,
+      });
+      assert.deepEqual(stats.deadLetters, { records: 1, bytes: 32 });
+      assertBalanced(stats);
+    },
+  );
+
+  promise(
+    durable,
+    "of a dead part with guilty resources only these are dead, the rest is delivered",
+    async ({ open }) => {
+      await using queue = await open();
+      await queue.append(record(1, { items: 10 }));
+      await settleAll(await takeAll(queue, 1), { kind: "dead", reason: "bad", payload: partBytes(9, 9, 8), items: 2 });
+      const stats = await queue.stats();
+      assert.equal(stats.books.traces.delivered, 8);
+      assert.equal(stats.books.traces.deadLettered, 2);
+      assert.deepEqual(stats.deadLetters, { records: 1, bytes: 8 });
+      assert.equal(stats.records, 0);
+      assertBalanced(stats);
+    },
+  );
+
+  promise(
+    durable,
+    "without room among the dead letters a guilty part stays queued and is skipped",
+    async ({ open, log }) => {
+      const queue = await open({ deadLetterBytesMax: 40 });
+      for (const number of [1, 2, 3]) await queue.append(record(number, { parts: 2 }));
+      const [one, two, three] = await takeAll(queue, 3);
+      const dead = { kind: "dead", reason: "bad" } as const;
+      await one!.settle([dead, { kind: "delivered" }]);
+      await two!.settle([dead, { kind: "retry", cause: "503" }]);
+      await three!.settle([dead, dead]);
+      const line = await log.line(/dead letters are full/);
+      assert.equal(line.level, "error");
+      let stats = await queue.stats();
+      assert.deepEqual(stats.deadLetters, { records: 1, bytes: 32 });
+      // Of the second record the held part and the one to be retried part company; the third stays whole.
+      assert.equal(stats.records, 3);
+      assert.equal(stats.books.traces.queued, 3 * 4);
+      assertBalanced(stats);
+      await queue.append(record(4));
+      assert.deepEqual((await takeAll(queue, 2)).map(numberOf), [2, 4]);
+      await queue[Symbol.asyncDispose]();
+
+      // A restart tries them again.
+      await using again = await open({ deadLetterBytesMax: 1000 });
+      const deliveries = await takeAll(again, 4);
+      await settleAll(deliveries, dead);
+      stats = await again.stats();
+      assert.equal(stats.records, 0);
+      assert.deepEqual(stats.deadLetters, { records: 6, bytes: 6 * 32 });
+      assertBalanced(stats);
+    },
+  );
+
+  promise(
+    durable,
+    "records past their age are dropped on take, and counted as expired",
+    async ({ open, clock, log }) => {
+      await using queue = await open({ maxAgeMs: 10_000 });
+      await queue.append(record(1, { items: 5 }));
+      clock.ms += 6000;
+      await queue.append(record(2));
+      clock.ms += 4001;
+      assert.deepEqual((await take(queue)).map(numberOf), [2]);
+      const line = await log.line(/max_age/);
+      assert.equal(line.level, "error");
+      assert.equal(line.fields.count, 5);
+      let stats = await queue.stats();
+      while (stats.books.traces.expired === 0) stats = await queue.stats();
+      assert.equal(stats.books.traces.expired, 5);
+      assert.equal(stats.records, 1);
+      assertBalanced(stats);
+    },
+  );
+
+  promise(
+    durable,
+    "without a max_age nothing expires, and a clock set back changes no order",
+    async ({ open, clock }) => {
+      const queue = await open();
+      await queue.append(record(1));
+      clock.ms -= 86_400_000;
+      await queue.append(record(2));
+      clock.ms += 400 * 86_400_000;
+      await queue.append(record(3));
+      await queue[Symbol.asyncDispose]();
+      await using again = await open({ maxAgeMs: 1000 * 86_400_000 });
+      assert.deepEqual((await takeAll(again, 3)).map(numberOf), [1, 2, 3]);
+    },
+  );
+
+  promise(durable, "what was accepted is there after a restart: records, dead letters and books", async ({ open }) => {
+    const queue = await open();
+    for (const [index, signal] of SIGNAL_NAMES.entries()) {
+      await Promise.all([1, 2, 3, 4].map((number) => queue.append(record(number, { signal, items: index + 1 }))));
+      const [one, two] = await takeAll(queue, 4, signal);
+      await one!.settle([{ kind: "delivered", rejected: 1 }]);
+      await two!.settle([{ kind: "dead", reason: "bad" }]);
+    }
+    const { inFlight, ...before } = await queue.stats();
+    assert.equal(inFlight, 6);
+    await queue[Symbol.asyncDispose]();
+    await using again = await open();
+    const { inFlight: none, ...after } = await again.stats();
+    assert.equal(none, 0);
+    assert.deepEqual(after, before);
+    assertBalanced(await again.stats());
+    for (const signal of SIGNAL_NAMES) {
+      assert.deepEqual((await takeAll(again, 2, signal)).map(numberOf), [3, 4]);
+    }
+  });
+
+  promise(durable, "a backlog is taken oldest first while new records are accepted", async ({ open }) => {
+    let queue = await open({ bytesMax: 1 << 30 });
+    const count = 3000;
+    await Promise.all(Array.from({ length: count }, (_, number) => queue.append(record(number, { bytes: 2000 }))));
+    await queue[Symbol.asyncDispose]();
+    queue = await open({ bytesMax: 1 << 30 });
+    await using _ = queue;
+    const seen: number[] = [];
+    let next = count;
+    while (seen.length < count + 20) {
+      if (next < count + 20) await queue.append(record(next++, { bytes: 2000 }));
+      const deliveries = await queue.take({ ...LIMIT, recordsMax: 400 }, NEVER);
+      seen.push(...deliveries.map(numberOf));
+      await settleAll(deliveries);
+    }
+    assert.deepEqual(seen, Array.from({ length: count + 20 }, (_, number) => number));
+    assertBalanced(await queue.stats());
+  });
+
+  promise(durable, "a second opener of the same storage is refused", async ({ open }) => {
+    await using queue = await open();
+    await assert.rejects(open(), { name: "StorageError", code: "locked", message: /another relay has it open/ });
+    await queue.append(record(1));
+  });
+}
+
+/** accepted = delivered + rejected + dead-lettered + expired + queued, for each signal. */
+export function assertBalanced({ books }: QueueStats): void {
+  for (const name of SIGNAL_NAMES) {
+    const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books[name];
+    assert.equal(accepted, delivered + rejectedByCollector + deadLettered + expired + queued, `the books of ${name}`);
+  }
+}

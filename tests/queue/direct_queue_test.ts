@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { openDirectQueue } from "../../src/queue/direct_queue.ts";
+import { openQueue } from "../../src/queue/open.ts";
+import { queueContract } from "./contract.ts";
+import { LIMIT, NEVER, numberOf, record, settleAll, take, takeAll } from "./records.ts";
+
+queueContract({
+  name: "none",
+  claims: { durable: false, deduplicates: false, itemStats: true, merges: false },
+  open: ({ folder: path, ...settings }) => openQueue({ storage: "none", path, ...settings }),
+});
+
+Deno.test("none: a record that nobody took in time is withdrawn", async () => {
+  await using queue = openDirectQueue({ bytesMax: 1000, waitMs: 20 });
+  await assert.rejects(queue.append(record(1)), {
+    code: "upstream_unavailable",
+    message: /did not answer within 20 ms/,
+  });
+  const { records, bytes } = await queue.stats();
+  assert.deepEqual({ records, bytes }, { records: 0, bytes: 0 });
+  const appended = queue.append(record(2));
+  const deliveries = await take(queue);
+  assert.deepEqual(deliveries.map(numberOf), [2]);
+  await settleAll(deliveries);
+  await appended;
+});
+
+Deno.test("none: a sender whose time ran out while its record is on its way is told so; the record still settles", async () => {
+  await using queue = openDirectQueue({ bytesMax: 1000, waitMs: 20 });
+  const appended = assert.rejects(queue.append(record(1)), { code: "upstream_unavailable", retryAfterS: 5 });
+  const deliveries = await take(queue);
+  await appended;
+  assert.equal((await queue.stats()).inFlight, 1);
+  await settleAll(deliveries);
+  assert.equal((await queue.stats()).inFlight, 0);
+});
+
+Deno.test("none: as many as may wait do, and no more", async () => {
+  await using queue = openDirectQueue({ bytesMax: 1 << 20, recordsMax: 2 });
+  const appends = [queue.append(record(1)), queue.append(record(2))];
+  await assert.rejects(queue.append(record(3)), { code: "queue_full", message: /2 requests wait/ });
+  await settleAll(await takeAll(queue, 2));
+  await Promise.all(appends);
+});
+
+Deno.test("none: a take returns one record, so that a partial success reaches the sender that it belongs to", async () => {
+  await using queue = openDirectQueue({ bytesMax: 1 << 20 });
+  const appends = [queue.append(record(1)), queue.append(record(2))];
+  const first = await queue.take(LIMIT, NEVER);
+  const second = await queue.take(LIMIT, NEVER);
+  assert.deepEqual([first.length, second.length], [1, 1]);
+  await settleAll(second, { kind: "delivered", rejected: 1, message: "one is late" });
+  await settleAll(first, { kind: "delivered", rejected: 0, message: "deprecated field" });
+  assert.deepEqual(await Promise.all(appends), [
+    { partialSuccess: { rejected: 0, message: "deprecated field" } },
+    { partialSuccess: { rejected: 1, message: "one is late" } },
+  ]);
+});
+
+Deno.test("none: of a record with some parts dead the sender is told by a partial success", async () => {
+  await using queue = openDirectQueue({ bytesMax: 1 << 20 });
+  const appended = queue.append(record(1, { parts: 2, items: 10 }));
+  const [delivery] = await take(queue);
+  await delivery!.settle([{ kind: "delivered" }, { kind: "dead", reason: "bad", items: 4 }]);
+  assert.deepEqual(await appended, { partialSuccess: { rejected: 4, message: "bad" } });
+  const { accepted, delivered, rejectedByCollector } = (await queue.stats()).books.traces;
+  assert.deepEqual([accepted, delivered, rejectedByCollector], [20, 16, 4]);
+});
