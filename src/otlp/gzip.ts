@@ -5,8 +5,9 @@
  * Collector's reader refuses. So the framing is read and written here, and zlib sees the deflate data alone.
  * @module
  */
-import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
+import { crc32 } from "node:zlib";
 import { concatenate } from "./bytes.ts";
+import { Deflater, Inflater } from "./zlib.ts";
 
 /** The body is not gzip, or not all of it is. */
 export class GzipError extends Error {
@@ -26,7 +27,7 @@ export class InflatedTooLargeError extends Error {
 
 /** What a gzip body holds. */
 export interface Gunzipped {
-  /** The content, inflated. */
+  /** The content, inflated: a view, valid until the next call of this module. */
   readonly inflated: Uint8Array;
   /**
    * The same content as one member under our own header, with nothing behind it, in a buffer of its own. Where that buffer can be
@@ -58,12 +59,12 @@ export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipp
   const first = readMember(body, 0, bytesMax);
   if (first.end === body.length) return { inflated: first.inflated, member: () => reframe(body, first.dataStart) };
   // Several members: their content is one request all the same (RFC 1952, 2.2), so it becomes one member.
-  const pieces = [first.inflated];
+  const pieces = [first.inflated.slice()];
   let length = first.inflated.length;
   for (let position = first.end; position < body.length;) {
     if (pieces.length === MEMBERS_MAX) throw new GzipError(`Gzip body has more than ${MEMBERS_MAX} members`);
     const member = readMember(body, position, bytesMax - length);
-    pieces.push(member.inflated);
+    pieces.push(member.inflated.slice());
     length += member.inflated.length;
     if (length > bytesMax) throw new InflatedTooLargeError(bytesMax);
     position = member.end;
@@ -73,8 +74,8 @@ export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipp
 }
 
 /** One member with `content`, at the fastest level. */
-export function gzipMember(content: Uint8Array, level: number = LEVEL): Uint8Array<ArrayBuffer> {
-  const deflated = deflateRawSync(content, { level });
+export function gzipMember(content: Uint8Array): Uint8Array<ArrayBuffer> {
+  const deflated = deflater.deflate(content);
   const member = new Uint8Array(HEADER_BYTES + deflated.length + TRAILER_BYTES);
   member.set(deflated, HEADER_BYTES);
   writeHeader(member, 0);
@@ -139,27 +140,21 @@ function readHeader(body: Uint8Array, start: number): number {
   return position;
 }
 
-/** What zlib answers when asked for `info`: the content, and the engine that says how much it read. */
-interface InflateInfo {
-  readonly buffer: Uint8Array;
-  readonly engine: { readonly bytesWritten: number };
-}
+/** One state each for the process: a call never awaits, so none can meet another. */
+const inflater = new Inflater();
+const deflater = new Deflater(LEVEL);
 
 function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; consumed: number } {
-  try {
-    const info = inflateRawSync(data, {
-      // A bound of 0 is not taken by zlib; the caller compares again.
-      maxOutputLength: Math.max(1, bytesMax),
-      info: true,
-    }) as unknown as InflateInfo;
-    if (info.buffer.length > bytesMax) throw new InflatedTooLargeError(bytesMax);
-    return { inflated: info.buffer, consumed: info.engine.bytesWritten };
-  } catch (error) {
-    if (error instanceof InflatedTooLargeError) throw error;
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ERR_BUFFER_TOO_LARGE") throw new InflatedTooLargeError(bytesMax);
-    if (code === "Z_BUF_ERROR") throw new GzipError("Gzip body is truncated");
-    throw new GzipError("Gzip body is damaged", { cause: error });
+  const result = inflater.inflate(data, bytesMax);
+  switch (result.kind) {
+    case "done":
+      return { inflated: result.content, consumed: result.consumed };
+    case "too_large":
+      throw new InflatedTooLargeError(bytesMax);
+    case "truncated":
+      throw new GzipError("Gzip body is truncated");
+    case "damaged":
+      throw new GzipError("Gzip body is damaged");
   }
 }
 
@@ -167,7 +162,7 @@ function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; co
 function reframe(body: Uint8Array<ArrayBuffer>, dataStart: number): Uint8Array<ArrayBuffer> {
   const start = dataStart - HEADER_BYTES;
   const whole = start === 0 && body.byteOffset === 0 && body.byteLength === body.buffer.byteLength;
-  const member = whole ? body : body.slice(start);
+  const member = whole ? body : new Uint8Array(body.subarray(start));
   writeHeader(member, 0);
   return member;
 }
