@@ -69,7 +69,8 @@ const READ_RECORDS_MAX = 512;
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;
 
-/** How often settles that could not be written, and a storage that failed, are tried again, in ms. */
+/** When settles that could not be written, and a storage that failed, are tried again, in ms: doubled each time, up to the second. */
+const RETRY_FIRST_MS = 50;
 const RETRY_MS = 1000;
 
 /** How long a stop waits for what is under way, in ms. */
@@ -140,6 +141,7 @@ class SqliteQueue implements SendingQueue {
   /** Records of the transaction in which the Worker ended. */
   #disowned: Disowned[] = [];
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #retryMs = RETRY_FIRST_MS;
   #releasing = false;
 
   /** Why appends are not tried now; undefined when all is well. */
@@ -266,7 +268,7 @@ class SqliteQueue implements SendingQueue {
     if (reply.settleFailure === undefined) this.#settled(settles, reply.remainders);
     else this.#settles.unshift(...settles);
     const failure = reply.appendFailure ?? reply.settleFailure;
-    if (failure === undefined) this.#trouble = undefined;
+    if (failure === undefined) this.#wellAgain();
     else this.#troubled(failure.text);
     this.#wakeTakers();
   }
@@ -335,13 +337,19 @@ class SqliteQueue implements SendingQueue {
     this.#retryLater();
   }
 
+  #wellAgain(): void {
+    this.#trouble = undefined;
+    this.#retryMs = RETRY_FIRST_MS;
+  }
+
   #retryLater(): void {
     if (this.#closed) return;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => {
       if (this.#link.ended) this.#restart();
       else this.#flush(true);
-    }, RETRY_MS);
+    }, this.#retryMs);
+    this.#retryMs = Math.min(RETRY_MS, this.#retryMs * 2);
   }
 
   // --- take
