@@ -26,6 +26,7 @@ export const REFUSALS = {
   forbidden: { status: 403, grpcCode: 7, retryable: false },
   not_found: { status: 404, grpcCode: 5, retryable: false },
   method_not_allowed: { status: 405, grpcCode: 12, retryable: false },
+  body_incomplete: { status: 503, grpcCode: 14, retryable: true },
   body_timeout: { status: 503, grpcCode: 4, retryable: true },
   too_large: { status: 413, grpcCode: 8, retryable: false },
   unsupported_type: { status: 415, grpcCode: 3, retryable: false },
@@ -99,6 +100,9 @@ export type CertificateErrorCode =
   | "wrong_usage"
   | "exists"
   | "permissions"
+  | "key_exposed"
+  | "refused_by_peer"
+  | "revoked"
   | "unwritable";
 
 /** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */

@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { Hono } from "hono";
-import { type Admin, startAdmin } from "./admin/admin.ts";
+import { startAdmin } from "./admin/admin.ts";
 import type { Config } from "./config/schema.ts";
 import { exporterSettings, type TlsSettings } from "./config/exporter_settings.ts";
 import { formatEndpoint } from "./config/units.ts";
@@ -51,6 +51,8 @@ const DIRECT_MS_MAX = 8_000;
 const DIRECT_CONSUMERS = 64;
 /** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
 const OWN_TELEMETRY_MS_MAX = 1_000;
+/** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
+const CLOSE_MS_MAX = 500;
 
 /**
  * Starts a relay.
@@ -119,8 +121,10 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     answer.then(done, done);
     return answer;
   });
-  stack.defer(() => server.shutdown());
-  const admin: Admin = stack.use(startAdmin(config.telemetry.admin.endpoint, { queue, exporter }));
+  // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
+  stack.defer(() => within(server.shutdown(), CLOSE_MS_MAX));
+  const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter });
+  stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
 
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
@@ -128,7 +132,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   let stopping: Promise<void> | undefined;
   const stop = () =>
     stopping ??= (async () => {
-      const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX;
+      const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
       const remainingMs = () => Math.max(0, deadline - Date.now());
       admission.close();
       // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
@@ -136,6 +140,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       await within(batcher.idle(), remainingMs());
       await exporter.drain(remainingMs());
       await exporter.stop(remainingMs());
+      // Refuses whoever still waits for the Collector's answer, before the connections close.
+      await queue[Symbol.asyncDispose]();
       await running.disposeAsync();
       log.info("Stopped");
     })();
@@ -288,7 +294,7 @@ function listen(
   }
 }
 
-async function within(work: Promise<unknown>, ms: number): Promise<void> {
+async function within(work: PromiseLike<unknown>, ms: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   await Promise.race([work, new Promise<void>((resolve) => timer = setTimeout(resolve, ms))]);
   clearTimeout(timer);

@@ -100,7 +100,8 @@ export async function readBody(
     throw new Refusal("malformed", `Body has ${body.length} bytes, its Content-Length says ${stated}; make them agree`);
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    throw new Refusal("malformed", "Body ended before it was complete; send it again", { cause: error });
+    // The connection broke, or the server is closing: what is there says nothing about the data, so the sender may retry.
+    throw new Refusal("body_incomplete", "Body ended before it was complete; send it again", { cause: error });
   } finally {
     clearTimeout(timer);
   }
@@ -140,7 +141,7 @@ function slow(limits: BodyLimits): Refusal {
 
 /** A request body in both forms: to be walked, and to be kept. */
 export interface ReadyBody {
-  /** The export request as protobuf. */
+  /** The export request as protobuf: a view, valid until the next body is opened. */
   readonly protobuf: Uint8Array;
   /** The same as one gzip member, in a buffer of its own. */
   readonly member: () => Uint8Array<ArrayBuffer>;

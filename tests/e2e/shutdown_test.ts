@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ConfigInput } from "../../src/config/schema.ts";
 import { type TestCertificates, testCertificates } from "../support/certificates.ts";
 import { type RealCollector, startCollector } from "../support/collector.ts";
 import { booksIn, type Engine, ENGINES, type RelayProcess, startRelayProcess } from "../support/relay.ts";
@@ -117,7 +118,7 @@ interface Scene extends AsyncDisposable {
   readonly sink: Sink;
   readonly collector: RealCollector;
   readonly queuePath: string;
-  start(): Promise<RelayProcess>;
+  start(config?: ConfigInput): Promise<RelayProcess>;
 }
 
 async function scene(engine: Engine): Promise<Scene> {
@@ -134,7 +135,8 @@ async function scene(engine: Engine): Promise<Scene> {
     sink,
     collector,
     queuePath,
-    start: () => startRelayProcess({ engine, collectorUrl: collector.httpUrl, certsDir: certificates.dir, queuePath }),
+    start: (config = {}) =>
+      startRelayProcess({ engine, collectorUrl: collector.httpUrl, certsDir: certificates.dir, queuePath, config }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
@@ -237,3 +239,17 @@ for (const engine of ENGINES) {
     assert.equal(booksIn(queuePath).traces.queued, 0);
   });
 }
+
+Deno.test("SIGTERM while a body is on its way that does not come in time: told to send it again", async () => {
+  await using scenery = await scene("sqlite");
+  await using relay = await scenery.start({ shutdown: { grace: "2s" } });
+  using request = await UnderWay.begin(relay, bodyOf(spanId(1)));
+  await request.sendHalf();
+  const ended = terminate(relay);
+  const head = await request.answer();
+  // Not 400, which would have the sender drop it.
+  assert.match(head, /^HTTP\/1\.1 503 /);
+  assert.match(head, /\r\nretry-after: [1-9]/i);
+  await ended;
+  assert.equal(booksIn(scenery.queuePath).traces.accepted, 0);
+});
