@@ -185,10 +185,10 @@ function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergea
   }
 }
 
-/** A buffer that is the payload's alone, as the queue wants it. */
+/** A buffer that is the payload's alone, as the queue wants it. What zlib returns is a `Buffer`, whose `slice` would not copy. */
 function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const whole = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
-  return whole ? bytes as Uint8Array<ArrayBuffer> : bytes.slice();
+  return whole ? bytes as Uint8Array<ArrayBuffer> : new Uint8Array(bytes);
 }
 
 /** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */

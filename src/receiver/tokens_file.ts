@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { stringify } from "@std/yaml";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, messageOf } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { digestOf, parseTokens, type TokenEntry } from "./authenticate.ts";
 
@@ -17,19 +17,18 @@ export function newSecret(): string {
   return randomBytes(32).toString("base64url");
 }
 
-/** Every entry; none when there is no such file. */
+/**
+ * Every entry; none when there is no such file.
+ * @throws {ConfigError} when the file cannot be read or used.
+ */
 export async function readTokens(file: string): Promise<TokenEntry[]> {
-  try {
-    return parseTokens(await readFile(file, "utf8"), file);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
+  const text = await textOf(file);
+  return text === undefined ? [] : parseTokens(text, file);
 }
 
 /**
  * Adds the digest of a secret under an id. Two entries may have the same id: that is how a token is rotated.
- * @throws {ConfigError} when the file cannot be used as it is.
+ * @throws {ConfigError} when the file cannot be used as it is, or not with this token; it stays as it was.
  */
 export async function addToken(
   file: string,
@@ -41,7 +40,10 @@ export async function addToken(
   const text = await textOf(file) ?? `${HEAD}tokens:\n`;
   // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
   const appended = `${text.trimEnd()}\n${addition}`;
-  await replace(file, parsesTo(appended, file, entries.length) ? appended : HEAD + stringify({ tokens: entries }));
+  const anew = HEAD + stringify({ tokens: entries });
+  const next = parsesTo(appended, file, entries.length) ? appended : anew;
+  parseTokens(next, file);
+  await replace(file, next);
 }
 
 /**
@@ -60,7 +62,9 @@ async function textOf(file: string): Promise<string | undefined> {
     return await readFile(file, "utf8");
   } catch (error) {
     if (isMissing(error)) return undefined;
-    throw error;
+    throw new ConfigError(
+      `Cannot read tokens file ${file}: ${messageOf(error)}; make it a file that this user can read`,
+    );
   }
 }
 

@@ -253,6 +253,11 @@ Deno.test("a body that is a view into more is never written to", () => {
   const copy = around.slice();
   taken(around.subarray(6, around.length - 5), content);
   assert.deepEqual(around, copy);
+  // The slice of a Buffer is a view.
+  const buffer = Buffer.concat([Buffer.from("before"), frame(content, { name: letters(3) })]);
+  const unchanged = Uint8Array.from(buffer);
+  taken(buffer.subarray(6), content);
+  assert.deepEqual(Uint8Array.from(buffer), unchanged);
 });
 
 Deno.test("reading alone writes nothing", () => {

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { Refusal } from "../../src/errors.ts";
+import { Admission, type Permit } from "../../src/receiver/admission.ts";
+import { Random } from "../support/requests.ts";
+
+const overloaded = (error: unknown) => error instanceof Refusal && error.code === "overloaded";
+
+Deno.test("what fits is let in, what does not is 503 and takes nothing", () => {
+  const gate = new Admission(100);
+  const first = gate.admit(60);
+  const second = gate.admit(40);
+  assert.equal(gate.bytes, 100);
+  assert.throws(() => gate.admit(1), (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status, error.retryAfterS], ["overloaded", 503, 1]);
+    assert.equal(error.message, "The relay holds 100 of at most 100 bytes in flight; retry");
+    return true;
+  });
+  assert.throws(() => second.grow(1), overloaded);
+  assert.equal(gate.bytes, 100);
+  first.release();
+  second.grow(60);
+  assert.equal(gate.bytes, 100);
+  second.release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("a request alone is let in whatever its size, and may grow", () => {
+  const gate = new Admission(100);
+  const alone = gate.admit(0);
+  for (let chunk = 0; chunk < 5; chunk++) alone.grow(50);
+  assert.equal(gate.bytes, 250);
+  assert.throws(() => gate.admit(1), overloaded);
+  alone.release();
+  gate.admit(1_000).release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("a permit is given back once, whatever is called", () => {
+  const gate = new Admission(100);
+  const permit = gate.admit(10);
+  const other = gate.admit(20);
+  permit.release();
+  permit.release();
+  assert.equal(gate.bytes, 20);
+  other.release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("a closed gate lets nothing in; what is in goes on", () => {
+  const gate = new Admission(100);
+  const inside = gate.admit(10);
+  gate.close();
+  assert.throws(() => gate.admit(0), (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status, error.headers], ["shutting_down", 503, { connection: "close" }]);
+    return true;
+  });
+  inside.grow(10);
+  inside.release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("the sum held is that of the permits out, and over the bound by one request at most", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = new Random(seed);
+    const gate = new Admission(1_000);
+    const out = new Map<Permit, number>();
+    for (let step = 0; step < 500; step++) {
+      const bytes = random.below(400);
+      const permit = random.pick([...out.keys()]);
+      const before = gate.bytes;
+      try {
+        const action = random.below(3);
+        if (action === 0) out.set(gate.admit(bytes), bytes);
+        else if (permit === undefined) continue;
+        else if (action === 1) {
+          permit.grow(bytes);
+          out.set(permit, out.get(permit)! + bytes);
+        } else {
+          permit.release();
+          out.delete(permit);
+        }
+      } catch (error) {
+        assert.ok(overloaded(error));
+        assert.equal(gate.bytes, before);
+      }
+      const sizes = [...out.values()];
+      assert.equal(gate.bytes, sizes.reduce((sum, size) => sum + size, 0));
+      assert.ok(gate.bytes <= 1_000 || sizes.filter((size) => size > 0).length === 1);
+    }
+    for (const permit of out.keys()) permit.release();
+    assert.equal(gate.bytes, 0);
+  }
+});

@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { ConfigError, Refusal } from "../../src/errors.ts";
+import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import {
+  authorize,
+  digestOf,
+  INSECURE,
+  parseTokens,
+  TokenAuthenticator,
+  type TokenEntry,
+} from "../../src/receiver/authenticate.ts";
+
+const entry = (id: string, secret: string, signals: TokenEntry["signals"] = SIGNAL_NAMES): TokenEntry => ({
+  id,
+  sha256: digestOf(secret),
+  signals,
+});
+const headers = (init: Record<string, string>) => new Headers(init);
+
+function unauthenticated(authenticator: TokenAuthenticator, init: Record<string, string>): Refusal {
+  try {
+    authenticator.authenticate(headers(init));
+  } catch (error) {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status], ["unauthenticated", 401]);
+    assert.match(error.headers["www-authenticate"]!, /^Bearer realm="edgeferry"/);
+    return error;
+  }
+  return assert.fail("let in");
+}
+
+Deno.test("a token is known by Authorization: Bearer or by x-api-key", () => {
+  const authenticator = new TokenAuthenticator([entry("a", "secret-a", ["traces"]), entry("b", "secret-b")]);
+  for (
+    const init of [
+      { authorization: "Bearer secret-a" },
+      { authorization: "bearer   secret-a" },
+      { authorization: "  BEARER secret-a  " },
+      { "x-api-key": "secret-a" },
+      // Authorization is the one that counts.
+      { authorization: "Bearer secret-a", "x-api-key": "secret-b" },
+    ]
+  ) {
+    const sender = authenticator.authenticate(headers(init as unknown as Record<string, string>));
+    assert.equal(sender.id, "a");
+    assert.deepEqual([...sender.signals], ["traces"]);
+  }
+  assert.equal(authenticator.authenticate(headers({ "x-api-key": "secret-b" })).id, "b");
+});
+
+Deno.test("whoever has no token that is known is refused, with what to do and none of what was sent", () => {
+  const authenticator = new TokenAuthenticator([entry("a", "secret-a")]);
+  const table: [Record<string, string>, RegExp, RegExp][] = [
+    [{}, /^Not authenticated: no token: set Authorization: Bearer TOKEN, or x-api-key$/, /^Bearer realm="edgeferry"$/],
+    [{ "x-api-key": "" }, /no token/, /^Bearer realm="edgeferry"$/],
+    [{ authorization: "" }, /not of the form 'Bearer TOKEN'$/, /error="invalid_request"$/],
+    [{ authorization: "Bearer" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Bearer " }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Basic c2VjcmV0LWE=" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "secret-a" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Bearer secret-a secret-a" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Bearer secret-a, Bearer secret-a" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Bearer Secret-A" }, /the token is not known$/, /error="invalid_token"$/],
+    [{ authorization: "Bearer secret-" }, /the token is not known$/, /error="invalid_token"$/],
+    [{ authorization: "Bearer secret-aa" }, /the token is not known$/, /error="invalid_token"$/],
+    [{ authorization: `Bearer ${digestOf("secret-a")}` }, /the token is not known$/, /error="invalid_token"$/],
+    [{ authorization: `Bearer ${"x".repeat(513)}` }, /the token is too long$/, /error="invalid_token"$/],
+    [{ "x-api-key": "secret-\u00e9" }, /the token is not known$/, /error="invalid_token"$/],
+    // A valid second header does not heal a bad first.
+    [{ authorization: "Bearer nope", "x-api-key": "secret-a" }, /the token is not known$/, /error="invalid_token"$/],
+  ];
+  for (const [init, message, challenge] of table) {
+    const refusal = unauthenticated(authenticator, init);
+    assert.match(refusal.message, message, JSON.stringify(init));
+    assert.match(refusal.headers["www-authenticate"]!, challenge, JSON.stringify(init));
+    assert.ok(!/secret|nope|c2Vj/i.test(refusal.message + refusal.headers["www-authenticate"]));
+  }
+});
+
+Deno.test("with no tokens nobody is let in", () => {
+  unauthenticated(new TokenAuthenticator([]), { authorization: "Bearer x" });
+});
+
+Deno.test("two tokens of one id are one sender: that is how a token is rotated", () => {
+  const authenticator = new TokenAuthenticator([entry("edge", "old", ["traces"]), entry("edge", "new", ["logs"])]);
+  const of = (secret: string) => authenticator.authenticate(headers({ authorization: `Bearer ${secret}` }));
+  assert.deepEqual([of("old").id, ...of("old").signals], ["edge", "traces"]);
+  assert.deepEqual([of("new").id, ...of("new").signals], ["edge", "logs"]);
+});
+
+Deno.test("digests that share their first digits are told apart, in either case of hex", () => {
+  const real = digestOf("secret");
+  const neighbours = Array.from({ length: 50 }, (_, index): TokenEntry => ({
+    id: `n${index}`,
+    sha256: real.slice(0, 8) + digestOf(String(index)).slice(8),
+    signals: SIGNAL_NAMES,
+  }));
+  const authenticator = new TokenAuthenticator([
+    ...neighbours,
+    { id: "real", sha256: real.toUpperCase(), signals: SIGNAL_NAMES },
+  ]);
+  assert.equal(authenticator.authenticate(headers({ "x-api-key": "secret" })).id, "real");
+  unauthenticated(new TokenAuthenticator(neighbours), { "x-api-key": "secret" });
+});
+
+Deno.test("without authentication everyone is one sender who may send all", () => {
+  const sender = INSECURE.authenticate(headers({ authorization: "nonsense" }));
+  assert.deepEqual([sender.id, ...sender.signals], ["anonymous", ...SIGNAL_NAMES]);
+});
+
+Deno.test("a signal that the token is not for is 403, which names what it is for", () => {
+  const sender = { id: "edge", signals: new Set(["traces", "logs"] as const) };
+  authorize(sender, "traces");
+  assert.throws(() => authorize(sender, "metrics"), (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status], ["forbidden", 403]);
+    assert.equal(error.message, "Token edge may not send metrics; it may send traces, logs");
+    return true;
+  });
+});
+
+const digest = digestOf("x");
+
+Deno.test("a tokens file is read, with every signal by default", () => {
+  const text = `tokens:
+  - id: edge
+    sha256: ${digest}
+  - { id: edge, sha256: "${digestOf("y").toUpperCase()}", signals: [logs] }
+`;
+  assert.deepEqual(parseTokens(text, "tokens.yaml"), [
+    { id: "edge", sha256: digest, signals: ["traces", "metrics", "logs"] },
+    { id: "edge", sha256: digestOf("y").toUpperCase(), signals: ["logs"] },
+  ]);
+  assert.deepEqual(parseTokens("tokens: []\n", "tokens.yaml"), []);
+});
+
+Deno.test("a tokens file that cannot be used is named, with its place and without a digest", () => {
+  const half = digest.slice(0, 32);
+  const table: [string, RegExp][] = [
+    ["", /^Cannot use tokens file t\.yaml: the file: /],
+    ["[]", /^Cannot use tokens file t\.yaml: the file: /],
+    ["tokens:\n", /^Cannot use tokens file t\.yaml: tokens: /],
+    ["token: []", /^Cannot use tokens file t\.yaml: /],
+    [`tokens: [{ id: a, sha256: ${half} }]`, /tokens\.0\.sha256: is not a SHA-256 digest: 64 hex digits$/],
+    [`tokens: [{ id: a, sha256: ${digest}0 }]`, /tokens\.0\.sha256: is not a SHA-256 digest/],
+    [`tokens: [{ sha256: ${digest} }]`, /tokens\.0\.id: /],
+    [`tokens: [{ id: "a b", sha256: ${digest} }]`, /tokens\.0\.id: is not a token id: letters, digits/],
+    [`tokens: [{ id: "${"a".repeat(64)}", sha256: ${digest} }]`, /tokens\.0\.id: is not a token id/],
+    [`tokens: [{ id: a, sha256: ${digest}, secret: x }]`, /tokens\.0: .*secret/],
+    [`tokens: [{ id: a, sha256: ${digest}, signals: [] }]`, /tokens\.0\.signals: /],
+    [`tokens: [{ id: a, sha256: ${digest}, signals: [spans] }]`, /tokens\.0\.signals\.0: /],
+    [
+      `tokens: [{ id: a, sha256: ${digest} }, { id: a, sha256: ${digest.toUpperCase()} }]`,
+      /: token a stands in it twice; remove one$/,
+    ],
+    [
+      `tokens: [{ id: a, sha256: ${digest} }, { id: b, sha256: ${digest.toUpperCase()} }]`,
+      /: tokens a and b have one digest, so nobody can tell who sends; make a new one$/,
+    ],
+    [`tokens:\n  - id: a\n    sha256: ${digest}\n   bad: [`, /^Cannot read tokens file t\.yaml: .*line \d+/],
+    [`tokens: [{ id: a, sha256: ${digest}`, /^Cannot read tokens file t\.yaml: /],
+  ];
+  for (const [text, message] of table) {
+    assert.throws(() => parseTokens(text, "t.yaml"), (error) => {
+      assert.ok(error instanceof ConfigError, `${error}`);
+      assert.match(error.message, message, text);
+      assert.ok(!error.message.toLowerCase().includes(half.slice(0, 12)), error.message);
+      assert.ok(!error.message.includes("\n"), error.message);
+      return true;
+    });
+  }
+});

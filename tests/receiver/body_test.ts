@@ -1,0 +1,228 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { Refusal } from "../../src/errors.ts";
+import {
+  type BodyLimits,
+  type ContentEncoding,
+  contentEncodingOf,
+  knownMediaType,
+  mediaTypeOf,
+  openBody,
+  readBody,
+  statedLength,
+} from "../../src/receiver/body.ts";
+
+const limits: BodyLimits = { bodyBytesMax: 1_000, bodyMs: 60_000 };
+const room = () => {};
+
+function request(body: BodyInit | null): Request {
+  return new Request("http://localhost/v1/traces", { method: "POST", body });
+}
+
+function chunked(...chunks: (Uint8Array<ArrayBuffer> | string)[]): Request {
+  return request(
+    new ReadableStream({
+      start(controller) {
+        for (const chunk of chunks) controller.enqueue(new Uint8Array(Buffer.from(chunk as string)));
+        controller.close();
+      },
+    }),
+  );
+}
+
+const refusal = (code: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof Refusal, String(error));
+  assert.equal(error.code, code);
+  assert.match(error.message, message);
+  return true;
+};
+
+Deno.test("content codings are read in any case; absent, none and identity are the same", () => {
+  const table: [string | null, ContentEncoding][] = [
+    [null, "identity"],
+    ["", "identity"],
+    ["none", "identity"],
+    ["Identity", "identity"],
+    [" gzip ", "gzip"],
+    ["GZip", "gzip"],
+    ["x-gzip", "gzip"],
+    ["deflate", "deflate"],
+    ["zstd", "zstd"],
+  ];
+  for (const [header, coding] of table) assert.equal(contentEncodingOf(header), coding);
+  for (const header of ["br", "gzip, gzip", "gzip;q=1", "snappy", "compress"]) {
+    assert.throws(() => contentEncodingOf(header), (error) => {
+      assert.ok(refusal("unsupported_encoding", /use gzip, deflate, zstd or none/)(error));
+      // RFC 9110, 15.5.16: says what would be taken.
+      assert.equal((error as Refusal).headers["accept-encoding"], "gzip, deflate, zstd");
+      return true;
+    });
+  }
+});
+
+Deno.test("media types are read with parameters and in any case", () => {
+  assert.equal(mediaTypeOf("application/json"), "application/json");
+  assert.equal(mediaTypeOf(" Application/JSON ; charset=UTF-8"), "application/json");
+  assert.equal(mediaTypeOf("application/x-protobuf;a=b;c=d"), "application/x-protobuf");
+  for (
+    const header of ["", "text/plain", "application/protobuf", "application/jsonp", "application", ";application/json"]
+  ) {
+    assert.equal(knownMediaType(header), undefined);
+    assert.throws(() => mediaTypeOf(header), refusal("unsupported_type", /^Content-Type is not supported; use/));
+  }
+  assert.throws(() => mediaTypeOf(null), refusal("unsupported_type", /^Content-Type is missing; use/));
+});
+
+Deno.test("a stated length is a number of bytes, refused at once over the limit", () => {
+  assert.equal(statedLength(null, 10), undefined);
+  assert.equal(statedLength("0", 10), 0);
+  assert.equal(statedLength("10", 10), 10);
+  for (const header of ["11", "9".repeat(400)]) {
+    assert.throws(
+      () => statedLength(header, 10),
+      refusal("too_large", /^Body is over the limit of 10 bytes; send smaller/),
+    );
+  }
+  for (const header of ["", "-1", "1.5", "0x5", "1e1", " 5", "5, 5", "NaN"]) {
+    assert.throws(() => statedLength(header, 10), refusal("malformed", /^Content-Length is not a number of bytes/));
+  }
+});
+
+Deno.test("a body is read whole, in one piece or in chunks, in a buffer of its own", async () => {
+  const chunks = ["abc", "", "d", "e".repeat(500)];
+  const whole = Buffer.from(chunks.join(""));
+  for (const stated of [undefined, whole.length]) {
+    const body = await readBody(chunked(...chunks), stated, limits, room);
+    assert.ok(whole.equals(body));
+    assert.equal(body.byteLength, body.buffer.byteLength);
+  }
+  for (const stated of [undefined, 0]) {
+    assert.equal((await readBody(request(null), stated, limits, room)).length, 0);
+  }
+  // A chunk that is a view into more does not bring the rest along.
+  const view = new Uint8Array(5_000).subarray(10, 20);
+  const body = await readBody(
+    request(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(view);
+          controller.close();
+        },
+      }),
+    ),
+    undefined,
+    limits,
+    room,
+  );
+  assert.equal(body.buffer.byteLength, 10);
+});
+
+Deno.test("a chunked body is held for as it comes, and cut off one byte over the limit", async () => {
+  const grown: number[] = [];
+  await readBody(chunked("a".repeat(400), "b".repeat(600)), undefined, limits, (bytes) => grown.push(bytes));
+  assert.deepEqual(grown, [400, 600]);
+
+  let pulled = 0;
+  const cancelled = Promise.withResolvers<void>();
+  const endless = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      pulled++;
+      controller.enqueue(new Uint8Array(100));
+    },
+    cancel: () => cancelled.resolve(),
+  });
+  let held = 0;
+  await assert.rejects(
+    readBody(request(endless), undefined, limits, (bytes) => held += bytes),
+    refusal("too_large", /^Body is over the limit of 1000 bytes/),
+  );
+  await cancelled.promise;
+  assert.equal(held, 1_000);
+  assert.ok(pulled <= 13, `${pulled} chunks were asked for`);
+});
+
+Deno.test("no room ends the reading", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const body = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(new Uint8Array(10)),
+    cancel: () => cancelled.resolve(),
+  });
+  const full = new Refusal("overloaded", "no room");
+  await assert.rejects(
+    readBody(request(body), undefined, limits, () => {
+      throw full;
+    }),
+    full,
+  );
+  await cancelled.promise;
+});
+
+Deno.test("a body that does not arrive in time is the sender's to retry", async () => {
+  for (const stated of [undefined, 100]) {
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new Uint8Array(10)),
+      // Never ends.
+      pull: () => new Promise(() => {}),
+    });
+    await assert.rejects(
+      readBody(request(body), stated, { ...limits, bodyMs: 5 }, room),
+      (error) => {
+        assert.ok(refusal("body_timeout", /^Body did not arrive within 5 ms; retry$/)(error));
+        assert.equal((error as Refusal).status, 503);
+        return true;
+      },
+    );
+  }
+});
+
+Deno.test("a body that breaks off is the sender's to retry, and its cause kept for the log alone", async () => {
+  for (const stated of [undefined, 100]) {
+    const reset = new TypeError("connection reset by 10.0.0.7");
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new Uint8Array(10)),
+      pull: (controller) => controller.error(reset),
+    });
+    await assert.rejects(readBody(request(body), stated, limits, room), (error) => {
+      assert.ok(refusal("body_incomplete", /^Body ended before it was complete; send it again$/)(error));
+      assert.equal((error as Refusal).cause, reset);
+      return true;
+    });
+  }
+});
+
+Deno.test("a body whose length is not the stated one is refused", async () => {
+  for (const stated of [4, 6]) {
+    await assert.rejects(
+      readBody(chunked("abcde"), stated, limits, room),
+      refusal("malformed", new RegExp(`^Body has 5 bytes, its Content-Length says ${stated}; make them agree$`)),
+    );
+  }
+});
+
+Deno.test("the member is made when it is asked for, of the same request", () => {
+  const protobuf = Uint8Array.of(0x0a, 0);
+  const text = '{"resourceSpans":[{}]}';
+  const table = [
+    ["application/x-protobuf", "identity", protobuf],
+    ["application/x-protobuf", "gzip", gzipSync(protobuf)],
+    ["application/json", "identity", Buffer.from(text)],
+    ["application/json", "gzip", gzipSync(text)],
+  ] as const;
+  for (const [mediaType, coding, body] of table) {
+    const { protobuf: opened, member } = openBody("traces", mediaType, coding, new Uint8Array(body), limits);
+    assert.deepEqual(Uint8Array.from(opened), protobuf);
+    assert.deepEqual(Uint8Array.from(gunzipSync(member())), protobuf);
+  }
+});
+
+Deno.test("an empty body is empty in every coding, and no JSON", () => {
+  for (const coding of ["identity", "gzip", "deflate", "zstd"] as const) {
+    const { protobuf } = openBody("traces", "application/x-protobuf", coding, new Uint8Array(0), limits);
+    assert.equal(protobuf.length, 0);
+    assert.throws(
+      () => openBody("traces", "application/json", coding, new Uint8Array(0), limits),
+      refusal("malformed", /the body is empty/),
+    );
+  }
+});
