@@ -1,18 +1,25 @@
 /**
- * From the evidence of a failed attempt to a named fault and its remedy: one table, for the exporter's log and for people.
+ * From evidence to a named fault and its remedy: one table, for the exporter's log and for `doctor`.
  *
- * Message texts are hints, never proof: they are what rustls, hyper and the peers' alerts say today. A fault that no row knows
- * keeps its own words.
+ * Message texts are hints, never proof: they are what rustls, hyper and the peers' alerts say today, and several peers say the
+ * same of different faults. So where a text only tells that the client certificate was refused, what is known of that certificate
+ * decides. A fault that no row knows keeps its own words.
  * @module
  */
+import type { CertificateErrorCode } from "../errors.ts";
+import type { ClientFacts } from "./client_facts.ts";
 
-/** What is known of a failed attempt. */
+/** What is known of a failed attempt, or of a file that cannot be used. */
 export interface Evidence {
   /** The status that came back; undefined when there was no answer. */
   readonly status?: number;
   /** The error's text with its causes, or the answer's own words. */
   readonly text: string;
   readonly timedOut?: boolean;
+  /** What the relay shows of itself. */
+  readonly client?: ClientFacts;
+  /** The file was refused before any attempt. */
+  readonly refused?: { readonly code: CertificateErrorCode; readonly role: "ca" | "certificate" | "key" };
 }
 
 /** A fault by its name. */
@@ -27,32 +34,162 @@ export interface Fault {
   readonly lasting: boolean;
 }
 
-interface FaultRow extends Fault {
+/** A fault of the table. */
+export interface NamedFault extends Fault {
+  /** What other programs call it: OpenSSL, rustls, Go, nginx. */
+  readonly knownAs: readonly string[];
+}
+
+interface FaultRow extends NamedFault {
   readonly matches: (evidence: Evidence) => boolean;
 }
 
 function says(pattern: RegExp): (evidence: Evidence) => boolean {
-  return ({ status, text }) => status === undefined && pattern.test(text);
+  return ({ status, text, refused }) => status === undefined && refused === undefined && pattern.test(text);
 }
 
 function answered(...statuses: readonly number[]): (evidence: Evidence) => boolean {
   return ({ status }) => status !== undefined && statuses.includes(status);
 }
 
+/** The file was refused for one of these, as one of these. */
+function refused(
+  codes: readonly CertificateErrorCode[],
+  ...roles: readonly ("ca" | "certificate" | "key")[]
+): (evidence: Evidence) => boolean {
+  return ({ refused }) =>
+    refused !== undefined && codes.includes(refused.code) && (roles.length === 0 || roles.includes(refused.role));
+}
+
+function anyOf(...tests: readonly ((evidence: Evidence) => boolean)[]): (evidence: Evidence) => boolean {
+  return (evidence) => tests.some((test) => test(evidence));
+}
+
+function never(): boolean {
+  return false;
+}
+
+/** Alerts by which a peer refuses a client certificate; which one stands for what differs between peers. */
+const REFUSAL_ALERT =
+  /alert.*(BadCertificate|UnsupportedCertificate|CertificateUnknown|CertificateRevoked|CertificateExpired|CertificateRequired|AccessDenied|UnknownCA|DecryptError|HandshakeFail)/i;
+/** A connection that ended without a word; some peers refuse a client certificate so. */
+const CUT =
+  /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed before|socket hang up|disconnected before secure/i;
+/** nginx and those like it finish the handshake and answer 400: the page has this title. */
+const REFUSAL_PAGE = /^\s*<html>\s*<head><title>400 (No required SSL certificate was sent|The SSL certificate error)/;
+/** An https port was spoken to in plain HTTP: nginx's page, and the words of Go's server. */
+const PLAIN_HTTP_PAGE =
+  /^\s*<html>\s*<head><title>400 The plain HTTP request was sent to HTTPS port|^Client sent an HTTP request to an HTTPS server/;
+
+/** The client certificate was refused, as far as can be told, and the facts about it say why. */
+function refusedFor(reason: (client: ClientFacts) => boolean): (evidence: Evidence) => boolean {
+  return ({ status, text, client }) => {
+    if (client === undefined || !reason(client)) return false;
+    if (status !== undefined) return status === 400 && REFUSAL_PAGE.test(text);
+    // A peer that took this certificate before cuts connections for reasons of its own; only a date can have changed.
+    const open = !client.accepted || client.dates !== "valid";
+    return REFUSAL_ALERT.test(text) || (open && CUT.test(text));
+  };
+}
+
 /** Every fault that has a name, the more telling ones first. */
 const FAULTS: readonly FaultRow[] = [
+  {
+    code: "not_found",
+    what: "A certificate or key file is not there",
+    remedy: "correct the path in the setting that the message names, or make the files with certs init",
+    lasting: true,
+    knownAs: ["unable to load certificate", "No such file or directory"],
+    matches: refused(["not_found"]),
+  },
+  {
+    code: "permissions",
+    what: "A certificate or key file may not be read by the relay's user",
+    remedy: "give the file and the folders above it to the user that runs the relay, and the folder to --allow-read",
+    lasting: true,
+    knownAs: ["unable to load certificate", "Permission denied"],
+    matches: refused(["permissions", "unreadable"]),
+  },
+  {
+    code: "key_exposed",
+    what: "Every user of this machine can read the client key",
+    remedy: "chmod 600 the key, or set exporter.tls.key_readable_by_others: true where the host protects it otherwise",
+    lasting: true,
+    knownAs: ["UNPROTECTED PRIVATE KEY FILE"],
+    matches: refused(["key_exposed"]),
+  },
+  {
+    code: "not_pem",
+    what: "A file or variable does not hold the PEM that it should",
+    remedy: "give PEM text with its BEGIN line: the certificate in cert_file, the key in key_file, the CA in ca_file",
+    lasting: true,
+    knownAs: ["unable to load certificate", "no start line", "No certificates found"],
+    matches: refused(["not_pem"]),
+  },
+  {
+    code: "unparsable",
+    what: "A PEM block is damaged",
+    remedy: "copy the file again in full, from its BEGIN to its END line",
+    lasting: true,
+    knownAs: ["unable to load certificate", "bad base64 decode", "BadEncoding"],
+    matches: refused(["unparsable"]),
+  },
+  {
+    code: "key_encrypted",
+    what: "The client key is encrypted, and the passphrase is missing or wrong",
+    remedy: "set exporter.tls.key_passphrase",
+    lasting: true,
+    knownAs: ["bad decrypt", "No keys found", "Unable to decode key"],
+    matches: refused(["key_encrypted"]),
+  },
+  {
+    code: "key_too_weak",
+    what: "A key is too short for TLS here",
+    remedy: "issue the certificate again with an RSA key of 2048 bits or more, or with EC P-256",
+    lasting: true,
+    knownAs: ["key too small", "failed to parse private key"],
+    matches: refused(["key_too_weak"]),
+  },
+  {
+    code: "unsupported",
+    what: "A certificate or key is of a kind that TLS here does not take",
+    remedy: "issue it again: X.509 version 3, signed with SHA-256, key RSA, P-256, P-384, P-521 or Ed25519",
+    lasting: true,
+    knownAs: ["UnsupportedCertVersion", "ca md too weak"],
+    matches: refused(["unsupported"]),
+  },
+  {
+    code: "key_mismatch",
+    what: "The client key does not belong to the client certificate",
+    remedy: "give the key that was made with this certificate; certs show says which key fits which",
+    lasting: true,
+    knownAs: ["bad record MAC", "key values mismatch", "KeyMismatch"],
+    matches: refused(["key_mismatch"]),
+  },
+  {
+    code: "ca_unusable",
+    what: "The CA that the relay is given cannot vouch for the Collector",
+    remedy: "set exporter.tls.ca_file to the CA certificate that is in use, in date",
+    lasting: true,
+    knownAs: ["invalid CA certificate"],
+    matches: refused(["expired", "not_yet_valid", "wrong_usage", "wrong_issuer"], "ca"),
+  },
   {
     code: "wrong_ca",
     what: "The Collector's certificate is not signed by the CA that the relay trusts",
     remedy: "set exporter.tls.ca_file to the CA that issued the Collector's certificate",
     lasting: true,
-    matches: says(/UnknownIssuer|self.signed|InvalidCertificate\(BadSignature/i),
+    knownAs: ["certificate verify failed", "unable to get local issuer certificate", "UnknownIssuer"],
+    matches: says(
+      /UnknownIssuer|self.signed|certificate: (InvalidCertificate\()?(BadSignature|Unsupported\w*Signature)/i,
+    ),
   },
   {
     code: "server_name_mismatch",
     what: "The Collector's certificate is not for the host in exporter.endpoint",
     remedy: "issue the server certificate with this host among its subject alternative names, or use a host that is",
     lasting: true,
+    knownAs: ["hostname mismatch", "certificate not valid for name"],
     matches: says(/not valid for name|NotValidForName/i),
   },
   {
@@ -60,48 +197,115 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector's certificate has expired",
     remedy: "renew the Collector's certificate, and check the clock of this machine",
     lasting: true,
-    matches: says(/peer certificate.*(expired|not valid yet)|certificate expired|NotValidYet/i),
+    knownAs: ["certificate has expired"],
+    matches: says(/peer certificate.*expired|certificate expired/i),
   },
   {
-    code: "client_certificate_expired",
-    what: "The Collector refused the relay's client certificate: it has expired",
-    remedy: "renew the client certificate (certs init --force makes new ones for development)",
+    code: "server_certificate_not_yet_valid",
+    what: "The Collector's certificate is not yet valid by the clock of this machine",
+    remedy: "set the clock of this machine, or issue the Collector's certificate again",
     lasting: true,
-    matches: says(/alert.*CertificateExpired/i),
+    knownAs: ["certificate is not yet valid"],
+    matches: says(/not valid yet|NotValidYet/i),
   },
   {
-    code: "client_certificate_unknown_ca",
-    what: "The Collector refused the relay's client certificate: it is of another CA",
-    remedy: "issue the client certificate with the CA in the Collector's client_ca_file",
+    code: "server_certificate_usage",
+    what: "The Collector's certificate may not be used by a server",
+    remedy: "issue it again with the extended key usage serverAuth",
     lasting: true,
-    matches: says(/alert.*(UnknownCA|UnknownCa|DecryptError)/i),
-  },
-  {
-    code: "client_certificate_refused",
-    what: "The Collector refused the relay's client certificate",
-    remedy: "check that it is of the CA in the Collector's client_ca_file, in date, and has the clientAuth usage",
-    lasting: true,
-    matches: says(/alert.*(BadCertificate|UnsupportedCertificate|CertificateUnknown|CertificateRevoked|AccessDenied)/i),
+    knownAs: ["unsuitable certificate purpose", "InvalidPurpose"],
+    matches: says(/peer certificate.*(InvalidPurpose|extended key usage)/i),
   },
   {
     code: "client_certificate_missing",
     what: "The Collector demands a client certificate and got none that it takes",
     remedy: "set exporter.tls.cert_file and exporter.tls.key_file to a certificate of the CA in its client_ca_file",
     lasting: true,
-    matches: says(/alert.*(CertificateRequired|HandshakeFail)/i),
+    knownAs: ["alert certificate required", "No required SSL certificate was sent"],
+    matches: anyOf(
+      refusedFor(({ shown }) => !shown),
+      says(/alert.*CertificateRequired/i),
+      ({ status, text }) => status === 400 && REFUSAL_PAGE.test(text) && text.includes("No required SSL certificate"),
+    ),
+  },
+  {
+    code: "client_certificate_not_yet_valid",
+    what: "The relay's client certificate is not yet valid",
+    remedy: "set the clock of this machine, or issue the client certificate again",
+    lasting: true,
+    knownAs: ["certificate is not yet valid"],
+    matches: anyOf(refused(["not_yet_valid"], "certificate"), refusedFor(({ dates }) => dates === "not_yet_valid")),
+  },
+  {
+    code: "client_certificate_expired",
+    what: "The relay's client certificate has expired",
+    remedy: "renew the client certificate (certs rotate); the relay takes the new files up by itself",
+    lasting: true,
+    knownAs: ["alert certificate expired"],
+    matches: anyOf(
+      refused(["expired"], "certificate"),
+      refusedFor(({ dates }) => dates === "expired"),
+      says(/alert.*CertificateExpired/i),
+    ),
+  },
+  {
+    code: "client_certificate_usage",
+    what: "The relay's client certificate may not be used by a client",
+    remedy: "issue it again with the extended key usage clientAuth (certs issue --client)",
+    lasting: true,
+    knownAs: ["unsuitable certificate purpose", "alert bad certificate"],
+    matches: anyOf(refused(["wrong_usage"], "certificate"), refusedFor(({ clientAuth }) => !clientAuth)),
+  },
+  {
+    code: "client_certificate_unknown_ca",
+    what: "The Collector refused the relay's client certificate: it is of another CA",
+    remedy: "issue the client certificate with the CA in the Collector's client_ca_file",
+    lasting: true,
+    knownAs: ["alert unknown ca", "The SSL certificate error"],
+    matches: anyOf(
+      refused(["wrong_issuer"], "certificate"),
+      refusedFor(({ anchored }) => !anchored),
+      says(/alert.*(UnknownCA|DecryptError)/i),
+    ),
+  },
+  {
+    code: "client_certificate_refused",
+    what: "The Collector refused the relay's client certificate, for which nothing here gives a reason",
+    remedy: "see the Collector's log: it may be revoked, or of a CA that is not in the Collector's client_ca_file",
+    lasting: true,
+    knownAs: ["alert certificate revoked", "alert bad certificate", "The SSL certificate error"],
+    matches: anyOf(says(REFUSAL_ALERT), ({ status, text }) => status === 400 && REFUSAL_PAGE.test(text)),
+  },
+  {
+    code: "tls_version",
+    what: "The Collector speaks no version of TLS that is safe",
+    remedy: "let the Collector's side take TLS 1.2 or 1.3",
+    lasting: true,
+    knownAs: ["unsupported protocol", "alert protocol version"],
+    matches: says(/ProtocolVersion|peer is incompatible/i),
   },
   {
     code: "handshake_cut",
-    what: "The Collector cut the connection, as some do when they refuse the client certificate",
-    remedy: "check that it is of the CA in the Collector's client_ca_file, in date, and has the clientAuth usage",
+    what: "The connection was cut, as some do that refuse the client certificate",
+    remedy: "see the Collector's log; check that the certificate's CA is in the Collector's client_ca_file",
     lasting: false,
-    matches: says(/close_notify|broken pipe/i),
+    knownAs: ["unexpected eof while reading", "connection reset by peer"],
+    matches: says(CUT),
+  },
+  {
+    code: "tls_wanted",
+    what: "The Collector's port speaks TLS, and exporter.endpoint says http://",
+    remedy: "use https:// in exporter.endpoint",
+    lasting: true,
+    knownAs: ["The plain HTTP request was sent to HTTPS port", "Client sent an HTTP request to an HTTPS server"],
+    matches: ({ status, text }) => status === 400 && PLAIN_HTTP_PAGE.test(text),
   },
   {
     code: "not_http",
     what: "The endpoint does not speak HTTP, or speaks TLS where exporter.endpoint says http://",
     remedy: "use https:// in exporter.endpoint, and the Collector's OTLP/HTTP port",
     lasting: true,
+    knownAs: ["invalid HTTP version parsed"],
     matches: says(/invalid HTTP version/i),
   },
   {
@@ -109,13 +313,15 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector's port does not speak TLS",
     remedy: "configure tls on the Collector's receiver, or set exporter.endpoint to the port that has it",
     lasting: true,
-    matches: says(/InvalidContentType|corrupt message|InvalidMessage|WrongVersion/i),
+    knownAs: ["wrong version number", "InvalidContentType"],
+    matches: says(/InvalidContentType|corrupt message|InvalidMessage|WrongVersion|packet length too long/i),
   },
   {
     code: "connection_refused",
     what: "Nothing listens at exporter.endpoint",
     remedy: "start the Collector, or correct the host and port of exporter.endpoint",
     lasting: false,
+    knownAs: ["Connection refused", "ECONNREFUSED"],
     matches: says(/connection refused|os error 111|ECONNREFUSED/i),
   },
   {
@@ -123,6 +329,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The host of exporter.endpoint is not known to DNS",
     remedy: "correct the host of exporter.endpoint, or the name server of this machine",
     lasting: false,
+    knownAs: ["Name or service not known", "ENOTFOUND"],
     matches: says(/dns error|failed to lookup|name or service not known|ENOTFOUND/i),
   },
   {
@@ -130,6 +337,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector did not answer in time",
     remedy: "check its load and the way to it; exporter.timeout sets the time",
     lasting: false,
+    knownAs: ["context deadline exceeded", "Connection timed out"],
     matches: ({ timedOut }) => timedOut === true,
   },
   {
@@ -137,6 +345,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "Deno may not connect to the Collector's host",
     remedy: "start the relay with --allow-net for this host",
     lasting: true,
+    knownAs: [],
     matches: says(/NotCapable|Requires net access/i),
   },
   {
@@ -144,6 +353,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector wants credentials that it did not get",
     remedy: "set exporter.headers to what its authenticator expects",
     lasting: true,
+    knownAs: [],
     matches: answered(401, 403, 407),
   },
   {
@@ -151,6 +361,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector does not take this signal at this path",
     remedy: "correct the path of exporter.endpoint, or add the signal's pipeline to the Collector",
     lasting: true,
+    knownAs: [],
     matches: answered(404, 405),
   },
   {
@@ -158,6 +369,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The endpoint does not take OTLP over HTTP as protobuf",
     remedy: "set exporter.endpoint to the Collector's OTLP/HTTP port (4318 by default, not the gRPC port 4317)",
     lasting: true,
+    knownAs: [],
     matches: answered(415, 501),
   },
   {
@@ -165,6 +377,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The endpoint redirects elsewhere, and the relay does not follow with the data",
     remedy: "set exporter.endpoint to the address that it redirects to",
     lasting: true,
+    knownAs: [],
     matches: ({ status }) => status !== undefined && status >= 300 && status < 400,
   },
   {
@@ -172,6 +385,7 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector asks to wait",
     remedy: "nothing to do here; give the Collector more room if this lasts",
     lasting: false,
+    knownAs: [],
     matches: answered(429, 502, 503, 504),
   },
   {
@@ -179,9 +393,93 @@ const FAULTS: readonly FaultRow[] = [
     what: "The Collector failed on its own",
     remedy: "read the Collector's log",
     lasting: true,
+    knownAs: [],
     matches: ({ status }) => status !== undefined && status >= 500,
   },
+  // Found by asking, never from the text of a failure.
+  {
+    code: "client_certificate_not_demanded",
+    what: "The Collector takes requests without a client certificate",
+    remedy: "set client_ca_file in the tls section of the Collector's receiver (nginx: ssl_verify_client on)",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "first_member_only",
+    what: "The endpoint reads the first gzip member of a body only, so merged requests would be lost",
+    remedy: "nothing is lost: the relay sends every request by itself; set exporter.compression: gzip to merge again",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "clock_skew",
+    what: "The clocks of this machine and of the Collector differ",
+    remedy: "set both by NTP: certificates that are new or near their end fail on one side only",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "expires_soon",
+    what: "A certificate is near its end",
+    remedy: "renew it (certs rotate); the relay takes the new files up by itself",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "trusts_more",
+    what: "More is trusted than the CA in exporter.tls.ca_file",
+    remedy: "start the relay with DENO_TLS_CA_STORE= (empty), and without DENO_CERT and NODE_EXTRA_CA_CERTS",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "proxied",
+    what: "A proxy variable sends the relay's requests another way",
+    remedy: "add the Collector's host to NO_PROXY, or unset the variable",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "queue_unusable",
+    what: "The folder of the queue cannot be written",
+    remedy: "give the folder of sending_queue.path to the user that runs the relay",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "disk_low",
+    what: "The disk has less room than the queue may need",
+    remedy: "free the disk, or lower sending_queue.queue_size",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "bad_config",
+    what: "The configuration cannot be used",
+    remedy: "correct what the message names; config reference lists every option",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
 ];
+
+/** Every fault that has a name, as documentation prints it. */
+export const NAMED_FAULTS: readonly NamedFault[] = FAULTS.map(({ matches: _matches, ...named }) => named);
+
+/** The fault of a name. */
+export function faultNamed(code: string): NamedFault {
+  const fault = NAMED_FAULTS.find((each) => each.code === code);
+  if (fault === undefined) throw new TypeError(`No fault is called ${code}`);
+  return fault;
+}
 
 /** Names the fault. */
 export function diagnose(evidence: Evidence): Fault {
@@ -195,4 +493,12 @@ export function diagnose(evidence: Evidence): Fault {
     remedy: "see the Collector's log for its side",
     lasting: evidence.status !== undefined,
   };
+}
+
+/**
+ * Whether an answer of 400 is about the way and not about what was sent: TLS ends at a proxy that answers so. What it carried
+ * must be kept.
+ */
+export function concernsTheWay(status: number, text: string): boolean {
+  return status === 400 && (REFUSAL_PAGE.test(text) || PLAIN_HTTP_PAGE.test(text));
 }

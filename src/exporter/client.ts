@@ -2,6 +2,8 @@
  * One attempt: one request to the Collector over mutual TLS, and its answer. No retry, no queue.
  * @module
  */
+import { clientFacts } from "../diagnosis/client_facts.ts";
+import { concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
@@ -54,8 +56,10 @@ export class CollectorClient {
   readonly #targets: Readonly<Record<SignalName, Target>>;
   readonly #userAgent: string;
   readonly #idleConnectionsMax: number;
+  #identity: ClientIdentity;
   #http: Deno.HttpClient;
   #replaced = 0;
+  #answered = false;
 
   constructor(
     options: {
@@ -69,6 +73,7 @@ export class CollectorClient {
     this.#targets = options.targets;
     this.#userAgent = options.userAgent;
     this.#idleConnectionsMax = options.idleConnectionsMax;
+    this.#identity = options.identity;
     this.#http = this.#create(options.identity);
   }
 
@@ -92,13 +97,40 @@ export class CollectorClient {
   replaceIdentity(identity: ClientIdentity): void {
     const old = this.#http;
     this.#http = this.#create(identity);
+    this.#identity = identity;
     this.#replaced++;
+    this.#answered = false;
     old.close();
   }
 
   /** How often the identity has been replaced: each time all connections are new. */
   get replaced(): number {
     return this.#replaced;
+  }
+
+  /** Another client of the same Collectors, to try an identity before it is shown here. Its caller closes it. */
+  withIdentity(identity: ClientIdentity): CollectorClient {
+    return new CollectorClient({
+      identity,
+      targets: this.#targets,
+      userAgent: this.#userAgent,
+      idleConnectionsMax: this.#idleConnectionsMax,
+    });
+  }
+
+  /** The identity that is shown. */
+  get identity(): ClientIdentity {
+    return this.#identity;
+  }
+
+  /** Names what was wrong with an attempt; what is known of the certificate shown decides where the text does not. */
+  diagnose(answer: Answer): Fault {
+    const client = clientFacts(this.#identity, this.#answered, new Date());
+    return diagnose(
+      answer.kind === "none"
+        ? { text: answer.cause, timedOut: answer.timedOut, client }
+        : { status: answer.status, text: answer.message, client },
+    );
   }
 
   target(signal: SignalName): Target {
@@ -117,13 +149,14 @@ export class CollectorClient {
     abort?: AbortSignal,
   ): Promise<Answer> {
     const { url, headers, timeoutMs } = this.#targets[signal];
+    const http = this.#http;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
     const started = performance.now();
     try {
       const response = await fetch(url, {
         method: "POST",
-        client: this.#http,
+        client: http,
         headers: {
           ...headers,
           "content-type": "application/x-protobuf",
@@ -135,7 +168,9 @@ export class CollectorClient {
         redirect: "manual",
         signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
       });
-      return { ...await read(signal, response), durationMs: performance.now() - started };
+      const answer = await read(signal, response);
+      if (http === this.#http && !concernsTheWay(answer.status, answer.message)) this.#answered = true;
+      return { ...answer, durationMs: performance.now() - started };
     } catch (error) {
       const aborted = abort?.aborted === true;
       const timedOut = !aborted && timeout.signal.aborted;

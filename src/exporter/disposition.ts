@@ -3,6 +3,7 @@
  * holds what OTLP says not to retry, it is because the relay has answered 200 for it already.
  * @module
  */
+import { concernsTheWay } from "../diagnosis/faults.ts";
 
 /**
  * - `delivered`: settled.
@@ -13,8 +14,13 @@
  */
 export type Disposition = "delivered" | "retry" | "inspect" | "hold";
 
-/** The disposition of a status. */
-export function dispositionOf(status: number): Disposition {
+/**
+ * The disposition of an answer.
+ * @param message The answer's own words: a proxy in which TLS ends may answer 400 for the relay's certificate, and then nothing is
+ * wrong with the records.
+ */
+export function dispositionOf(status: number, message = ""): Disposition {
+  if (concernsTheWay(status, message)) return "hold";
   if (status >= 200 && status < 300) return "delivered";
   switch (status) {
     case 429:

@@ -229,7 +229,7 @@ export class Lane {
     const { client, events } = this.#options;
     const answer = await client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
     if (answer.kind === "none") return answer;
-    const disposition = dispositionOf(answer.status);
+    const disposition = dispositionOf(answer.status, answer.message);
     if (disposition !== "delivered" && disposition !== "inspect") return answer;
     const failures = this.#breaker.succeeded(permit);
     if (failures > 0) events.recovered(this.signal, failures);
@@ -338,11 +338,7 @@ export class Lane {
       if (answer.aborted) return STOPPING;
       this.#members.lost();
     }
-    const fault = diagnose(
-      answer.kind === "none"
-        ? { text: answer.cause, timedOut: answer.timedOut }
-        : { status: answer.status, text: answer.message },
-    );
+    const fault = this.#options.client.diagnose(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     const cause = answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`.trim();
     return this.#open(fault, cause, permit, askedMs);

@@ -67,7 +67,7 @@ export class MembersProof {
     const connections = this.#options.connections();
     const answer = await this.#options.ask(PROBE);
     if (answer.kind === "none") return answer;
-    const disposition = dispositionOf(answer.status);
+    const disposition = dispositionOf(answer.status, answer.message);
     if (disposition !== "inspect" && disposition !== "delivered") return answer;
     const members = disposition === "inspect" ? "all" : "first_only";
     this.#proof = { members, connections, until: this.#now() + PROOF_MS_MAX };
