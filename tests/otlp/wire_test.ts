@@ -230,6 +230,36 @@ Deno.test("items are those that the Collector keeps of a oneof set twice and of 
   }
 });
 
+Deno.test("groups, which no OTLP message has, are skipped as the Collector skips them", async () => {
+  const start = bytes(BigInt(20 * 8 + 3));
+  const end = bytes(BigInt(20 * 8 + 4));
+  const resource = wrap(1, wrap(2, wrap(2, new Uint8Array(0))));
+  const field = bytes(BigInt(30 * 8), 5);
+  // [body, items; undefined where it is refused]
+  const table: [Uint8Array<ArrayBuffer>, number | undefined][] = [
+    [bytes(start, end, resource), 1],
+    [bytes(resource, start, end, resource), 2],
+    [bytes(start, start, end, end, resource), 1],
+    // Its skipping ends with the first field that is no group, so that what follows is read; an end is then one too many.
+    [bytes(start, field, resource), 1],
+    [bytes(start, field, end, resource), undefined],
+    [bytes(start, resource, resource), 1],
+    [bytes(start, start, field, resource), 1],
+    [bytes(end, resource), undefined],
+    [bytes(start, end), undefined],
+    [bytes(start), undefined],
+    [bytes(start, start, end), undefined],
+    [bytes(start, bytes(0), resource), undefined],
+  ];
+  const verdicts = await decodeAll(table.map(([body]) => ({ form: { signal: "traces", json: false }, body })));
+  for (const [index, [body, items]] of table.entries()) {
+    const verdict = verdicts[index]!;
+    assert.equal(verdict.ok ? verdict.count : undefined, items, `row ${index}, the Collector`);
+    if (items === undefined) faultOf(body);
+    else assert.equal(walker.walk("traces", body).items, items, `row ${index}, the walk`);
+  }
+});
+
 Deno.test("a request with any other top-level field is not mergeable", () => {
   const resource = wrap(1, new Uint8Array(0));
   assert.equal(walker.walk("traces", resource).mergeable, true);
