@@ -182,6 +182,8 @@ function openDamaged(path: string): DatabaseSync | undefined {
   try {
     db = new DatabaseSync(path, options);
     db.exec("PRAGMA writable_schema = ON");
+    // Without a readable schema no row can be asked for.
+    db.prepare("SELECT id FROM records WHERE id = 0");
     return db;
   } catch {
     db?.close();

@@ -5,7 +5,7 @@
 import process from "node:process";
 import { writeSync } from "node:fs";
 import { openQueue } from "../../src/queue/open.ts";
-import { record } from "./records.ts";
+import { record, TestLog } from "./records.ts";
 
 const [path = "", first = "0", faults = "[]"] = process.argv.slice(2);
 const queue = await openQueue({
@@ -13,7 +13,7 @@ const queue = await openQueue({
   path,
   bytesMax: 1 << 30,
   deadLetterBytesMax: 1 << 20,
-  log: console,
+  log: new TestLog(),
   faults: JSON.parse(faults),
 });
 let number = Number(first);
