@@ -11,6 +11,9 @@ import type { RelayMetrics } from "./telemetry/metrics.ts";
 /** One line of a kind in this time, in ms; the next one tells how many were withheld. */
 const LOG_INTERVAL_MS = 10_000;
 
+/** Failures in a row after which even a fault that mends itself is told as one that wants a person. */
+const FAILURES_ALARMING = 5;
+
 /** WARN: nothing is lost, a refused request is its sender's. */
 export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents {
   return {
@@ -51,11 +54,11 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
         reason,
       });
     },
-    failed(signal, fault, { cause, lasting, retryMs }) {
+    failed(signal, fault, { cause, failures, retryMs }) {
       metrics.failed(signal, fault.code);
       const limited = log.limited(`failed ${signal} ${fault.code}`, LOG_INTERVAL_MS);
-      const fields = { signal, fault: fault.code, remedy: fault.remedy, cause, retryMs: Math.round(retryMs) };
-      if (lasting) limited.error(fault.what, fields);
+      const fields = { signal, fault: fault.code, remedy: fault.remedy, cause, failures, retryMs: Math.round(retryMs) };
+      if (fault.lasting || failures >= FAILURES_ALARMING) limited.error(fault.what, fields);
       else limited.warn(fault.what, fields);
     },
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),

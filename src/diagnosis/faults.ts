@@ -74,7 +74,7 @@ const REFUSAL_ALERT =
   /alert.*(BadCertificate|UnsupportedCertificate|CertificateUnknown|CertificateRevoked|CertificateExpired|CertificateRequired|AccessDenied|UnknownCA|DecryptError|HandshakeFail)/i;
 /** A connection that ended without a word; some peers refuse a client certificate so. */
 const CUT =
-  /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed before|socket hang up|disconnected before secure/i;
+  /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed|handshake eof|socket hang up|disconnected before secure/i;
 /** nginx and those like it finish the handshake and answer 400: the page has this title. */
 const REFUSAL_PAGE = /^\s*<html>\s*<head><title>400 (No required SSL certificate was sent|The SSL certificate error)/;
 /** An https port was spoken to in plain HTTP: nginx's page, and the words of Go's server. */

@@ -114,7 +114,7 @@ Deno.test("a signal that is answered 404 holds up no other, and keeps what it ha
   await ends.told.find(({ event, signal }) => event === "sent" && signal === "traces", "traces");
   await ends.told.find(({ event, signal }) => event === "sent" && signal === "logs", "logs");
   const failed = await ends.told.find(({ event, signal }) => event === "failed" && signal === "metrics", "an alarm");
-  assert(failed.event === "failed" && failed.lasting && failed.fault.code === "no_such_path");
+  assert(failed.event === "failed" && failed.fault.lasting && failed.fault.code === "no_such_path");
   await ends.exporter.stop(0);
   assert.equal((await balanced(ends.queue, "metrics")).queued, 1);
   assert.equal((await balanced(ends.queue, "traces")).delivered, 1);
@@ -269,9 +269,9 @@ for (const code of [429, 502, 503, 504]) {
     await ends.emptied();
     assert.equal(ends.seen.entries.length, 3);
     const failed = ends.told.entries.filter((told) => told.event === "failed");
-    assert.deepEqual(failed.map(({ lasting, fault }) => [lasting, fault.code]), [
-      [false, "throttled"],
-      [false, "throttled"],
+    assert.deepEqual(failed.map(({ failures, fault }) => [failures, fault.lasting, fault.code]), [
+      [1, false, "throttled"],
+      [2, false, "throttled"],
     ]);
     assert.deepEqual(ends.told.entries.find(({ event }) => event === "recovered"), {
       event: "recovered",
@@ -295,7 +295,7 @@ for (const code of [301, 307, 308, 401, 403, 404, 405, 407, 415, 418, 500, 501, 
     await appendSpans(ends.queue, ...numbered(12).map((name) => [name]));
     ends.start();
     const first = await ends.told.find(({ event }) => event === "failed", "an alarm");
-    assert(first.event === "failed" && first.lasting && first.retryMs === 30, JSON.stringify(first));
+    assert(first.event === "failed" && first.fault.lasting && first.retryMs === 30, JSON.stringify(first));
     // At most the consumers' requests were under way at the first alarm.
     const atOnce = ends.seen.entries.length;
     assert(atOnce <= 4, `${atOnce} requests`);
@@ -323,6 +323,22 @@ Deno.test("a redirect is not followed", async () => {
   const failed = ends.told.entries.find((told) => told.event === "failed");
   assert(failed?.event === "failed" && failed.fault.code === "redirected");
   assert.match(failed.cause, /^307 redirected to https:\/\/localhost/);
+});
+
+Deno.test("a TLS port that was spoken to in plain HTTP has seen no record: 400, and yet held", async () => {
+  let mended = false;
+  await using ends = await exporting({
+    misbehave: () =>
+      mended
+        ? undefined
+        : { kind: "status", status: 400, message: "Client sent an HTTP request to an HTTPS server.\n" },
+  });
+  await appendSpans(ends.queue, ["a"], ["b"]);
+  const failed = await ends.told.find(({ event }) => event === "failed", "an alarm");
+  assert(failed.event === "failed" && failed.fault.lasting, JSON.stringify(failed));
+  mended = true;
+  await ends.emptied();
+  await assertBooks(ends, { accepted: 2, delivered: 2 });
 });
 
 Deno.test("Retry-After is honoured, in seconds and as a date", async () => {
@@ -397,7 +413,7 @@ Deno.test("a Collector that is stopped and started again at its address gets eve
   await ends.collector.stop();
   await appendSpans(ends.queue, ["b"], ["c"]);
   const failed = await ends.told.find(({ event }) => event === "failed", "a failure");
-  assert(failed.event === "failed" && !failed.lasting, JSON.stringify(failed));
+  assert(failed.event === "failed" && !failed.fault.lasting, JSON.stringify(failed));
   await ends.told.find((told) => told.event === "failed" && told.fault.code === "connection_refused", "a refusal");
   await ends.restartCollector();
   assert.equal(ends.collector.port, port);

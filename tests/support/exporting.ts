@@ -91,7 +91,7 @@ export type Told =
     readonly signal: SignalName;
     readonly fault: Fault;
     readonly cause: string;
-    readonly lasting: boolean;
+    readonly failures: number;
     readonly retryMs: number;
   }
   | { readonly event: "recovered"; readonly signal: SignalName; readonly failures: number }
