@@ -35,8 +35,6 @@ export interface StartOptions {
 
 export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
 
-const READY_MS = 30_000;
-
 const BASE: Settings = {
   receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { insecure: true } },
   exporter: { timeout: "2s", retry_on_failure: { initial_interval: "50ms", max_interval: "400ms" } },
@@ -147,13 +145,13 @@ export class RestartableRelay implements AsyncDisposable {
 
   /** Runs it and waits until it receives. @throws with what it said, when it ends before. */
   async start(options: StartOptions = {}): Promise<void> {
-    const line = await this.launch(options).line(/ Receiving url=/, READY_MS);
+    const line = await this.launch(options).line(/ Receiving url=/);
     this.#url = /url=(\S+)/.exec(line)![1]!;
   }
 
   /** Resolves with the first line of the process that runs, past or to come, that matches. */
-  line(test: RegExp, deadlineMs?: number): Promise<string> {
-    return this.#running().line(test, deadlineMs);
+  line(test: RegExp): Promise<string> {
+    return this.#running().line(test);
   }
 
   signal(name: Deno.Signal): void {
