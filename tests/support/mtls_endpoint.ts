@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { gunzipSync } from "node:zlib";
 import { type DecodedMessage, decodeRequest } from "../../src/otlp/decode.ts";
-import { SIGNALS } from "../../src/otlp/signal.ts";
+import { type SignalName, SIGNALS } from "../../src/otlp/signal.ts";
 import type { Pair } from "./certificates.ts";
 
 /** One request as it arrived. */
@@ -34,7 +34,7 @@ export interface MtlsEndpoint extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly requests: readonly EndpointRequest[];
-  /** Answers the next requests, one each; `hang` never answers. After them, and by default, all are answered 200. */
+  /** Answers the next requests, one each (what cannot be decoded is 400, and no request here); `hang` never answers. After them, and by default, all are answered 200. */
   answer(...answers: (EndpointAnswer | "hang")[]): void;
   /** Resolves when `count` requests in all have arrived. */
   arrived(count: number): Promise<void>;
@@ -60,6 +60,8 @@ export async function startMtlsEndpoint(
     const path = request.url ?? "";
     const certificate = (request.socket as TLSSocket).getPeerCertificate();
     const signal = SIGNALS.find((row) => path.endsWith(row.path))?.name ?? "traces";
+    const message = decoded(signal, request.headers["content-encoding"] === "gzip" ? gunzipSync(body) : body);
+    if (message === undefined) return void response.writeHead(400).end();
     requests.push({
       method: request.method ?? "",
       path,
@@ -67,7 +69,7 @@ export async function startMtlsEndpoint(
       peer: String(certificate.subject.CN),
       fingerprint: certificate.fingerprint256,
       httpVersion: request.httpVersion,
-      message: decodeRequest(signal, request.headers["content-encoding"] === "gzip" ? gunzipSync(body) : body),
+      message,
     });
     const answer = answers.shift() ?? { status: 200 };
     if (answer !== "hang") {
@@ -93,4 +95,13 @@ export async function startMtlsEndpoint(
       await closed;
     },
   };
+}
+
+/** Undefined for what no decoder takes, as the relay's question whether every gzip member is read. */
+function decoded(signal: SignalName, body: Uint8Array): DecodedMessage | undefined {
+  try {
+    return decodeRequest(signal, body);
+  } catch {
+    return undefined;
+  }
 }
