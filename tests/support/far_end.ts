@@ -23,7 +23,9 @@ export type Trouble =
   | { readonly kind: "status"; readonly status: number; readonly retryAfterS?: number }
   /** Cuts the connection, before or after it has taken the data. Embedded only. */
   | { readonly kind: "disconnect"; readonly accepted: boolean }
-  | { readonly kind: "silence" };
+  | { readonly kind: "silence" }
+  /** Reads the first gzip member of a body alone. Embedded only. */
+  | { readonly kind: "first_member_only" };
 
 export interface FarEnd extends AsyncDisposable {
   readonly name: "embedded" | "real";
