@@ -6,6 +6,7 @@ import process from "node:process";
 import { type Command, CommanderError } from "commander";
 import { certsCommand } from "./cli/certs.ts";
 import { configCommand } from "./cli/config.ts";
+import { doctorCommand } from "./cli/doctor.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
 import { collectorCommand, devCommand, runCommand } from "./cli/run.ts";
 import { sendCommand } from "./cli/send.ts";
@@ -26,6 +27,7 @@ export function program(io: Io): Command {
       collectorCommand(io),
       certsCommand(io),
       configCommand(io),
+      doctorCommand(io),
       sendCommand(io),
       tokenCommand(io),
     ]

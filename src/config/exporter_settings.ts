@@ -22,6 +22,10 @@ export interface TlsSettings {
   readonly key: PemSetting;
   readonly keyPassphrase: string | undefined;
   readonly reloadIntervalMs: number;
+  /** A key file that every user of the machine can read is used all the same. */
+  readonly exposedKeyAllowed: boolean;
+  /** When the end of a certificate is worth a warning, and when it needs a person, in ms before it. */
+  readonly expiry: { readonly warningMs: number; readonly errorMs: number };
 }
 
 /** One signal's settings. */
@@ -56,6 +60,8 @@ export function exporterSettings(config: Config, signal: ExporterSignal): Export
       // A passphrase goes with its key: the general one does not open a signal's own key.
       keyPassphrase: own.tls.key_passphrase ?? (ownKey === undefined ? exporter.tls.key_passphrase : undefined),
       reloadIntervalMs: exporter.tls.reload_interval,
+      exposedKeyAllowed: exporter.tls.key_readable_by_others,
+      expiry: { warningMs: exporter.tls.expiry_warning, errorMs: exporter.tls.expiry_error },
     },
   };
 }

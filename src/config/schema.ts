@@ -134,6 +134,18 @@ export const ConfigSchema = section({
         duration("100ms", "24h").prefault("5s"),
         "How often the files are looked at; changed ones are taken up without a restart",
       ),
+      expiry_warning: option(
+        duration("0", "87600h").prefault("720h"),
+        "A certificate with less time left than this is a WARN, in the log and in /readyz",
+      ),
+      expiry_error: option(
+        duration("0", "87600h").prefault("72h"),
+        "A certificate with less time left than this is an ERROR, and the relay is not ready",
+      ),
+      key_readable_by_others: option(
+        flag().prefault(false),
+        "Use a key file that every user of the machine can read, where the host protects it otherwise",
+      ),
     }).prefault({}),
     signals: section({ traces: signalOverrides(), metrics: signalOverrides(), logs: signalOverrides() }).prefault({}),
   }).prefault({}),

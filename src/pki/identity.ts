@@ -15,7 +15,6 @@ import {
   checkKeyMatches,
   checkKeyType,
   checkUsage,
-  daysLeft,
   describe,
   exportPrivateKey,
   isEncryptedKey,
@@ -23,9 +22,6 @@ import {
   parsePrivateKey,
 } from "./certificate.ts";
 import { type PemDocument, readPem } from "./pem.ts";
-
-/** A certificate with fewer days left than this is worth a warning. */
-const WARN_DAYS = 30;
 
 /** The settings that messages name; by default those of the exporter. */
 export interface IdentitySettings {
@@ -51,6 +47,10 @@ export interface IdentityConfig {
   readonly key: string;
   /** For an encrypted key. */
   readonly keyPassphrase?: string | undefined;
+  /** A key file that every user of the machine can read is used, with a warning. */
+  readonly exposedKeyAllowed?: boolean;
+  /** Takes certificates outside their dates, and tells of them in `facts.faults`: for who can wait until they are replaced. */
+  readonly datesAllowed?: boolean;
   /** Which end this is; decides the usage that the certificate must allow. `client` unless given. */
   readonly role?: "client" | "server";
   readonly settings?: Partial<IdentitySettings>;
@@ -66,6 +66,8 @@ export interface IdentityFacts {
   readonly files: readonly string[];
   /** Usable, but a person should know; each a full sentence without a period. */
   readonly warnings: readonly string[];
+  /** Of no use now, though taken: dates, where {@link IdentityConfig.datesAllowed} says so. */
+  readonly faults: readonly string[];
 }
 
 /** A validated identity, in the form that `Deno.createHttpClient` and `node:https` take. */
@@ -109,14 +111,24 @@ async function readDocuments(config: IdentityConfig): Promise<Documents> {
 function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
   const { ca, cert, key } = documents;
   const warnings: string[] = [];
+  const faults: string[] = [];
+  const tolerated = (check: () => void) => {
+    try {
+      check();
+    } catch (error) {
+      const ofDate = error instanceof CertificateError && (error.code === "expired" || error.code === "not_yet_valid");
+      if (!ofDate || config.datesAllowed !== true) throw error;
+      faults.push(error.message);
+    }
+  };
   const authorities = parseCertificates(ca);
-  checkAuthorities(authorities, ca.name, now, warnings);
+  tolerated(() => checkAuthorities(authorities, ca.name, now, warnings));
 
   const certificates = parseCertificates(cert);
   const [leaf, ...intermediates] = certificates;
   checkForm(leaf, cert.name);
   checkKeyType(leaf.publicKey, cert.name);
-  checkDates(leaf, cert.name, now);
+  tolerated(() => checkDates(leaf, cert.name, now));
   checkUsage(leaf, cert.name, config.role === "server" ? "serverAuth" : "clientAuth");
 
   const passphrase = {
@@ -134,12 +146,11 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
       `The issuer of ${cert.name}, ${chain.issuer}, is not in ${ca.name}; the other end must trust that issuer`,
     );
   }
-  const left = daysLeft(leaf.validToDate, now);
-  if (left < WARN_DAYS) warnings.push(`The ${cert.name} expires in ${left} days; issue a new one and replace the file`);
-  if (key.mode !== undefined && (key.mode & 0o077) !== 0) {
-    const mode = key.mode.toString(8).padStart(4, "0");
-    warnings.push(`The ${key.name} has mode ${mode}, so other users can open it; run chmod 600 on it`);
+  const exposure = exposureOf(key);
+  if (exposure?.to === "all" && config.exposedKeyAllowed !== true) {
+    throw new CertificateError("key_exposed", `Cannot use ${key.name}: it ${exposure.state}; ${exposure.remedy}`);
   }
+  if (exposure !== undefined) warnings.push(`The ${key.name} ${exposure.state}; run chmod 600 on it`);
   if (config.keyPassphrase !== undefined && config.keyPassphrase !== "" && !isEncryptedKey(key)) {
     warnings.push(`The ${key.name} is not encrypted, though ${passphrase.setting} is set; encrypt it or unset that`);
   }
@@ -153,9 +164,28 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
       authorities: authorities.map(describe),
       files: [ca, cert, key].flatMap((document) => document.path ?? []),
       warnings,
+      faults,
     },
     digest: digestOf(documents),
   };
+}
+
+/** Who can read a key file besides its owner; undefined when nobody can, or when that cannot be told. */
+export interface Exposure {
+  /** `group`: as with Kubernetes' fsGroup, lawful. */
+  readonly to: "group" | "all";
+  readonly state: string;
+  readonly remedy: string;
+}
+
+/** Looks at the permission bits of a key's file. */
+export function exposureOf(key: PemDocument): Exposure | undefined {
+  if (key.mode === undefined || (key.mode & 0o077) === 0) return undefined;
+  const mode = key.mode.toString(8).padStart(4, "0");
+  const remedy = "run chmod 600 on it, or set exporter.tls.key_readable_by_others: true";
+  return (key.mode & 0o007) === 0
+    ? { to: "group", state: `has mode ${mode}, so its group can open it`, remedy }
+    : { to: "all", state: `has mode ${mode}, so every user of this machine can open it`, remedy };
 }
 
 function digestOf({ ca, cert, key }: Documents): string {

@@ -16,6 +16,8 @@ Deno.test("the defaults for each signal", () => {
         key: { what: "client key", setting: "exporter.tls.key_file", value: "certs/client.key" },
         keyPassphrase: undefined,
         reloadIntervalMs: 5_000,
+        exposedKeyAllowed: false,
+        expiry: { warningMs: 30 * 86_400_000, errorMs: 3 * 86_400_000 },
       },
     });
   }

@@ -211,15 +211,43 @@ Deno.test("what works but should be known is a warning", async () => {
     (await warnings({ ...configOf(ca, client), keyPassphrase: "x" })).join("\n"),
     /^The client key .* is not encrypted, though exporter\.tls\.key_passphrase is set/,
   );
-  const short = await certificates.issueClient("short", { days: 10 });
-  assert.match(
-    (await warnings(configOf(ca, short))).join("\n"),
-    /^The client certificate .*short\.crt expires in 9 days/,
-  );
   await chmod(client.keyFile, 0o640);
   assert.match(
     (await warnings(configOf(ca, client))).join("\n"),
-    /^The client key .*client\.key has mode 0640, .*chmod 600/,
+    /^The client key .*client\.key has mode 0640, so its group .*chmod 600/,
+  );
+});
+
+Deno.test("a key that every user of the machine can read is refused, unless told", async () => {
+  await using certificates = await testCertificates();
+  const { ca, client } = certificates;
+  await chmod(client.keyFile, 0o644);
+  await assert.rejects(
+    loadIdentity(configOf(ca, client)),
+    refusal(
+      "key_exposed",
+      /^Cannot use client key .*client\.key: it has mode 0644, .*; run chmod 600 on it, or set .*key_readable_by_others: true$/,
+    ),
+  );
+  const { facts } = await loadIdentity({ ...configOf(ca, client), exposedKeyAllowed: true });
+  assert.match(facts.warnings.join("\n"), /^The client key .* has mode 0644, .*chmod 600 on it$/);
+});
+
+Deno.test("certificates out of their dates are taken by who can wait, and said to be of no use", async () => {
+  await using certificates = await testCertificates();
+  const { ca, expiredClient, futureClient, client } = certificates;
+  for (
+    const [pair, message] of [[expiredClient, /it expired \d+ days ago/], [futureClient, /is valid only from/]] as const
+  ) {
+    const identity = await loadIdentity({ ...configOf(ca, pair), datesAllowed: true });
+    assert.equal(identity.facts.faults.length, 1);
+    assert.match(identity.facts.faults[0] ?? "", message);
+  }
+  assert.deepEqual((await loadIdentity({ ...configOf(ca, client), datesAllowed: true })).facts.faults, []);
+  const { mismatchedClient } = certificates;
+  await assert.rejects(
+    loadIdentity({ ...configOf(ca, mismatchedClient), datesAllowed: true }),
+    refusal("key_mismatch", /does not match/),
   );
 });
 

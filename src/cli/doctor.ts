@@ -1,0 +1,67 @@
+/**
+ * `doctor`: examines the configured relay and its way to the Collector.
+ * @module
+ */
+import process from "node:process";
+import type { Command } from "commander";
+import { loadEnvironment } from "../config/load.ts";
+import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
+import type { Surroundings } from "./config.ts";
+import { FaultFound, type Io, newCommand } from "./io.ts";
+
+/** The command `doctor`. Throws {@link FaultFound} naming the faults. */
+export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
+  return newCommand(io, "doctor")
+    .description("Check the way of the data step by step, from the configuration to the Collector's answer")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--json", "print JSON")
+    .action(async (flags: { config?: string; json?: true }) => {
+      const { env, cwd } = surroundings ?? { env: process.env, cwd: process.cwd() };
+      const report = await examine({
+        env: await loadEnvironment(env, cwd),
+        cwd,
+        ...(flags.config === undefined ? {} : { file: flags.config }),
+      });
+      if (flags.json) io.out(JSON.stringify(report, null, 2));
+      else for (const line of linesOf(report)) io.out(line);
+      if (!report.ok) {
+        const { length } = report.faults;
+        throw new FaultFound(`Found ${length} fault${length === 1 ? "" : "s"}: ${report.faults.join(", ")}`);
+      }
+    });
+}
+
+function linesOf({ checks }: Report): string[] {
+  let endpoint: string | null = null;
+  return checks.flatMap((check) => {
+    const heading = check.endpoint !== null && check.endpoint !== endpoint ? [check.endpoint] : [];
+    endpoint = check.endpoint;
+    return [...heading, ...linesOfCheck(check)].map(printable);
+  });
+}
+
+const LABELS: Readonly<Record<CheckResult["status"], string>> = {
+  ok: "ok",
+  warning: "WARN",
+  fault: "FAULT",
+  skipped: "-",
+};
+
+function linesOfCheck({ status, title, finding, evidence, fault, knownAs, remedy }: CheckResult): string[] {
+  const line = `${LABELS[status].padEnd(6)}${title}: ${finding}`;
+  if (status === "ok" || status === "skipped") return [line];
+  return [
+    line,
+    ...(fault === null
+      ? []
+      : [`        name: ${fault}${knownAs.length === 0 ? "" : ` (elsewhere: ${knownAs.join("; ")})`}`]),
+    ...evidence.map((each) => `        seen: ${each}`),
+    ...(remedy === null ? [] : [`        do:   ${remedy}`]),
+  ];
+}
+
+/** A peer's words and a certificate's names may say anything, terminal escapes included. */
+function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}

@@ -1,0 +1,184 @@
+/**
+ * `doctor`: goes down the path of the data, from the configuration to the Collector's answer and the queue's disk, and says of each
+ * step what it found, on what evidence, and what to do. A step that needs one that failed is skipped, and says so.
+ * @module
+ */
+import { dirname } from "node:path";
+import { exporterSettings } from "../config/exporter_settings.ts";
+import { loadConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { faultNamed } from "../diagnosis/faults.ts";
+import { messageOf } from "../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import type { Check, Finding, Status } from "./finding.ts";
+import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
+import { Way } from "./way.ts";
+
+/** A step and what came of it. */
+export interface CheckResult {
+  readonly id: string;
+  readonly title: string;
+  /** The endpoint it was about, where there are several. */
+  readonly endpoint: string | null;
+  readonly status: Status;
+  readonly finding: string;
+  readonly evidence: readonly string[];
+  readonly fault: string | null;
+  /** What other programs call this fault. */
+  readonly knownAs: readonly string[];
+  readonly remedy: string | null;
+}
+
+/** Everything that was found. */
+export interface Report {
+  /** No step failed. */
+  readonly ok: boolean;
+  /** Names of the faults, each once, in the order of the path. */
+  readonly faults: readonly string[];
+  readonly warnings: readonly string[];
+  readonly checks: readonly CheckResult[];
+}
+
+/** Settings of an examination. */
+export interface ExamineOptions {
+  /** As {@link loadConfig} takes it. */
+  readonly file?: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  /** The clock; for tests. */
+  readonly now?: () => Date;
+}
+
+/** The longest that one attempt may take here, in ms, whatever the relay itself would wait. */
+const ATTEMPT_MS_MAX = 10_000;
+
+/** Examines the relay that this configuration would start. Never rejects for what it finds. */
+export async function examine(options: ExamineOptions): Promise<Report> {
+  const results: CheckResult[] = [];
+  const config = await readConfig(options, results);
+  const host: HostSubject = { env: options.env, config };
+  await runAll(HOST_CHECKS, host, results, null);
+  const ways = config === undefined ? [undefined] : waysOf(config, options);
+  for (const way of ways) {
+    try {
+      await runAll(WAY_CHECKS, way, results, ways.length > 1 ? way?.label ?? null : null);
+    } finally {
+      way?.close();
+    }
+  }
+  await runAll(STORAGE_CHECKS, config === undefined ? undefined : storageOf(config), results, null);
+  const named = (status: Status) => [
+    ...new Set(results.filter((each) => each.status === status).map((each) => each.fault ?? each.id)),
+  ];
+  const faults = named("fault");
+  return { ok: faults.length === 0, faults, warnings: named("warning"), checks: results };
+}
+
+async function readConfig(options: ExamineOptions, results: CheckResult[]): Promise<Config | undefined> {
+  const { file, env, cwd } = options;
+  try {
+    const loaded = await loadConfig({
+      env,
+      ...(file === undefined ? {} : { file }),
+      ...(cwd === undefined ? {} : { cwd }),
+    });
+    const from = [loaded.sources.file ?? "no file", ...loaded.sources.environment].join(", ");
+    results.push(resultOf(CONFIG, null, {
+      status: "ok",
+      finding: `The configuration is sound (${from})`,
+      evidence: loaded.warnings,
+    }));
+    return loaded.config;
+  } catch (error) {
+    const [finding = "", ...evidence] = messageOf(error).split("\n");
+    results.push(resultOf(CONFIG, null, { status: "fault", fault: "bad_config", finding, evidence }));
+    return undefined;
+  }
+}
+
+const CONFIG = { id: "config", title: "configuration" };
+
+/** One way for each Collector and identity: one in all, unless signals have their own. */
+function waysOf(config: Config, options: ExamineOptions): Way[] {
+  const ways = new Map<string, Way>();
+  for (const signal of SIGNAL_NAMES) {
+    const settings = exporterSettings(config, signal);
+    const key = JSON.stringify([new URL(settings.url).origin, settings.tls]);
+    const way = ways.get(key) ?? new Way({
+      origin: new URL(settings.url),
+      tls: settings.tls,
+      compression: settings.compression,
+      targets: targetsOf(config),
+      now: options.now ?? (() => new Date()),
+      attemptMs: Math.min(settings.timeoutMs, ATTEMPT_MS_MAX),
+    });
+    way.signals.push(signal);
+    ways.set(key, way);
+  }
+  return [...ways.values()];
+}
+
+function targetsOf(config: Config) {
+  const target = (signal: SignalName) => {
+    const { url, headers, timeoutMs } = exporterSettings(config, signal);
+    return { url, headers, timeoutMs: Math.min(timeoutMs, ATTEMPT_MS_MAX) };
+  };
+  return { traces: target("traces"), metrics: target("metrics"), logs: target("logs") };
+}
+
+function storageOf({ sending_queue }: Config) {
+  const { storage, path, queue_size } = sending_queue;
+  return { storage, path, folder: dirname(path), bytesMax: queue_size };
+}
+
+/** Runs the steps in their order. Without a subject all are skipped: there is no configuration to look at. */
+async function runAll<Subject>(
+  checks: readonly Check<Subject>[],
+  subject: Subject | undefined,
+  results: CheckResult[],
+  endpoint: string | null,
+): Promise<void> {
+  const own: CheckResult[] = [];
+  for (const check of checks) {
+    const failed = check.needs.find((need) => own.some(({ id, status }) => id === need && !passed(status)));
+    const finding = subject === undefined
+      ? skipped("config")
+      : failed !== undefined
+      ? skipped(failed)
+      : await attempt(check, subject);
+    own.push(resultOf(check, endpoint, finding));
+  }
+  results.push(...own);
+}
+
+function passed(status: Status): boolean {
+  return status === "ok" || status === "warning";
+}
+
+function skipped(need: string): Finding {
+  return { status: "skipped", finding: `Skipped: it needs "${need}", which did not pass` };
+}
+
+async function attempt<Subject>(check: Check<Subject>, subject: Subject): Promise<Finding> {
+  try {
+    return await check.run(subject);
+  } catch (error) {
+    // A step that cannot be taken is a finding too, and no reason to say nothing of the others.
+    return { status: "fault", finding: `The check itself failed: ${messageOf(error)}`, remedy: "report this" };
+  }
+}
+
+function resultOf({ id, title }: { id: string; title: string }, endpoint: string | null, found: Finding): CheckResult {
+  const named = found.fault === undefined ? undefined : faultNamed(found.fault);
+  return {
+    id,
+    title,
+    endpoint,
+    status: found.status,
+    finding: found.finding,
+    evidence: found.evidence ?? [],
+    fault: found.fault ?? null,
+    knownAs: named?.knownAs ?? [],
+    remedy: found.remedy ?? named?.remedy ?? null,
+  };
+}

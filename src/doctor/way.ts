@@ -1,0 +1,101 @@
+/**
+ * One way to a Collector, as the checks find it: what is configured, and what the steps before have learnt.
+ * @module
+ */
+import type { KeyObject, X509Certificate } from "node:crypto";
+import type { TlsSettings } from "../config/exporter_settings.ts";
+import type { Config } from "../config/schema.ts";
+import type { Handshake } from "../diagnosis/handshake.ts";
+import { CollectorClient, type Target } from "../exporter/client.ts";
+import type { SignalName } from "../otlp/signal.ts";
+import { exportPrivateKey } from "../pki/certificate.ts";
+import type { PemDocument } from "../pki/pem.ts";
+import { USER_AGENT } from "../version.ts";
+
+/** What a way is made of. */
+export interface WayOptions {
+  /** Any URL of the Collector: scheme, host and port count. */
+  readonly origin: URL;
+  readonly tls: TlsSettings;
+  readonly compression: Config["exporter"]["compression"];
+  readonly targets: Readonly<Record<SignalName, Target>>;
+  readonly now: () => Date;
+  readonly attemptMs: number;
+}
+
+/** What was read from the three files. */
+export interface WayIdentity {
+  readonly authorities: readonly X509Certificate[];
+  readonly certificates: readonly [X509Certificate, ...X509Certificate[]];
+  readonly key: KeyObject;
+}
+
+/** One way. A check reads what those that it needs have set. */
+export class Way {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+  readonly tls: TlsSettings;
+  readonly compression: WayOptions["compression"];
+  readonly now: () => Date;
+  readonly attemptMs: number;
+  /** Those that go this way. */
+  readonly signals: SignalName[] = [];
+  documents: { readonly ca: PemDocument; readonly cert: PemDocument; readonly key: PemDocument } | undefined;
+  identity: WayIdentity | undefined;
+  handshake: Handshake | undefined;
+  readonly #targets: WayOptions["targets"];
+  #client: CollectorClient | undefined;
+  #stranger: CollectorClient | undefined;
+
+  constructor(options: WayOptions) {
+    const { origin } = options;
+    this.host = origin.hostname.replace(/^\[|\]$/g, "");
+    this.secure = origin.protocol === "https:";
+    this.port = Number(origin.port || (this.secure ? 443 : 80));
+    this.tls = options.tls;
+    this.compression = options.compression;
+    this.now = options.now;
+    this.attemptMs = options.attemptMs;
+    this.#targets = options.targets;
+  }
+
+  /** Which Collector, and for which signals. */
+  get label(): string {
+    return `${this.secure ? "https" : "http"}://${this.host}:${this.port} (${this.signals.join(", ")})`;
+  }
+
+  /** The relay's own client, with the identity that was read. */
+  get client(): CollectorClient {
+    return this.#client ??= this.#open(this.identity);
+  }
+
+  /** The same client, of somebody who has no certificate. */
+  get stranger(): CollectorClient {
+    return this.#stranger ??= this.#open(
+      this.identity === undefined ? undefined : { authorities: this.identity.authorities },
+    );
+  }
+
+  #open(identity: Partial<WayIdentity> | undefined): CollectorClient {
+    const { authorities = [], certificates, key } = identity ?? {};
+    return new CollectorClient({
+      identity: {
+        caCerts: authorities.map((each) => each.toString()),
+        ...(certificates === undefined || key === undefined ? {} : {
+          cert: certificates.map((each) => each.toString()).join(""),
+          key: exportPrivateKey(key),
+        }),
+      },
+      targets: this.#targets,
+      userAgent: USER_AGENT,
+      idleConnectionsMax: 1,
+    });
+  }
+
+  /** Closes what was opened. */
+  close(): void {
+    this.#client?.close();
+    this.#stranger?.close();
+  }
+}
