@@ -34,12 +34,8 @@ export interface ExporterEvents {
   rejected(signal: SignalName, items: number, message: string): void;
   /** Records that the Collector will never take were set aside. */
   deadLettered(signal: SignalName, items: number, sender: string, reason: string): void;
-  /** An attempt failed; what it carried is kept. `lasting`: time alone does not mend it, a person is needed. */
-  failed(
-    signal: SignalName,
-    fault: Fault,
-    detail: { cause: string; lasting: boolean; retryMs: number },
-  ): void;
+  /** An attempt failed; what it carried is kept. `failures`: how many in a row. */
+  failed(signal: SignalName, fault: Fault, detail: { cause: string; failures: number; retryMs: number }): void;
   /** The first success after failures. */
   recovered(signal: SignalName, failures: number): void;
   /** Whether the endpoint reads all gzip members of a body; where it reads the first only, every request goes by itself. */
@@ -359,7 +355,7 @@ export class Lane {
 
   #open(fault: Fault, cause: string, permit: Permit, askedMs?: number): PartOutcome {
     const retryMs = this.#breaker.failed(permit, askedMs, fault.lasting);
-    this.#options.events.failed(this.signal, fault, { cause, lasting: fault.lasting, retryMs });
+    this.#options.events.failed(this.signal, fault, { cause, failures: this.#breaker.failures, retryMs });
     return { kind: "retry", afterMs: retryMs, cause: `${fault.what} (${cause})` };
   }
 }
