@@ -8,7 +8,8 @@ import { certsCommand } from "./cli/certs.ts";
 import { configCommand } from "./cli/config.ts";
 import { doctorCommand } from "./cli/doctor.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
-import { collectorCommand, devCommand, runCommand } from "./cli/run.ts";
+import { queueCommand } from "./cli/queue.ts";
+import { collectorCommand, configOf, devCommand, runCommand } from "./cli/run.ts";
 import { sendCommand } from "./cli/send.ts";
 import { tokenCommand } from "./cli/token.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
@@ -30,6 +31,7 @@ export function program(io: Io): Command {
       doctorCommand(io),
       sendCommand(io),
       tokenCommand(io),
+      queueCommand(io, async (file) => (await configOf(io, file)).sending_queue.path),
     ]
   ) {
     root.addCommand(command);

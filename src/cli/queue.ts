@@ -22,21 +22,25 @@ const PROGRESS_EVERY = 1000;
 
 interface Flags {
   readonly path?: string;
+  readonly config?: string;
   readonly json?: true;
 }
 
 /**
  * The family `queue`.
- * @param defaultPath the queue's file where `--path` is not given
+ * @param configuredPath the queue's file where `--path` is not given, by the configuration that `--config` names
  */
-export function queueCommand(io: Io, defaultPath: () => Promise<string>): Command {
+export function queueCommand(io: Io, configuredPath: (config: string | undefined) => Promise<string>): Command {
   const family = newCommand(io, "queue").description("Look into the sending queue and replay dead letters");
-  const pathOf = (flags: Flags) => flags.path === undefined ? defaultPath() : Promise.resolve(flags.path);
+  const pathOf = (flags: Flags) =>
+    flags.path === undefined ? configuredPath(flags.config) : Promise.resolve(flags.path);
   const path = ["--path <file>", "the queue's file (default: sending_queue.path)"] as const;
+  const config = ["--config <file>", "the configuration file (default: config/relay.yaml, if it is there)"] as const;
 
   family.command("stats")
     .description("What is queued, what is dead, and the books; exit code 1 where they do not balance")
     .option(...path)
+    .option(...config)
     .option("--json", "print JSON")
     .action(async (flags: Flags) => {
       const stats = await found(async () => queueStats(await pathOf(flags)));
@@ -48,6 +52,7 @@ export function queueCommand(io: Io, defaultPath: () => Promise<string>): Comman
   family.command("dead-letters")
     .description("What the Collector refused for good, oldest first, with its own words")
     .option(...path)
+    .option(...config)
     .option("--signal <name>", `only one of ${SIGNAL_NAMES.join(", ")}`, signalName)
     .option("--limit <count>", "at most so many", limit, LIMIT_DEFAULT)
     .option("--json", "print JSON")
@@ -65,6 +70,7 @@ export function queueCommand(io: Io, defaultPath: () => Promise<string>): Comman
     .argument("[ids...]", "which, as `queue dead-letters` names them", ids)
     .option("--all", "every one that is there now")
     .option(...path)
+    .option(...config)
     .option("--json", "print JSON");
   replay.action(async (chosen: number[] | undefined, flags: Flags & { all?: true }) => {
     if ((chosen ?? []).length === 0 && flags.all !== true) replay.error("error: name the ids to replay, or --all");

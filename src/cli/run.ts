@@ -5,12 +5,12 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
 import { exporterSettings } from "../config/exporter_settings.ts";
 import { loadConfig, loadEnvironment } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { isLoopback, parseEndpoint } from "../config/units.ts";
+import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
 import { CertificateError, ConfigError } from "../errors.ts";
 import { initCertificates } from "../pki/init.ts";
 import { startRelay } from "../relay.ts";
@@ -27,7 +27,7 @@ export function runCommand(io: Io): Command {
     .description("Run the relay until SIGTERM or SIGINT")
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .action(async (flags: { config?: string }) => {
-      const config = await load(io, flags.config);
+      const config = await configOf(io, flags.config);
       await runUntilStopped(io, config, () => Promise.resolve());
     });
 }
@@ -41,7 +41,7 @@ export function devCommand(io: Io): Command {
     .option("--quiet", "do not print what the embedded Collector receives")
     .action(async (flags: { config?: string; collector: boolean; quiet?: true }) => {
       await ensureCertificates(io);
-      const loaded = await load(io, flags.config);
+      const loaded = await configOf(io, flags.config);
       const config: Config = {
         ...loaded,
         telemetry: { ...loaded.telemetry, traces: { ...loaded.telemetry.traces, sampling_ratio: 1 } },
@@ -63,16 +63,20 @@ export function devCommand(io: Io): Command {
 export function collectorCommand(io: Io): Command {
   return newCommand(io, "collector")
     .description("Run the embedded development Collector: OTLP/HTTP over mutual TLS, prints what it receives")
-    .option("--endpoint <host:port>", "where to listen", COLLECTOR_ENDPOINT)
+    .addOption(
+      new Option("--endpoint <host:port>", "where to listen").argParser(endpointOf)
+        .default(endpointOf(COLLECTOR_ENDPOINT), COLLECTOR_ENDPOINT),
+    )
     .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
-    .action(async (flags: { endpoint: string; certs: string }) => {
+    .action(async (flags: { endpoint: Endpoint; certs: string }) => {
       await using collector = await openCollector(io, flags.endpoint, flags.certs, false);
       io.out(`Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
       await stopSignal();
     });
 }
 
-async function load(io: Io, file: string | undefined): Promise<Config> {
+/** The configuration of a file and the environment; its warnings are printed. @throws {ConfigError} */
+export async function configOf(io: Io, file: string | undefined): Promise<Config> {
   const { config, warnings } = await loadConfig({
     env: await loadEnvironment(process.env),
     ...(file === undefined ? {} : { file }),
@@ -124,7 +128,7 @@ async function ensureCertificates(io: Io): Promise<void> {
 }
 
 /** Where the relay's Collector is looked for: there the embedded one has to listen. */
-function collectorOf(config: Config): string {
+function collectorOf(config: Config): Endpoint {
   const { url } = exporterSettings(config, "traces");
   const { protocol, hostname, port } = new URL(url);
   if (protocol !== "https:" || !isLoopback(hostname)) {
@@ -133,12 +137,24 @@ function collectorOf(config: Config): string {
         "that is there, run dev with --no-collector",
     );
   }
-  return `${hostname === "localhost" ? "127.0.0.1" : hostname}:${port || 443}`;
+  const host = hostname === "localhost" ? "127.0.0.1" : hostname.replaceAll(/^\[|\]$/g, "");
+  return { hostname: host, port: Number(port || 443) };
 }
 
-async function openCollector(io: Io, at: string, certs: string, quiet: boolean): Promise<EmbeddedCollector> {
-  const endpoint = parseEndpoint(at);
-  if (endpoint === undefined) throw new ConfigError(`Cannot use --endpoint ${at}: it is not of the form host:port`);
+function endpointOf(value: string): Endpoint {
+  const endpoint = parseEndpoint(value);
+  if (endpoint === undefined) {
+    throw new InvalidArgumentError(`It is not of the form host:port, as ${COLLECTOR_ENDPOINT}.`);
+  }
+  return endpoint;
+}
+
+async function openCollector(
+  io: Io,
+  endpoint: Endpoint,
+  certs: string,
+  quiet: boolean,
+): Promise<EmbeddedCollector> {
   const pem = async (name: string) => {
     try {
       return await readFile(join(certs, name), "utf8");

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { main } from "../../src/main.ts";
+import { parseTokens, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { folder } from "../support/folder.ts";
+import { recorder } from "../support/recorder.ts";
+
+async function run(...argv: string[]) {
+  const { io, out, err } = recorder();
+  return { code: await main(["token", ...argv], io), out, err };
+}
+
+/** Who the token is taken for, by the file as the relay reads it. */
+async function senderOf(file: string, token: string) {
+  const authenticator = new TokenAuthenticator(parseTokens(await readFile(file, "utf8"), file));
+  return authenticator.authenticate(new Headers({ authorization: `Bearer ${token}` }));
+}
+
+Deno.test("token new prints the token once and keeps its digest alone, in a file of its user's", async () => {
+  await using at = await folder();
+  const file = join(at.path, "config", "tokens.yaml");
+  const { code, out, err } = await run("new", "--id", "web", "--file", file);
+  assert.equal(code, 0);
+  assert.equal(out.length, 1);
+  const token = out[0]!;
+  assert.match(token, /^[\w-]{43}$/);
+  assert.match(err[0]!, /^Token for web: shown this once/);
+  assert(!(await readFile(file, "utf8")).includes(token));
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.deepEqual(await senderOf(file, token), { id: "web", signals: new Set(["traces", "metrics", "logs"]) });
+});
+
+Deno.test("token new as JSON, for some signals; a second one of an id is a rotation; comments stay", async () => {
+  await using at = await folder();
+  const file = join(at.path, "tokens.yaml");
+  const first = await run("new", "--id", "web", "--signals", "traces, logs", "--file", file, "--json");
+  assert.equal(first.code, 0);
+  assert.deepEqual(first.err, []);
+  const { id, token, file: told } = JSON.parse(first.out.join("\n"));
+  assert.deepEqual([id, told], ["web", file]);
+  await writeFile(file, (await readFile(file, "utf8")).replace("tokens:", "# The shop's own.\ntokens:"));
+  const second = await run("new", "--id", "web", "--file", file);
+  assert.match(await readFile(file, "utf8"), /# The shop's own\./);
+  assert.deepEqual([...(await senderOf(file, token)).signals].sort(), ["logs", "traces"]);
+  assert.equal((await senderOf(file, second.out[0]!)).id, "web");
+});
+
+Deno.test("token revoke removes every token of an id, and says when there is none", async () => {
+  await using at = await folder();
+  const file = join(at.path, "tokens.yaml");
+  const tokens = [];
+  for (const id of ["web", "web", "shop"]) tokens.push((await run("new", "--id", id, "--file", file)).out[0]!);
+  const revoked = await run("revoke", "web", "--file", file);
+  assert.deepEqual([revoked.code, revoked.out], [0, [`Removed 2 tokens of web from ${file}`]]);
+  assert.equal((await senderOf(file, tokens[2]!)).id, "shop");
+  await assert.rejects(senderOf(file, tokens[0]!), { code: "unauthenticated" });
+  const again = await run("revoke", "web", "--file", file);
+  assert.deepEqual([again.code, again.err], [1, [`No token of web is in ${file}`]]);
+  assert.equal((await run("revoke", "shop", "--file", file)).out[0], `Removed 1 token of shop from ${file}`);
+});
+
+Deno.test("wrong use is 2, a file that cannot be used is 1", async () => {
+  await using at = await folder();
+  const file = join(at.path, "tokens.yaml");
+  assert.equal((await run("new", "--file", file)).code, 2);
+  const signals = await run("new", "--id", "web", "--signals", "spans", "--file", file);
+  assert.equal(signals.code, 2);
+  assert.match(signals.err.join("\n"), /spans is no signal; use traces, metrics, logs\./);
+  assert.equal((await run("revoke", "--file", file)).code, 2);
+  assert.equal((await run("mint")).code, 2);
+  const id = await run("new", "--id", "a b\n", "--file", file);
+  assert.equal(id.code, 1);
+  assert.equal(id.out.length, 0, "no token is shown that was not kept");
+  await writeFile(file, "tokens: nonsense\n");
+  const broken = await run("new", "--id", "web", "--file", file);
+  assert.equal(broken.code, 1);
+  assert.equal(broken.out.length, 0);
+  assert.equal(await readFile(file, "utf8"), "tokens: nonsense\n");
+});
