@@ -10,12 +10,14 @@ import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
 import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-http";
 import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-http";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
+import { OTLPExporterError } from "@opentelemetry/otlp-exporter-base";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import { LoggerProvider, SimpleLogRecordProcessor } from "@opentelemetry/sdk-logs";
 import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { messageOf } from "../errors.ts";
+import { decodeStatus } from "../otlp/response.ts";
 import { type SignalName, signalOf } from "../otlp/signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
 import { FaultFound, type Io, newCommand } from "./io.ts";
@@ -39,7 +41,7 @@ export function sendCommand(io: Io): Command {
   return newCommand(io, "send")
     .description("Send one trace, one metric and one log record with the stock OpenTelemetry SDK")
     // Explicit, so that the OTEL_EXPORTER_OTLP_* variables, which are the relay's, do not send it past the relay.
-    .option("--url <url>", "the relay's base URL", "http://127.0.0.1:4319")
+    .option("--url <url>", "the relay's base URL", baseUrl, "http://127.0.0.1:4319")
     .option(
       "--token <token>",
       `the sender's token (default: EDGEFERRY_TOKEN, else what dev wrote to ${DEV_TOKEN_FILE})`,
@@ -55,9 +57,21 @@ export function sendCommand(io: Io): Command {
         io.out(`trace id ${traceId}`);
       }
       if (Object.values(results).some((result) => result !== "accepted")) {
-        throw new FaultFound(`The relay at ${flags.url} did not take everything`);
+        throw new FaultFound(
+          `The relay at ${flags.url} did not take everything` +
+            (token === undefined
+              ? "; no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
+              : ""),
+        );
       }
     });
+}
+
+function baseUrl(value: string): string {
+  if (!/^https?:\/\//.test(value) || !URL.canParse(value)) {
+    throw new InvalidArgumentError("It is not an http:// or https:// URL.");
+  }
+  return value.replace(/\/+$/, "");
 }
 
 async function devToken(): Promise<string | undefined> {
@@ -69,9 +83,8 @@ async function devToken(): Promise<string | undefined> {
 }
 
 async function sendOnce(url: string, token: string | undefined, service: string): Promise<Sent> {
-  const base = url.replace(/\/+$/, "");
   const options = (signal: SignalName) => ({
-    url: `${base}${signalOf(signal).path}`,
+    url: `${url}${signalOf(signal).path}`,
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
   });
   const resource = resourceFromAttributes({ "service.name": service });
@@ -125,10 +138,17 @@ class Watched<Item, Exporter extends Exporting<Item>> {
     exporter.export = (items, callback) =>
       send(items, (result) => {
         told(
-          result.code === ExportResultCode.SUCCESS ? "accepted" : `refused: ${messageOf(result.error ?? "no reason")}`,
+          result.code === ExportResultCode.SUCCESS ? "accepted" : `refused: ${reasonOf(result.error)}`,
         );
         callback(result);
       });
     this.exporter = exporter;
   }
+}
+
+/** The status and the relay's own words, where there was an answer. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof OTLPExporterError) || error.code === undefined) return messageOf(error ?? "no reason");
+  const words = decodeStatus("application/json", new TextEncoder().encode(error.data ?? ""));
+  return `${error.code} ${words || error.message}`;
 }
