@@ -23,6 +23,8 @@ export interface Received {
   readonly items: number;
   /** Common name of the client's certificate. */
   readonly peer: string;
+  /** Serial number of that certificate, hexadecimal. */
+  readonly peerSerial: string;
   /** The request as protobuf, uncompressed. */
   readonly body: Uint8Array;
   readonly headers: Readonly<Record<string, string>>;
@@ -46,13 +48,25 @@ export type Misbehaviour =
   /** Reads the first gzip member and is silent about the rest. */
   | { readonly kind: "first_member_only" };
 
+/** The server's side of TLS, as PEM text. */
+export interface CollectorTls {
+  /** What clients' certificates must lead to. */
+  readonly ca: readonly string[];
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** Settings of an embedded Collector. */
 export interface CollectorOptions {
   readonly host: string;
   /** 0 for any free one. */
   readonly port: number;
-  /** PEM text: the CA that clients' certificates must lead to, and the server's own certificate and key. */
-  readonly tls: { readonly ca: readonly string[]; readonly cert: string; readonly key: string };
+  readonly tls: CollectorTls & {
+    /** The one version to speak; 1.2 and 1.3 unless given. */
+    readonly version?: "TLSv1.2" | "TLSv1.3";
+    /** Whether a client must show a certificate; true unless given. False is a misbehaviour, for those who check for it. */
+    readonly demandsCertificate?: boolean;
+  };
   /** Called for each accepted request. */
   readonly onReceived?: (received: Received) => void;
   /** Called for each client that was refused at the handshake, with its reason. */
@@ -68,6 +82,8 @@ export interface EmbeddedCollector extends AsyncDisposable {
   readonly port: number;
   /** Items accepted so far, duplicates included. */
   readonly items: Readonly<Record<SignalName, number>>;
+  /** Takes another certificate and other trusted CAs for the connections to come. */
+  replaceTls(tls: CollectorTls): void;
   stop(): Promise<void>;
 }
 
@@ -81,12 +97,14 @@ const BODY_BYTES_MAX = 20 * 1024 * 1024;
 export async function startCollector(options: CollectorOptions): Promise<EmbeddedCollector> {
   const items: Record<SignalName, number> = { traces: 0, metrics: 0, logs: 0 };
   let requests = 0;
+  const { version, demandsCertificate = true } = options.tls;
   const server = createServer({
     ca: [...options.tls.ca],
     cert: options.tls.cert,
     key: options.tls.key,
-    requestCert: true,
-    rejectUnauthorized: true,
+    ...(version === undefined ? {} : { minVersion: version, maxVersion: version }),
+    requestCert: demandsCertificate,
+    rejectUnauthorized: demandsCertificate,
   }, (request, response) => {
     answer(request, response).catch((error: unknown) => {
       // The client went away while its body was read, or the like: there is nobody to answer.
@@ -143,7 +161,8 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     server.closeAllConnections();
     await closed.promise;
   };
-  return { url: `https://localhost:${port}`, port, items, stop, [Symbol.asyncDispose]: stop };
+  const replaceTls = ({ ca, cert, key }: CollectorTls) => server.setSecureContext({ ca: [...ca], cert, key });
+  return { url: `https://localhost:${port}`, port, items, replaceTls, stop, [Symbol.asyncDispose]: stop };
 }
 
 function cannotListen({ host, port }: CollectorOptions, error: unknown): ConfigError {
@@ -191,10 +210,18 @@ function read(
       ? inflateRawSync(raw.subarray(10), { maxOutputLength: BODY_BYTES_MAX })
       : contentOf(request, raw);
     const { items } = new Walker().walk(signal.name, body);
-    const { CN: peer } = (request.socket as TLSSocket).getPeerCertificate().subject;
+    const certificate = (request.socket as TLSSocket).getPeerCertificate();
+    const peer = certificate?.subject?.CN ?? "nobody";
     const headers: Record<string, string> = {};
     for (const [name, value] of Object.entries(request.headers)) headers[name] = String(value);
-    return { signal: signal.name, items, peer: String(peer), body: new Uint8Array(body), headers };
+    return {
+      signal: signal.name,
+      items,
+      peer: String(peer),
+      peerSerial: certificate?.serialNumber ?? "",
+      body: new Uint8Array(body),
+      headers,
+    };
   } catch (error) {
     return messageOf(error);
   }
@@ -214,7 +241,7 @@ const NAMES_SHOWN_MAX = 3;
 const NAME_CHARACTERS_MAX = 60;
 
 /** One line about a request, for people: signal, services, counts, names, and who delivered it. */
-export function describeReceived(received: Received): string {
+export function describeReceived(received: Omit<Received, "peerSerial">): string {
   const signal = SIGNALS.find(({ name }) => name === received.signal)!;
   const services = new Set<string>();
   const names = new Set<string>();

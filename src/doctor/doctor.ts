@@ -138,21 +138,16 @@ async function runAll<Subject>(
   results: CheckResult[],
   endpoint: string | null,
 ): Promise<void> {
-  const own: CheckResult[] = [];
+  // A step that says itself that there is nothing to look at stands in nobody's way.
+  const blocked = new Set<string>();
   for (const check of checks) {
-    const failed = check.needs.find((need) => own.some(({ id, status }) => id === need && !passed(status)));
-    const finding = subject === undefined
-      ? skipped("config")
-      : failed !== undefined
-      ? skipped(failed)
+    const need = subject === undefined ? "config" : check.needs.find((each) => blocked.has(each));
+    const finding = subject === undefined || need !== undefined
+      ? skipped(need ?? "config")
       : await attempt(check, subject);
-    own.push(resultOf(check, endpoint, finding));
+    if (need !== undefined || finding.status === "fault") blocked.add(check.id);
+    results.push(resultOf(check, endpoint, finding));
   }
-  results.push(...own);
-}
-
-function passed(status: Status): boolean {
-  return status === "ok" || status === "warning";
 }
 
 function skipped(need: string): Finding {

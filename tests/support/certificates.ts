@@ -4,7 +4,14 @@
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CLIENT, createAuthority, type Issued, type IssueOptions, SERVER } from "../../src/pki/authority.ts";
+import {
+  CLIENT,
+  createAuthority,
+  type Issued,
+  type IssueOptions,
+  type LeafOptions,
+  SERVER,
+} from "../../src/pki/authority.ts";
 
 /** A certificate and its key, as PEM and as files. */
 export interface Pair extends Issued {
@@ -31,6 +38,10 @@ export interface TestCertificates extends AsyncDisposable {
   readonly mismatchedClient: Pair;
   /** Issues one more client of `ca`, under another file name. */
   issueClient(name: string, options?: IssueOptions): Promise<Pair>;
+  /** Issues one more server of `ca`, under another file name. */
+  issueServer(name: string, options?: Partial<LeafOptions>): Promise<Pair>;
+  /** A server of the CA that has the name of `ca`, but another key. */
+  readonly namesakeServer: Pair;
 }
 
 const YEAR_MS = 365 * 86_400_000;
@@ -73,6 +84,8 @@ export async function testCertificates(options: IssueOptions = {}): Promise<Test
       await authority.issue({ ...CLIENT, rsaBits, usages: ["serverAuth"] }),
     ),
     mismatchedClient: await save("mismatched-client", { certificate: client.certificate, key: otherClient.key }),
+    namesakeServer: await save("namesake-server", await namesake.issue({ ...SERVER, rsaBits })),
+    issueServer: async (name, more = {}) => await save(name, await authority.issue({ ...SERVER, rsaBits, ...more })),
     issueClient: async (name, more = {}) => await save(name, await authority.issue({ ...CLIENT, rsaBits, ...more })),
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
   };

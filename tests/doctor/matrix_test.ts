@@ -1,0 +1,472 @@
+/**
+ * The fault matrix: each fault, on TLS 1.2 and 1.3, against the embedded Collector, the real one and an nginx in which TLS ends.
+ * In every row `doctor` must name that fault and no other; where a request can be tried, the exporter must name it too.
+ */
+import assert from "node:assert/strict";
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
+import { chmod, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { createServer as createPlainServer } from "node:http";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { join } from "node:path";
+import { startCollector as startEmbedded } from "../../src/collector.ts";
+import type { ConfigInput } from "../../src/config/schema.ts";
+import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
+import { examine, type Report } from "../../src/doctor/doctor.ts";
+import type { ClientIdentity } from "../../src/exporter/client.ts";
+import { type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { startCollector as startReal } from "../support/collector.ts";
+import { clientFor } from "../support/exporting.ts";
+import { startNginx } from "../support/nginx.ts";
+
+const VERSIONS = ["1.2", "1.3"] as const;
+type Version = typeof VERSIONS[number];
+
+/** What the Collector's side has wrong. */
+const SERVERS = ["good", "name", "expired", "future", "usage", "namesake", "open"] as const;
+type ServerKind = typeof SERVERS[number];
+
+/** A far end: where each of its servers is. */
+interface FarEnd {
+  readonly name: string;
+  url(server: ServerKind, version: Version): string;
+}
+
+/** The three files of the relay. */
+interface Files {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+interface Fault {
+  /** What is done. */
+  readonly fault: string;
+  /** What doctor says to it. */
+  readonly code: string;
+  /** What the exporter says to it, where it gets as far as a request. */
+  readonly exporter?: string;
+  readonly server?: ServerKind;
+  /** The relay's files, made of good ones in a folder of their own. */
+  readonly files?: (good: Files, certs: TestCertificates, dir: string) => Files | Promise<Files>;
+  readonly tls?: NonNullable<ConfigInput["exporter"]>["tls"];
+}
+
+const shows = (pair: (certs: TestCertificates) => Pair) => (good: Files, certs: TestCertificates): Files => ({
+  ...good,
+  cert: pair(certs).certificateFile,
+  key: pair(certs).keyFile,
+});
+
+/** A file of the folder, written anew. */
+async function written(dir: string, name: string, text: string): Promise<string> {
+  const file = join(dir, name);
+  await writeFile(file, text, { mode: 0o600 });
+  return file;
+}
+
+const FAULTS: readonly Fault[] = [
+  // Files that cannot be used, whatever the far end.
+  {
+    fault: "unable to load certificate: the path leads nowhere",
+    code: "not_found",
+    files: (good, _certs, dir) => ({ ...good, cert: join(dir, "gone.crt") }),
+  },
+  {
+    fault: "unable to load certificate: the file holds no PEM",
+    code: "not_pem",
+    files: async (good, _certs, dir) => ({ ...good, cert: await written(dir, "words.crt", "certs/client.crt\n") }),
+  },
+  {
+    fault: "the CA is a key",
+    code: "not_pem",
+    files: (good) => ({ ...good, ca: good.key }),
+  },
+  {
+    fault: "damaged base64",
+    code: "unparsable",
+    files: async (good, _certs, dir) => {
+      const text = await readFile(good.cert, "utf8");
+      const middle = text.indexOf("\n") + 40;
+      return {
+        ...good,
+        cert: await written(dir, "damaged.crt", `${text.slice(0, middle)}####${text.slice(middle + 4)}`),
+      };
+    },
+  },
+  {
+    fault: "encrypted key",
+    code: "key_encrypted",
+    files: async (good, certs, dir) => {
+      const pem = createPrivateKey(certs.client.key).export({
+        type: "pkcs8",
+        format: "pem",
+        cipher: "aes-256-cbc",
+        passphrase: "open sesame",
+      });
+      return { ...good, key: await written(dir, "encrypted.key", String(pem)) };
+    },
+  },
+  {
+    fault: "RSA of 1024 bits",
+    code: "key_too_weak",
+    files: async (good, _certs, dir) => {
+      const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });
+      const pem = privateKey.export({ type: "pkcs8", format: "pem" });
+      return { ...good, key: await written(dir, "weak.key", String(pem)) };
+    },
+  },
+  {
+    fault: "bad record MAC: the key is of another certificate",
+    code: "key_mismatch",
+    files: shows(({ mismatchedClient }) => mismatchedClient),
+  },
+  {
+    fault: "every user can read the key",
+    code: "key_exposed",
+    files: async (good, _certs, dir) => {
+      const key = join(dir, "open.key");
+      await copyFile(good.key, key);
+      await chmod(key, 0o644);
+      return { ...good, key };
+    },
+  },
+  // The Collector's certificate.
+  {
+    fault: "certificate verify failed: another CA",
+    code: "wrong_ca",
+    exporter: "wrong_ca",
+    files: (good, { otherCa, otherClient }) => ({
+      ca: otherCa.certificateFile,
+      cert: otherClient.certificateFile,
+      key: good.key === "" ? "" : otherClient.keyFile,
+    }),
+  },
+  {
+    fault: "certificate verify failed: another CA of the same name",
+    code: "wrong_ca",
+    exporter: "wrong_ca",
+    server: "namesake",
+  },
+  { fault: "hostname mismatch", code: "server_name_mismatch", exporter: "server_name_mismatch", server: "name" },
+  {
+    fault: "the Collector's certificate has expired",
+    code: "server_certificate_expired",
+    exporter: "server_certificate_expired",
+    server: "expired",
+  },
+  {
+    fault: "the Collector's certificate is of tomorrow",
+    code: "server_certificate_not_yet_valid",
+    exporter: "server_certificate_not_yet_valid",
+    server: "future",
+  },
+  {
+    fault: "the Collector's certificate is for clients",
+    code: "server_certificate_usage",
+    exporter: "server_certificate_usage",
+    server: "usage",
+  },
+  { fault: "the Collector asks for no certificate", code: "client_certificate_not_demanded", server: "open" },
+  // The client certificate.
+  {
+    fault: "no client certificate",
+    code: "not_found",
+    exporter: "client_certificate_missing",
+    files: (good) => ({ ...good, cert: "", key: "" }),
+  },
+  {
+    fault: "client certificate of another CA",
+    code: "client_certificate_unknown_ca",
+    exporter: "client_certificate_unknown_ca",
+    files: shows(({ otherClient }) => otherClient),
+  },
+  {
+    fault: "client certificate of another CA of the same name",
+    code: "client_certificate_unknown_ca",
+    exporter: "client_certificate_unknown_ca",
+    files: shows(({ namesakeClient }) => namesakeClient),
+  },
+  {
+    fault: "client certificate expired",
+    code: "client_certificate_expired",
+    exporter: "client_certificate_expired",
+    files: shows(({ expiredClient }) => expiredClient),
+  },
+  {
+    fault: "client certificate of tomorrow",
+    code: "client_certificate_not_yet_valid",
+    exporter: "client_certificate_not_yet_valid",
+    files: shows(({ futureClient }) => futureClient),
+  },
+  {
+    fault: "client certificate without the usage clientAuth",
+    code: "client_certificate_usage",
+    exporter: "client_certificate_usage",
+    files: shows(({ wrongUsageClient }) => wrongUsageClient),
+  },
+];
+
+/** The host is localhost; `name` has a certificate for others. */
+async function serversOf(certs: TestCertificates): Promise<Record<ServerKind, Pair>> {
+  const year = 365 * 86_400_000;
+  return {
+    good: certs.server,
+    name: await certs.issueServer("server-name", { subjectAltNames: ["otel-collector"] }),
+    expired: await certs.issueServer("server-expired", { days: 30, now: new Date(Date.now() - year) }),
+    future: await certs.issueServer("server-future", { now: new Date(Date.now() + year) }),
+    usage: await certs.issueServer("server-usage", { usages: ["clientAuth"] }),
+    namesake: certs.namesakeServer,
+    open: certs.server,
+  };
+}
+
+async function openEmbedded(
+  stack: AsyncDisposableStack,
+  certs: TestCertificates,
+  servers: Record<ServerKind, Pair>,
+): Promise<FarEnd> {
+  const urls = new Map<string, string>();
+  for (const version of VERSIONS) {
+    for (const server of SERVERS) {
+      const { certificate: cert, key } = servers[server];
+      const collector = stack.use(
+        await startEmbedded({
+          host: "127.0.0.1",
+          port: 0,
+          tls: {
+            ca: [certs.ca.certificate],
+            cert,
+            key,
+            version: `TLSv${version}`,
+            demandsCertificate: server !== "open",
+          },
+        }),
+      );
+      urls.set(server + version, collector.url);
+    }
+  }
+  return { name: "embedded Collector", url: (server, version) => urls.get(server + version)! };
+}
+
+async function openReal(
+  stack: AsyncDisposableStack,
+  certs: TestCertificates,
+  servers: Record<ServerKind, Pair>,
+): Promise<FarEnd> {
+  const names = VERSIONS.flatMap((version) => SERVERS.map((server) => ({ server, version, name: server + version })));
+  const receivers = names.map(({ server, version, name }) => `
+  otlp/${name}:
+    protocols:
+      http:
+        endpoint: 127.0.0.1:0
+        tls:
+          cert_file: ${servers[server].certificateFile}
+          key_file: ${servers[server].keyFile}
+          ${server === "open" ? "" : `client_ca_file: ${certs.ca.certificateFile}`}
+          min_version: "${version}"
+          max_version: "${version}"`);
+  const list = ["otlp", ...names.map(({ name }) => `otlp/${name}`)].join(", ");
+  const pipelines = ["traces", "metrics", "logs"].map((signal) => `    ${signal}: { receivers: [${list}] }`);
+  const config = `receivers:${
+    receivers.join("")
+  }\nservice:\n  telemetry: { logs: { sampling: { enabled: false } } }\n  pipelines:\n${pipelines.join("\n")}\n`;
+  const collector = stack.use(await startReal({ certsDir: certs.dir, config }));
+  const urls = new Map<string, string>();
+  for (const line of collector.logs().split("\n")) {
+    const logged: Record<string, unknown> = line.startsWith("{") ? JSON.parse(line) : {};
+    const id = String(logged["otelcol.component.id"] ?? "");
+    const port = /:(\d+)$/.exec(String(logged["endpoint"] ?? ""))?.[1];
+    if (logged["msg"] === "Starting HTTP server" && id.startsWith("otlp/") && port !== undefined) {
+      urls.set(id.slice("otlp/".length), `https://localhost:${port}`);
+    }
+  }
+  assert.equal(urls.size, names.length, collector.logs().slice(0, 2_000));
+  return { name: "real Collector", url: (server, version) => urls.get(server + version)! };
+}
+
+async function openNginx(
+  stack: AsyncDisposableStack,
+  certs: TestCertificates,
+  servers: Record<ServerKind, Pair>,
+  upstream: string,
+): Promise<FarEnd> {
+  const nginx = stack.use(
+    await startNginx({
+      servers: VERSIONS.flatMap((version) =>
+        SERVERS.map((server) => ({
+          name: server + version,
+          server: servers[server],
+          clientCaFile: server === "open" ? "off" as const : certs.ca.certificateFile,
+          version: `TLSv${version}` as const,
+        }))
+      ),
+      upstream: { url: upstream, ca: certs.ca, client: certs.client },
+    }),
+  );
+  return { name: "nginx", url: (server, version) => nginx.url(server + version) };
+}
+
+let configs = 0;
+
+/** Doctor on a relay with these files. */
+async function doctor(
+  dir: string,
+  endpoint: string,
+  { ca, cert, key }: Files,
+  tls: NonNullable<ConfigInput["exporter"]>["tls"] = {},
+): Promise<Report> {
+  const file = join(dir, `relay-${configs++}.yaml`);
+  const missing = join(dir, "there-is-none");
+  const config: ConfigInput = {
+    exporter: {
+      endpoint,
+      tls: { ca_file: ca, cert_file: cert || missing, key_file: key || missing, ...tls },
+    },
+    sending_queue: { path: join(dir, "queue.db"), queue_size: "64MiB" },
+  };
+  await writeFile(file, JSON.stringify(config));
+  return await examine({ file, env: { DENO_TLS_CA_STORE: "" } });
+}
+
+async function exporterSays(endpoint: string, { ca, cert, key }: Files): Promise<string> {
+  const text = (file: string) => readFile(file, "utf8");
+  const identity: ClientIdentity = {
+    caCerts: [await text(ca)],
+    ...(cert === "" ? {} : { cert: await text(cert), key: await text(key) }),
+  };
+  const client = clientFor(endpoint, identity);
+  try {
+    return client.diagnose(await client.send("traces", new Uint8Array(0), "identity")).code;
+  } finally {
+    client.close();
+  }
+}
+
+function told(report: Report): string {
+  const lines = report.checks.filter(({ status }) => status !== "ok").map(({ id, status, finding, evidence }) =>
+    `${status} ${id}: ${finding} [${evidence.join("; ")}]`
+  );
+  return lines.join("\n");
+}
+
+/** Rows at once: the machine has few cores, and each waits for handshakes. */
+const ROWS_AT_ONCE = 4;
+
+async function inParallel<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const rest = items[Symbol.iterator]();
+  await Promise.all(Array.from({ length: ROWS_AT_ONCE }, async () => {
+    for (const item of rest) await work(item);
+  }));
+}
+
+Deno.test("the fault matrix: every fault, TLS version and far end, named by doctor and by the exporter", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const servers = await serversOf(certs);
+  const embedded = await openEmbedded(stack, certs, servers);
+  const farEnds = [
+    embedded,
+    await openReal(stack, certs, servers),
+    await openNginx(stack, certs, servers, embedded.url("good", "1.3")),
+  ];
+  const good: Files = {
+    ca: certs.ca.certificateFile,
+    cert: certs.client.certificateFile,
+    key: certs.client.keyFile,
+  };
+  const produced = new Map<string, Report["checks"][number]>();
+  let rows = 0;
+  for (const farEnd of farEnds) {
+    for (const version of VERSIONS) {
+      await t.step(`${farEnd.name}, TLS ${version}`, async () => {
+        const sound = await doctor(certs.dir, farEnd.url("good", version), good);
+        assert.deepEqual([sound.faults, sound.warnings], [[], []], told(sound));
+        assert(sound.checks.every(({ status }) => status === "ok"), told(sound));
+        const wrong: string[] = [];
+        await inParallel(FAULTS, async ({ fault, code, exporter, server = "good", files, tls }) => {
+          const dir = join(certs.dir, `row-${rows++}`);
+          await mkdir(dir);
+          const used = await files?.(good, certs, dir) ?? good;
+          const report = await doctor(dir, farEnd.url(server, version), used, tls);
+          const where = `${fault}, ${farEnd.name}, TLS ${version}`;
+          if (report.faults.join() !== code) wrong.push(`${where}: ${report.faults.join()}\n${told(report)}`);
+          for (const row of report.checks) {
+            if (row.status === "fault") produced.set(row.fault ?? row.id, row);
+            if (row.status === "fault" && !row.remedy) wrong.push(`${where}: ${row.id} says no remedy`);
+            if (row.status === "skipped" && !row.finding.startsWith('Skipped: it needs "')) {
+              wrong.push(`${where}: ${row.id} is skipped without a reason`);
+            }
+          }
+          const said = exporter === undefined ? undefined : await exporterSays(farEnd.url(server, version), used);
+          if (said !== exporter) wrong.push(`${where}: the exporter says ${said}`);
+        });
+        assert.deepEqual(wrong, [], `${wrong.join("\n")}`);
+      });
+    }
+  }
+  assert(rows >= 40, `${rows} rows`);
+  console.log(`fault matrix: ${rows} rows, ${produced.size} names`);
+  await t.step("the four of the example are known by their names", () => {
+    const known = (name: string) =>
+      NAMED_FAULTS.filter(({ knownAs }) => knownAs.includes(name)).map(({ code }) => code);
+    for (
+      const [name, code] of [
+        ["certificate verify failed", "wrong_ca"],
+        ["bad record MAC", "key_mismatch"],
+        ["hostname mismatch", "server_name_mismatch"],
+        ["unable to load certificate", "not_found"],
+      ] as const
+    ) {
+      assert(known(name).includes(code), name);
+      assert(produced.get(code)?.knownAs.includes(name), `${name}: ${JSON.stringify(produced.get(code))}`);
+    }
+  });
+});
+
+Deno.test("what is wrong with the way, named by doctor", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const good: Files = { ca: certs.ca.certificateFile, cert: certs.client.certificateFile, key: certs.client.keyFile };
+  const real = stack.use(await startReal({ certsDir: certs.dir }));
+  const nginx = stack.use(
+    await startNginx({
+      servers: [
+        { name: "old", server: certs.server, clientCaFile: certs.ca.certificateFile, version: "TLSv1.1" },
+        { name: "good", server: certs.server, clientCaFile: certs.ca.certificateFile, version: "TLSv1.3" },
+      ],
+      upstream: { url: real.httpUrl, ca: certs.ca, client: certs.client },
+    }),
+  );
+  const plain = createPlainServer((_request, response) => response.end());
+  plain.listen(0, "127.0.0.1");
+  await once(plain, "listening");
+  stack.defer(async () => {
+    plain.close();
+    plain.closeAllConnections();
+    await once(plain, "close");
+  });
+  const closed = createTcpServer();
+  closed.listen(0, "127.0.0.1");
+  await once(closed, "listening");
+  const nobody = (closed.address() as AddressInfo).port;
+  closed.close();
+  await once(closed, "close");
+
+  const rows: [string, string, string][] = [
+    ["nothing listens", `https://localhost:${nobody}`, "connection_refused"],
+    ["a name that is not known", "https://no-such-host.invalid:4318", "name_not_resolved"],
+    ["a port without TLS", `https://localhost:${(plain.address() as AddressInfo).port}`, "not_tls"],
+    ["TLS 1.1 alone", nginx.url("old"), "tls_version"],
+    ["http:// to a port with TLS, of Go", real.httpUrl.replace("https:", "http:"), "tls_wanted"],
+    ["http:// to a port with TLS, of nginx", nginx.url("good").replace("https:", "http:"), "tls_wanted"],
+    ["the gRPC port", `https://localhost:${real.grpcPort}`, "wrong_protocol"],
+    ["a path that is not there", `${real.httpUrl}/elsewhere`, "no_such_path"],
+  ];
+  for (const [what, endpoint, code] of rows) {
+    await t.step(what, async () => {
+      const report = await doctor(certs.dir, endpoint, good);
+      assert.deepEqual(report.faults, [code], told(report));
+    });
+  }
+});
