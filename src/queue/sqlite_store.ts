@@ -5,6 +5,7 @@
 import { statSync } from "node:fs";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { messageOf } from "../errors.ts";
+import { concatenate } from "../otlp/bytes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { faultInjector, WorkerCrash } from "./faults.ts";
 import type { PayloadEncoding } from "./queue.ts";
@@ -958,13 +959,7 @@ class Remnant {
   }
 
   payload(): Uint8Array<ArrayBuffer> {
-    const whole = new Uint8Array(this.#payloads.reduce((total, payload) => total + payload.length, 0));
-    let offset = 0;
-    for (const payload of this.#payloads) {
-      whole.set(payload, offset);
-      offset += payload.length;
-    }
-    return whole;
+    return concatenate(this.#payloads);
   }
 }
 

@@ -5,7 +5,6 @@
  * The SDK's own export path creates no spans, and neither does this one.
  * @module
  */
-import { Buffer } from "node:buffer";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { OTLPMetricExporterBase } from "@opentelemetry/exporter-metrics-otlp-http";
@@ -28,6 +27,7 @@ import {
 import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
 import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { messageOf } from "../errors.ts";
+import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess } from "../otlp/response.ts";
 import { type SignalName, signalOf } from "../otlp/signal.ts";
 import { USER_AGENT } from "../version.ts";
@@ -70,7 +70,6 @@ export function metricExporter(target: OtlpTarget, log: Log, stop: AbortSignal):
 const TIMEOUT_MS_DEFAULT = 10_000;
 /** Batches under way at once; the SDK fails the next one. */
 const CONCURRENT_EXPORTS_MAX = 8;
-const RESPONSE_BYTES_MAX = 4 * 1024 * 1024;
 const ATTEMPTS_MAX = 6;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 5_000;
@@ -79,6 +78,7 @@ const JITTER = 0.2;
 const LOG_INTERVAL_MS = 60_000;
 /** OTLP/HTTP, "Retryable Response Codes". */
 const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
 const gzipped = promisify(gzip);
 
 function delegate<Internal, Response>(
@@ -157,7 +157,7 @@ class FetchTransport implements IExporterTransport {
         redirect: "manual",
         signal: AbortSignal.any([this.#stop, timeout.signal]),
       });
-      return this.#read(response, await boundedBody(response));
+      return this.#read(response, await readAnswer(response));
     } catch (error) {
       if (this.#stop.aborted) return { status: "failure", error: new Error("The exporter was stopped") };
       return { status: "retryable", error: timeout.signal.aborted ? timeout.signal.reason as Error : asError(error) };
@@ -213,27 +213,6 @@ function asError(error: unknown): Error {
 function backoffMs(attempt: number): number {
   const base = Math.min(BACKOFF_FIRST_MS * 2 ** (attempt - 1), BACKOFF_MAX_MS);
   return base * (1 + JITTER * (2 * Math.random() - 1));
-}
-
-/** RFC 9110, 10.2.3: seconds or a date. In ms; undefined where it says nothing usable. */
-function retryAfterMs(header: string | null): number | undefined {
-  if (header === null) return undefined;
-  if (/^\d+$/.test(header.trim())) return Number(header) * 1000;
-  const at = Date.parse(header);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
-}
-
-/** The body, always drained, as an unread one costs the connection; what is beyond the limit is cancelled and not kept. */
-async function boundedBody(response: Response): Promise<Uint8Array> {
-  if (response.body === null) return new Uint8Array();
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength;
-    if (bytes > RESPONSE_BYTES_MAX) break;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 /** Resolves after `ms`, or at once when `stop` is aborted. */

@@ -112,11 +112,13 @@ export const INSTRUMENTS = {
     description: "Age of the oldest queued record; 0 when the queue is empty",
     attributes: [],
   },
-  edgeferry_queue_expired_items: {
-    kind: "counter",
+  edgeferry_books_items: {
+    kind: "gauge",
     unit: "{item}",
-    description: "Items given up because max_age was set and had passed",
-    attributes: ["signal"],
+    description:
+      "The books, kept across restarts (sqlite): accepted = delivered + rejected_by_collector + dead_lettered + " +
+      "expired + queued",
+    attributes: ["account", "signal"],
   },
   edgeferry_dead_letter_items: {
     kind: "counter",
@@ -188,7 +190,18 @@ export interface QueueState {
   readonly oldestAt: number | undefined;
   readonly inFlight: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
+  readonly books: Readonly<Record<SignalName, Readonly<Record<keyof typeof ACCOUNTS, number>>>>;
 }
+
+/** The accounts of the books, as they are exported. */
+const ACCOUNTS = {
+  accepted: "accepted",
+  delivered: "delivered",
+  rejectedByCollector: "rejected_by_collector",
+  deadLettered: "dead_lettered",
+  expired: "expired",
+  queued: "queued",
+} as const;
 
 /** What the relay reports about itself. Every method is safe on the hot path and never throws. */
 export interface RelayMetrics {
@@ -198,8 +211,6 @@ export interface RelayMetrics {
   refused(reason: RefusalCode, signal: SignalName | undefined, items?: number): void;
   /** An append resolved after `durationMs`: the time until a 200 could be sent. */
   appended(signal: SignalName, durationMs: number): void;
-  /** `max_age` had passed. */
-  expired(signal: SignalName, items: number): void;
   /** The Collector will never take them. */
   deadLettered(signal: SignalName, items: number): void;
   /** The Collector answered a request with a 2xx. `requests`: how many senders' requests it was merged from. */
@@ -249,13 +260,18 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       const value = values[name];
       if (value !== undefined) result.observe(gauge, value);
     }
+    const books = existing(gauges, "edgeferry_books_items");
+    for (const signal of SIGNAL_NAMES) {
+      for (const [account, name] of Object.entries(ACCOUNTS) as [keyof typeof ACCOUNTS, string][]) {
+        result.observe(books, state.books[signal][account], { account: name, signal });
+      }
+    }
   }, [...gauges.values()]);
 
   const acceptedRequests = perSignal("edgeferry_receiver_accepted_requests");
   const acceptedItems = perSignal("edgeferry_receiver_accepted_items");
   const refusedRequests = counter("edgeferry_receiver_refused_requests");
   const refusedItems = counter("edgeferry_receiver_refused_items");
-  const expired = perSignal("edgeferry_queue_expired_items");
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
   const rejected = perSignal("edgeferry_exporter_rejected_items");
@@ -279,7 +295,6 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       if (items !== undefined) refusedItems.cell(attributes).value += items;
     },
     appended: (signal, durationMs) => appendDuration.record(durationMs / 1000, signalAttributes[signal]),
-    expired: (signal, items) => void (expired[signal].value += items),
     deadLettered: (signal, items) => void (deadLettered[signal].value += items),
     sent(signal, { items, requests, bytes, durationMs }) {
       const attributes = signalAttributes[signal];

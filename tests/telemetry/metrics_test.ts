@@ -23,6 +23,11 @@ const QUEUE: QueueState = {
   oldestAt: 1_000,
   inFlight: 1,
   deadLetters: { records: 2, bytes: 77 },
+  books: {
+    traces: { accepted: 21, delivered: 6, rejectedByCollector: 5, deadLettered: 4, expired: 3, queued: 3 },
+    metrics: { accepted: 1, delivered: 1, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
+    logs: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
+  },
 };
 
 Deno.test("what is reported is exported under the names, units and attributes of the table", async () => {
@@ -30,7 +35,6 @@ Deno.test("what is reported is exported under the names, units and attributes of
   metrics.accepted("traces", 5);
   metrics.refused("queue_full", "traces", 2);
   metrics.appended("traces", 1);
-  metrics.expired("traces", 1);
   metrics.deadLettered("traces", 1);
   metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
   metrics.rejected("traces", 1);
@@ -109,6 +113,17 @@ Deno.test("the queue's gauges are read at each collection; an empty queue has ag
   state = { ...QUEUE, records: 0, bytes: 0, oldestAt: undefined };
   assert.deepEqual(await values("edgeferry_queue_size"), { "{}": 0 });
   assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 0 });
+});
+
+Deno.test("the books are exported by account and signal", async () => {
+  const { metrics, values } = setup();
+  metrics.observeQueue(() => QUEUE);
+  const books = await values("edgeferry_books_items");
+  assert.equal(Object.keys(books).length, 18);
+  const traces = ["accepted", "delivered", "rejected_by_collector", "dead_lettered", "expired", "queued"]
+    .map((account) => books[JSON.stringify({ account, signal: "traces" })]);
+  assert.deepEqual(traces, [21, 6, 5, 4, 3, 3]);
+  assert.equal(books['{"account":"delivered","signal":"metrics"}'], 1);
 });
 
 Deno.test("without a queue there are no gauges, and the rest is exported", async () => {
