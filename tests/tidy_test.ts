@@ -41,6 +41,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",
+  "version.ts": "tidy_test.ts",
 };
 
 const sources = filesBelow(join(root, "src"), ".ts").map((path) => relative(join(root, "src"), path));

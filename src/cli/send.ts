@@ -1,5 +1,5 @@
 /**
- * `send`: one trace, one metric and one log record by the stock OpenTelemetry JS SDK, as any service would send them.
+ * `send`: one trace, one metric and one log record by the stock OpenTelemetry JS SDK, as a service of yours would send them.
  * @module
  */
 import { readFile } from "node:fs/promises";
