@@ -21,8 +21,8 @@ export interface BacklogFigures {
   readonly mib: number;
   /** Appends a second, near the beginning, the middle and the end. */
   readonly appendsPerSecond: readonly [number, number, number];
-  /** Resident memory of the relay, in MiB: with an empty queue after a warm-up, half way, at the end, and its peak. */
-  readonly rssMib: { readonly empty: number; readonly half: number; readonly full: number; readonly peak: number };
+  /** Resident memory of the relay, in MiB: after each eighth of the backlog, and its peak. */
+  readonly rssMib: { readonly eighths: readonly number[]; readonly peak: number };
   /** From the start over the backlog. */
   readonly drain: {
     readonly receivingAfterMs: number;
@@ -112,17 +112,21 @@ export async function runBacklog(options: { mib: number; say?: (line: string) =>
     return Math.round((number - from) / (performance.now() - started) * 1_000);
   };
 
+  const eighths: number[] = [];
+  const rates: number[] = [];
+  const window = Math.floor(requests / 32);
   await fillTo(WARM_UP);
-  const empty = memoryOf(relay.pid).rssMib;
-  const window = Math.max(1, Math.floor(requests / 20));
-  const first = await fillTo(WARM_UP + window);
-  await fillTo(Math.floor(requests / 2));
-  const half = memoryOf(relay.pid).rssMib;
-  const middle = await fillTo(Math.floor(requests / 2) + window);
-  await fillTo(requests - window);
-  const last = await fillTo(requests);
-  const { rssMib: full, peakMib: peak } = memoryOf(relay.pid);
-  const rssMib = { empty, half, full, peak };
+  for (let eighth = 1; eighth <= 8; eighth++) {
+    const end = Math.floor(requests * eighth / 8);
+    if (eighth === 1) rates.push(await fillTo(number + window));
+    if (eighth === 5) rates.push(await fillTo(number + window));
+    await fillTo(end - window);
+    const last = await fillTo(end);
+    if (eighth === 8) rates.push(last);
+    eighths.push(memoryOf(relay.pid).rssMib);
+  }
+  const [first = 0, middle = 0, last = 0] = rates;
+  const rssMib = { eighths, peak: memoryOf(relay.pid).peakMib };
   say(`queued ${mib} MiB: ${first}, ${middle}, ${last} appends a second; RSS ${JSON.stringify(rssMib)}`);
   assert.equal(readBooks(relay.queuePath).queued, requests);
   await relay.kill();
