@@ -28,6 +28,8 @@ export const REFUSALS = {
   method_not_allowed: { status: 405, grpcCode: 12, retryable: false },
   body_incomplete: { status: 503, grpcCode: 14, retryable: true },
   body_timeout: { status: 503, grpcCode: 4, retryable: true },
+  header_timeout: { status: 503, grpcCode: 4, retryable: true },
+  header_too_large: { status: 431, grpcCode: 8, retryable: false },
   too_large: { status: 413, grpcCode: 8, retryable: false },
   unsupported_type: { status: 415, grpcCode: 3, retryable: false },
   unsupported_encoding: { status: 415, grpcCode: 3, retryable: false },

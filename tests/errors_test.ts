@@ -7,7 +7,7 @@ Deno.test("a refusal is retryable exactly where OTLP says that its status is, an
   for (const code of codes) {
     const { status, retryable } = REFUSALS[code];
     assert.equal(retryable, [429, 502, 503, 504].includes(status), code);
-    assert.ok([400, 401, 403, 404, 405, 413, 415, 429, 503].includes(status), code);
+    assert.ok([400, 401, 403, 404, 405, 413, 415, 429, 431, 503].includes(status), code);
     assert.equal(new Refusal(code, "x").status, status);
   }
 });
@@ -23,6 +23,7 @@ Deno.test("a status says the same as its google.rpc.Code", () => {
     413: [8],
     415: [3],
     429: [8],
+    431: [8],
     503: [14, 13, 4],
   };
   for (const code of codes) assert.ok(allowed[REFUSALS[code].status]!.includes(REFUSALS[code].grpcCode), code);
