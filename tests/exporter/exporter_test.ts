@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
+import { Shares } from "../../src/queue/shares.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
 import { Exporter } from "../../src/exporter/exporter.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/exporting.ts";
@@ -108,8 +109,8 @@ Deno.test("stopped twice, it is stopped", async () => {
   await ends.exporter.running;
 });
 
-/** A queue with one delivery, whose settle does what it is told. */
-function queueOf(settle: Delivery["settle"]): SendingQueue {
+/** The queue, but that it hands out one delivery, whose settle does what it is told. */
+function queueOf(queue: SendingQueue, settle: Delivery["settle"]): SendingQueue {
   const { encoding, mergeable, signal, payload, sender, items, inflatedBytes } = submission(
     "traces",
     requestOf("traces", ["a"]),
@@ -117,20 +118,14 @@ function queueOf(settle: Delivery["settle"]): SendingQueue {
   const parts = [{ sender, items, inflatedBytes, bytes: payload.length }];
   const record = { id: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload };
   let taken = false;
-  return {
-    capabilities: { durable: true, deduplicates: false, itemStats: true, merges: true },
-    append: () => Promise.reject(new Error("not asked for")),
-    take: (limit, abort) => {
-      if (limit.signal === "traces" && !taken) {
-        taken = true;
-        return Promise.resolve([{ record, attempt: 1, settle }]);
-      }
-      return new Promise((resolve) => abort.addEventListener("abort", () => resolve([])));
-    },
-    stats: () => Promise.reject(new Error("not asked for")),
-    readiness: () => ({ ready: true }),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
+  const take: SendingQueue["take"] = (limit, abort) => {
+    if (limit.signal === "traces" && !taken) {
+      taken = true;
+      return Promise.resolve([{ record, attempt: 1, settle }]);
+    }
+    return new Promise((resolve) => abort.addEventListener("abort", () => resolve([])));
   };
+  return Object.assign(Object.create(queue), { capabilities: queue.capabilities, take });
 }
 
 function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
@@ -155,7 +150,7 @@ function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
 
 Deno.test("a settle that is refused as a defect ends the exporter, and running says so", async () => {
   await using ends = await exporting({ held: true });
-  const exporter = exporterOf(queueOf(() => Promise.reject(new RangeError("no such part"))), ends.client);
+  const exporter = exporterOf(queueOf(ends.queue, () => Promise.reject(new RangeError("no such part"))), ends.client);
   await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
   await assert.rejects(exporter.running, /no such part/);
   await exporter.stop(0);
@@ -163,7 +158,7 @@ Deno.test("a settle that is refused as a defect ends the exporter, and running s
 
 Deno.test("stop does not wait for ever for storage that cannot take an outcome", async () => {
   await using ends = await exporting({ held: true });
-  const exporter = exporterOf(queueOf(() => new Promise(() => {})), ends.client);
+  const exporter = exporterOf(queueOf(ends.queue, () => new Promise(() => {})), ends.client);
   await ends.seen.until(() => ends.seen.entries.length === 1, "the request");
   await exporter.stop(0);
 });
