@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
-import { Shares } from "../../src/queue/shares.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
 import { Exporter } from "../../src/exporter/exporter.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/exporting.ts";
