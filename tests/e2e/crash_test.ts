@@ -7,7 +7,7 @@ for (const [farEnd, seed] of [["embedded", 20_251], ["real", 20_252]] as const) 
     const { kills, spans, requests } = await runOracle({ kills: 10, seed, farEnd });
     assert(kills >= 10);
     // It has had something to lose.
-    assert(requests.answered200 > 500 && spans.answered > 3_000, JSON.stringify({ requests, spans }));
+    assert(requests.answered200 > 100 && spans.answered > 500, JSON.stringify({ requests, spans }));
     assert(spans.dead > 0);
   });
 }
