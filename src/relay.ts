@@ -6,14 +6,13 @@ import { readFile } from "node:fs/promises";
 import { Hono } from "hono";
 import { startAdmin } from "./admin/admin.ts";
 import type { Config } from "./config/schema.ts";
-import { exporterSettings, type TlsSettings } from "./config/exporter_settings.ts";
+import { exporterSettings } from "./config/exporter_settings.ts";
 import { formatEndpoint } from "./config/units.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import { CollectorClient } from "./exporter/client.ts";
 import { Exporter } from "./exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
 import { SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
-import { type Identity, type IdentityWatch, loadIdentity, watchIdentity } from "./pki/identity.ts";
 import { Batcher } from "./queue/batcher.ts";
 import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
@@ -21,6 +20,7 @@ import { Admission } from "./receiver/admission.ts";
 import { mountReceiver } from "./receiver/app.ts";
 import { type Authenticator, INSECURE, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
+import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
@@ -60,7 +60,7 @@ const CLOSE_MS_MAX = 500;
  */
 export async function startRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
-  const clients = await openClients(config, log, stack);
+  const { clients, identities } = await openClients(config, log, stack);
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
   const direct = config.sending_queue.storage === "none";
@@ -76,6 +76,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     }),
   );
   metrics.observeQueue(() => queue.stats());
+  const certificates = () => identities.flatMap((identity) => identity.expiries());
+  metrics.observeCertificates(certificates);
   const settings = bySignal((signal) => exporterSettings(config, signal));
   const exporter = new Exporter({
     queue,
@@ -123,7 +125,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   });
   // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
   stack.defer(() => within(server.shutdown(), CLOSE_MS_MAX));
-  const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter });
+  const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter, certificates });
   stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
 
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
@@ -163,7 +165,8 @@ async function openClients(
   config: Config,
   log: Log,
   stack: AsyncDisposableStack,
-): Promise<Record<SignalName, CollectorClient>> {
+): Promise<{ clients: Record<SignalName, CollectorClient>; identities: readonly KeptIdentity[] }> {
+  const durable = config.sending_queue.storage !== "none";
   const settings = bySignal((signal) => exporterSettings(config, signal));
   const targets = bySignal((signal) => ({
     url: settings[signal].url,
@@ -172,12 +175,14 @@ async function openClients(
       ? Math.min(settings[signal].timeoutMs, DIRECT_MS_MAX)
       : settings[signal].timeoutMs,
   }));
+  const keyOf = (signal: SignalName) => JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]);
   const opened = new Map<string, CollectorClient>();
+  const identities: KeptIdentity[] = [];
   for (const signal of SIGNAL_NAMES) {
     const { tls, url } = settings[signal];
-    const key = JSON.stringify([tls, new URL(url).protocol]);
+    const key = keyOf(signal);
     if (opened.has(key)) continue;
-    const identity = url.startsWith("https:") ? await openIdentity(tls, log) : undefined;
+    const identity = url.startsWith("https:") ? await openIdentity(tls, durable, log) : undefined;
     const client = new CollectorClient({
       identity: identity ?? { caCerts: [] },
       targets,
@@ -186,41 +191,11 @@ async function openClients(
     });
     opened.set(key, client);
     stack.defer(() => client.close());
-    if (identity !== undefined) stack.use(watch(tls, identity, client, log));
+    if (identity === undefined) continue;
+    const signals = SIGNAL_NAMES.filter((each) => keyOf(each) === key);
+    identities.push(stack.use(keepIdentity({ tls, identity, client, signals, log })));
   }
-  return bySignal((signal) =>
-    opened.get(JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]))!
-  );
-}
-
-async function openIdentity(tls: TlsSettings, log: Log): Promise<Identity> {
-  const identity = await loadIdentity(identityConfig(tls));
-  for (const warning of identity.facts.warnings) log.warn(warning);
-  return identity;
-}
-
-function identityConfig(tls: TlsSettings) {
-  return {
-    ca: tls.ca.value,
-    cert: tls.cert.value,
-    key: tls.key.value,
-    keyPassphrase: tls.keyPassphrase,
-    settings: { ca: tls.ca.setting, cert: tls.cert.setting, key: tls.key.setting },
-  };
-}
-
-function watch(tls: TlsSettings, identity: Identity, client: CollectorClient, log: Log): IdentityWatch {
-  return watchIdentity(identityConfig(tls), identity, {
-    reloadIntervalMs: tls.reloadIntervalMs,
-    onChange: (next) => {
-      client.replaceIdentity(next);
-      log.info("Took up a changed client certificate", {
-        certificate: next.facts.certificate.fingerprintSha256,
-        validTo: next.facts.certificate.validTo.toISOString(),
-      });
-    },
-    onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
-  });
+  return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
 }
 
 /** The relay's own spans and metrics leave through the mTLS client, never through the queue. */

@@ -21,6 +21,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "doctor": 5,
   "collector.ts": 5,
   "relay_events.ts": 6,
+  "relay_identity.ts": 6,
   "relay.ts": 6,
   "cli": 7,
   "mod.ts": 8,

@@ -7,12 +7,15 @@ import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import type { Exporter } from "../exporter/exporter.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { type Expiry, expiryText } from "../pki/expiry.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 
 /** What health is told from. */
 export interface AdminSources {
   readonly queue: SendingQueue;
   readonly exporter: Exporter;
+  /** The end of each certificate that the relay shows or trusts. */
+  readonly certificates?: () => readonly Expiry[];
 }
 
 /** A running admin server. */
@@ -24,7 +27,7 @@ export interface Admin extends AsyncDisposable {
 const FAILURES_UNREACHABLE = 3;
 
 /** The routes, without a socket. */
-export function adminApp({ queue, exporter }: AdminSources): Hono {
+export function adminApp({ queue, exporter, certificates }: AdminSources): Hono {
   const app = new Hono();
   // Alive: the event loop turns. What is behind it is readiness.
   app.get("/livez", (context) => context.json({ status: "ok" }));
@@ -39,8 +42,17 @@ export function adminApp({ queue, exporter }: AdminSources): Hono {
         reasons.push(`${signal}: ${failures} requests to the Collector failed in a row`);
       }
     }
+    const ends = certificates?.();
+    for (const end of ends ?? []) if (end.level === "error") reasons.push(expiryText(end));
     return context.json(
-      { status: reasons.length === 0 ? "ready" : "not ready", reasons },
+      {
+        status: reasons.length === 0 ? "ready" : "not ready",
+        reasons,
+        ...(ends === undefined ? {} : {
+          warnings: ends.filter(({ level }) => level === "warning").map(expiryText),
+          certificates: ends.map(({ role, subject, validTo, daysLeft }) => ({ role, subject, validTo, daysLeft })),
+        }),
+      },
       reasons.length === 0 ? 200 : 503,
     );
   });

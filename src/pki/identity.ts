@@ -4,6 +4,8 @@
  * @module
  */
 import { createHash, type X509Certificate } from "node:crypto";
+import { type FSWatcher, readlinkSync, watch } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
 import { CertificateError, messageOf } from "../errors.ts";
 import {
   type CertificateFacts,
@@ -21,7 +23,7 @@ import {
   parseCertificates,
   parsePrivateKey,
 } from "./certificate.ts";
-import { type PemDocument, readPem } from "./pem.ts";
+import { isPemText, type PemDocument, readPem } from "./pem.ts";
 
 /** The settings that messages name; by default those of the exporter. */
 export interface IdentitySettings {
@@ -227,13 +229,18 @@ export type CheckResult = "unchanged" | "changed" | "refused";
 
 /** Options of {@link watchIdentity}. */
 export interface WatchOptions {
-  /** Milliseconds between two looks; 0 means that only `checkNow` looks. */
+  /** Milliseconds between two looks; 0 means that only `checkNow` looks. Events of the file system lead to a look besides. */
   readonly reloadIntervalMs: number;
   /**
-   * Takes a new, validated identity. When it throws, the change counts as refused: the old identity goes on.
+   * Takes a new, validated identity. When it throws, the change counts as refused: the old identity goes on. What it throws as
+   * `refused_by_peer` is offered again at each look: the peer may come to take it.
+   * @param abort The watch has ended: nothing may be taken any more.
    */
-  readonly onChange: (identity: Identity) => void | Promise<void>;
-  /** Hears once of each change that cannot be used, and why; the old identity goes on. */
+  readonly onChange: (identity: Identity, abort: AbortSignal) => void | Promise<void>;
+  /**
+   * Hears once of each change that cannot be used, and why; the old identity goes on. A change in progress is none: what is found
+   * by event or interval is told when the next interval finds it again.
+   */
   readonly onRefused: (reason: CertificateError) => void;
   /** The clock, for tests. */
   readonly now?: () => Date;
@@ -244,6 +251,14 @@ export interface IdentityWatch extends AsyncDisposable {
   /** Looks at once, after a look that is under way. Never rejects. */
   checkNow(): Promise<CheckResult>;
 }
+
+/** What a look came from: `asked` tells of a refusal at once, `event` leaves that to the interval. */
+type Occasion = "asked" | "interval" | "event";
+
+/** Reasons that may pass without the files being changed. */
+const PASSING: ReadonlySet<string> = new Set(["not_yet_valid", "refused_by_peer"]);
+/** Several files are replaced one after another: a look waits this long after an event, in ms. */
+const EVENT_SETTLE_MS = 50;
 
 /**
  * Watches the files of an identity and hands over each change that is valid as a whole. It compares contents, so that
@@ -256,57 +271,135 @@ export interface IdentityWatch extends AsyncDisposable {
  */
 export function watchIdentity(config: IdentityConfig, current: Identity, options: WatchOptions): IdentityWatch {
   let currentDigest = current.digest;
-  let refused: { readonly digest: string | undefined; readonly reason: CertificateError } | undefined;
-  let disposed = false;
+  let refused:
+    | { readonly digest: string | undefined; readonly reason: CertificateError; readonly told: boolean }
+    | undefined;
+  const ended = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let last: Promise<CheckResult> = Promise.resolve("unchanged");
+  let last: Promise<unknown> = Promise.resolve();
 
-  async function look(): Promise<CheckResult> {
-    if (disposed) return "unchanged";
+  async function look(occasion: Occasion): Promise<CheckResult> {
+    if (ended.signal.aborted) return "unchanged";
     let digest: string | undefined;
     try {
       const documents = await readDocuments(config);
       digest = digestOf(documents);
-      if (disposed) return "unchanged";
+      if (ended.signal.aborted) return "unchanged";
       if (digest === currentDigest) {
         refused = undefined;
         return "unchanged";
       }
       // Decrypting a key takes long on purpose: done again only where time alone can change the outcome.
-      if (digest === refused?.digest && refused.reason.code !== "not_yet_valid") return "refused";
-      await options.onChange(validate(config, documents, options.now?.() ?? new Date()));
+      if (refused?.told === true && digest === refused.digest && !PASSING.has(refused.reason.code)) return "refused";
+      await options.onChange(validate(config, documents, options.now?.() ?? new Date()), ended.signal);
       currentDigest = digest;
       refused = undefined;
       return "changed";
     } catch (error) {
-      if (disposed) return "unchanged";
+      if (ended.signal.aborted) return "unchanged";
       const reason = error instanceof CertificateError
         ? error
         : new CertificateError("unsupported", `Cannot use the new certificates: ${messageOf(error)}`, { cause: error });
-      const known = refused !== undefined && refused.digest === digest && refused.reason.code === reason.code;
-      refused = { digest, reason };
-      if (!known) options.onRefused(reason);
+      const same = refused !== undefined && refused.digest === digest && refused.reason.code === reason.code;
+      const told = same && refused?.told === true;
+      const tells = !told && (occasion === "asked" || (occasion === "interval" && same));
+      refused = { digest, reason, told: told || tells };
+      if (tells) options.onRefused(reason);
       return "refused";
     }
   }
 
-  function checkNow(): Promise<CheckResult> {
-    last = last.then(look);
-    return last;
+  function after(occasion: Occasion): Promise<CheckResult> {
+    const result = last.then(() => look(occasion));
+    last = result;
+    return result;
   }
 
   function schedule(): void {
-    if (disposed || options.reloadIntervalMs === 0) return;
-    timer = setTimeout(() => void checkNow().then(schedule), options.reloadIntervalMs);
+    if (ended.signal.aborted || options.reloadIntervalMs === 0) return;
+    timer = setTimeout(() => void after("interval").then(schedule), options.reloadIntervalMs);
   }
 
+  const events = options.reloadIntervalMs === 0
+    ? undefined
+    : watchFiles([config.ca, config.cert, config.key].filter((value) => !isPemText(value)), () => after("event"));
   schedule();
   return {
-    checkNow,
+    checkNow: () => after("asked"),
     async [Symbol.asyncDispose]() {
-      disposed = true;
+      ended.abort();
       clearTimeout(timer);
+      events?.close();
       await last;
     },
   };
+}
+
+/** Calls back a moment after something has happened in a folder that leads to one of the files. */
+function watchFiles(paths: readonly string[], onEvent: () => Promise<unknown>): { close(): void } {
+  const watchers = new Map<string, FSWatcher>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let closed = false;
+
+  function open(): void {
+    if (closed) return;
+    const wanted = new Set(paths.flatMap(foldersTo));
+    for (const [folder, watcher] of watchers) {
+      if (wanted.has(folder)) continue;
+      watcher.close();
+      watchers.delete(folder);
+    }
+    for (const folder of wanted) {
+      if (watchers.has(folder)) continue;
+      try {
+        const watcher = watch(folder, { persistent: false }, () => {
+          timer ??= setTimeout(() => {
+            timer = undefined;
+            // A link that was switched leads to other folders.
+            void onEvent().then(open);
+          }, EVENT_SETTLE_MS);
+        });
+        watcher.on("error", () => {});
+        watchers.set(folder, watcher);
+      } catch {
+        // Where the system has no such events, or no more of them, the interval alone finds the change.
+      }
+    }
+  }
+
+  open();
+  return {
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      for (const watcher of watchers.values()) watcher.close();
+    },
+  };
+}
+
+/** Links followed to one file at most. */
+const LINKS_MAX = 16;
+
+/** The folders whose entries decide what a path means: its own, and those of each symbolic link on the way. */
+function foldersTo(path: string): string[] {
+  const folders = new Set<string>();
+  const pending = [resolve(path)];
+  for (let links = 0; links < LINKS_MAX;) {
+    const next = pending.pop();
+    if (next === undefined) break;
+    folders.add(dirname(next));
+    for (let current = next; dirname(current) !== current; current = dirname(current)) {
+      let target: string;
+      try {
+        target = readlinkSync(current);
+      } catch {
+        continue; // No link, or not there.
+      }
+      folders.add(dirname(current));
+      links++;
+      pending.push(join(resolve(dirname(current), target), relative(current, next)));
+      break;
+    }
+  }
+  return [...folders];
 }

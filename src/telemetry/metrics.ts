@@ -177,6 +177,12 @@ export const INSTRUMENTS = {
     attributes: ["signal"],
     boundaries: COUNT_BOUNDARIES,
   },
+  edgeferry_certificate_days_left: {
+    kind: "gauge",
+    unit: "d",
+    description: "Whole days until a certificate of the relay's ends; negative once it has",
+    attributes: ["role", "subject", "fingerprint"],
+  },
 } as const satisfies Record<string, Instrument>;
 
 export type InstrumentName = keyof typeof INSTRUMENTS;
@@ -203,6 +209,14 @@ const ACCOUNTS = {
   queued: "queued",
 } as const;
 
+/** One certificate of the relay's, as far as it is measured. */
+export interface CertificateState {
+  readonly role: string;
+  readonly subject: string;
+  readonly fingerprintSha256: string;
+  readonly daysLeft: number;
+}
+
 /** What the relay reports about itself. Every method is safe on the hot path and never throws. */
 export interface RelayMetrics {
   /** A request was answered 200. */
@@ -224,6 +238,8 @@ export interface RelayMetrics {
   failed(signal: SignalName, fault: string): void;
   /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
   observeQueue(read: () => QueueState | Promise<QueueState>): void;
+  /** Where the days left of certificates come from, read at each collection; a second call replaces the first. */
+  observeCertificates(read: () => readonly CertificateState[]): void;
 }
 
 /** Makes every instrument of {@link INSTRUMENTS}. `now`: milliseconds since the Unix epoch. */
@@ -243,7 +259,12 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const timed = (name: InstrumentName): Histogram => existing(histograms, name);
 
   let readQueue: (() => QueueState | Promise<QueueState>) | undefined;
+  let readCertificates: (() => readonly CertificateState[]) | undefined;
   meter.addBatchObservableCallback(async (result) => {
+    for (const { role, subject, fingerprintSha256, daysLeft } of readCertificates?.() ?? []) {
+      const fingerprint = fingerprintSha256.replaceAll(":", "").toLowerCase();
+      result.observe(existing(gauges, "edgeferry_certificate_days_left"), daysLeft, { role, subject, fingerprint });
+    }
     const state = await readQueue?.();
     if (state === undefined) return;
     const values: Partial<Record<InstrumentName, number>> = {
@@ -310,6 +331,9 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     },
     observeQueue(read) {
       readQueue = read;
+    },
+    observeCertificates(read) {
+      readCertificates = read;
     },
   };
 }

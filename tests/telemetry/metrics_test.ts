@@ -30,6 +30,8 @@ const QUEUE: QueueState = {
   },
 };
 
+const CERTIFICATE = { role: "client", subject: "CN=client-app", fingerprintSha256: "AB:CD", daysLeft: 12 };
+
 Deno.test("what is reported is exported under the names, units and attributes of the table", async () => {
   const { metrics, collect } = setup();
   metrics.accepted("traces", 5);
@@ -40,6 +42,7 @@ Deno.test("what is reported is exported under the names, units and attributes of
   metrics.rejected("traces", 1);
   metrics.failed("traces", "refused_connection");
   metrics.observeQueue(() => QUEUE);
+  metrics.observeCertificates(() => [CERTIFICATE]);
   const collected = await collect();
   assert.deepEqual([...collected.keys()].sort(), Object.keys(INSTRUMENTS).sort());
   for (const [name, row] of Object.entries<Instrument>(INSTRUMENTS)) {
@@ -124,6 +127,15 @@ Deno.test("the books are exported by account and signal", async () => {
     .map((account) => books[JSON.stringify({ account, signal: "traces" })]);
   assert.deepEqual(traces, [21, 6, 5, 4, 3, 3]);
   assert.equal(books['{"account":"delivered","signal":"metrics"}'], 1);
+});
+
+Deno.test("the days left of each certificate, by its role and fingerprint; one that has ended is below zero", async () => {
+  const { metrics, values } = setup();
+  metrics.observeCertificates(() => [CERTIFICATE, { ...CERTIFICATE, role: "ca", subject: "CN=CA", daysLeft: -1 }]);
+  assert.deepEqual(await values("edgeferry_certificate_days_left"), {
+    '{"role":"client","subject":"CN=client-app","fingerprint":"abcd"}': 12,
+    '{"role":"ca","subject":"CN=CA","fingerprint":"abcd"}': -1,
+  });
 });
 
 Deno.test("without a queue there are no gauges, and the rest is exported", async () => {
