@@ -22,6 +22,7 @@ import {
   readBody,
   statedLength,
 } from "./body.ts";
+import { encodeAnswer } from "./coding.ts";
 
 /** What the receiver tells of each request. */
 export interface ReceiverEvents {
@@ -146,9 +147,8 @@ async function take(options: ReceiverOptions, signal: Signal, request: Request, 
       accepted = await options.append(submission);
     }
     options.events.accepted(signal.name, sender.id, submission.items);
-    return new Response(encodeSuccess(signal.name, mediaType, accepted.partialSuccess), {
-      headers: { "content-type": mediaType },
-    });
+    const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
+    return respond(request, 200, success, { "content-type": mediaType });
   } finally {
     permit.release();
   }
@@ -196,7 +196,21 @@ function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, kn
   options.events.refused(known.signal, known.sender, refusal, known.items);
   const mediaType = knownMediaType(request.headers.get("content-type")) ?? "application/json";
   const { status, grpcCode } = REFUSALS[refusal.code];
-  const headers = new Headers({ ...refusal.headers, "content-type": mediaType });
-  if (refusal.retryAfterS !== undefined) headers.set("retry-after", String(refusal.retryAfterS));
-  return new Response(encodeStatus(mediaType, { code: grpcCode, message: refusal.message }), { status, headers });
+  return respond(request, status, encodeStatus(mediaType, { code: grpcCode, message: refusal.message }), {
+    ...refusal.headers,
+    "content-type": mediaType,
+    ...(refusal.retryAfterS === undefined ? {} : { "retry-after": String(refusal.retryAfterS) }),
+  });
+}
+
+function respond(
+  request: Request,
+  status: number,
+  content: Uint8Array<ArrayBuffer>,
+  headers: Record<string, string>,
+): Response {
+  // Looked up only for an answer that has content: most have none.
+  if (content.length === 0) return new Response(content, { status, headers });
+  const { body, coding } = encodeAnswer(content, request.headers.get("accept-encoding"));
+  return new Response(body, { status, headers: coding === undefined ? headers : { ...headers, "content-encoding": coding } });
 }
