@@ -212,5 +212,8 @@ function respond(
   // Looked up only for an answer that has content: most have none.
   if (content.length === 0) return new Response(content, { status, headers });
   const { body, coding } = encodeAnswer(content, request.headers.get("accept-encoding"));
-  return new Response(body, { status, headers: coding === undefined ? headers : { ...headers, "content-encoding": coding } });
+  return new Response(body, {
+    status,
+    headers: coding === undefined ? headers : { ...headers, "content-encoding": coding },
+  });
 }

@@ -2,7 +2,7 @@
  * Answers, gzipped where the sender asks for it and it is worth it (OTLP: the server "MAY gzip-encode the response").
  * @module
  */
-import { gzipSync } from "node:zlib";
+import { gzipMember } from "../otlp/gzip.ts";
 
 /** From this length on an answer is worth the work, in bytes; nearly all are shorter. */
 const WORTH_BYTES = 1_024;
@@ -17,7 +17,7 @@ export interface CodedBody {
 /** @param accepted The request's `Accept-Encoding`, if any. */
 export function encodeAnswer(body: Uint8Array<ArrayBuffer>, accepted: string | null): CodedBody {
   if (body.length < WORTH_BYTES || !acceptsGzip(accepted)) return { body, coding: undefined };
-  return { body: gzipSync(body), coding: "gzip" };
+  return { body: gzipMember(body), coding: "gzip" };
 }
 
 /** Reads `Accept-Encoding` (RFC 9110, 12.5.3): a weight of 0 is a no, and gzip's own entry wins over `*`. */

@@ -1,0 +1,266 @@
+/**
+ * What OTLP/HTTP obliges a client to, as data: how a Collector misbehaves, and what the relay has to do. Sources: OTLP 1.11.0,
+ * sections as named, and the exporter page of the OpenTelemetry specification (specification/protocol/exporter.md).
+ */
+import { Buffer } from "node:buffer";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { type Misbehaviour, startCollector } from "../../src/collector.ts";
+import type { Books } from "../../src/queue/queue.ts";
+import type { TestCertificates } from "../support/certificates.ts";
+import { Journal, requestOf } from "../support/exporting.ts";
+import { booksIn, startRelayHere } from "../support/relay.ts";
+
+/** One attempt to deliver the request, as the Collector saw it. */
+interface Attempt {
+  /** When, by `performance.now()`. */
+  readonly at: number;
+}
+
+/** What came of one request. */
+export interface Observed {
+  readonly attempts: readonly Attempt[];
+  /** Header fields of the attempt that was accepted; empty where none was. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Of the signal, after the relay has stopped. */
+  readonly books: Books;
+  readonly log: readonly string[];
+}
+
+export interface ClientRow {
+  readonly clause: string;
+  readonly obligation: "MUST" | "MUST NOT" | "SHOULD" | "ours";
+  readonly situation: string;
+  readonly expected: string;
+  /** How the Collector answers attempt `number`, from 1. */
+  readonly misbehave: (number: number) => Misbehaviour | undefined;
+  /** Attempts that are waited for before the relay is stopped. */
+  readonly attempts: number;
+  readonly check: (observed: Observed) => string | undefined;
+}
+
+const once = (misbehaviour: Misbehaviour) => (number: number) => number === 1 ? misbehaviour : undefined;
+const status = (code: number, headers: Readonly<Record<string, string>> = {}, message = "told to"): Misbehaviour => ({
+  kind: "status",
+  status: code,
+  headers,
+  message,
+});
+
+function told({ attempts, books }: Observed): string {
+  return `${attempts.length} attempts, ${books.delivered} delivered, ${books.rejectedByCollector} rejected, ` +
+    `${books.deadLettered} dead, ${books.queued} queued`;
+}
+
+const deliveredAfter = (count: number) => (observed: Observed) =>
+  observed.attempts.length === count && observed.books.delivered === 1 ? undefined : told(observed);
+
+/** The second attempt is at least this long after the first, in ms, less what clocks and the rounding of a date may take. */
+const notBefore = (ms: number) => (observed: Observed) => {
+  const [first, second] = observed.attempts;
+  const waited = first === undefined || second === undefined ? 0 : second.at - first.at;
+  return deliveredAfter(2)(observed) ?? (waited >= ms ? undefined : `asked again after ${Math.round(waited)} ms`);
+};
+
+const header = (name: string, pattern: RegExp) => (observed: Observed) =>
+  pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
+
+const ANSWER_BYTES = 5 * 1024 * 1024;
+
+/** Every row, in the order of the specification. */
+export const CLIENT_ROWS: readonly ClientRow[] = [
+  {
+    clause: "OTLP/HTTP Request: Content-Type, binary",
+    obligation: "MUST",
+    situation: "the Collector accepts",
+    expected: "one POST, application/x-protobuf",
+    misbehave: () => undefined,
+    attempts: 1,
+    check: (observed) => deliveredAfter(1)(observed) ?? header("content-type", /^application\/x-protobuf$/)(observed),
+  },
+  {
+    clause: "Exporter: User-Agent names exporter, language and version",
+    obligation: "SHOULD",
+    situation: "the Collector accepts",
+    expected: "OTel-OTLP-Exporter-edgeferry/VERSION (language)",
+    misbehave: () => undefined,
+    attempts: 1,
+    check: header("user-agent", /^OTel-OTLP-Exporter-edgeferry\/\d+\.\d+\.\d+ \(TypeScript; Deno\)$/),
+  },
+  ...[429, 502, 503, 504].map((code): ClientRow => ({
+    clause: "Failures: 429, 502, 503 and 504 are retryable",
+    obligation: "SHOULD",
+    situation: `the Collector answers ${code} once`,
+    expected: "delivered by the second attempt",
+    misbehave: once(status(code)),
+    attempts: 2,
+    check: deliveredAfter(2),
+  })),
+  {
+    clause: "All Other Responses: no response, so retry",
+    obligation: "SHOULD",
+    situation: "the Collector cuts the connection once",
+    expected: "delivered by the second attempt",
+    misbehave: once({ kind: "disconnect" }),
+    attempts: 2,
+    check: deliveredAfter(2),
+  },
+  {
+    clause: "All Other Responses: no response, so retry",
+    obligation: "SHOULD",
+    situation: "the Collector does not answer in time once",
+    expected: "delivered by the second attempt",
+    misbehave: once({ kind: "silence" }),
+    attempts: 2,
+    check: deliveredAfter(2),
+  },
+  {
+    clause: "OTLP/HTTP Throttling: Retry-After in seconds is honoured",
+    obligation: "SHOULD",
+    situation: "503, Retry-After: 1",
+    expected: "the second attempt 1 s later or more",
+    misbehave: once(status(503, { "retry-after": "1" })),
+    attempts: 2,
+    check: notBefore(1_000),
+  },
+  {
+    clause: "OTLP/HTTP Throttling: Retry-After as an HTTP-date is honoured",
+    obligation: "SHOULD",
+    situation: "429, Retry-After: a date 2 s ahead",
+    expected: "the second attempt at that date or later",
+    misbehave: (number) =>
+      number === 1 ? status(429, { "retry-after": new Date(Date.now() + 2_000).toUTCString() }) : undefined,
+    attempts: 2,
+    // A date has whole seconds.
+    check: notBefore(990),
+  },
+  {
+    clause: "OTLP/HTTP Throttling: exponential backoff where there is no Retry-After",
+    obligation: "SHOULD",
+    situation: "503 five times, first retry after 20 ms",
+    expected: "the fifth wait longer than the first",
+    misbehave: (number) => number <= 5 ? status(503) : undefined,
+    attempts: 6,
+    check: (observed) => {
+      const waits = observed.attempts.slice(1).map(({ at }, index) => at - observed.attempts[index]!.at);
+      return deliveredAfter(6)(observed) ?? (waits[4]! > waits[0]! ? undefined : `waits ${waits.map(Math.round)}`);
+    },
+  },
+  ...[400, 413, 422].map((code): ClientRow => ({
+    clause: "Bad Data: not retried",
+    obligation: "MUST NOT",
+    situation: `the Collector answers ${code}`,
+    expected: "one attempt, then a dead letter",
+    misbehave: () => status(code),
+    attempts: 1,
+    check: (observed) =>
+      observed.attempts.length === 1 && observed.books.deadLettered === 1 ? undefined : told(observed),
+  })),
+  ...[301, 401, 403, 404, 405, 407, 415, 500, 501].map((code): ClientRow => ({
+    clause:
+      "Failures: not retried as it is. Deviation: held and asked about, since dropping would break the 200 already given",
+    obligation: "ours",
+    situation: `the Collector answers ${code} once`,
+    expected: "held, delivered when the Collector takes it",
+    misbehave: once(status(code)),
+    attempts: 2,
+    check: deliveredAfter(2),
+  })),
+  {
+    clause: "Partial Success: not retried, counted, the message logged",
+    obligation: "MUST NOT",
+    situation: "200 with 1 rejected span",
+    expected: "one attempt, 1 rejected, the message in the log",
+    misbehave: () => ({ kind: "partial_success", rejected: 1, message: "one span too many" }),
+    attempts: 1,
+    check: (observed) =>
+      observed.attempts.length === 1 && observed.books.rejectedByCollector === 1 &&
+        observed.log.some((line) => line.includes("one span too many"))
+        ? undefined
+        : told(observed),
+  },
+  {
+    clause: "Partial Success: a warning is logged",
+    obligation: "SHOULD",
+    situation: "200 with 0 rejected and a message",
+    expected: "one attempt, delivered, the message in the log",
+    misbehave: () => ({ kind: "partial_success", rejected: 0, message: "mind the gap" }),
+    attempts: 1,
+    check: (observed) =>
+      deliveredAfter(1)(observed) ??
+        (observed.log.some((line) => line.includes("mind the gap")) ? undefined : "not in the log"),
+  },
+  {
+    clause: "OTLP/HTTP Response: the client limits what it reads (4 MiB)",
+    obligation: "SHOULD",
+    situation: `503 with ${ANSWER_BYTES} bytes once`,
+    expected: "delivered by the second attempt, the log line short",
+    misbehave: once(status(503, { "content-type": "text/plain" }, "x".repeat(ANSWER_BYTES))),
+    attempts: 2,
+    check: (observed) =>
+      deliveredAfter(2)(observed) ??
+        (observed.log.every((line) => line.length < 10_000) ? undefined : "a log line of more than 10,000 characters"),
+  },
+];
+
+/** How long one row may take, in ms: less than {@link Journal} waits, more than any row needs. */
+const TIMEOUT = "500ms";
+
+/** Lets one row happen: a relay with the durable queue, a Collector that misbehaves, one span. */
+export async function runClientRow(row: ClientRow, certs: TestCertificates): Promise<string | undefined> {
+  const dir = await mkdtemp(join(tmpdir(), "edgeferry-conformance-"));
+  try {
+    const attempts = new Journal<Attempt>();
+    let headers: Readonly<Record<string, string>> = {};
+    await using collector = await startCollector({
+      host: "127.0.0.1",
+      port: 0,
+      tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+      misbehave: (_signal, _number, body) => {
+        if (isQuestion(body)) return undefined;
+        const misbehaviour = row.misbehave(attempts.entries.length + 1);
+        attempts.push({ at: performance.now() });
+        return misbehaviour;
+      },
+      onReceived: (received) => void (headers = received.headers),
+    });
+    const queuePath = join(dir, "queue.db");
+    const relay = await startRelayHere({
+      engine: "sqlite",
+      collectorUrl: collector.url,
+      certsDir: certs.dir,
+      queuePath,
+      config: {
+        exporter: { timeout: TIMEOUT, retry_on_failure: { initial_interval: "20ms", max_interval: "100ms" } },
+        telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
+      },
+    });
+    try {
+      const answer = await fetch(`${relay.url}/v1/traces`, {
+        method: "POST",
+        headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${relay.token}` },
+        body: requestOf("traces", ["a"]),
+      });
+      await answer.body?.cancel();
+      if (answer.status !== 200) return `the relay answered ${answer.status}`;
+      await attempts.until(() => attempts.entries.length >= row.attempts, `attempt ${row.attempts}`);
+    } finally {
+      // A stop sends what can be sent, so that an attempt too many would be made now.
+      await relay[Symbol.asyncDispose]();
+    }
+    return row.check({ attempts: attempts.entries, headers, books: booksIn(queuePath).traces, log: relay.log() });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** The question whether every gzip member is read: two bytes that are no request, and no attempt to deliver. */
+function isQuestion(body: Uint8Array): boolean {
+  try {
+    return gunzipSync(Buffer.from(body)).length === 2;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { SIGNALS } from "../../src/otlp/signal.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
+import { COLLECTOR_DIFFERENCES } from "./differences.ts";
+import { serverRows } from "./rows.ts";
+import { askCollector, askRelay } from "./subjects.ts";
+import { differencesOf, tableOf } from "./table.ts";
+
+Deno.test("the relay answers as OTLP/HTTP demands, in every row", async () => {
+  const results = await askRelay();
+  assert.deepEqual(differencesOf(results), []);
+  // Nothing is green for want of a question.
+  for (const { row, cases } of results) assert(cases.length > 0, `${row.clause}: ${row.request} was not asked`);
+});
+
+Deno.test("the real Collector differs where it is known to", async () => {
+  assert.deepEqual(differencesOf(await askCollector()), COLLECTOR_DIFFERENCES);
+});
+
+Deno.test("as a client the relay does what OTLP/HTTP demands", async (t) => {
+  await using certs = await testCertificates();
+  for (const row of CLIENT_ROWS) {
+    await t.step(`${row.situation}: ${row.expected}`, async () => {
+      assert.equal(await runClientRow(row, certs), undefined);
+    });
+  }
+});
+
+Deno.test("the table has every signal in both encodings, and a line for each row", () => {
+  const rows = serverRows({ bodyBytesMax: 1_000 });
+  const valid = rows[0]!.cases.map(({ name }) => name);
+  for (const { name } of SIGNALS) assert(valid.includes(`${name} protobuf`), name);
+  for (const name of ["traces", "metrics", "logs"]) assert(valid.includes(`${name} JSON`), name);
+  const results = rows.map((row, index) => ({
+    row,
+    cases: row.cases.map(({ name }) => ({ name, fault: index === 0 && name.endsWith("JSON") ? "500" : undefined })),
+  }));
+  assert.equal(tableOf([{ name: "x", results }]).split("\n").length, rows.length + 2);
+  assert.deepEqual(differencesOf(results), [`valid: as expected (${valid.length - 3}); 500 (JSON)`]);
+});

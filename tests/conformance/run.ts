@@ -1,0 +1,58 @@
+/**
+ * `deno task conformance`: the table of what OTLP/HTTP 1.11 obliges a server and a client to, and what is answered. Without
+ * arguments it asks a relay of its own; `--collector` adds a column for the real Collector (Go is needed to build it);
+ * `--url URL` asks any server instead. Ends with 1 when a relay or the server at `--url` is not as expected.
+ */
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { testCertificates } from "../support/certificates.ts";
+import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
+import { askCollector, askRelay, askServer } from "./subjects.ts";
+import { differencesOf, type RowResult, tableOf } from "./table.ts";
+
+const { values: flags } = parseArgs({
+  args: process.argv.slice(2),
+  options: {
+    url: { type: "string" },
+    token: { type: "string" },
+    "traces-token": { type: "string" },
+    ca: { type: "string" },
+    cert: { type: "string" },
+    key: { type: "string" },
+    /** The server's limit on a body, in bytes. */
+    limit: { type: "string", default: String(20 * 1024 * 1024) },
+    collector: { type: "boolean", default: false },
+  },
+});
+
+const file = async (path: string | undefined) => path === undefined ? undefined : await readFile(path, "utf8");
+
+if (flags.url !== undefined) {
+  const ca = await file(flags.ca);
+  const results = await askServer({
+    url: flags.url,
+    token: flags.token,
+    tls: ca === undefined ? undefined : { ca, cert: await file(flags.cert), key: await file(flags.key) },
+  }, { bodyBytesMax: Number(flags.limit), tracesToken: flags["traces-token"] });
+  console.log(tableOf([{ name: flags.url, results }]));
+  process.exitCode = differencesOf(results).length === 0 ? 0 : 1;
+} else {
+  const server = await askRelay();
+  const servers = [{ name: "relay", results: server }];
+  if (flags.collector) servers.push({ name: "Collector", results: await askCollector() });
+  console.log(tableOf(servers));
+  const client = await askClient();
+  console.log(`\n${tableOf([{ name: "relay, as a client", results: client }])}`);
+  process.exitCode = differencesOf([...server, ...client]).length === 0 ? 0 : 1;
+}
+
+async function askClient(): Promise<RowResult[]> {
+  await using certs = await testCertificates();
+  const results: RowResult[] = [];
+  for (const row of CLIENT_ROWS) {
+    const fault = await runClientRow(row, certs);
+    results.push({ row: { ...row, request: row.situation }, cases: [{ name: "traces", fault }] });
+  }
+  return results;
+}

@@ -1,0 +1,126 @@
+/** Servers to ask: the relay with an upstream that does as it is told, and the real Collector. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
+import { SIGNALS } from "../../src/otlp/signal.ts";
+import { digestOf } from "../../src/receiver/authenticate.ts";
+import { startCollector as startEmbedded } from "../../src/collector.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { startCollector } from "../support/collector.ts";
+import { startRelayHere } from "../support/relay.ts";
+import type { Target } from "./exchange.ts";
+import { serverRows, type Upstream } from "./rows.ts";
+import { askAll, type RowResult } from "./table.ts";
+
+/** The limit of the servers started here, in bytes: small enough to be tried in every case. */
+const BODY_BYTES_MAX = 1 << 20;
+const TRACES_TOKEN = "token-for-traces-alone";
+const TOKEN = "token-for-all";
+
+/** Asks a server that runs already. */
+export async function askServer(
+  target: Target,
+  options: { readonly bodyBytesMax: number; readonly tracesToken?: string | undefined },
+): Promise<RowResult[]> {
+  return await askAll(serverRows(options), target, {
+    needs: new Set([
+      ...(target.token === undefined ? [] : ["token" as const]),
+      ...(options.tracesToken === undefined ? [] : ["traces-token" as const]),
+    ]),
+  });
+}
+
+/** Asks the relay, with the engine whose answer is the Collector's. */
+export async function askRelay(): Promise<RowResult[]> {
+  await using certs = await testCertificates();
+  let behaviour: Upstream | undefined;
+  await using collector = await startEmbedded({
+    host: "127.0.0.1",
+    port: 0,
+    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+    misbehave: () => behaviour,
+  });
+  const tokens = [
+    `  - { id: all, sha256: ${digestOf(TOKEN)} }`,
+    `  - { id: traces, sha256: ${digestOf(TRACES_TOKEN)}, signals: [traces] }`,
+  ];
+  await using relay = await startRelayHere({
+    engine: "none",
+    collectorUrl: collector.url,
+    certsDir: certs.dir,
+    config: {
+      receiver: {
+        http: { endpoint: "127.0.0.1:0", max_request_body_size: `${BODY_BYTES_MAX}` },
+        auth: { tokens: `tokens:\n${tokens.join("\n")}\n` },
+      },
+      exporter: { retry_on_failure: { initial_interval: "1ms", max_interval: "1ms" } },
+      telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
+    },
+  });
+  return await askAll(
+    serverRows({ bodyBytesMax: BODY_BYTES_MAX, tracesToken: TRACES_TOKEN }),
+    { url: relay.url, token: TOKEN },
+    {
+      needs: new Set(["token", "traces-token", "upstream"]),
+      upstream: (next) => void (behaviour = next),
+    },
+  );
+}
+
+/** Asks the real Collector, with a token asked for and an upstream that does as it is told. */
+export async function askCollector(): Promise<RowResult[]> {
+  await using certs = await testCertificates();
+  let behaviour: Upstream | undefined;
+  const upstream = createServer((request, response) => {
+    request.resume();
+    const type = "application/x-protobuf";
+    const signal = SIGNALS.find(({ path }) => path === request.url)?.name ?? "traces";
+    request.once("end", () => {
+      if (behaviour?.kind === "status") {
+        response.writeHead(behaviour.status, { "content-type": type, ...behaviour.headers });
+        response.end(encodeStatus(type, { code: 14, message: "told to" }));
+      } else response.writeHead(200, { "content-type": type }).end(encodeSuccess(signal, type, behaviour));
+    });
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
+  const { port } = upstream.address() as AddressInfo;
+  try {
+    await using collector = await startCollector({
+      certsDir: certs.dir,
+      config: `
+extensions:
+  bearertokenauth: { token: "${TOKEN}" }
+receivers:
+  otlp: { protocols: { http: { auth: { authenticator: bearertokenauth }, max_request_body_size: ${BODY_BYTES_MAX} } } }
+exporters:
+  otlp_http/upstream:
+    endpoint: http://127.0.0.1:${port}
+    sending_queue: { enabled: false }
+    retry_on_failure: { enabled: false }
+service:
+  extensions: [health_check, bearertokenauth]
+  pipelines:
+    traces: { exporters: [otlp_http/upstream] }
+    metrics: { exporters: [otlp_http/upstream] }
+    logs: { exporters: [otlp_http/upstream] }
+`,
+    });
+    const pem = async (name: string) => await readFile(join(certs.dir, name), "utf8");
+    return await askAll(
+      serverRows({ bodyBytesMax: BODY_BYTES_MAX }),
+      {
+        url: collector.httpUrl,
+        token: TOKEN,
+        tls: { ca: await pem("ca.crt"), cert: await pem("client.crt"), key: await pem("client.key") },
+      },
+      { needs: new Set(["token", "upstream"]), upstream: (next) => void (behaviour = next) },
+    );
+  } finally {
+    await new Promise((resolve) => {
+      upstream.close(resolve);
+      upstream.closeAllConnections();
+    });
+  }
+}
