@@ -2,7 +2,6 @@
  * The wiring, on one screen: built downstream first, drained upstream first.
  * @module
  */
-import { readFile } from "node:fs/promises";
 import { Hono } from "hono";
 import { startAdmin } from "./admin/admin.ts";
 import type { Config } from "./config/schema.ts";
@@ -18,9 +17,9 @@ import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
 import { mountReceiver } from "./receiver/app.ts";
-import { type Authenticator, INSECURE, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
+import { openSenders } from "./relay_senders.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
@@ -97,12 +96,12 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
   });
 
-  const { http, auth } = config.receiver;
+  const { http } = config.receiver;
   const admission = new Admission(http.max_in_flight_bytes);
   const app = new Hono();
   instrument(app, { ...telemetry, server: { address: http.endpoint.hostname, port: http.endpoint.port } });
   mountReceiver(app, {
-    authenticator: await openAuthenticator(auth),
+    ...await openSenders(config, queue, log, stack),
     admission,
     limits: { bodyBytesMax: http.max_request_body_size, bodyMs: http.request_body_timeout },
     payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
@@ -226,22 +225,6 @@ function startOwnTelemetry(
     shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
     log,
   });
-}
-
-async function openAuthenticator(auth: Config["receiver"]["auth"]): Promise<Authenticator> {
-  if (auth.insecure) return INSECURE;
-  if (auth.tokens !== undefined) return new TokenAuthenticator(parseTokens(auth.tokens, "receiver.auth.tokens"));
-  try {
-    return new TokenAuthenticator(parseTokens(await readFile(auth.tokens_file, "utf8"), auth.tokens_file));
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    throw new ConfigError(
-      `Cannot read receiver.auth.tokens_file ${auth.tokens_file}: ${
-        messageOf(error)
-      }; make one with 'token new --id NAME'`,
-      { cause: error },
-    );
-  }
 }
 
 function listen(

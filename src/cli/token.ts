@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import type { WrittenLimits } from "../receiver/authenticate.ts";
 import { addToken, newSecret, removeTokens } from "../receiver/tokens_file.ts";
 import { FaultFound, type Io, newCommand } from "./io.ts";
 
@@ -17,14 +18,30 @@ export function tokenCommand(io: Io): Command {
     .description("Make a token and print it, once; the file keeps its SHA-256 alone")
     .requiredOption("--id <id>", "who sends with it: letters, digits, '.', '_' and '-'")
     .option("--signals <names>", `what it may send (default: ${SIGNAL_NAMES.join(",")})`, signalNames)
+    .option(
+      "--origins <list>",
+      "the web origins it may be used from, e.g. https://app.example (default: anywhere)",
+      listed,
+    )
+    .option("--not-after <time>", "refused from then on, e.g. 2027-01-31T12:00:00Z (default: never)")
+    .option("--requests-per-second <number>", "above it 429", Number)
+    .option("--items-per-second <number>", "spans, data points and log records; above it 429", Number)
+    .option("--bytes-per-second <size>", "of bodies as received, e.g. 1MiB; above it 429")
+    .option("--concurrent-requests <number>", "under way at once; above it 429", Number)
+    .option("--max-request-body-size <size>", "above it 413")
+    .option("--queue-share <number>", "of the queue, above 0 up to 1; above it 503", Number)
     .option("--file <path>", "the tokens file", FILE_DEFAULT)
     .option("--json", "print JSON")
-    .action(async (flags: { id: string; signals?: SignalName[]; file: string; json?: true }) => {
+    .action(async (flags: NewFlags) => {
       const secret = newSecret();
+      const limits = limitsIn(flags);
       await addToken(flags.file, {
         id: flags.id,
         secret,
         ...(flags.signals === undefined ? {} : { signals: flags.signals }),
+        ...(flags.origins === undefined ? {} : { origins: flags.origins }),
+        ...(flags.notAfter === undefined ? {} : { not_after: flags.notAfter }),
+        ...(limits === undefined ? {} : { limits }),
       });
       if (flags.json) io.out(JSON.stringify({ id: flags.id, token: secret, file: flags.file }, null, 2));
       else {
@@ -44,6 +61,43 @@ export function tokenCommand(io: Io): Command {
     });
 
   return family;
+}
+
+interface NewFlags extends LimitFlags {
+  readonly id: string;
+  readonly signals?: SignalName[];
+  readonly origins?: string[];
+  readonly notAfter?: string;
+  readonly file: string;
+  readonly json?: true;
+}
+
+interface LimitFlags {
+  readonly requestsPerSecond?: number;
+  readonly itemsPerSecond?: number;
+  readonly bytesPerSecond?: string;
+  readonly concurrentRequests?: number;
+  readonly maxRequestBodySize?: string;
+  readonly queueShare?: number;
+}
+
+/** As the file writes them; undefined when none is given. What they may be is the file's to say. */
+function limitsIn(flags: LimitFlags): WrittenLimits | undefined {
+  const limits: WrittenLimits = Object.fromEntries(
+    Object.entries({
+      requests_per_second: flags.requestsPerSecond,
+      items_per_second: flags.itemsPerSecond,
+      bytes_per_second: flags.bytesPerSecond,
+      concurrent_requests: flags.concurrentRequests,
+      max_request_body_size: flags.maxRequestBodySize,
+      queue_share: flags.queueShare,
+    }).filter(([, value]) => value !== undefined),
+  );
+  return Object.keys(limits).length === 0 ? undefined : limits;
+}
+
+function listed(value: string): string[] {
+  return value.split(",").map((part) => part.trim());
 }
 
 function signalNames(value: string): SignalName[] {

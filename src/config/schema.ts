@@ -73,7 +73,37 @@ export const ConfigSchema = section({
         secretText("the text of a tokens file", 1_048_576).exactOptional(),
         "The text of a tokens file instead of its path, for hosts without files",
       ),
+      reload_interval: option(
+        duration("50ms", "1h").prefault("500ms"),
+        "How often tokens_file is looked at; a changed one is taken up without a restart",
+      ),
       insecure: option(flag().prefault(false), "Ask nobody for a token. Refused when the endpoint is not loopback"),
+    }).prefault({}),
+    limits: section({
+      requests_per_second: option(
+        number(0.001, 1e9, false).exactOptional(),
+        "Requests a second of each sender; above it 429. These are for every sender whose token says nothing else",
+      ),
+      items_per_second: option(
+        number(0.001, 1e12, false).exactOptional(),
+        "Spans, data points and log records a second of each sender; above it 429",
+      ),
+      bytes_per_second: option(
+        size("1", "16GiB").exactOptional(),
+        "Bytes of bodies a second of each sender, as received; above it 429",
+      ),
+      concurrent_requests: option(
+        number(1, 1_000_000, true).exactOptional(),
+        "Requests of each sender under way at once; above it 429",
+      ),
+      max_request_body_size: option(
+        size("1KiB", "256MiB").exactOptional(),
+        "Largest body of each sender, where it is below receiver.http.max_request_body_size; above it 413",
+      ),
+      queue_share: option(
+        number(0.001, 1, false).prefault(0.9),
+        "Share of the queue that one sender's data may take, so that none fills it alone; above it 503",
+      ),
     }).prefault({}),
   }).prefault({}),
 

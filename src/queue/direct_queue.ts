@@ -17,6 +17,7 @@ import type {
   SendingQueue,
   TakeLimit,
 } from "./queue.ts";
+import { Shares } from "./shares.ts";
 
 /** What the engine needs to be told. */
 export interface DirectQueueSettings {
@@ -53,6 +54,7 @@ export function openDirectQueue(settings: DirectQueueSettings): SendingQueue {
 
 class DirectQueue implements SendingQueue {
   readonly capabilities = { durable: false, deduplicates: false, itemStats: true, merges: false };
+  readonly shares: Shares;
 
   readonly #bytesMax: number;
   readonly #recordsMax: number;
@@ -73,6 +75,7 @@ class DirectQueue implements SendingQueue {
     this.#waitMs = settings.waitMs ?? WAIT_MS;
     this.#now = settings.now ?? Date.now;
     this.#drain = new DrainRate(this.#now);
+    this.shares = new Shares(this.#now);
     const empty = () => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 });
     this.#books = { traces: empty(), metrics: empty(), logs: empty() };
   }
@@ -103,6 +106,7 @@ class DirectQueue implements SendingQueue {
         },
       };
       this.#bytes += bytes;
+      this.shares.add(record.parts);
       this.#waiting.add(waiting);
       this.#wakeTakers();
     });
@@ -182,6 +186,7 @@ class DirectQueue implements SendingQueue {
     this.#waiting.delete(waiting);
     this.#taken.delete(waiting);
     this.#bytes -= waiting.record.payload.length;
+    this.shares.remove(waiting.record.parts);
   }
 
   stats(): Promise<QueueStats> {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { SignalName } from "../otlp/signal.ts";
+import type { SenderShares } from "./shares.ts";
 
 /** How a record's payload is encoded. `gzip`: one member a part, concatenated. `identity`: encoded requests, concatenated. */
 export type PayloadEncoding = "gzip" | "identity";
@@ -129,6 +130,8 @@ export interface TakeLimit {
 /** A sending queue, as the Collector's exporter helper calls it. */
 export interface SendingQueue extends AsyncDisposable {
   readonly capabilities: QueueCapabilities;
+  /** What each sender has in it. */
+  readonly shares: SenderShares;
   /**
    * Resolves when the 200 may be sent: from then on the record would survive a crash (`durable`), or the Collector has it.
    * Concurrent calls made in one turn of the event loop share one transaction.

@@ -124,6 +124,7 @@ export type Request =
   | { readonly kind: "release" }
   | { readonly kind: "poll" }
   | { readonly kind: "stats" }
+  | { readonly kind: "senders" }
   | { readonly kind: "close" };
 
 /** Why a transaction was not made. */
@@ -158,6 +159,8 @@ export interface Replies {
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
   poll: { readonly foreign: boolean; readonly totals: Totals | undefined };
   stats: { readonly totals: Totals; readonly oldestAt: number | undefined };
+  /** Payload bytes queued, by sender; undefined where storage could not tell. */
+  senders: { readonly senders: readonly { readonly sender: string; readonly bytes: number }[] | undefined };
   close: { readonly closed: true };
 }
 

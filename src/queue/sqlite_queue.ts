@@ -30,6 +30,7 @@ import {
   type SettleOp,
   type Totals,
 } from "./sqlite_protocol.ts";
+import { Shares } from "./shares.ts";
 import { type News, WorkerLink } from "./worker_link.ts";
 
 /** What the engine needs to be told. */
@@ -73,6 +74,9 @@ const POLL_MS = 1000;
 const RETRY_FIRST_MS = 50;
 const RETRY_MS = 1000;
 
+/** How often the senders' shares are counted anew at most, in ms: it reads every row's head. */
+const RECOUNT_MS = 10_000;
+
 /** How long a stop waits for what is under way, in ms. */
 const CLOSE_MS = 5000;
 
@@ -111,6 +115,7 @@ export async function openSqliteQueue(settings: SqliteQueueSettings): Promise<Se
 
 class SqliteQueue implements SendingQueue {
   readonly capabilities = { durable: true, deduplicates: false, itemStats: true, merges: true };
+  readonly shares: Shares;
 
   readonly #settings: SqliteQueueSettings;
   readonly #now: () => number;
@@ -143,6 +148,9 @@ class SqliteQueue implements SendingQueue {
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #retryMs = RETRY_FIRST_MS;
   #releasing = false;
+  /** Whether rows have come or gone that `shares` has not been told of. */
+  #recountWanted = false;
+  #recountedAt = -Infinity;
 
   /** Why appends are not tried now; undefined when all is well. */
   #trouble: string | undefined;
@@ -155,6 +163,7 @@ class SqliteQueue implements SendingQueue {
     this.#lock = lock;
     this.#alarm = new Alarm(settings.log, this.#now);
     this.#drain = new DrainRate(this.#now);
+    this.shares = new Shares(this.#now);
     this.#link = this.#newLink();
   }
 
@@ -162,6 +171,7 @@ class SqliteQueue implements SendingQueue {
     const queue = new SqliteQueue(settings, lock);
     try {
       await queue.#open(settings.faults ?? []);
+      await queue.#recount();
     } catch (error) {
       queue.#link.end();
       throw error;
@@ -262,12 +272,16 @@ class SqliteQueue implements SendingQueue {
       return;
     }
     if (reply.totals !== undefined) this.#setTotals(reply.totals);
-    if (reply.foreign) { for (const lane of this.#lanes) lane.behind = true; }
+    if (reply.foreign) {
+      for (const lane of this.#lanes) lane.behind = true;
+      this.#recountWanted = true;
+    }
     if (reply.appendFailure === undefined) this.#accepted(appends, reply, message.appends);
     else this.#refuse(appends, reply.appendFailure.text);
     if (reply.settleFailure === undefined) this.#settled(settles, reply.remainders);
     else this.#settles.unshift(...settles);
     const failure = reply.appendFailure ?? reply.settleFailure;
+    this.#recountIfWanted();
     if (failure === undefined) this.#wellAgain();
     else this.#troubled(failure.text);
     this.#wakeTakers();
@@ -319,6 +333,7 @@ class SqliteQueue implements SendingQueue {
         lane.behind = true;
       }
       this.#appendBytes -= op.bytes;
+      this.shares.add(record.parts);
       resolve({});
     });
   }
@@ -519,7 +534,11 @@ class SqliteQueue implements SendingQueue {
       try {
         const { foreign, totals } = await this.#link.ask("poll", {});
         if (totals !== undefined) this.#setTotals(totals);
-        if (foreign) this.#fallBehind();
+        if (foreign) {
+          this.#fallBehind();
+          this.#recountWanted = true;
+        }
+        this.#recountIfWanted();
       } catch (error) {
         if (!this.#closed) this.#troubled(messageOf(error));
       }
@@ -581,7 +600,10 @@ class SqliteQueue implements SendingQueue {
       const remainder = left.get(head.id);
       if (taken) this.#inFlight -= 1;
       this.#drain.note(head.bytes - (remainder?.head?.bytes ?? 0));
+      this.shares.remove(decodeParts(head.parts));
+      if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
+        this.#recountWanted = true;
         this.#alarm.raise(
           "dead letters",
           `The dead letters are full (${this.#settings.deadLetterBytesMax} bytes): what the Collector refuses for good stays ` +
@@ -595,6 +617,24 @@ class SqliteQueue implements SendingQueue {
         this.#giveBack(this.#laneOf(head), entry, dueAt);
       }
       resolve();
+    }
+  }
+
+  #recountIfWanted(): void {
+    if (this.#recountWanted && this.#now() - this.#recountedAt >= RECOUNT_MS && !this.#closed) void this.#recount();
+  }
+
+  /** Answers come in order, so that what the rows say then is what `shares` should have. */
+  async #recount(): Promise<void> {
+    this.#recountWanted = false;
+    this.#recountedAt = this.#now();
+    try {
+      const { senders } = await this.#link.ask("senders", {});
+      if (senders !== undefined) this.shares.replace(senders);
+      else this.#recountWanted = true;
+    } catch (error) {
+      this.#recountWanted = true;
+      if (!this.#closed) this.#troubled(messageOf(error));
     }
   }
 
@@ -674,6 +714,7 @@ class SqliteQueue implements SendingQueue {
       return;
     }
     this.#setTotals(message.totals);
+    this.#recountWanted = true;
     if (message.reset) {
       for (const lane of this.#lanes) lane.reset();
       this.#cachedBytes = 0;

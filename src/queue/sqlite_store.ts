@@ -103,6 +103,8 @@ const STATEMENTS = {
   release: "UPDATE records SET held = 0 WHERE id = ?",
   releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
   oldest: "SELECT enqueued_at FROM records ORDER BY id LIMIT 1",
+  senders: `SELECT json_extract(part.value, '$[0]') AS sender, sum(json_extract(part.value, '$[2]')) AS bytes
+    FROM records, json_each(records.parts) AS part GROUP BY 1`,
   dataVersion: "PRAGMA data_version",
   walState: "PRAGMA wal_checkpoint(NOOP)",
   checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
@@ -264,6 +266,13 @@ export class SqliteStore {
       const oldestAt = open.sql.oldest.get()?.enqueued_at;
       return { totals: this.#readTotals(open), oldestAt: oldestAt === undefined ? undefined : Number(oldestAt) };
     });
+  }
+
+  /** What each sender has queued, counted in the rows. */
+  senders(): Replies["senders"] {
+    return this.#guarded<Replies["senders"]>({ senders: undefined }, ({ sql }) => ({
+      senders: sql.senders.all().map(({ sender, bytes }) => ({ sender: String(sender), bytes: Number(bytes) })),
+    }));
   }
 
   /**

@@ -75,6 +75,8 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
       return store.poll();
     case "stats":
       return store.stats();
+    case "senders":
+      return store.senders();
   }
 }
 

@@ -10,8 +10,8 @@ import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
 import { Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
-import type { Admission } from "./admission.ts";
-import { type Authenticator, authorize, type Sender } from "./authenticate.ts";
+import type { Admission, Permit } from "./admission.ts";
+import type { Authenticator } from "./authenticate.ts";
 import {
   type BodyLimits,
   type ContentEncoding,
@@ -23,6 +23,8 @@ import {
   statedLength,
 } from "./body.ts";
 import { encodeAnswer } from "./coding.ts";
+import type { Limiter } from "./limiter.ts";
+import { authorize, type Sender } from "./sender.ts";
 
 /** What the receiver tells of each request. */
 export interface ReceiverEvents {
@@ -44,6 +46,8 @@ export interface ReceiverOptions {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly limits: BodyLimits;
+  /** The limits of each sender. */
+  readonly limiter: Limiter;
   /** How payloads are kept: gzip members, or as they are when the exporter does not compress. */
   readonly payloadEncoding: PayloadEncoding;
   /** The queue's entrance; see `Batcher.append`. */
@@ -51,10 +55,13 @@ export interface ReceiverOptions {
   readonly events: ReceiverEvents;
   /** Web origins whose pages may post, e.g. `https://app.example`; `*` is every one. None by default. */
   readonly allowedOrigins: readonly string[];
+  /** The origins that tokens are bound to, now: their preflights are answered too. */
+  readonly tokenOrigins?: () => ReadonlySet<string>;
 }
 
 /** How long a browser may keep a preflight's answer, in seconds. */
 const PREFLIGHT_MAX_AGE_S = 600;
+const NO_ORIGINS: ReadonlySet<string> = new Set();
 /** What a page may send: OTLP's own headers, those of a token, and trace context. */
 const CORS_REQUEST_HEADERS = [
   "authorization",
@@ -71,19 +78,26 @@ const CORS_REQUEST_HEADERS = [
  * method is 405 with `Allow`, another path 404.
  */
 export function mountReceiver(app: Hono, options: ReceiverOptions): void {
-  const { allowedOrigins } = options;
+  const { allowedOrigins, tokenOrigins = () => NO_ORIGINS } = options;
+  const everyOrigin = allowedOrigins.includes("*");
+  const listed = new Set(allowedOrigins);
   // Before the routes: a preflight carries no token, and a page has to be able to read a refusal.
-  const crossOrigin = allowedOrigins.length === 0 ? undefined : cors({
-    origin: allowedOrigins.includes("*") ? "*" : [...allowedOrigins],
+  const crossOrigin = cors({
+    origin: everyOrigin ? "*" : (origin) => listed.has(origin) || tokenOrigins().has(origin) ? origin : undefined,
     // Pages that send by `sendBeacon` ask with credentials. None is looked at here; with `*` browsers forbid it (Fetch, 3.2.5).
-    credentials: !allowedOrigins.includes("*"),
+    credentials: !everyOrigin,
     allowMethods: ["POST"],
     allowHeaders: CORS_REQUEST_HEADERS,
     exposeHeaders: ["retry-after"],
     maxAge: PREFLIGHT_MAX_AGE_S,
   });
   for (const signal of SIGNALS) {
-    if (crossOrigin !== undefined) app.use(signal.path, crossOrigin);
+    if (listed.size > 0 || options.tokenOrigins !== undefined) {
+      app.use(
+        signal.path,
+        (context, next) => listed.size > 0 || tokenOrigins().size > 0 ? crossOrigin(context, next) : next(),
+      );
+    }
     app.post(signal.path, (context) => handle(options, signal, context.req.raw));
     app.all(signal.path, (context) =>
       refuse(
@@ -130,40 +144,55 @@ async function take(options: ReceiverOptions, signal: Signal, request: Request, 
   const { headers } = request;
   const sender: Sender = options.authenticator.authenticate(headers);
   known.sender = sender.id;
-  authorize(sender, signal.name);
+  authorize(sender, signal.name, headers.get("origin"));
   const mediaType = mediaTypeOf(headers.get("content-type"));
   const encoding = contentEncodingOf(headers.get("content-encoding"));
-  const stated = statedLength(headers.get("content-length"), options.limits.bodyBytesMax);
-  const permit = options.admission.admit(stated ?? 0);
+  const limits = limitsFor(options, sender);
+  const stated = statedLength(headers.get("content-length"), limits.bodyBytesMax);
+  const visit = options.limiter.enter(sender);
+  let permit: Permit | undefined;
+  let kept = false;
   try {
-    const body = await readBody(request, stated, options.limits, (bytes) => permit.grow(bytes));
-    const submission = prepare(options, signal, sender, mediaType, encoding, body);
+    const held = permit = options.admission.admit(stated ?? 0);
+    const body = await readBody(request, stated, limits, (bytes) => held.grow(bytes));
+    visit.bytes(body.length);
+    const submission = prepare(options, limits, signal, sender, mediaType, encoding, body);
     known.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
     if (submission.inflatedBytes > 0) {
-      if (submission.payload.length > body.length) permit.grow(submission.payload.length - body.length);
+      if (submission.payload.length > body.length) held.grow(submission.payload.length - body.length);
+      visit.append(submission.items, submission.payload.length);
       // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
       accepted = await options.append(submission);
     }
+    kept = true;
     options.events.accepted(signal.name, sender.id, submission.items);
     const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
     return respond(request, 200, success, { "content-type": mediaType });
   } finally {
-    permit.release();
+    permit?.release();
+    visit.leave(kept);
   }
+}
+
+/** Limits on a body of this sender. */
+function limitsFor({ limits, limiter }: ReceiverOptions, sender: Sender): BodyLimits {
+  const bodyBytesMax = limiter.bodyBytesMax(sender, limits.bodyBytesMax);
+  return bodyBytesMax === limits.bodyBytesMax ? limits : { ...limits, bodyBytesMax };
 }
 
 /** Inflates, walks and packs a body. Apart from {@link take}, so that what is inflated is not held while the queue commits. */
 function prepare(
   options: ReceiverOptions,
+  limits: BodyLimits,
   signal: Signal,
   sender: Sender,
   mediaType: MediaType,
   encoding: ContentEncoding,
   body: Uint8Array<ArrayBuffer>,
 ): Submission {
-  const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, options.limits);
+  const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
   const { items, mergeable } = walk(signal.name, protobuf);
   return {
     signal: signal.name,

@@ -2,20 +2,14 @@
  * Who sends: static tokens, kept as SHA-256 digests in `tokens.yaml`.
  * @module
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { parse } from "@std/yaml";
 import { z } from "zod";
+import { parseSize } from "../config/units.ts";
 import { ConfigError, messageOf, Refusal } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-
-/** A sender that has proved who it is. */
-export interface Sender {
-  /** Its id: on its parts in the queue, in metrics, in dead letters. */
-  readonly id: string;
-  /** The signals that it may send. */
-  readonly signals: ReadonlySet<SignalName>;
-}
+import type { Sender, SenderLimits } from "./sender.ts";
 
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
@@ -33,20 +27,81 @@ const SHA256_HEX = /^[0-9a-f]{64}$/i;
 /** A token is 43 characters as made here; what is longer than this is no token and is not hashed. */
 const TOKEN_CHARACTERS_MAX = 512;
 
+const rate = z.number().positive().max(1e12);
+const size = z.union([z.string(), z.number()]).transform((value, context): number => {
+  const bytes = parseSize(value);
+  if (bytes !== undefined && bytes > 0) return bytes;
+  context.addIssue({ code: "custom", message: "is not a size such as 512KiB" });
+  return z.NEVER;
+});
+
+/** The limits of a sender, as they are written. */
+export const LIMITS = z.strictObject({
+  requests_per_second: rate.exactOptional(),
+  items_per_second: rate.exactOptional(),
+  bytes_per_second: size.exactOptional(),
+  concurrent_requests: z.int().positive().max(1_000_000).exactOptional(),
+  max_request_body_size: size.exactOptional(),
+  queue_share: z.number().positive().max(1).exactOptional(),
+});
+
+/** Web origins, without a path. */
+export const ORIGINS = z.array(
+  z.string().max(300).regex(/^https?:\/\/[A-Za-z0-9.-]+(?::\d{1,5})?$/, "is not an origin such as https://app.example"),
+).min(1).max(100);
+
+/** A moment with its zone. YAML readers may make a Date of it. */
+const moment = z.union([z.string(), z.date()]).transform((value, context): string => {
+  const date = value instanceof Date
+    ? value
+    : /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|z|[+-]\d\d:\d\d)$/.test(value)
+    ? new Date(value)
+    : undefined;
+  if (date !== undefined && !Number.isNaN(date.getTime())) return date.toISOString();
+  context.addIssue({ code: "custom", message: "is not a time such as 2027-01-31T12:00:00Z" });
+  return z.NEVER;
+});
+
 const TOKENS_FILE = z.strictObject({
   tokens: z.array(z.strictObject({
     id: z.string().regex(TOKEN_ID, "is not a token id: letters, digits, '.', '_' and '-', at most 63"),
     sha256: z.string().regex(SHA256_HEX, "is not a SHA-256 digest: 64 hex digits"),
     signals: z.array(z.enum(SIGNAL_NAMES)).min(1).default([...SIGNAL_NAMES]),
+    limits: LIMITS.exactOptional(),
+    origins: ORIGINS.exactOptional(),
+    not_after: moment.exactOptional(),
   })).max(10_000),
 });
 
-/** One entry of `tokens.yaml`. */
+/** The limits of a sender as a file has them: sizes are text or bytes. */
+export type WrittenLimits = z.input<typeof LIMITS>;
+
+/** The limits of a sender under the file's names; sizes in bytes. */
+export type LimitsEntry = z.output<typeof LIMITS>;
+
+/** One entry of `tokens.yaml`, under the file's names. */
 export interface TokenEntry {
   readonly id: string;
   /** The digest of the secret, in hex. The secret itself is kept nowhere. */
   readonly sha256: string;
   readonly signals: readonly SignalName[];
+  readonly limits?: LimitsEntry;
+  /** The web origins that it may be used from; absent: anywhere. */
+  readonly origins?: readonly string[];
+  /** Refused from then on: ISO 8601, in UTC. */
+  readonly not_after?: string;
+}
+
+/** Limits as the relay uses them. */
+export function limitsOf(entry: LimitsEntry): SenderLimits {
+  return {
+    ...(entry.requests_per_second === undefined ? {} : { requestsPerSecond: entry.requests_per_second }),
+    ...(entry.items_per_second === undefined ? {} : { itemsPerSecond: entry.items_per_second }),
+    ...(entry.bytes_per_second === undefined ? {} : { bytesPerSecond: entry.bytes_per_second }),
+    ...(entry.concurrent_requests === undefined ? {} : { concurrentRequests: entry.concurrent_requests }),
+    ...(entry.max_request_body_size === undefined ? {} : { bodyBytesMax: entry.max_request_body_size }),
+    ...(entry.queue_share === undefined ? {} : { queueShare: entry.queue_share }),
+  };
 }
 
 /**
@@ -86,39 +141,88 @@ export function parseTokens(text: string, name: string): TokenEntry[] {
 
 /** The digest of a secret, in hex. */
 export function digestOf(secret: string): string {
-  return createHash("sha256").update(secret).digest("hex");
+  return hash("sha256", secret);
 }
 
 interface Known {
   readonly digest: Buffer;
   readonly sender: Sender;
+  /** ms since the Unix epoch; Infinity where it does not expire. */
+  readonly notAfter: number;
 }
+
+/** Secrets whose digest has been found remembered: a digest costs more than all else that is done to know a sender. */
+const REMEMBERED_MAX = 1_000;
 
 /** Static tokens, by `Authorization: Bearer` (RFC 6750) or `x-api-key`. */
 export class TokenAuthenticator implements Authenticator {
   /** By the digest's first 8 hex digits, so that a look-up tells nothing that helps to guess a secret. */
-  readonly #known = new Map<string, Known[]>();
+  #known = new Map<string, Known[]>();
+  /**
+   * Secrets that have been compared by digest before. A guess that shares a prefix with one finds nothing faster: V8 compares
+   * two strings only where their seeded hashes are the same.
+   */
+  readonly #remembered = new Map<string, Known>();
+  #origins: ReadonlySet<string> = new Set();
+  readonly #now: () => number;
 
-  constructor(entries: readonly TokenEntry[]) {
+  /** @param now ms since the Unix epoch */
+  constructor(entries: readonly TokenEntry[], now: () => number = Date.now) {
+    this.#now = now;
+    this.replace(entries);
+  }
+
+  /** The origins that tokens are bound to. */
+  get origins(): ReadonlySet<string> {
+    return this.#origins;
+  }
+
+  /** Takes other tokens in place of those there were; the next request is judged by them. */
+  replace(entries: readonly TokenEntry[]): void {
+    const known = new Map<string, Known[]>();
     for (const entry of entries) {
       const digest = entry.sha256.toLowerCase();
-      const bucket = this.#known.get(digest.slice(0, 8)) ?? [];
+      const bucket = known.get(digest.slice(0, 8)) ?? [];
       bucket.push({
         digest: Buffer.from(digest, "hex"),
-        sender: { id: entry.id, signals: new Set(entry.signals) },
+        sender: {
+          id: entry.id,
+          signals: new Set(entry.signals),
+          ...(entry.origins === undefined ? {} : { origins: entry.origins }),
+          ...(entry.limits === undefined ? {} : { limits: limitsOf(entry.limits) }),
+        },
+        notAfter: entry.not_after === undefined ? Infinity : Date.parse(entry.not_after),
       });
-      this.#known.set(digest.slice(0, 8), bucket);
+      known.set(digest.slice(0, 8), bucket);
     }
+    this.#known = known;
+    this.#origins = new Set(entries.flatMap(({ origins }) => origins ?? []));
+    this.#remembered.clear();
   }
 
   authenticate(headers: Headers): Sender {
-    const secret = secretOf(headers);
-    if (secret.length > TOKEN_CHARACTERS_MAX) throw unauthenticated("the token is too long", "invalid_token");
-    const digest = createHash("sha256").update(secret).digest();
-    for (const known of this.#known.get(digest.toString("hex", 0, 4)) ?? []) {
-      if (timingSafeEqual(known.digest, digest)) return known.sender;
+    const known = this.#find(secretOf(headers));
+    if (known === undefined) throw unauthenticated("the token is not known", "invalid_token");
+    if (known.notAfter !== Infinity && this.#now() >= known.notAfter) {
+      throw unauthenticated(
+        `the token of ${known.sender.id} has expired, at ${new Date(known.notAfter).toISOString()}`,
+        "invalid_token",
+      );
     }
-    throw unauthenticated("the token is not known", "invalid_token");
+    return known.sender;
+  }
+
+  #find(secret: string): Known | undefined {
+    const remembered = this.#remembered.get(secret);
+    if (remembered !== undefined) return remembered;
+    if (secret.length > TOKEN_CHARACTERS_MAX) throw unauthenticated("the token is too long", "invalid_token");
+    const text = digestOf(secret);
+    const digest = Buffer.from(text, "hex");
+    const known = this.#known.get(text.slice(0, 8))?.find((known) => timingSafeEqual(known.digest, digest));
+    if (known === undefined) return undefined;
+    if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
+    this.#remembered.set(secret, known);
+    return known;
   }
 }
 
@@ -138,14 +242,4 @@ function secretOf(headers: Headers): string {
 function unauthenticated(what: string, error: string | undefined): Refusal {
   const challenge = `Bearer realm="edgeferry"${error === undefined ? "" : `, error="${error}"`}`;
   return new Refusal("unauthenticated", `Not authenticated: ${what}`, { headers: { "www-authenticate": challenge } });
-}
-
-/** Refuses with 403 a signal that the sender may not send. */
-export function authorize(sender: Sender, signal: SignalName): void {
-  if (!sender.signals.has(signal)) {
-    throw new Refusal(
-      "forbidden",
-      `Token ${sender.id} may not send ${signal}; it may send ${[...sender.signals].join(", ")}`,
-    );
-  }
 }

@@ -7,8 +7,8 @@ import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { stringify } from "@std/yaml";
 import { ConfigError, messageOf } from "../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import { digestOf, parseTokens, type TokenEntry } from "./authenticate.ts";
+import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { digestOf, parseTokens, type TokenEntry, type WrittenLimits } from "./authenticate.ts";
 
 const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
 
@@ -32,9 +32,14 @@ export async function readTokens(file: string): Promise<TokenEntry[]> {
  */
 export async function addToken(
   file: string,
-  token: { readonly id: string; readonly secret: string; readonly signals?: readonly SignalName[] },
+  token: Partial<Omit<TokenEntry, "limits">> & {
+    readonly id: string;
+    readonly secret: string;
+    readonly limits?: WrittenLimits;
+  },
 ): Promise<void> {
-  const entry: TokenEntry = { id: token.id, sha256: digestOf(token.secret), signals: token.signals ?? SIGNAL_NAMES };
+  const { id, secret, signals, ...more } = token;
+  const entry = { id, sha256: digestOf(secret), signals: signals ?? SIGNAL_NAMES, ...more };
   const entries = [...await readTokens(file), entry];
   const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
   const text = await textOf(file) ?? `${HEAD}tokens:\n`;

@@ -46,6 +46,33 @@ Deno.test("token new as JSON, for some signals; a second one of an id is a rotat
   assert.equal((await senderOf(file, second.out[0]!)).id, "web");
 });
 
+Deno.test("token new with origins, an end and limits", async () => {
+  await using at = await folder();
+  const file = join(at.path, "tokens.yaml");
+  const flags =
+    "--origins https://a.example,https://b.example --not-after 2099-01-31T12:00:00Z --requests-per-second 10 " +
+    "--items-per-second 1000 --bytes-per-second 1MiB --concurrent-requests 4 --max-request-body-size 64KiB --queue-share 0.5";
+  const { code, out } = await run("new", "--id", "web", "--file", file, ...flags.split(" "));
+  assert.equal(code, 0);
+  const authenticator = new TokenAuthenticator(parseTokens(await readFile(file, "utf8"), file));
+  const { id, origins, limits } = authenticator.authenticate(new Headers({ "x-api-key": out[0]! }));
+  assert.deepEqual([id, origins], ["web", ["https://a.example", "https://b.example"]]);
+  assert.deepEqual(limits, {
+    requestsPerSecond: 10,
+    itemsPerSecond: 1000,
+    bytesPerSecond: 1 << 20,
+    concurrentRequests: 4,
+    bodyBytesMax: 1 << 16,
+    queueShare: 0.5,
+  });
+  const before = await readFile(file, "utf8");
+  for (const wrong of [["--queue-share", "2"], ["--not-after", "soon"], ["--requests-per-second", "many"]]) {
+    const refused = await run("new", "--id", "web", "--file", file, ...wrong);
+    assert.deepEqual([refused.code, refused.out], [1, []], wrong.join(" "));
+  }
+  assert.equal(await readFile(file, "utf8"), before);
+});
+
 Deno.test("token revoke removes every token of an id, and says when there is none", async () => {
   await using at = await folder();
   const file = join(at.path, "tokens.yaml");

@@ -102,7 +102,7 @@ Deno.test("an unknown key names its place and the nearest key", async () => {
 
 Deno.test("a bad value names its place, the key, the value and what is wanted", async () => {
   assert.deepEqual(await faults("sending_queue:\n  queue_size: 8XiB\nexporter: { timeout: soon }\nreceiver: 5\n"), [
-    "relay.yaml:4:11: Cannot use receiver: it must be a mapping with the keys http, auth",
+    "relay.yaml:4:11: Cannot use receiver: it must be a mapping with the keys http, auth, limits",
     'relay.yaml:2:15: Cannot use sending_queue.queue_size "8XiB": it must be a size such as 8MiB, 8MB or 1024 (bytes), from 1MiB to 16TiB',
     'relay.yaml:3:22: Cannot use exporter.timeout "soon": it must be a duration such as 200ms, 10s or 1m30s, from 1ms to 10m',
   ]);

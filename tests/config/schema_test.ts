@@ -15,7 +15,8 @@ Deno.test("the defaults, in the units of the type", () => {
       max_in_flight_bytes: 64 * 2 ** 20,
       cors: { allowed_origins: [] },
     },
-    auth: { tokens_file: "config/tokens.yaml", insecure: false },
+    auth: { tokens_file: "config/tokens.yaml", reload_interval: 500, insecure: false },
+    limits: { queue_share: 0.9 },
   });
   assert.deepEqual(config.sending_queue, {
     storage: "sqlite",

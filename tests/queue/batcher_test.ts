@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { Refusal } from "../../src/errors.ts";
 import { Batcher, type BatchLimits, type Submission } from "../../src/queue/batcher.ts";
 import type { Accepted, NewRecord, QueueCapabilities, SendingQueue } from "../../src/queue/queue.ts";
+import { Shares } from "../../src/queue/shares.ts";
 import { Random } from "../support/requests.ts";
 
 /** The queue's entrance, whose commits the test ends. */
@@ -22,6 +23,7 @@ class Entrance {
       take: () => assert.fail("a batcher takes nothing"),
       stats: () => assert.fail("a batcher asks for no statistics"),
       readiness: () => ({ ready: true }),
+      shares: new Shares(Date.now),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }

@@ -282,6 +282,39 @@ export function queueContract(engine: Engine): void {
     },
   );
 
+  common("what each sender has in it is counted, part by part", async ({ open }) => {
+    await using queue = await open();
+    const senders = ["sender-0", "sender-1"];
+    const has = () => senders.map((sender) => queue.shares.bytesOf(sender));
+    assert.deepEqual(has(), [0, 0]);
+    const first = queue.append(record(1, { parts: 2, bytes: 40 }));
+    const second = queue.append(record(2, { parts: 1, bytes: 60 }));
+    if (durable) await Promise.all([first, second]);
+    assert.deepEqual(has(), [100, 40]);
+    const deliveries = await takeAll(queue, 2);
+    assert.deepEqual(has(), [100, 40], "in flight, they still count");
+    if (durable) await deliveries[0]!.settle([{ kind: "delivered" }, { kind: "retry", cause: "later" }]);
+    else await deliveries[0]!.settle([{ kind: "delivered" }, { kind: "delivered" }]);
+    assert.deepEqual(has(), [60, durable ? 40 : 0]);
+    if (durable) await settleAll(await takeAll(queue, 1));
+    await settleAll(deliveries.slice(1));
+    await Promise.all([first, second]);
+    assert.deepEqual(has(), [0, 0]);
+    assert.ok(queue.shares.retryAfterS("sender-0", 1) >= 1);
+  });
+
+  promise(durable, "a restart knows what each sender has in it", async ({ open }) => {
+    {
+      await using queue = await open();
+      await queue.append(record(1, { parts: 3, bytes: 10 }));
+      await queue.append(record(2, { signal: "logs", parts: 2, bytes: 7 }));
+      const [delivery] = await takeAll(queue, 1);
+      await delivery!.settle([{ kind: "delivered" }, { kind: "retry", cause: "later" }, { kind: "delivered" }]);
+    }
+    await using queue = await open();
+    assert.deepEqual(["sender-0", "sender-1", "sender-2"].map((id) => queue.shares.bytesOf(id)), [7, 17, 0]);
+  });
+
   common("a disposed queue rejects takers and refuses appends", async ({ open }) => {
     const queue = await open();
     const taking = assert.rejects(take(queue), { code: "shutting_down" });

@@ -10,9 +10,11 @@ import { SIGNAL_NAMES, type SignalName, signalOf, SIGNALS } from "../../src/otlp
 import { Walker } from "../../src/otlp/wire.ts";
 import type { Submission } from "../../src/queue/batcher.ts";
 import type { Accepted } from "../../src/queue/queue.ts";
+import { Shares } from "../../src/queue/shares.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverOptions } from "../../src/receiver/app.ts";
-import { digestOf, INSECURE, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { digestOf, INSECURE, TokenAuthenticator, type TokenEntry } from "../../src/receiver/authenticate.ts";
+import { Limiter } from "../../src/receiver/limiter.ts";
 import { encodeJson, encodeProtobuf, Random, randomRequest } from "../support/requests.ts";
 
 const bodyBytesMax = 10_000;
@@ -34,6 +36,7 @@ function receiver(options: Partial<ReceiverOptions> = {}) {
     authenticator: INSECURE,
     admission,
     limits: { bodyBytesMax, bodyMs: 10_000 },
+    limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     payloadEncoding: "gzip",
     append: (submission) => {
       submissions.push(submission);
@@ -719,4 +722,85 @@ Deno.test("`*` is every origin, without credentials", async () => {
     assert.equal(headers.get("access-control-allow-origin"), "*");
     assert.equal(headers.get("access-control-allow-credentials"), null);
   }
+});
+
+function withToken(entry: Partial<TokenEntry>, options: Partial<ReceiverOptions> = {}) {
+  const authenticator = new TokenAuthenticator([{
+    id: "web",
+    sha256: digestOf("secret"),
+    signals: SIGNAL_NAMES,
+    ...entry,
+  }]);
+  return receiver({ authenticator, tokenOrigins: () => authenticator.origins, ...options });
+}
+const bearer = { authorization: "Bearer secret" };
+
+Deno.test("a token for origins: its preflights are answered, and it is of no use from elsewhere", async () => {
+  const { post, submissions, told } = withToken({ origins: ["https://app.example"] });
+  const preflight = (origin: string) => post(null, { method: "OPTIONS", type: "", origin });
+  assert.equal(
+    (await preflight("https://app.example")).headers.get("access-control-allow-origin"),
+    "https://app.example",
+  );
+  assert.equal((await preflight("https://evil.example")).headers.get("access-control-allow-origin"), null);
+  assert.equal((await post(oneSpan, { ...bearer, origin: "https://app.example" })).status, 200);
+  await refused(await post(oneSpan, { ...bearer, origin: "https://evil.example" }), 403, /from this origin/);
+  await refused(await post(oneSpan, bearer), 403, /is for web pages, and the request has no Origin/);
+  assert.equal(submissions.length, 1);
+  assert.deepEqual(told.map(({ kind }) => kind), ["accepted", "refused", "refused"]);
+});
+
+Deno.test("while no token is for an origin, no answer has a header of CORS", async () => {
+  const { post } = withToken({});
+  const { headers } = await post(oneSpan, { ...bearer, origin: "https://app.example" });
+  assert.deepEqual([...headers.keys()].filter((name) => name.startsWith("access-control") || name === "vary"), []);
+});
+
+Deno.test("a token's body limit is below the relay's, stated, streamed and inflated", async () => {
+  const { post, admission } = withToken({ limits: { max_request_body_size: 100 } });
+  const small = requestOf(100);
+  const large = requestOf(101);
+  assert.equal((await post(small, { ...bearer, type: protobuf })).status, 200);
+  await refused(await post(large, { ...bearer, type: protobuf }), 413, /over the limit of 100 bytes/, protobuf);
+  const stated = { ...bearer, type: protobuf, "content-length": "101" };
+  await refused(await post(large, stated), 413, /over the limit of 100 bytes/, protobuf);
+  const squeezed = new Uint8Array(gzipSync(requestOf(5_000)));
+  assert.ok(squeezed.length <= 100);
+  const coded = { ...bearer, type: protobuf, "content-encoding": "gzip" };
+  await refused(await post(squeezed, coded), 413, /after inflating is over the limit of 100 bytes/, protobuf);
+  assert.equal(admission.bytes, 0);
+});
+
+Deno.test("over its rate a sender is told 429 before its body is read; what is answered otherwise leaves no mark", async () => {
+  const { post, told } = withToken({ limits: { requests_per_second: 3, concurrent_requests: 1 } });
+  for (const body of ["{", oneSpan, "{}"]) await post(body, bearer);
+  const unread = new ReadableStream<Uint8Array>({ pull: () => assert.fail("read") }, { highWaterMark: 0 });
+  await refused(
+    await post(unread, bearer),
+    429,
+    /^Sender web is over its limit of 3 requests a second; retry after 1 s$/,
+  );
+  assert.deepEqual(told.map((one) => one.kind === "refused" ? one.code : one.kind), [
+    "malformed",
+    "accepted",
+    "accepted",
+    "throttled",
+  ]);
+});
+
+Deno.test("a sender whose request is under way is held to its number, and let in again after the answer", async () => {
+  const appended = Promise.withResolvers<void>();
+  const keep = Promise.withResolvers<Accepted>();
+  const { post } = withToken({ limits: { concurrent_requests: 1 } }, {
+    append: () => {
+      appended.resolve();
+      return keep.promise;
+    },
+  });
+  const first = post(oneSpan, bearer);
+  await appended.promise;
+  await refused(await post(oneSpan, bearer), 429, /has 1 requests under way/);
+  keep.resolve({});
+  assert.equal((await first).status, 200);
+  assert.equal((await post(oneSpan, bearer)).status, 200);
 });

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { ConfigError, Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import {
-  authorize,
   digestOf,
   INSECURE,
+  limitsOf,
   parseTokens,
   TokenAuthenticator,
   type TokenEntry,
@@ -108,17 +108,6 @@ Deno.test("without authentication everyone is one sender who may send all", () =
   assert.deepEqual([sender.id, ...sender.signals], ["anonymous", ...SIGNAL_NAMES]);
 });
 
-Deno.test("a signal that the token is not for is 403, which names what it is for", () => {
-  const sender = { id: "edge", signals: new Set(["traces", "logs"] as const) };
-  authorize(sender, "traces");
-  assert.throws(() => authorize(sender, "metrics"), (error) => {
-    assert.ok(error instanceof Refusal);
-    assert.deepEqual([error.code, error.status], ["forbidden", 403]);
-    assert.equal(error.message, "Token edge may not send metrics; it may send traces, logs");
-    return true;
-  });
-});
-
 const digest = digestOf("x");
 
 Deno.test("a tokens file is read, with every signal by default", () => {
@@ -168,5 +157,95 @@ Deno.test("a tokens file that cannot be used is named, with its place and withou
       assert.ok(!error.message.includes("\n"), error.message);
       return true;
     });
+  }
+});
+
+Deno.test("a token's limits, origins and end are read, in the file's spellings", () => {
+  const text = `tokens:
+  - id: web
+    sha256: ${digest}
+    origins: [https://app.example, "http://localhost:8080"]
+    not_after: 2027-01-31T12:00:00+01:00
+    limits:
+      requests_per_second: 0.5
+      items_per_second: 1000
+      bytes_per_second: 1MiB
+      concurrent_requests: 4
+      max_request_body_size: 64KiB
+      queue_share: 0.25
+`;
+  const [token] = parseTokens(text, "t.yaml");
+  assert.deepEqual([token!.origins, token!.not_after], [
+    ["https://app.example", "http://localhost:8080"],
+    "2027-01-31T11:00:00.000Z",
+  ]);
+  assert.deepEqual(limitsOf(token!.limits!), {
+    requestsPerSecond: 0.5,
+    itemsPerSecond: 1000,
+    bytesPerSecond: 1 << 20,
+    concurrentRequests: 4,
+    bodyBytesMax: 1 << 16,
+    queueShare: 0.25,
+  });
+  const authenticator = new TokenAuthenticator([token!], () => Date.parse("2027-01-31T10:59:59.999Z"));
+  const sender = authenticator.authenticate(headers({ "x-api-key": "x" }));
+  assert.deepEqual([sender.origins, sender.limits], [token!.origins, limitsOf(token!.limits!)]);
+  assert.deepEqual([...authenticator.origins], token!.origins);
+});
+
+Deno.test("limits, origins and ends that make no sense are named", () => {
+  const table: [string, RegExp][] = [
+    ["limits: { requests_per_second: 0 }", /tokens\.0\.limits\.requests_per_second: /],
+    ["limits: { requests_per_minute: 1 }", /tokens\.0\.limits: .*requests_per_minute/],
+    ["limits: { bytes_per_second: lots }", /limits\.bytes_per_second: is not a size such as 512KiB$/],
+    ["limits: { max_request_body_size: 0 }", /limits\.max_request_body_size: is not a size/],
+    ["limits: { concurrent_requests: 1.5 }", /limits\.concurrent_requests: /],
+    ["limits: { queue_share: 1.5 }", /limits\.queue_share: /],
+    ["origins: []", /tokens\.0\.origins: /],
+    ['origins: ["*"]', /origins\.0: is not an origin such as https:\/\/app\.example$/],
+    ["origins: [https://app.example/path]", /origins\.0: is not an origin/],
+    ["not_after: tomorrow", /not_after: is not a time such as 2027-01-31T12:00:00Z$/],
+    ["not_after: 2027-01-31", /not_after: is not a time/],
+    ["not_after: 2027-13-31T12:00:00Z", /not_after: is not a time/],
+  ];
+  for (const [more, message] of table) {
+    assert.throws(() => parseTokens(`tokens:\n  - id: a\n    sha256: ${digest}\n    ${more}\n`, "t.yaml"), (error) => {
+      assert.ok(error instanceof ConfigError, `${error}`);
+      assert.match(error.message, message, more);
+      return true;
+    });
+  }
+});
+
+Deno.test("a token is refused from its not_after on, also one that was known before", () => {
+  let now = Date.parse("2027-01-01T00:00:00Z") - 1;
+  const authenticator = new TokenAuthenticator(
+    [{ ...entry("a", "secret-a"), not_after: "2027-01-01T00:00:00.000Z" }],
+    () => now,
+  );
+  const init = { authorization: "Bearer secret-a" };
+  assert.equal(authenticator.authenticate(headers(init)).id, "a");
+  now += 1;
+  const refusal = unauthenticated(authenticator, init);
+  assert.equal(refusal.message, "Not authenticated: the token of a has expired, at 2027-01-01T00:00:00.000Z");
+  assert.match(refusal.headers["www-authenticate"]!, /error="invalid_token"$/);
+});
+
+Deno.test("tokens that are replaced count at once, whatever was remembered", () => {
+  const authenticator = new TokenAuthenticator([entry("a", "one"), entry("b", "two")]);
+  const id = (secret: string) => authenticator.authenticate(headers({ "x-api-key": secret })).id;
+  assert.deepEqual([id("one"), id("one"), id("two")], ["a", "a", "b"]);
+  authenticator.replace([entry("c", "two"), entry("a", "three")]);
+  assert.deepEqual([id("two"), id("three")], ["c", "a"]);
+  unauthenticated(authenticator, { "x-api-key": "one" });
+});
+
+Deno.test("more tokens in use than are remembered are known all the same", () => {
+  const entries = Array.from({ length: 2_500 }, (_, index) => entry(`t${index}`, `secret-${index}`));
+  const authenticator = new TokenAuthenticator(entries);
+  for (let round = 0; round < 2; round++) {
+    for (let index = 0; index < entries.length; index++) {
+      assert.equal(authenticator.authenticate(headers({ "x-api-key": `secret-${index}` })).id, `t${index}`);
+    }
   }
 });

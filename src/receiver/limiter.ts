@@ -1,0 +1,209 @@
+/**
+ * Limits for each sender, so that none takes what the others need: rates as token buckets, requests under way, the size of a
+ * body, and a share of the queue. Counted by the sender's id, so that a rotated token does not double them.
+ * @module
+ */
+import { Refusal } from "../errors.ts";
+import type { SenderShares } from "../queue/shares.ts";
+import type { Sender, SenderLimits } from "./sender.ts";
+
+/** What a limiter needs to be told. */
+export interface LimiterOptions {
+  /** For what a sender's own limits leave open. */
+  readonly defaults: SenderLimits;
+  /** The bound of the queue, in bytes. */
+  readonly queueBytesMax: number;
+  /** What each sender has in the queue. */
+  readonly shares: SenderShares;
+  /** ms that only rise. */
+  readonly now?: () => number;
+}
+
+/** The most senders remembered; the oldest that is idle is forgotten first. */
+const SENDERS_MAX = 10_000;
+
+/**
+ * A token bucket that holds one second's worth and may go into debt: a request is let in while a whole token is there, however
+ * much it then takes. So a batch larger than the bucket is possible, and the rate holds over time.
+ */
+class Bucket {
+  #level: number;
+  #at: number;
+
+  constructor(rate: number, now: number) {
+    this.#level = Math.max(1, rate);
+    this.#at = now;
+  }
+
+  /** Seconds until a request may enter; 0 when it may now. */
+  waitS(rate: number, now: number): number {
+    this.#level = Math.min(Math.max(1, rate), this.#level + Math.max(0, now - this.#at) / 1000 * rate);
+    this.#at = now;
+    // What rounding leaves short of a whole token is a token.
+    return this.#level >= 1 - 1e-9 ? 0 : (1 - this.#level) / rate;
+  }
+
+  take(amount: number): void {
+    this.#level -= amount;
+  }
+}
+
+interface State {
+  requests: Bucket | undefined;
+  items: Bucket | undefined;
+  bytes: Bucket | undefined;
+  concurrent: number;
+  /** Payload bytes handed to the queue and not yet among its own. */
+  appending: number;
+}
+
+/** The limits of all senders. */
+export class Limiter {
+  readonly #options: LimiterOptions;
+  readonly #now: () => number;
+  readonly #states = new Map<string, State>();
+  readonly #limits = new WeakMap<Sender, SenderLimits>();
+
+  constructor(options: LimiterOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /** The bound on a body of this sender, in bytes. */
+  bodyBytesMax(sender: Sender, bytesMax: number): number {
+    return Math.min(bytesMax, this.#limitsOf(sender).bodyBytesMax ?? bytesMax);
+  }
+
+  /**
+   * Lets a request in, before its body is read. The visit is to be ended by `leave`, once.
+   * @throws {Refusal} `throttled`, with the time until the bucket has a token; `queue_full`.
+   */
+  enter(sender: Sender): Visit {
+    const limits = this.#limitsOf(sender);
+    const state = this.#stateOf(sender.id);
+    const visit = new Visit(this.#options, this.#now, sender, limits, state);
+    visit.enter();
+    return visit;
+  }
+
+  #limitsOf(sender: Sender): SenderLimits {
+    if (sender.limits === undefined) return this.#options.defaults;
+    let limits = this.#limits.get(sender);
+    if (limits === undefined) {
+      limits = { ...this.#options.defaults, ...sender.limits };
+      this.#limits.set(sender, limits);
+    }
+    return limits;
+  }
+
+  #stateOf(id: string): State {
+    let state = this.#states.get(id);
+    if (state !== undefined) return state;
+    if (this.#states.size >= SENDERS_MAX) this.#forgetOne();
+    state = { requests: undefined, items: undefined, bytes: undefined, concurrent: 0, appending: 0 };
+    this.#states.set(id, state);
+    return state;
+  }
+
+  #forgetOne(): void {
+    for (const [id, { concurrent }] of this.#states) {
+      if (concurrent > 0) continue;
+      this.#states.delete(id);
+      return;
+    }
+  }
+}
+
+/** One request of a sender, from the door to its answer. */
+export class Visit {
+  readonly #options: LimiterOptions;
+  readonly #now: () => number;
+  readonly #sender: Sender;
+  readonly #limits: SenderLimits;
+  readonly #state: State;
+  #appending = 0;
+  #items = 0;
+
+  /** @internal */
+  constructor(options: LimiterOptions, now: () => number, sender: Sender, limits: SenderLimits, state: State) {
+    this.#options = options;
+    this.#now = now;
+    this.#sender = sender;
+    this.#limits = limits;
+    this.#state = state;
+  }
+
+  /** @internal */
+  enter(): void {
+    const { requestsPerSecond, itemsPerSecond, bytesPerSecond, concurrentRequests } = this.#limits;
+    const state = this.#state;
+    if (concurrentRequests !== undefined && state.concurrent >= concurrentRequests) {
+      throw new Refusal(
+        "throttled",
+        `Sender ${this.#sender.id} has ${state.concurrent} requests under way, which is its limit; retry`,
+      );
+    }
+    this.#checkShare(0);
+    // All three before any is taken from: what is refused costs its sender nothing.
+    if (bytesPerSecond !== undefined) this.#check("bytes", bytesPerSecond);
+    if (itemsPerSecond !== undefined) this.#check("items", itemsPerSecond);
+    if (requestsPerSecond !== undefined) this.#check("requests", requestsPerSecond).take(1);
+    state.concurrent += 1;
+  }
+
+  /** Charges the body's bytes, as received. @throws {Refusal} when others of the same sender have used them up meanwhile. */
+  bytes(bytes: number): void {
+    const { bytesPerSecond } = this.#limits;
+    if (bytesPerSecond !== undefined) this.#check("bytes", bytesPerSecond).take(bytes);
+  }
+
+  /**
+   * Charges what is about to be appended.
+   * @throws {Refusal} `throttled`; `queue_full` when the sender's share of the queue has no room for it.
+   */
+  append(items: number, payloadBytes: number): void {
+    const { itemsPerSecond } = this.#limits;
+    this.#checkShare(payloadBytes);
+    if (itemsPerSecond !== undefined) {
+      this.#check("items", itemsPerSecond).take(items);
+      this.#items = items;
+    }
+    this.#appending = payloadBytes;
+    this.#state.appending += payloadBytes;
+  }
+
+  /** The request is answered. Items that were not kept are given back: the sender will send them again. */
+  leave(kept: boolean): void {
+    this.#state.concurrent -= 1;
+    this.#state.appending -= this.#appending;
+    if (!kept && this.#items > 0) this.#state.items?.take(-this.#items);
+  }
+
+  #check(what: "requests" | "items" | "bytes", rate: number): Bucket {
+    const now = this.#now();
+    const bucket = this.#state[what] ??= new Bucket(rate, now);
+    const waitS = bucket.waitS(rate, now);
+    if (waitS === 0) return bucket;
+    const refusal = new Refusal(
+      "throttled",
+      `Sender ${this.#sender.id} is over its limit of ${rate} ${what} a second; retry after ${Math.ceil(waitS)} s`,
+      { retryAfterS: waitS },
+    );
+    throw refusal;
+  }
+
+  #checkShare(bytes: number): void {
+    const { queueShare } = this.#limits;
+    if (queueShare === undefined || queueShare >= 1) return;
+    const { shares, queueBytesMax } = this.#options;
+    const queued = shares.bytesOf(this.#sender.id) + this.#state.appending;
+    const room = Math.floor(queueShare * queueBytesMax);
+    // A request alone is always let in: whether it fits at all is for the queue to say.
+    if (queued === 0 || (bytes === 0 ? queued < room : queued + bytes <= room)) return;
+    throw new Refusal(
+      "queue_full",
+      `Sender ${this.#sender.id} fills its share of the queue: ${queued} of ${room} bytes; retry`,
+      { retryAfterS: shares.retryAfterS(this.#sender.id, Math.max(queued + bytes - room, room / 100)) },
+    );
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * A sender that has proved who it is, and what it may do.
+ * @module
+ */
+import { Refusal } from "../errors.ts";
+import type { SignalName } from "../otlp/signal.ts";
+
+/** Limits of one sender; what is absent is not limited. */
+export interface SenderLimits {
+  /** Requests a second, as a token bucket that holds one second's worth, and at least one request. */
+  readonly requestsPerSecond?: number;
+  /** Spans, data points or log records a second. */
+  readonly itemsPerSecond?: number;
+  /** Bytes of bodies a second, as received. */
+  readonly bytesPerSecond?: number;
+  /** Requests under way at once. */
+  readonly concurrentRequests?: number;
+  /** The largest body, as received and inflated, in bytes. */
+  readonly bodyBytesMax?: number;
+  /** The part of the queue that its data may take, above 0 up to 1. */
+  readonly queueShare?: number;
+}
+
+/** A sender that has proved who it is. */
+export interface Sender {
+  /** Its id: on its parts in the queue, in metrics, in dead letters. */
+  readonly id: string;
+  /** The signals that it may send. */
+  readonly signals: ReadonlySet<SignalName>;
+  /** The web origins that its requests must come from; absent: it is not bound to any. */
+  readonly origins?: readonly string[];
+  readonly limits?: SenderLimits;
+}
+
+/** Refuses with 403 a signal that the sender may not send, and an origin that it may not send from. */
+export function authorize(sender: Sender, signal: SignalName, origin: string | null): void {
+  if (!sender.signals.has(signal)) {
+    throw new Refusal(
+      "forbidden",
+      `Token ${sender.id} may not send ${signal}; it may send ${[...sender.signals].join(", ")}`,
+    );
+  }
+  if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
+  throw new Refusal(
+    "forbidden",
+    origin === null
+      ? `Token ${sender.id} is for web pages, and the request has no Origin; use another token outside a browser`
+      : `Token ${sender.id} may not be used from this origin; add the origin to its origins`,
+  );
+}

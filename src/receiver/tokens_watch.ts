@@ -1,0 +1,78 @@
+/**
+ * A watch over the tokens file, so that a token made or revoked counts without a restart.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { ConfigError, messageOf } from "../errors.ts";
+
+/** Options of {@link watchFile}. */
+export interface FileWatchOptions {
+  /** ms between two looks; 0 means that only `checkNow` looks. */
+  readonly intervalMs: number;
+  /** Takes a changed text. When it throws, the change is refused: the old one goes on. */
+  readonly onChange: (text: string) => void;
+  /** Hears once of each change that cannot be used, and why. */
+  readonly onRefused: (reason: string) => void;
+}
+
+/** A watch; disposing of it ends it, and no callback is called after that. */
+export interface FileWatch extends AsyncDisposable {
+  /** Looks at once, after a look that is under way. Never rejects. */
+  checkNow(): Promise<"unchanged" | "changed" | "refused">;
+}
+
+/** Watches a file by its content, so that rewriting, renaming over and switching a link are noticed, and touching is not. */
+export function watchFile(file: string, current: string, options: FileWatchOptions): FileWatch {
+  let used = current;
+  /** What was refused last: its text, or why it could not be read. */
+  let refused: string | undefined;
+  let disposed = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let last: Promise<"unchanged" | "changed" | "refused"> = Promise.resolve("unchanged");
+
+  async function look(): Promise<"unchanged" | "changed" | "refused"> {
+    if (disposed) return "unchanged";
+    let seen: string | undefined;
+    try {
+      const text = await readFile(file, "utf8");
+      if (disposed) return "unchanged";
+      seen = `text ${text}`;
+      if (text === used) {
+        refused = undefined;
+        return "unchanged";
+      }
+      if (seen === refused) return "refused";
+      options.onChange(text);
+      used = text;
+      refused = undefined;
+      return "changed";
+    } catch (error) {
+      if (disposed) return "unchanged";
+      const reason = error instanceof ConfigError ? error.message : `Cannot read ${file}: ${messageOf(error)}`;
+      seen ??= `error ${reason}`;
+      if (seen !== refused) options.onRefused(reason);
+      refused = seen;
+      return "refused";
+    }
+  }
+
+  function checkNow() {
+    last = last.then(look);
+    return last;
+  }
+
+  function schedule(): void {
+    if (disposed || options.intervalMs === 0) return;
+    timer = setTimeout(() => void checkNow().then(schedule), options.intervalMs);
+  }
+
+  schedule();
+  return {
+    checkNow,
+    async [Symbol.asyncDispose]() {
+      disposed = true;
+      clearTimeout(timer);
+      await last;
+    },
+  };
+}

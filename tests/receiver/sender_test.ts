@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { Refusal } from "../../src/errors.ts";
+import { authorize, type Sender } from "../../src/receiver/sender.ts";
+
+const sender: Sender = { id: "edge", signals: new Set(["traces", "logs"]) };
+
+function forbidden(work: () => void, message: string): void {
+  assert.throws(work, (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status, error.message], ["forbidden", 403, message]);
+    return true;
+  });
+}
+
+Deno.test("a signal that the token is not for is 403, which names what it is for", () => {
+  authorize(sender, "traces", null);
+  forbidden(
+    () => authorize(sender, "metrics", null),
+    "Token edge may not send metrics; it may send traces, logs",
+  );
+});
+
+Deno.test("a token that is bound to origins is of no use elsewhere", () => {
+  authorize(sender, "traces", "https://anywhere.example");
+  const web: Sender = { ...sender, origins: ["https://app.example"] };
+  authorize(web, "logs", "https://app.example");
+  forbidden(
+    () => authorize(web, "logs", null),
+    "Token edge is for web pages, and the request has no Origin; use another token outside a browser",
+  );
+  for (const origin of ["https://app.example.evil", "http://app.example", "null", ""]) {
+    forbidden(
+      () => authorize(web, "logs", origin),
+      "Token edge may not be used from this origin; add the origin to its origins",
+    );
+  }
+});
