@@ -121,17 +121,27 @@ export class CertificateError extends Error {
 /** How many causes a text names: a chain may be a circle. */
 const CAUSES_MAX = 8;
 
-/** The text of anything thrown, with its chain of causes; of several errors in one, each one's. */
+/** The text of anything thrown, with its chain of causes, said once each; of several errors in one, each one's. */
 export function messageOf(error: unknown): string {
   return textOf(error, CAUSES_MAX);
 }
 
 function textOf(error: unknown, causesLeft: number): string {
+  const texts: string[] = [];
+  for (let each = error, left = causesLeft;; left--) {
+    const text = ownTextOf(each, left);
+    // Who wraps an error often quotes it.
+    if (!texts.some((said) => said.includes(text))) texts.push(text);
+    if (!(each instanceof Error) || each.cause === undefined || left === 0) return texts.join(": ");
+    each = each.cause;
+  }
+}
+
+function ownTextOf(error: unknown, causesLeft: number): string {
   if (!(error instanceof Error)) return String(error);
   // Node's network errors of several addresses have a list and no message.
   const listed = error.message === "" && error instanceof AggregateError && causesLeft > 0
     ? error.errors.slice(0, CAUSES_MAX).map((one) => textOf(one, causesLeft - 1)).join("; ")
     : "";
-  const text = error.message || listed || error.name;
-  return error.cause === undefined || causesLeft === 0 ? text : `${text}: ${textOf(error.cause, causesLeft - 1)}`;
+  return error.message || listed || error.name;
 }

@@ -68,6 +68,7 @@ Deno.test("errors have names, codes, headers and causes", () => {
 
 Deno.test("the text of anything thrown has its causes, and ends", () => {
   assert.equal(messageOf(new Error("a", { cause: new Error("b", { cause: "c" }) })), "a: b: c");
+  assert.equal(messageOf(new Error("a (b); do", { cause: new Error("b", { cause: "c" }) })), "a (b); do: c");
   assert.equal(messageOf("text"), "text");
   assert.equal(messageOf(undefined), "undefined");
   assert.equal(messageOf(new TypeError("")), "TypeError");
@@ -81,5 +82,8 @@ Deno.test("the text of anything thrown has its causes, and ends", () => {
   );
   const circle = new Error("again");
   circle.cause = circle;
-  assert.equal(messageOf(circle), Array(9).fill("again").join(": "));
+  assert.equal(messageOf(circle), "again");
+  const chain = Array.from({ length: 20 }, (_, at) => `e${at}.`)
+    .reduceRight((cause: unknown, text) => new Error(text, { cause }), undefined);
+  assert.equal(messageOf(chain), "e0.: e1.: e2.: e3.: e4.: e5.: e6.: e7.: e8.");
 });
