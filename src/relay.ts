@@ -6,8 +6,7 @@ import { Hono } from "hono";
 import { startAdmin } from "./admin/admin.ts";
 import type { Config } from "./config/schema.ts";
 import { exporterSettings } from "./config/exporter_settings.ts";
-import { formatEndpoint } from "./config/units.ts";
-import { ConfigError, messageOf } from "./errors.ts";
+import { messageOf } from "./errors.ts";
 import { CollectorClient } from "./exporter/client.ts";
 import { Exporter } from "./exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
@@ -18,6 +17,7 @@ import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
 import { mountReceiver } from "./receiver/app.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
+import { listen } from "./relay_listen.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
 import { openSenders } from "./relay_senders.ts";
 import { instrument } from "./telemetry/instrument.ts";
@@ -100,6 +100,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   const admission = new Admission(http.max_in_flight_bytes);
   const app = new Hono();
   instrument(app, { ...telemetry, server: { address: http.endpoint.hostname, port: http.endpoint.port } });
+  const receiver = receiverEvents(metrics, log);
   mountReceiver(app, {
     ...await openSenders(config, queue, log, stack),
     admission,
@@ -111,11 +112,11 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       metrics.appended(submission.signal, performance.now() - started);
       return accepted;
     },
-    events: receiverEvents(metrics, log),
+    events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });
   const answering = new Set<Promise<Response>>();
-  const server = listen(config, log, (request) => {
+  const server = await listen(http, { receiver, metrics, log }, (request) => {
     const answer = Promise.resolve(app.fetch(request));
     answering.add(answer);
     const done = () => void answering.delete(answer);
@@ -123,7 +124,11 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     return answer;
   });
   // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
-  stack.defer(() => within(server.shutdown(), CLOSE_MS_MAX));
+  stack.defer(async () => {
+    await within(server.close(), CLOSE_MS_MAX);
+    server.abandon();
+  });
+  metrics.observeReceiver(() => ({ inFlightBytes: admission.bytes, connections: server.connections() }));
   const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter, certificates });
   stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
 
@@ -147,7 +152,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       log.info("Stopped");
     })();
   return {
-    url: `http://${formatEndpoint({ hostname: http.endpoint.hostname, port: (server.addr as Deno.NetAddr).port })}`,
+    url: server.url,
     adminUrl: admin.url,
     failed,
     stop,
@@ -225,31 +230,6 @@ function startOwnTelemetry(
     shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
     log,
   });
-}
-
-function listen(
-  config: Config,
-  log: Log,
-  answer: (request: Request) => Promise<Response>,
-): Deno.HttpServer<Deno.NetAddr> {
-  const { hostname, port } = config.receiver.http.endpoint;
-  try {
-    return Deno.serve({
-      hostname,
-      port,
-      onListen: (address) => log.info("Receiving", { url: `http://${formatEndpoint(address)}` }),
-      onError: (error) => {
-        log.error("A request failed outside its handler", { cause: messageOf(error) });
-        return new Response(null, { status: 503, headers: { "retry-after": "1" } });
-      },
-    }, answer);
-  } catch (error) {
-    throw new ConfigError(
-      `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
-        "free the port or choose another",
-      { cause: error },
-    );
-  }
 }
 
 async function within(work: PromiseLike<unknown>, ms: number): Promise<void> {

@@ -23,6 +23,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "relay_events.ts": 6,
   "relay_senders.ts": 6,
   "relay_identity.ts": 6,
+  "relay_listen.ts": 6,
   "relay.ts": 6,
   "cli": 7,
   "mod.ts": 8,
@@ -34,7 +35,7 @@ const DENO_FILES = new Set([
   "admin/admin.ts",
   "cli/run.ts",
   "exporter/client.ts",
-  "relay.ts",
+  "relay_listen.ts",
   "telemetry/telemetry.ts",
 ]);
 

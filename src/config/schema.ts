@@ -63,6 +63,26 @@ export const ConfigSchema = section({
         size("1MiB", "16GiB").prefault("64MiB"),
         "Request bytes held in memory over all requests; above it 503",
       ),
+      listener: option(
+        choice("auto", "bounded", "unbounded").prefault("auto"),
+        "bounded keeps the limits below, at some 40us of CPU a request; auto is bounded off loopback, unbounded on it",
+      ),
+      max_connections: option(
+        number(1, 1_000_000, true).prefault(1_000),
+        "Connections open at once (bounded); one more is closed as it opens",
+      ),
+      max_header_size: option(
+        size("1KiB", "64KiB").prefault("16KiB"),
+        "Largest request header (bounded); above it 431. unbounded: 64KiB, above it 400",
+      ),
+      read_header_timeout: option(
+        duration("100ms", "10m").prefault("10s"),
+        "Time for a request header to arrive (bounded); above it 503",
+      ),
+      idle_timeout: option(
+        duration("100ms", "1h").prefault("1m"),
+        "How long a connection may be silent between requests (bounded); then it is closed",
+      ),
       cors: section({
         allowed_origins: option(origins().prefault([]), "Web origins whose pages may post here; none by default"),
       }).prefault({}),

@@ -75,6 +75,24 @@ export const INSTRUMENTS = {
     description: "Items of refused requests, as far as they had been counted",
     attributes: ["reason", "signal"],
   },
+  edgeferry_receiver_in_flight_size: {
+    kind: "gauge",
+    unit: "By",
+    description: "Bytes of bodies held for requests under way",
+    attributes: [],
+  },
+  edgeferry_receiver_connections: {
+    kind: "gauge",
+    unit: "{connection}",
+    description: "Connections open; absent where the listener does not bound them",
+    attributes: [],
+  },
+  edgeferry_receiver_dropped_connections: {
+    kind: "counter",
+    unit: "{connection}",
+    description: "Connections closed because max_connections were open",
+    attributes: [],
+  },
   edgeferry_queue_append_duration: {
     kind: "histogram",
     unit: "s",
@@ -217,6 +235,14 @@ export interface CertificateState {
   readonly daysLeft: number;
 }
 
+/** The state of the receiver. */
+export interface ReceiverState {
+  /** Bodies held, in bytes. */
+  readonly inFlightBytes: number;
+  /** undefined where nobody can tell. */
+  readonly connections: number | undefined;
+}
+
 /** What the relay reports about itself. Every method is safe on the hot path and never throws. */
 export interface RelayMetrics {
   /** A request was answered 200. */
@@ -236,6 +262,10 @@ export interface RelayMetrics {
   rejected(signal: SignalName, items: number): void;
   /** A request to the Collector failed. `fault`: its name; beyond 64 different ones they count as `other`. */
   failed(signal: SignalName, fault: string): void;
+  /** A connection was closed because too many were open. */
+  droppedConnection(): void;
+  /** Where the receiver's gauges come from, read at each collection; a second call replaces the first. */
+  observeReceiver(read: () => ReceiverState): void;
   /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
   observeQueue(read: () => QueueState | Promise<QueueState>): void;
   /** Where the days left of certificates come from, read at each collection; a second call replaces the first. */
@@ -257,6 +287,15 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const perSignal = (name: InstrumentName): Record<SignalName, Cell> =>
     bySignal((signal) => counter(name).cell({ signal }));
   const timed = (name: InstrumentName): Histogram => existing(histograms, name);
+
+  let readReceiver: (() => ReceiverState) | undefined;
+  const observeReceiver = (name: InstrumentName, value: (state: ReceiverState) => number | undefined) =>
+    existing(gauges, name).addCallback((result) => {
+      const observed = readReceiver === undefined ? undefined : value(readReceiver());
+      if (observed !== undefined) result.observe(observed);
+    });
+  observeReceiver("edgeferry_receiver_in_flight_size", ({ inFlightBytes }) => inFlightBytes);
+  observeReceiver("edgeferry_receiver_connections", ({ connections }) => connections);
 
   let readQueue: (() => QueueState | Promise<QueueState>) | undefined;
   let readCertificates: (() => readonly CertificateState[]) | undefined;
@@ -293,6 +332,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const acceptedItems = perSignal("edgeferry_receiver_accepted_items");
   const refusedRequests = counter("edgeferry_receiver_refused_requests");
   const refusedItems = counter("edgeferry_receiver_refused_items");
+  const droppedConnections = counter("edgeferry_receiver_dropped_connections").cell({});
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
   const rejected = perSignal("edgeferry_exporter_rejected_items");
@@ -328,6 +368,10 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     failed(signal, fault) {
       if (faults.size < FAULTS_MAX) faults.add(fault);
       sendFailures.cell({ fault: faults.has(fault) ? fault : "other", signal }).value++;
+    },
+    droppedConnection: () => void droppedConnections.value++,
+    observeReceiver(read) {
+      readReceiver = read;
     },
     observeQueue(read) {
       readQueue = read;

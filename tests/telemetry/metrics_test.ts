@@ -41,6 +41,8 @@ Deno.test("what is reported is exported under the names, units and attributes of
   metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
   metrics.rejected("traces", 1);
   metrics.failed("traces", "refused_connection");
+  metrics.droppedConnection();
+  metrics.observeReceiver(() => ({ inFlightBytes: 5, connections: 2 }));
   metrics.observeQueue(() => QUEUE);
   metrics.observeCertificates(() => [CERTIFICATE]);
   const collected = await collect();
