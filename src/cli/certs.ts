@@ -4,11 +4,19 @@
  */
 import type { X509Certificate } from "node:crypto";
 import { access, readdir } from "node:fs/promises";
-import { extname, join } from "node:path";
+import { dirname, extname, join } from "node:path";
 import process from "node:process";
 import { type Command, InvalidArgumentError } from "commander";
 import { CertificateError } from "../errors.ts";
-import { alternativeName, distinguishedName, isRsaBits, type RsaBits } from "../pki/authority.ts";
+import {
+  alternativeName,
+  distinguishedName,
+  isKeyType,
+  isRsaBits,
+  KEY_TYPES,
+  type KeyType,
+  type RsaBits,
+} from "../pki/authority.ts";
 import {
   type CertificateFacts,
   chainOf,
@@ -26,18 +34,34 @@ import {
   parseCertificates,
   parsePrivateKey,
 } from "../pki/certificate.ts";
+import {
+  addAuthority,
+  issueCertificate,
+  retireAuthority,
+  revocationsIn,
+  revokeCertificate,
+  rotateCertificates,
+  type Written,
+} from "../pki/folder.ts";
+import { exposureOf } from "../pki/identity.ts";
 import { initCertificates } from "../pki/init.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
 import { FaultFound, type Io, newCommand, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
 const DIR_DEFAULT = "certs";
+const WITHIN_DAYS_DEFAULT = 30;
 
 /** The command `certs` with its own commands `init` and `show`. */
 export function certsCommand(io: Io): Command {
-  const certs = newCommand(io, "certs").description("make and show the certificates of the mutual-TLS connection");
+  const certs = newCommand(io, "certs").description(
+    "make, show, renew and revoke the certificates of the mutual-TLS connection",
+  );
   certs.addCommand(initCommand(io));
+  certs.addCommand(issueCommand(io));
   certs.addCommand(showCommand(io));
+  certs.addCommand(rotateCommand(io));
+  certs.addCommand(revokeCommand(io));
   return certs;
 }
 
@@ -75,15 +99,7 @@ function initCommand(io: Io): Command {
         io.out(JSON.stringify({ dir: flags.dir, certificates: made, environment }, null, 2));
         return;
       }
-      const rows = made.map(({ certificateFile, keyFile, facts }) => [
-        certificateFile,
-        keyFile,
-        facts.commonName ?? "",
-        facts.subjectAltNames.join(" ") || "-",
-        day(facts.validTo),
-        facts.keyType,
-      ]);
-      for (const line of table([["CERTIFICATE", "KEY", "CN", "SAN", "VALID UNTIL", "KEY TYPE"], ...rows])) io.out(line);
+      for (const line of writtenTable(made)) io.out(line);
       io.out("");
       io.out("Lines for .env:");
       for (const [name, value] of Object.entries(environment)) io.out(`${name}=${quoted(value)}`);
@@ -142,6 +158,150 @@ export function environmentOf(dir: string): Record<string, string> {
 
 function quoted(value: string): string {
   return /^[\w./:@+-]*$/.test(value) ? value : JSON.stringify(value);
+}
+
+interface IssueFlags {
+  readonly dir: string;
+  readonly client?: string;
+  readonly server?: string;
+  readonly san?: readonly string[];
+  readonly days?: number;
+  readonly keyType?: KeyType;
+  readonly force?: true;
+  readonly json?: true;
+}
+
+function issueCommand(io: Io): Command {
+  const command = newCommand(io, "issue")
+    .description(
+      "issue one certificate with the CA of the folder: a client for each service, a server for each Collector",
+    )
+    .option("--client <name>", "a client certificate for this service", parseName)
+    .option("--server <name>", "a server certificate for this host", parseName)
+    .option("--san <name>", "one more host name or IP address; may be repeated", collectName)
+    .option("--days <number>", "days that it is valid, at most as long as the CA (default: 365)", parseDays)
+    .option("--key-type <type>", `one of ${KEY_TYPES.join(", ")} (default: ec-p256)`, parseKeyType)
+    .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
+    .option("--force", "replace the files that are there")
+    .option("--json", "print the result as JSON");
+  return command.action(async (flags: IssueFlags) => {
+    const name = flags.client ?? flags.server;
+    if (name === undefined || (flags.client !== undefined && flags.server !== undefined)) {
+      return command.error("error: give one of --client and --server");
+    }
+    const made = await issueCertificate({
+      dir: flags.dir,
+      usage: flags.client === undefined ? "serverAuth" : "clientAuth",
+      name,
+      subjectAltNames: flags.san,
+      days: flags.days,
+      keyType: flags.keyType,
+      force: flags.force,
+    });
+    if (flags.json) io.out(JSON.stringify(made, null, 2));
+    else for (const line of writtenTable([made])) io.out(line);
+  });
+}
+
+function parseName(value: string): string {
+  asArgument(() => {
+    distinguishedName(value);
+    alternativeName(value);
+  });
+  return value;
+}
+
+function parseKeyType(value: string): KeyType {
+  if (!isKeyType(value)) throw new InvalidArgumentError(`Give one of ${KEY_TYPES.join(", ")}.`);
+  return value;
+}
+
+function writtenTable(made: readonly Written[]): string[] {
+  const rows = made.map(({ certificateFile, keyFile, facts }) => [
+    certificateFile,
+    keyFile,
+    facts.commonName ?? "",
+    facts.subjectAltNames.join(" ") || "-",
+    day(facts.validTo),
+    facts.keyType,
+  ]);
+  return table([["CERTIFICATE", "KEY", "CN", "SAN", "VALID UNTIL", "KEY TYPE"], ...rows]);
+}
+
+interface RotateFlags {
+  readonly dir: string;
+  readonly within: number;
+  readonly all?: true;
+  readonly ca?: true;
+  readonly retireCa?: true;
+  readonly json?: true;
+}
+
+function rotateCommand(io: Io): Command {
+  const command = newCommand(io, "rotate")
+    .description("renew in place what is near its end, keeping the CA; or change the CA, in two steps")
+    .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
+    .option("--within <days>", "renew what has fewer days left than this", parseDays, WITHIN_DAYS_DEFAULT)
+    .option("--all", "renew everything, whatever time is left")
+    .option("--ca", "first step to a new CA: make it, and let ca.crt hold both")
+    .option("--retire-ca", "second step: take the old CA out of ca.crt")
+    .option("--json", "print the result as JSON");
+  return command.action(async (flags: RotateFlags) => {
+    const { dir } = flags;
+    if ([flags.all, flags.ca, flags.retireCa].filter(Boolean).length > 1) {
+      command.error("error: give one of --all, --ca and --retire-ca");
+    }
+    if (flags.ca) {
+      const made = await addAuthority(dir);
+      if (flags.json) io.out(JSON.stringify({ added: made }, null, 2));
+      else {
+        for (const line of writtenTable([made])) io.out(line);
+        io.out(`Both CAs are in ${made.certificateFile}. When both ends have read it: certs rotate --all`);
+      }
+      return;
+    }
+    if (flags.retireCa) {
+      const retired = await retireAuthority(dir);
+      if (flags.json) io.out(JSON.stringify({ retired }, null, 2));
+      else for (const { subject } of retired) io.out(printable(`Took ${subject} out of ${join(dir, "ca.crt")}`));
+      return;
+    }
+    const rotated = await rotateCertificates(dir, flags.all ? Infinity : flags.within);
+    if (flags.json) io.out(JSON.stringify({ rotated }, null, 2));
+    else {
+      const rows = rotated.map(({ certificateFile, subject, outcome, reason }) => [
+        certificateFile,
+        subject,
+        outcome,
+        reason,
+      ]);
+      for (const line of table([["CERTIFICATE", "SUBJECT", "OUTCOME", ""], ...rows])) io.out(printable(line));
+    }
+    const skipped = rotated.filter(({ outcome }) => outcome === "skipped");
+    if (skipped.length > 0) {
+      throw new FaultFound(`Could not renew ${counted(skipped.length, "certificate")}; see above`);
+    }
+  });
+}
+
+function revokeCommand(io: Io): Command {
+  return newCommand(io, "revoke")
+    .description("put a certificate on the revocation list ca.crl. The Collector reads none: see certs/README.md")
+    .argument("<file>", "the certificate")
+    .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
+    .option("--json", "print the list as JSON")
+    .action(async (file: string, flags: { dir: string; json?: true }) => {
+      const revoked = await revokeCertificate(flags.dir, file);
+      if (flags.json) {
+        io.out(JSON.stringify({ revoked }, null, 2));
+        return;
+      }
+      for (
+        const line of table([["SERIAL", "REVOKED"], ...revoked.map(({ serialNumber, at }) => [serialNumber, day(at)])])
+      ) {
+        io.out(line);
+      }
+    });
 }
 
 interface ShowFlags {
@@ -284,6 +444,13 @@ async function inspectCertificate(
   await noting(shown.faults, () => checkDates(certificate, name, now));
   if (!certificate.ca) await noting(shown.faults, () => checkForm(certificate, name));
   // An issuer that is not among the files is no fault of theirs.
+  await noting(shown.faults, async () => {
+    const revoked = (await revocationsIn(dirname(shown.file))).find(({ serialNumber }) =>
+      serialNumber.toLowerCase() === certificate.serialNumber.toLowerCase()
+    );
+    if (revoked === undefined) return;
+    throw new CertificateError("revoked", `Cannot use ${name}: it was revoked on ${day(revoked.at)}; issue a new one`);
+  });
   if (chain.kind === "bad_signature") await noting(shown.faults, () => checkChain(chain, name, "the files shown"));
 }
 
@@ -294,6 +461,8 @@ async function inspectKey(
   beside: string | undefined,
   chains: ReadonlyMap<string, Chain>,
 ): Promise<void> {
+  const exposure = exposureOf(document);
+  if (exposure !== undefined) shown.faults.push(`Cannot keep ${file} so: it ${exposure.state}; run chmod 600 on it`);
   if (isEncryptedKey(document)) {
     shown.keys.push({ file, keyType: null, encrypted: true, matches: null });
     return;
@@ -320,6 +489,7 @@ function linesOf(shown: ShownFile): string[] {
       ["  SAN", each.subjectAltNames.join(" ") || "-"],
       ["  issuer", each.issuedBy === null ? each.issuer : `${each.issuer} (${each.issuedBy})`],
       ["  valid", `${day(each.validFrom)} to ${day(each.validTo)} (${left})`],
+      ["  serial", each.serialNumber],
       ["  usages", [...each.isCa ? ["CA"] : [], ...each.usages, ...each.keyUsages].join(" ") || "any"],
       ["  public key", each.keyType],
       ["  SHA-256", each.fingerprintSha256],

@@ -5,10 +5,11 @@
  */
 // The decorators of @peculiar/x509 need the Reflect metadata API before the library itself is evaluated.
 import "reflect-metadata";
+import type { KeyObject, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
 import { CertificateError } from "../errors.ts";
-import type { Usage } from "./certificate.ts";
+import { keyTypeOf, type Usage } from "./certificate.ts";
 
 const CA_DAYS = 3650;
 const LEAF_DAYS = 365;
@@ -30,9 +31,36 @@ export function isRsaBits(bits: number): bits is RsaBits {
   return RSA_BITS.some((each) => each === bits);
 }
 
+const ALGORITHMS = {
+  "ec-p256": { name: "ECDSA", namedCurve: "P-256" },
+  "ec-p384": { name: "ECDSA", namedCurve: "P-384" },
+  "ed25519": { name: "Ed25519" },
+  "rsa-2048": rsa(2048),
+  "rsa-3072": rsa(3072),
+  "rsa-4096": rsa(4096),
+} as const;
+
+function rsa(modulusLength: RsaBits) {
+  const publicExponent = new Uint8Array([1, 0, 1]);
+  return { name: "RSASSA-PKCS1-v1_5", modulusLength, publicExponent, hash: "SHA-256" } as const;
+}
+
+/** Kinds of keys that can be issued. */
+export type KeyType = keyof typeof ALGORITHMS;
+
+/** Every {@link KeyType}. */
+export const KEY_TYPES = Object.keys(ALGORITHMS) as KeyType[];
+
+/** Whether keys of this kind can be issued. */
+export function isKeyType(text: string): text is KeyType {
+  return text in ALGORITHMS;
+}
+
 /** What both kinds of certificate are issued with. */
 export interface IssueOptions {
-  /** RSA key of this size; by default the key is EC P-256. */
+  /** EC P-256 unless given. */
+  readonly keyType?: KeyType | undefined;
+  /** RSA key of this size, where `keyType` is not given. */
   readonly rsaBits?: RsaBits | undefined;
   /** Validity in days from `now`; 3650 for a CA and 365 for a leaf unless given. */
   readonly days?: number | undefined;
@@ -59,6 +87,15 @@ export interface Issued {
 export interface Authority extends Issued {
   /** @throws {CertificateError} `unsupported` for a name that cannot stand in a certificate. */
   issue(options: LeafOptions): Promise<Issued>;
+  /** A list of what is revoked of what this CA has issued (RFC 5280 5), as PEM; it is valid for as long as the CA. */
+  revoke(entries: readonly Revocation[], now?: Date): Promise<string>;
+}
+
+/** One certificate that is not to be taken any more. */
+export interface Revocation {
+  /** Hexadecimal. */
+  readonly serialNumber: string;
+  readonly at: Date;
 }
 
 /** The development server: every name under which the Collector is reached by default. */
@@ -81,7 +118,7 @@ export const CLIENT: Omit<LeafOptions, keyof IssueOptions> = {
  */
 export async function createAuthority(options: IssueOptions & { readonly commonName: string }): Promise<Authority> {
   const name = distinguishedName(options.commonName);
-  const keys = await generateKeys(options.rsaBits);
+  const keys = await generateKeys(options);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerial(),
     subject: name,
@@ -95,17 +132,79 @@ export async function createAuthority(options: IssueOptions & { readonly commonN
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
+  return authorityOf(certificate, keys.privateKey, await toPem(certificate, keys.privateKey));
+}
+
+function authorityOf(certificate: x509.X509Certificate, key: CryptoKey, pem: Issued): Authority {
   return {
-    ...await toPem(certificate, keys.privateKey),
-    issue: (leaf) => issueLeaf(certificate, keys.privateKey, leaf),
+    ...pem,
+    issue: (leaf) => issueLeaf(certificate, key, leaf),
+    async revoke(entries, now = new Date()) {
+      const list = await x509.X509CrlGenerator.create({
+        issuer: certificate.subjectName.toJSON(),
+        thisUpdate: now,
+        // A peer that finds the list out of date refuses everybody.
+        nextUpdate: certificate.notAfter,
+        entries: entries.map(({ serialNumber, at }) => ({
+          serialNumber,
+          revocationDate: at,
+          // Without a reason the library writes an empty list of extensions, which RFC 5280 5.1 does not allow.
+          reason: x509.X509CrlReason.privilegeWithdrawn,
+        })),
+        extensions: [await x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey), crlNumber(now)],
+        signingAlgorithm: { hash: "SHA-256", ...key.algorithm },
+        signingKey: key,
+      });
+      return x509.PemConverter.encode(list.rawData, "X509 CRL") + "\n"; // The label of RFC 7468 6.
+    },
   };
 }
 
+/** Rises from list to list (RFC 5280 5.2.3): the seconds since the Unix epoch, as a DER INTEGER of eight octets at most. */
+function crlNumber(now: Date): x509.Extension {
+  const hex = Math.floor(now.getTime() / 1000).toString(16).padStart(10, "0");
+  const octets = hex.match(/../g)!.map((octet) => parseInt(octet, 16));
+  while (octets.length > 1 && octets[0] === 0 && octets[1]! < 0x80) octets.shift();
+  return new x509.Extension("2.5.29.20", false, new Uint8Array([0x02, octets.length, ...octets]));
+}
+
+/**
+ * A CA that was made before.
+ * @param key Of the kinds of {@link KEY_TYPES}.
+ * @throws {CertificateError} `unsupported` for another kind of key.
+ */
+export async function openAuthority(certificate: X509Certificate, key: KeyObject): Promise<Authority> {
+  const kind = keyTypeOf(key).toLowerCase().replace(/^ec p-/, "ec-p").replace(" ", "-");
+  if (!isKeyType(kind)) {
+    const message = `Cannot issue with a CA key of ${keyTypeOf(key)}; make a CA of one of ${KEY_TYPES.join(", ")}`;
+    throw new CertificateError("unsupported", message);
+  }
+  const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
+  const signing = await crypto.subtle.importKey("pkcs8", pkcs8, ALGORITHMS[kind], true, ["sign"]);
+  const parsed = new x509.X509Certificate(new Uint8Array(certificate.raw));
+  return authorityOf(parsed, signing, await toPem(parsed, signing));
+}
+
+/** The entries of a revocation list. @throws {CertificateError} `unparsable`. */
+export function revocationsOf(pem: string, name: string): Revocation[] {
+  try {
+    const [der] = x509.PemConverter.decode(pem);
+    if (der === undefined) throw new TypeError("no PEM block");
+    return new x509.X509Crl(der).entries.map(({ serialNumber, revocationDate }) => ({
+      serialNumber,
+      at: revocationDate,
+    }));
+  } catch (cause) {
+    const message = `Cannot read revocation list ${name}: it is damaged; restore it, or remove it and revoke again`;
+    throw new CertificateError("unparsable", message, { cause });
+  }
+}
+
 async function issueLeaf(ca: x509.X509Certificate, caKey: CryptoKey, options: LeafOptions): Promise<Issued> {
-  const keys = await generateKeys(options.rsaBits);
+  const keys = await generateKeys(options);
   // RSA key transport is gone from TLS 1.3, but some TLS 1.2 peers still ask for the bit (RFC 5246 7.4.2).
   const keyUsages = x509.KeyUsageFlags.digitalSignature |
-    (options.rsaBits === undefined ? 0 : x509.KeyUsageFlags.keyEncipherment);
+    (keys.publicKey.algorithm.name.startsWith("RSA") ? x509.KeyUsageFlags.keyEncipherment : 0);
   const extensions: x509.Extension[] = [
     new x509.BasicConstraintsExtension(false, undefined, true),
     new x509.KeyUsagesExtension(keyUsages, true),
@@ -121,29 +220,24 @@ async function issueLeaf(ca: x509.X509Certificate, caKey: CryptoKey, options: Le
     await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
   );
+  const { notBefore, notAfter } = validity(options, LEAF_DAYS);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerial(),
     subject: distinguishedName(options.commonName),
     issuer: ca.subjectName.toJSON(),
     publicKey: keys.publicKey,
     signingKey: caKey,
-    ...validity(options, LEAF_DAYS),
+    notBefore,
+    // Nobody takes a leaf after its CA has ended.
+    notAfter: notAfter < ca.notAfter ? notAfter : ca.notAfter,
     extensions,
   });
   return await toPem(certificate, keys.privateKey);
 }
 
-async function generateKeys(rsaBits: RsaBits | undefined): Promise<CryptoKeyPair> {
-  return await crypto.subtle.generateKey(
-    rsaBits === undefined ? { name: "ECDSA", namedCurve: "P-256" } : {
-      name: "RSASSA-PKCS1-v1_5",
-      modulusLength: rsaBits,
-      publicExponent: new Uint8Array([1, 0, 1]),
-      hash: "SHA-256",
-    },
-    true,
-    ["sign", "verify"],
-  );
+async function generateKeys({ keyType, rsaBits }: IssueOptions): Promise<CryptoKeyPair> {
+  const kind = keyType ?? (rsaBits === undefined ? "ec-p256" : `rsa-${rsaBits}` as const);
+  return await crypto.subtle.generateKey(ALGORITHMS[kind], true, ["sign", "verify"]) as CryptoKeyPair;
 }
 
 function validity(options: IssueOptions, daysDefault: number): { notBefore: Date; notAfter: Date } {

@@ -239,7 +239,7 @@ export interface WatchOptions {
   readonly onChange: (identity: Identity, abort: AbortSignal) => void | Promise<void>;
   /**
    * Hears once of each change that cannot be used, and why; the old identity goes on. A change in progress is none: what is found
-   * by event or interval is told when the next interval finds it again.
+   * by event or interval is told when a later look finds it again.
    */
   readonly onRefused: (reason: CertificateError) => void;
   /** The clock, for tests. */
@@ -252,13 +252,15 @@ export interface IdentityWatch extends AsyncDisposable {
   checkNow(): Promise<CheckResult>;
 }
 
-/** What a look came from: `asked` tells of a refusal at once, `event` leaves that to the interval. */
+/** What a look came from: `asked` tells of a refusal at once, `event` leaves that to a later look. */
 type Occasion = "asked" | "interval" | "event";
 
 /** Reasons that may pass without the files being changed. */
 const PASSING: ReadonlySet<string> = new Set(["not_yet_valid", "refused_by_peer"]);
 /** Several files are replaced one after another: a look waits this long after an event, in ms. */
 const EVENT_SETTLE_MS = 50;
+/** What an event has led to, and could not be used, is looked at again after this time, in ms, and told of if it is still so. */
+const CONFIRM_MS = 1_000;
 
 /**
  * Watches the files of an identity and hands over each change that is valid as a whole. It compares contents, so that
@@ -276,14 +278,22 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
     | undefined;
   const ended = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let confirmation: ReturnType<typeof setTimeout> | undefined;
   let last: Promise<unknown> = Promise.resolve();
 
   async function look(occasion: Occasion): Promise<CheckResult> {
     if (ended.signal.aborted) return "unchanged";
     let digest: string | undefined;
     try {
-      const documents = await readDocuments(config);
+      let documents = await readDocuments(config);
       digest = digestOf(documents);
+      // Three files are not read at one moment: what has changed counts when it is read the same again.
+      for (let before; digest !== currentDigest && digest !== before;) {
+        if (ended.signal.aborted) return "unchanged";
+        before = digest;
+        documents = await readDocuments(config);
+        digest = digestOf(documents);
+      }
       if (ended.signal.aborted) return "unchanged";
       if (digest === currentDigest) {
         refused = undefined;
@@ -320,15 +330,23 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
     timer = setTimeout(() => void after("interval").then(schedule), options.reloadIntervalMs);
   }
 
+  async function onEvent(): Promise<void> {
+    if (await after("event") !== "refused" || ended.signal.aborted) return;
+    // A change in progress is whole by then.
+    clearTimeout(confirmation);
+    confirmation = setTimeout(() => void after("interval"), CONFIRM_MS);
+  }
+
   const events = options.reloadIntervalMs === 0
     ? undefined
-    : watchFiles([config.ca, config.cert, config.key].filter((value) => !isPemText(value)), () => after("event"));
+    : watchFiles([config.ca, config.cert, config.key].filter((value) => !isPemText(value)), onEvent);
   schedule();
   return {
     checkNow: () => after("asked"),
     async [Symbol.asyncDispose]() {
       ended.abort();
       clearTimeout(timer);
+      clearTimeout(confirmation);
       events?.close();
       await last;
     },

@@ -2,15 +2,14 @@
  * A set of development certificates on disk: a CA, a server for the Collector, a client for the relay.
  * @module
  */
-import { randomBytes, X509Certificate } from "node:crypto";
-import { lstat, mkdir, open, rename, rm } from "node:fs/promises";
+import { X509Certificate } from "node:crypto";
+import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError } from "../errors.ts";
 import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
 import { type CertificateFacts, describe } from "./certificate.ts";
+import { CERTIFICATE_MODE, KEY_MODE, writeAll } from "./write.ts";
 
-const KEY_MODE = 0o600;
-const CERTIFICATE_MODE = 0o644;
 const CA_DAYS_MIN = 3650;
 
 /** Options of {@link initCertificates}. */
@@ -83,43 +82,4 @@ async function refuseExisting(dir: string, names: readonly string[]): Promise<vo
   const state = `${existing.join(", ")} ${existing.length === 1 ? "is" : "are"} there already`;
   const remedy = "name another folder with --dir, or replace them with --force; a new CA ends what the old one issued";
   throw new CertificateError("exists", `Cannot write certificates to ${dir}: ${state}; ${remedy}`);
-}
-
-interface NewFile {
-  readonly name: string;
-  readonly text: string;
-  readonly mode: number;
-}
-
-async function writeAll(dir: string, files: readonly NewFile[]): Promise<void> {
-  const suffix = `.${randomBytes(6).toString("hex")}.tmp`;
-  const temporary: string[] = [];
-  try {
-    await mkdir(dir, { recursive: true });
-    for (const { name, text, mode } of files) {
-      const path = join(dir, name + suffix);
-      const file = await open(path, "wx", mode);
-      temporary.push(path);
-      try {
-        await file.chmod(mode); // The umask may have taken bits from the mode given to open.
-        await file.writeFile(text);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-    }
-    for (const { name } of files) await rename(join(dir, name + suffix), join(dir, name));
-  } catch (cause) {
-    for (const path of temporary) await rm(path, { force: true });
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    const denied = code === "EACCES" || code === "EPERM" || (cause instanceof Error && cause.name === "NotCapable");
-    const state = `Cannot write certificates to ${dir}: ${messageOf(cause)}`;
-    throw new CertificateError(
-      denied ? "permissions" : "unwritable",
-      denied
-        ? `${state}; give the folder to the user that runs this program, or name another with --dir`
-        : `${state}; free the path or name another with --dir`,
-      { cause },
-    );
-  }
 }
