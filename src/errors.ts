@@ -23,6 +23,7 @@ export const REFUSALS = {
   malformed: { status: 400, grpcCode: 3, retryable: false },
   rejected_upstream: { status: 400, grpcCode: 3, retryable: false },
   unauthenticated: { status: 401, grpcCode: 16, retryable: false },
+  keys_unavailable: { status: 503, grpcCode: 14, retryable: true },
   forbidden: { status: 403, grpcCode: 7, retryable: false },
   not_found: { status: 404, grpcCode: 5, retryable: false },
   method_not_allowed: { status: 405, grpcCode: 12, retryable: false },

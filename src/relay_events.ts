@@ -21,7 +21,9 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
     refused(signal, sender, refusal, items) {
       metrics.refused(refusal.code, signal, items);
       const { code, message } = refusal;
-      log.limited(`refused ${code}`, LOG_INTERVAL_MS).warn("Refused a request", {
+      // Who is turned away, and why, has few wordings, and each of them is another fault to mend.
+      const kind = code === "unauthenticated" || code === "forbidden" ? `${code} ${message}` : code;
+      log.limited(`refused ${kind}`, LOG_INTERVAL_MS).warn("Refused a request", {
         reason: code,
         signal,
         sender,

@@ -8,7 +8,8 @@ import { ConfigError, messageOf } from "./errors.ts";
 import type { SendingQueue } from "./queue/queue.ts";
 import { type Authenticator, INSECURE, limitsOf, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
 import { Limiter } from "./receiver/limiter.ts";
-import { watchFile } from "./receiver/tokens_watch.ts";
+import { JwtVerifier } from "./receiver/jwt.ts";
+import { isMissing, watchFile } from "./receiver/tokens_watch.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** What the receiver asks of its senders. */
@@ -36,13 +37,17 @@ export async function openSenders(
   });
   const { auth } = receiver;
   if (auth.insecure) return { authenticator: INSECURE, limiter, tokenOrigins: () => new Set() };
+  const jwt = jwtVerifier(auth.jwt, log);
+  if (jwt !== undefined) await stack.use(jwt).start();
+  const verifiers = jwt === undefined ? [] : [jwt];
   if (auth.tokens !== undefined) {
-    const authenticator = new TokenAuthenticator(parseTokens(auth.tokens, "receiver.auth.tokens"));
+    const tokens = parseTokens(auth.tokens, "receiver.auth.tokens");
+    const authenticator = new TokenAuthenticator(tokens, Date.now, verifiers);
     return { authenticator, limiter, tokenOrigins: () => authenticator.origins };
   }
   const file = auth.tokens_file;
-  const text = await textOf(file);
-  const authenticator = new TokenAuthenticator(parseTokens(text, file));
+  const text = await textOf(file, verifiers.length > 0);
+  const authenticator = new TokenAuthenticator(text === undefined ? [] : parseTokens(text, file), Date.now, verifiers);
   stack.use(watchFile(file, text, {
     intervalMs: auth.reload_interval,
     onChange: (text) => {
@@ -55,10 +60,35 @@ export async function openSenders(
   return { authenticator, limiter, tokenOrigins: () => authenticator.origins };
 }
 
-async function textOf(file: string): Promise<string> {
+function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {
+  const { issuer, audience, jwks_url: jwksUrl } = jwt;
+  if (issuer === undefined || audience === undefined || jwksUrl === undefined) return undefined;
+  return new JwtVerifier({
+    issuer,
+    audience,
+    jwksUrl,
+    clockToleranceMs: jwt.clock_tolerance,
+    refreshMs: jwt.refresh_interval,
+    senderClaim: jwt.sender_claim,
+    permissionsClaim: jwt.permissions_claim,
+    onKeys: (state, cause) => {
+      if (state === "recovered") log.info("The keys of receiver.auth.jwt can be fetched again", { url: jwksUrl });
+      else {
+        log.warn("The keys of receiver.auth.jwt cannot be fetched; those that are known go on", {
+          url: jwksUrl,
+          cause,
+        });
+      }
+    },
+  });
+}
+
+/** Undefined where the file is missing and may be, since there is another proof. */
+async function textOf(file: string, optional: boolean): Promise<string | undefined> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
+    if (optional && isMissing(error)) return undefined;
     throw new ConfigError(
       `Cannot read receiver.auth.tokens_file ${file}: ${messageOf(error)}; make one with 'token new --id NAME'`,
       { cause: error },

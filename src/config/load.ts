@@ -288,6 +288,14 @@ class Draft {
           "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
       );
     }
+    const jwt = ["issuer", "audience", "jwks_url"] as const;
+    const missing = jwt.filter((key) => auth.jwt[key] === undefined);
+    if (missing.length > 0 && missing.length < jwt.length) {
+      this.fault(
+        ["receiver", "auth", "jwt"],
+        `Cannot use receiver.auth.jwt: it has no ${missing.join(" and no ")}; set ${jwt.join(", ")}, all three`,
+      );
+    }
     if (http.max_request_body_size > http.max_in_flight_bytes) {
       this.fault(
         ["receiver", "http", "max_request_body_size"],

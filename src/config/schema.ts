@@ -97,6 +97,24 @@ export const ConfigSchema = section({
         duration("50ms", "1h").prefault("500ms"),
         "How often tokens_file is looked at; a changed one is taken up without a restart",
       ),
+      jwt: section({
+        issuer: option(
+          text("the issuer as its tokens name it", 1_024).exactOptional(),
+          "Takes JWT of this issuer (claim iss), beside the static tokens",
+        ),
+        audience: option(text("an audience", 1_024).exactOptional(), "What the claim aud must hold: this relay's name"),
+        jwks_url: option(url().exactOptional(), "Where the issuer's keys are, as a JWKS"),
+        clock_tolerance: option(duration("0", "10m").prefault("5s"), "How far the issuer's clock may differ"),
+        refresh_interval: option(
+          duration("1s", "24h").prefault("10m"),
+          "How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on",
+        ),
+        sender_claim: option(text("the name of a claim", 255).prefault("sub"), "The claim that names the sender"),
+        permissions_claim: option(
+          text("the name of a claim", 255).prefault("edgeferry"),
+          "The claim that may hold signals, origins and limits, as in the tokens file",
+        ),
+      }).prefault({}),
       insecure: option(flag().prefault(false), "Ask nobody for a token. Refused when the endpoint is not loopback"),
     }).prefault({}),
     limits: section({

@@ -142,7 +142,8 @@ const walker = new Walker();
 
 async function take(options: ReceiverOptions, signal: Signal, request: Request, known: Known): Promise<Response> {
   const { headers } = request;
-  const sender: Sender = options.authenticator.authenticate(headers);
+  const proved = options.authenticator.authenticate(headers);
+  const sender: Sender = proved instanceof Promise ? await proved : proved;
   known.sender = sender.id;
   authorize(sender, signal.name, headers.get("origin"));
   const mediaType = mediaTypeOf(headers.get("content-type"));

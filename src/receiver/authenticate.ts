@@ -13,7 +13,18 @@ import type { Sender, SenderLimits } from "./sender.ts";
 
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
-  authenticate(headers: Headers): Sender;
+  authenticate(headers: Headers): Sender | Promise<Sender>;
+}
+
+/** Knows tokens that carry their own proof: signed ones. */
+export interface TokenVerifier {
+  /** Whether a token is one of its kind; what it says is not yet proved. */
+  claims(token: string): boolean;
+  /**
+   * @returns a promise only where the signature has not been checked before.
+   * @throws {Refusal} `unauthenticated`; `keys_unavailable` when that cannot be told now.
+   */
+  verify(token: string): Sender | Promise<Sender>;
 }
 
 /** The sender when there is no authentication (`receiver.auth.insecure`, loopback only). */
@@ -154,7 +165,7 @@ interface Known {
 /** Secrets whose digest has been found remembered: a digest costs more than all else that is done to know a sender. */
 const REMEMBERED_MAX = 1_000;
 
-/** Static tokens, by `Authorization: Bearer` (RFC 6750) or `x-api-key`. */
+/** Static and signed tokens, by `Authorization: Bearer` (RFC 6750) or `x-api-key`. */
 export class TokenAuthenticator implements Authenticator {
   /** By the digest's first 8 hex digits, so that a look-up tells nothing that helps to guess a secret. */
   #known = new Map<string, Known[]>();
@@ -165,10 +176,19 @@ export class TokenAuthenticator implements Authenticator {
   readonly #remembered = new Map<string, Known>();
   #origins: ReadonlySet<string> = new Set();
   readonly #now: () => number;
+  readonly #verifiers: readonly TokenVerifier[];
 
-  /** @param now ms since the Unix epoch */
-  constructor(entries: readonly TokenEntry[], now: () => number = Date.now) {
+  /**
+   * @param now ms since the Unix epoch
+   * @param verifiers Asked, in order, for what is no static token.
+   */
+  constructor(
+    entries: readonly TokenEntry[],
+    now: () => number = Date.now,
+    verifiers: readonly TokenVerifier[] = [],
+  ) {
     this.#now = now;
+    this.#verifiers = verifiers;
     this.replace(entries);
   }
 
@@ -200,8 +220,11 @@ export class TokenAuthenticator implements Authenticator {
     this.#remembered.clear();
   }
 
-  authenticate(headers: Headers): Sender {
-    const known = this.#find(secretOf(headers));
+  authenticate(headers: Headers): Sender | Promise<Sender> {
+    const secret = secretOf(headers);
+    const verifier = this.#verifiers.find((one) => one.claims(secret));
+    if (verifier !== undefined) return verifier.verify(secret);
+    const known = this.#find(secret);
     if (known === undefined) throw unauthenticated("the token is not known", "invalid_token");
     if (known.notAfter !== Infinity && this.#now() >= known.notAfter) {
       throw unauthenticated(
@@ -239,7 +262,7 @@ function secretOf(headers: Headers): string {
 }
 
 /** 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1. */
-function unauthenticated(what: string, error: string | undefined): Refusal {
+export function unauthenticated(what: string, error: string | undefined): Refusal {
   const challenge = `Bearer realm="edgeferry"${error === undefined ? "" : `, error="${error}"`}`;
   return new Refusal("unauthenticated", `Not authenticated: ${what}`, { headers: { "www-authenticate": challenge } });
 }

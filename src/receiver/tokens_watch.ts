@@ -21,8 +21,11 @@ export interface FileWatch extends AsyncDisposable {
   checkNow(): Promise<"unchanged" | "changed" | "refused">;
 }
 
-/** Watches a file by its content, so that rewriting, renaming over and switching a link are noticed, and touching is not. */
-export function watchFile(file: string, current: string, options: FileWatchOptions): FileWatch {
+/**
+ * Watches a file by its content, so that rewriting, renaming over and switching a link are noticed, and touching is not.
+ * @param current The content in use; undefined where there is no such file yet, which then is no fault.
+ */
+export function watchFile(file: string, current: string | undefined, options: FileWatchOptions): FileWatch {
   let used = current;
   /** What was refused last: its text, or why it could not be read. */
   let refused: string | undefined;
@@ -47,7 +50,7 @@ export function watchFile(file: string, current: string, options: FileWatchOptio
       refused = undefined;
       return "changed";
     } catch (error) {
-      if (disposed) return "unchanged";
+      if (disposed || (used === undefined && isMissing(error))) return "unchanged";
       const reason = error instanceof ConfigError ? error.message : `Cannot read ${file}: ${messageOf(error)}`;
       seen ??= `error ${reason}`;
       if (seen !== refused) options.onRefused(reason);
@@ -75,4 +78,9 @@ export function watchFile(file: string, current: string, options: FileWatchOptio
       await last;
     },
   };
+}
+
+/** Whether an error says that there is no such file. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

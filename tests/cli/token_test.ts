@@ -14,7 +14,7 @@ async function run(...argv: string[]) {
 /** Who the token is taken for, by the file as the relay reads it. */
 async function senderOf(file: string, token: string) {
   const authenticator = new TokenAuthenticator(parseTokens(await readFile(file, "utf8"), file));
-  return authenticator.authenticate(new Headers({ authorization: `Bearer ${token}` }));
+  return await authenticator.authenticate(new Headers({ authorization: `Bearer ${token}` }));
 }
 
 Deno.test("token new prints the token once and keeps its digest alone, in a file of its user's", async () => {
@@ -55,7 +55,7 @@ Deno.test("token new with origins, an end and limits", async () => {
   const { code, out } = await run("new", "--id", "web", "--file", file, ...flags.split(" "));
   assert.equal(code, 0);
   const authenticator = new TokenAuthenticator(parseTokens(await readFile(file, "utf8"), file));
-  const { id, origins, limits } = authenticator.authenticate(new Headers({ "x-api-key": out[0]! }));
+  const { id, origins, limits } = await authenticator.authenticate(new Headers({ "x-api-key": out[0]! }));
   assert.deepEqual([id, origins], ["web", ["https://a.example", "https://b.example"]]);
   assert.deepEqual(limits, {
     requestsPerSecond: 10,

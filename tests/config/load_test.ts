@@ -239,3 +239,9 @@ Deno.test(".env lies below the environment", async () => {
     assert.equal(await loadEnvironment(env, cwd), env);
   });
 });
+
+Deno.test("an issuer is named with all that is needed to believe it", async () => {
+  assert.deepEqual(await faults("receiver: { auth: { jwt: { issuer: https://issuer.example } } }\n"), [
+    "relay.yaml:1:26: Cannot use receiver.auth.jwt: it has no audience and no jwks_url; set issuer, audience, jwks_url, all three",
+  ]);
+});

@@ -20,7 +20,17 @@ Deno.test("the defaults, in the units of the type", () => {
       idle_timeout: 60_000,
       cors: { allowed_origins: [] },
     },
-    auth: { tokens_file: "config/tokens.yaml", reload_interval: 500, insecure: false },
+    auth: {
+      tokens_file: "config/tokens.yaml",
+      reload_interval: 500,
+      jwt: {
+        clock_tolerance: 5_000,
+        refresh_interval: 600_000,
+        sender_claim: "sub",
+        permissions_claim: "edgeferry",
+      },
+      insecure: false,
+    },
     limits: { queue_share: 0.9 },
   });
   assert.deepEqual(config.sending_queue, {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { ConfigError, Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import {
+  type Authenticator,
   digestOf,
   INSECURE,
   limitsOf,
@@ -9,6 +10,7 @@ import {
   TokenAuthenticator,
   type TokenEntry,
 } from "../../src/receiver/authenticate.ts";
+import type { Sender } from "../../src/receiver/sender.ts";
 
 const entry = (id: string, secret: string, signals: TokenEntry["signals"] = SIGNAL_NAMES): TokenEntry => ({
   id,
@@ -16,6 +18,13 @@ const entry = (id: string, secret: string, signals: TokenEntry["signals"] = SIGN
   signals,
 });
 const headers = (init: Record<string, string>) => new Headers(init);
+
+/** Who is let in; a static token is known at once. */
+function letIn(authenticator: Authenticator, init: Record<string, string>): Sender {
+  const sender = authenticator.authenticate(headers(init));
+  assert.ok(!(sender instanceof Promise));
+  return sender;
+}
 
 function unauthenticated(authenticator: TokenAuthenticator, init: Record<string, string>): Refusal {
   try {
@@ -41,11 +50,11 @@ Deno.test("a token is known by Authorization: Bearer or by x-api-key", () => {
       { authorization: "Bearer secret-a", "x-api-key": "secret-b" },
     ]
   ) {
-    const sender = authenticator.authenticate(headers(init as unknown as Record<string, string>));
+    const sender = letIn(authenticator, init as unknown as Record<string, string>);
     assert.equal(sender.id, "a");
     assert.deepEqual([...sender.signals], ["traces"]);
   }
-  assert.equal(authenticator.authenticate(headers({ "x-api-key": "secret-b" })).id, "b");
+  assert.equal(letIn(authenticator, { "x-api-key": "secret-b" }).id, "b");
 });
 
 Deno.test("whoever has no token that is known is refused, with what to do and none of what was sent", () => {
@@ -83,7 +92,7 @@ Deno.test("with no tokens nobody is let in", () => {
 
 Deno.test("two tokens of one id are one sender: that is how a token is rotated", () => {
   const authenticator = new TokenAuthenticator([entry("edge", "old", ["traces"]), entry("edge", "new", ["logs"])]);
-  const of = (secret: string) => authenticator.authenticate(headers({ authorization: `Bearer ${secret}` }));
+  const of = (secret: string) => letIn(authenticator, { authorization: `Bearer ${secret}` });
   assert.deepEqual([of("old").id, ...of("old").signals], ["edge", "traces"]);
   assert.deepEqual([of("new").id, ...of("new").signals], ["edge", "logs"]);
 });
@@ -99,12 +108,12 @@ Deno.test("digests that share their first digits are told apart, in either case 
     ...neighbours,
     { id: "real", sha256: real.toUpperCase(), signals: SIGNAL_NAMES },
   ]);
-  assert.equal(authenticator.authenticate(headers({ "x-api-key": "secret" })).id, "real");
+  assert.equal(letIn(authenticator, { "x-api-key": "secret" }).id, "real");
   unauthenticated(new TokenAuthenticator(neighbours), { "x-api-key": "secret" });
 });
 
 Deno.test("without authentication everyone is one sender who may send all", () => {
-  const sender = INSECURE.authenticate(headers({ authorization: "nonsense" }));
+  const sender = letIn(INSECURE, { authorization: "nonsense" });
   assert.deepEqual([sender.id, ...sender.signals], ["anonymous", ...SIGNAL_NAMES]);
 });
 
@@ -188,7 +197,7 @@ Deno.test("a token's limits, origins and end are read, in the file's spellings",
     queueShare: 0.25,
   });
   const authenticator = new TokenAuthenticator([token!], () => Date.parse("2027-01-31T10:59:59.999Z"));
-  const sender = authenticator.authenticate(headers({ "x-api-key": "x" }));
+  const sender = letIn(authenticator, { "x-api-key": "x" });
   assert.deepEqual([sender.origins, sender.limits], [token!.origins, limitsOf(token!.limits!)]);
   assert.deepEqual([...authenticator.origins], token!.origins);
 });
@@ -224,7 +233,7 @@ Deno.test("a token is refused from its not_after on, also one that was known bef
     () => now,
   );
   const init = { authorization: "Bearer secret-a" };
-  assert.equal(authenticator.authenticate(headers(init)).id, "a");
+  assert.equal(letIn(authenticator, init).id, "a");
   now += 1;
   const refusal = unauthenticated(authenticator, init);
   assert.equal(refusal.message, "Not authenticated: the token of a has expired, at 2027-01-01T00:00:00.000Z");
@@ -233,7 +242,7 @@ Deno.test("a token is refused from its not_after on, also one that was known bef
 
 Deno.test("tokens that are replaced count at once, whatever was remembered", () => {
   const authenticator = new TokenAuthenticator([entry("a", "one"), entry("b", "two")]);
-  const id = (secret: string) => authenticator.authenticate(headers({ "x-api-key": secret })).id;
+  const id = (secret: string) => letIn(authenticator, { "x-api-key": secret }).id;
   assert.deepEqual([id("one"), id("one"), id("two")], ["a", "a", "b"]);
   authenticator.replace([entry("c", "two"), entry("a", "three")]);
   assert.deepEqual([id("two"), id("three")], ["c", "a"]);
@@ -245,7 +254,7 @@ Deno.test("more tokens in use than are remembered are known all the same", () =>
   const authenticator = new TokenAuthenticator(entries);
   for (let round = 0; round < 2; round++) {
     for (let index = 0; index < entries.length; index++) {
-      assert.equal(authenticator.authenticate(headers({ "x-api-key": `secret-${index}` })).id, `t${index}`);
+      assert.equal(letIn(authenticator, { "x-api-key": `secret-${index}` }).id, `t${index}`);
     }
   }
 });

@@ -85,3 +85,20 @@ Deno.test("it looks by itself, until it is disposed of", async () => {
   assert.equal(await at.watch.checkNow(), "unchanged");
   assert.deepEqual(at.changed, ["two"]);
 });
+
+Deno.test("a file that may be missing is no fault until it has been there", async () => {
+  await using at = await folder();
+  const file = join(at.path, "tokens.yaml");
+  const told: string[] = [];
+  await using watch = watchFile(file, undefined, {
+    intervalMs: 0,
+    onChange: (text) => told.push(text),
+    onRefused: (reason) => told.push(reason),
+  });
+  assert.equal(await watch.checkNow(), "unchanged");
+  await writeFile(file, "one");
+  assert.equal(await watch.checkNow(), "changed");
+  await rm(file);
+  assert.equal(await watch.checkNow(), "refused");
+  assert.equal(told.length, 2);
+});
