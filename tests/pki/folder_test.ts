@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { CLIENT, createAuthority, KEY_TYPES } from "../../src/pki/authority.ts";
+import { daysLeft, describe, parseCertificates } from "../../src/pki/certificate.ts";
+import {
+  addAuthority,
+  issueCertificate,
+  retireAuthority,
+  revocationsIn,
+  revokeCertificate,
+  rotateCertificates,
+} from "../../src/pki/folder.ts";
+import { loadIdentity } from "../../src/pki/identity.ts";
+import { initCertificates } from "../../src/pki/init.ts";
+import { startCollector } from "../support/collector.ts";
+import { clientFor } from "../support/exporting.ts";
+import { startNginx } from "../support/nginx.ts";
+
+const run = promisify(execFile);
+
+async function withFolder(test: (dir: string) => Promise<void>, days?: number): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), "edgeferry-folder-"));
+  try {
+    await initCertificates({ dir, days });
+    await test(dir);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+function refusal(code: string, message: RegExp): { name: string; code: string; message: RegExp } {
+  return { name: "CertificateError", code, message };
+}
+
+async function factsOf(dir: string, name: string) {
+  return describe(new X509Certificate(await readFile(join(dir, name))));
+}
+
+async function authoritiesOf(dir: string): Promise<(string | undefined)[]> {
+  const text = await readFile(join(dir, "ca.crt"), "utf8");
+  const certificates = parseCertificates({ name: "ca.crt", setting: "", text, path: undefined, mode: undefined });
+  return certificates.map((each) => describe(each).commonName);
+}
+
+Deno.test("one client certificate for each service, and servers with chosen names, lifetimes and keys", () =>
+  withFolder(async (dir) => {
+    const client = await issueCertificate({ dir, usage: "clientAuth", name: "checkout-edge" });
+    assert.equal(client.certificateFile, join(dir, "checkout-edge.crt"));
+    assert.deepEqual([client.facts.usages, client.facts.subjectAltNames], [["clientAuth"], ["DNS:checkout-edge"]]);
+    assert.equal((await stat(client.keyFile)).mode & 0o777, 0o600);
+    const { facts } = await loadIdentity({
+      ca: join(dir, "ca.crt"),
+      cert: client.certificateFile,
+      key: client.keyFile,
+    });
+    assert.deepEqual(facts.warnings, []);
+    for (const keyType of KEY_TYPES) {
+      const server = await issueCertificate({
+        dir,
+        usage: "serverAuth",
+        name: `${keyType}.example`,
+        subjectAltNames: ["10.0.0.7"],
+        days: 90,
+        keyType,
+      });
+      assert.deepEqual(server.facts.subjectAltNames, [`DNS:${keyType}.example`, "IP:10.0.0.7"]);
+      assert.equal(server.facts.keyType.toLowerCase().replace(/^ec p-/, "ec-p").replace(" ", "-"), keyType);
+      assert.equal(daysLeft(server.facts.validTo, new Date()), 89);
+      await loadIdentity({
+        ca: join(dir, "ca.crt"),
+        cert: server.certificateFile,
+        key: server.keyFile,
+        role: "server",
+      });
+    }
+  }));
+
+Deno.test("a leaf does not outlive its CA, and nothing that is there is replaced unasked", () =>
+  withFolder(async (dir) => {
+    const { facts } = await issueCertificate({ dir, usage: "clientAuth", name: "long", days: 7300 });
+    assert.equal(facts.validTo.getTime(), (await factsOf(dir, "ca.crt")).validTo.getTime());
+    const again = { dir, usage: "clientAuth" as const, name: "long" };
+    await assert.rejects(
+      issueCertificate(again),
+      refusal("exists", /long\.crt is there already; renew it with certs ro/),
+    );
+    await issueCertificate({ ...again, force: true });
+    await assert.rejects(
+      issueCertificate({ ...again, name: "ca", force: true }),
+      refusal("exists", /would be the CA's/),
+    );
+    await assert.rejects(issueCertificate({ ...again, name: "a b" }), refusal("unsupported", /name "a b"/));
+    await writeFile(join(dir, "ca.key"), await readFile(join(dir, "client.key")));
+    await assert.rejects(
+      issueCertificate({ ...again, name: "x" }),
+      refusal("key_mismatch", /CA key .* does not match/),
+    );
+  }));
+
+Deno.test("rotate renews in place what is near its end, as it was, and keeps the rest and the CA", () =>
+  withFolder(async (dir) => {
+    await issueCertificate({
+      dir,
+      usage: "serverAuth",
+      name: "near.example",
+      subjectAltNames: ["::1"],
+      days: 20,
+      keyType: "rsa-2048",
+    });
+    const stranger = await createAuthority({ commonName: "Stranger" });
+    const foreign = await stranger.issue({ ...CLIENT, days: 5 });
+    await writeFile(join(dir, "foreign.crt"), foreign.certificate);
+    await writeFile(join(dir, "foreign.key"), foreign.key, { mode: 0o600 });
+    const before = await factsOf(dir, "near.example.crt");
+    const ca = await readFile(join(dir, "ca.crt"), "utf8");
+    const kept = await readFile(join(dir, "client.crt"), "utf8");
+
+    const rotated = await rotateCertificates(dir, 30);
+    assert.deepEqual(rotated.map(({ certificateFile, outcome }) => [certificateFile.slice(dir.length + 1), outcome]), [
+      ["client.crt", "kept"],
+      ["foreign.crt", "skipped"],
+      ["near.example.crt", "renewed"],
+      ["server.crt", "kept"],
+    ]);
+    assert.match(rotated[1]!.reason, /another CA has issued it/);
+    const after = await factsOf(dir, "near.example.crt");
+    assert.notEqual(after.serialNumber, before.serialNumber);
+    for (const same of ["subject", "subjectAltNames", "usages", "keyType"] as const) {
+      assert.deepEqual(after[same], before[same], same);
+    }
+    assert.equal(daysLeft(after.validTo, new Date()), 19);
+    await loadIdentity({
+      ca: join(dir, "ca.crt"),
+      cert: join(dir, "near.example.crt"),
+      key: join(dir, "near.example.key"),
+      role: "server",
+    });
+    assert.equal(await readFile(join(dir, "ca.crt"), "utf8"), ca);
+    assert.equal(await readFile(join(dir, "client.crt"), "utf8"), kept);
+    assert.deepEqual((await readdir(dir)).filter((name) => name.endsWith(".tmp")), []);
+    const all = await rotateCertificates(dir, Infinity);
+    assert.deepEqual(all.map(({ outcome }) => outcome), ["renewed", "skipped", "renewed", "renewed"]);
+  }));
+
+Deno.test("what cannot be issued again as it is, is skipped and told of", () =>
+  withFolder(async (dir) => {
+    await appendFile(join(dir, "client.crt"), await readFile(join(dir, "ca.crt")));
+    const [client] = await rotateCertificates(dir, Infinity);
+    assert.equal(client?.outcome, "skipped");
+    assert.match(client.reason, /intermediates stand behind it/);
+  }));
+
+Deno.test("a CA is changed in two steps: trust both, then retire", () =>
+  withFolder(async (dir) => {
+    const load = (role: "client" | "server") =>
+      loadIdentity({ ca: join(dir, "ca.crt"), cert: join(dir, `${role}.crt`), key: join(dir, `${role}.key`), role });
+    await assert.rejects(retireAuthority(dir), refusal("not_found", /holds one alone; add one with certs rotate --ca/));
+    const { facts } = await addAuthority(dir);
+    assert.equal(facts.commonName, "MyRootCA G2");
+    assert.deepEqual(await authoritiesOf(dir), ["MyRootCA G2", "MyRootCA"]);
+    assert.deepEqual((await load("client")).facts.warnings, [], "the old leaf is still trusted");
+    await assert.rejects(addAuthority(dir), refusal("exists", /a change of the CA is under way; finish it/));
+    await assert.rejects(
+      retireAuthority(dir),
+      refusal("exists", /client\.crt, server\.crt are of that CA; renew with certs rotate --all first/),
+    );
+    await rotateCertificates(dir, Infinity);
+    for (const role of ["client", "server"] as const) {
+      const { facts } = await load(role);
+      assert.deepEqual([facts.certificate.issuer, facts.warnings], ["CN=MyRootCA G2", []]);
+    }
+    assert.deepEqual((await retireAuthority(dir)).map(({ commonName }) => commonName), ["MyRootCA"]);
+    assert.deepEqual(await authoritiesOf(dir), ["MyRootCA G2"]);
+    assert.deepEqual((await load("client")).facts.warnings, []);
+    assert(!(await readdir(dir)).includes("ca.key.old"));
+    assert.equal((await addAuthority(dir)).facts.commonName, "MyRootCA G3");
+  }));
+
+Deno.test("a revoked certificate: openssl and nginx refuse it by the list, the Collector does not read one", () =>
+  withFolder(async (dir) => {
+    const edge = await issueCertificate({ dir, usage: "clientAuth", name: "checkout-edge" });
+    const second = await issueCertificate({ dir, usage: "clientAuth", name: "second" });
+    assert.deepEqual(await revocationsIn(dir), []);
+    await revokeCertificate(dir, edge.certificateFile);
+    await revokeCertificate(dir, edge.certificateFile);
+    assert.equal((await revokeCertificate(dir, second.certificateFile)).length, 2);
+    const serials = (await revocationsIn(dir)).map(({ serialNumber }) => serialNumber.toUpperCase());
+    assert.deepEqual(serials, [edge.facts.serialNumber, second.facts.serialNumber]);
+    const stranger = await createAuthority({ commonName: "Stranger" });
+    await writeFile(join(dir, "foreign.pem"), (await stranger.issue(CLIENT)).certificate);
+    await assert.rejects(
+      revokeCertificate(dir, join(dir, "foreign.pem")),
+      refusal("wrong_issuer", /has not issued it; revoke it at its own CA/),
+    );
+
+    const [ca, crl] = [join(dir, "ca.crt"), join(dir, "ca.crl")];
+    const verify = (file: string) => run("openssl", ["verify", "-crl_check", "-CAfile", ca, "-CRLfile", crl, file]);
+    await verify(join(dir, "client.crt"));
+    await assert.rejects(verify(edge.certificateFile), /certificate revoked/);
+
+    const pair = async (name: string) => ({
+      certificate: await readFile(join(dir, `${name}.crt`), "utf8"),
+      key: await readFile(join(dir, `${name}.key`), "utf8"),
+      certificateFile: join(dir, `${name}.crt`),
+      keyFile: join(dir, `${name}.key`),
+    });
+    const says = async (url: string, name: string) => {
+      const { certificate: cert, key } = await pair(name);
+      const client = clientFor(url, { caCerts: [await readFile(ca, "utf8")], cert, key });
+      try {
+        const answer = await client.send("traces", new Uint8Array(0), "identity");
+        return answer.kind === "answer" && answer.status === 200 ? "200" : client.diagnose(answer).code;
+      } finally {
+        client.close();
+      }
+    };
+    await using collector = await startCollector({ certsDir: dir });
+    await using nginx = await startNginx({
+      servers: [
+        { name: "front", server: await pair("server"), clientCaFile: ca, version: "TLSv1.3", crlFile: crl },
+      ],
+      upstream: { url: collector.httpUrl, ca: await pair("ca"), client: await pair("client") },
+    });
+    assert.deepEqual(
+      [await says(nginx.url("front"), "client"), await says(nginx.url("front"), "checkout-edge")],
+      ["200", "client_certificate_refused"],
+    );
+    assert.equal(await says(collector.httpUrl, "checkout-edge"), "200");
+  }));
+
+Deno.test("a damaged list is told of, not written over", () =>
+  withFolder(async (dir) => {
+    await writeFile(join(dir, "ca.crl"), "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    await assert.rejects(
+      revokeCertificate(dir, join(dir, "client.crt")),
+      refusal("unparsable", /ca\.crl: it is damaged/),
+    );
+  }));
