@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { doctorCommand } from "../../src/cli/doctor.ts";
+import { FaultFound } from "../../src/cli/io.ts";
+import { startCollector } from "../../src/collector.ts";
+import type { Report } from "../../src/doctor/doctor.ts";
+import { main } from "../../src/main.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { recorder } from "../support/recorder.ts";
+
+async function withRelay(test: (run: (...argv: string[]) => Promise<string[]>, dir: string) => Promise<void>) {
+  await using certs = await testCertificates();
+  await using collector = await startCollector({
+    host: "127.0.0.1",
+    port: 0,
+    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+  });
+  for (const [name, pair] of [["good", certs.client], ["bad", certs.mismatchedClient]] as const) {
+    await writeFile(
+      join(certs.dir, `${name}.yaml`),
+      JSON.stringify({
+        exporter: {
+          endpoint: collector.url,
+          tls: { ca_file: certs.ca.certificateFile, cert_file: pair.certificateFile, key_file: pair.keyFile },
+        },
+        sending_queue: { path: join(certs.dir, "queue.db"), queue_size: "64MiB" },
+      }),
+    );
+  }
+  await test(async (...argv) => {
+    const { io, out } = recorder();
+    const command = doctorCommand(io, { env: { DENO_TLS_CA_STORE: "" }, cwd: certs.dir });
+    try {
+      await command.parseAsync(argv, { from: "user" });
+    } catch (error) {
+      assert(error instanceof FaultFound, String(error));
+      out.push(error.message);
+    }
+    return out;
+  }, certs.dir);
+}
+
+Deno.test("each step is a line; a fault has its name, what others call it, and what to do; exit code 1", () =>
+  withRelay(async (run, dir) => {
+    const good = await run("--config", "good.yaml");
+    assert(good.every((line) => /^ok {4}\S/.test(line)), good.join("\n"));
+    const bad = (await run("--config", "bad.yaml")).join("\n");
+    assert.match(bad, /^FAULT key and certificate: Cannot use client key \S+ it does not match/m);
+    assert.match(bad, /^ {8}name: key_mismatch \(elsewhere: bad record MAC; key values mismatch; KeyMismatch\)$/m);
+    assert.match(bad, /^ {8}do: {3}give the key that was made with this certificate/m);
+    assert.match(bad, /^- {5}whether ours is accepted: Skipped: it needs "key_match", which did not pass$/m);
+    assert.match(bad, /\nFound 1 fault: key_mismatch$/);
+    const { io, err } = recorder();
+    assert.equal(await main(["doctor", "--config", join(dir, "bad.yaml")], io), 1);
+    assert.equal(err.at(-1), "Found 1 fault: key_mismatch");
+  }));
+
+Deno.test("--json prints the whole report", () =>
+  withRelay(async (run) => {
+    const [text] = await run("--config", "bad.yaml", "--json");
+    const report: Report = JSON.parse(text!);
+    assert.deepEqual([report.ok, report.faults], [false, ["key_mismatch"]]);
+    const check = report.checks.find(({ fault }) => fault === "key_mismatch");
+    assert.deepEqual([check?.status, check?.endpoint, check?.knownAs[0]], ["fault", null, "bad record MAC"]);
+  }));
+
+Deno.test("wrong use is exit code 2", async () => {
+  assert.equal(await main(["doctor", "--no-such"], recorder().io), 2);
+});

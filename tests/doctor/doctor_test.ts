@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:https";
+import { once } from "node:events";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { startCollector } from "../../src/collector.ts";
+import type { ConfigInput } from "../../src/config/schema.ts";
+import { examine, type Report } from "../../src/doctor/doctor.ts";
+import { type TestCertificates, testCertificates } from "../support/certificates.ts";
+
+const ALONE = { DENO_TLS_CA_STORE: "" };
+
+function embedded(certs: TestCertificates, more: Partial<Parameters<typeof startCollector>[0]> = {}) {
+  return startCollector({
+    host: "127.0.0.1",
+    port: 0,
+    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+    ...more,
+  });
+}
+
+async function doctor(
+  certs: TestCertificates,
+  endpoint: string,
+  more: ConfigInput = {},
+  options: Partial<Parameters<typeof examine>[0]> = {},
+): Promise<Report> {
+  const file = join(certs.dir, `relay-${crypto.randomUUID()}.yaml`);
+  const config: ConfigInput = {
+    ...more,
+    exporter: {
+      endpoint,
+      ...more.exporter,
+      tls: {
+        ca_file: certs.ca.certificateFile,
+        cert_file: certs.client.certificateFile,
+        key_file: certs.client.keyFile,
+        ...more.exporter?.tls,
+      },
+    },
+    sending_queue: { path: join(certs.dir, "queue.db"), queue_size: "64MiB", ...more.sending_queue },
+  };
+  await writeFile(file, JSON.stringify(config));
+  return await examine({ file, env: ALONE, ...options });
+}
+
+function checkOf(report: Report, id: string) {
+  const check = report.checks.find((each) => each.id === id);
+  assert(check !== undefined, id);
+  return check;
+}
+
+Deno.test("a sound relay: every step in the order of the path, none skipped", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  const report = await doctor(certs, collector.url);
+  assert.deepEqual([report.ok, report.faults, report.warnings], [true, [], []]);
+  assert.deepEqual(report.checks.map(({ id }) => id), [
+    ...["config", "trust", "proxy", "files", "permissions", "pem", "key_match", "dates", "chain", "usages"],
+    ...["dns", "tcp", "tls", "server_chain", "server_name", "server_dates", "server_usage", "demanded", "accepted"],
+    ...["clock", "http2", "request_traces", "request_metrics", "request_logs", "members", "queue_folder", "disk"],
+  ]);
+  assert(report.checks.every(({ status }) => status === "ok"));
+});
+
+Deno.test("a configuration that cannot be used: all else is skipped, and says so", async () => {
+  await using certs = await testCertificates();
+  const file = join(certs.dir, "bad.yaml");
+  await writeFile(file, "exporter: { endpoint: ftp://x }\nreceivr: {}\n");
+  const report = await examine({ file, env: ALONE });
+  assert.deepEqual(report.faults, ["bad_config"]);
+  const config = checkOf(report, "config");
+  assert.match(config.finding, /bad\.yaml:1:/);
+  assert.match(config.evidence.join("\n"), /receivr/);
+  for (const { id, status, finding } of report.checks) {
+    if (["config", "trust", "proxy"].includes(id)) continue;
+    assert.deepEqual([status, finding], ["skipped", 'Skipped: it needs "config", which did not pass'], id);
+  }
+});
+
+Deno.test("what Deno trusts beside the CA, and proxies in the way, are warnings", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  const report = await doctor(certs, collector.url, {}, {
+    env: { NODE_EXTRA_CA_CERTS: "/etc/roots.pem", HTTPS_PROXY: "http://proxy.example:3128" },
+  });
+  assert.deepEqual([report.ok, report.warnings], [true, ["trusts_more", "proxied"]]);
+  assert.deepEqual(checkOf(report, "trust").evidence, [
+    "Deno's own roots: DENO_TLS_CA_STORE is not empty",
+    "the roots of NODE_EXTRA_CA_CERTS",
+  ]);
+  assert.match(checkOf(report, "proxy").finding, /the proxy of HTTPS_PROXY$/);
+  const direct = { ...ALONE, HTTPS_PROXY: "http://proxy.example:3128", NO_PROXY: "example.org, localhost" };
+  assert.deepEqual((await doctor(certs, collector.url, {}, { env: direct })).warnings, []);
+});
+
+Deno.test("a certificate near its end is a warning, and a fault when it is very near", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  const at = async (days: number, tls: NonNullable<ConfigInput["exporter"]>["tls"] = {}) => {
+    const { certificateFile, keyFile } = await certs.issueClient(`days-${days}`, { days });
+    const exporter = { tls: { cert_file: certificateFile, key_file: keyFile, ...tls } };
+    const report = await doctor(certs, collector.url, { exporter });
+    return { ...checkOf(report, "dates"), faults: report.faults };
+  };
+  const near = await at(20);
+  assert.deepEqual([near.status, near.fault, near.faults], ["warning", "expires_soon", []]);
+  assert.match(near.finding, /CN=client-app: 19 days left$/);
+  assert.deepEqual((await at(2)).faults, ["expires_soon"]);
+  assert.equal((await at(20, { expiry_warning: "24h", expiry_error: "1h" })).status, "ok");
+});
+
+Deno.test("an endpoint that reads the first gzip member alone, and clocks that differ, are warnings", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs, { misbehave: () => ({ kind: "first_member_only" }) });
+  const report = await doctor(certs, collector.url);
+  assert.deepEqual([report.faults, report.warnings], [[], ["first_member_only"]]);
+  const plain = await doctor(certs, collector.url, { exporter: { compression: "gzip" } });
+  assert.deepEqual(plain.warnings, []);
+  assert.match(checkOf(plain, "members").finding, /^Skipped: exporter\.compression is gzip/);
+  const later = await doctor(certs, collector.url, {}, { now: () => new Date(Date.now() + 3_600_000) });
+  assert.deepEqual(later.warnings, ["clock_skew", "first_member_only"]);
+  assert.match(checkOf(later, "clock").finding, /^The clocks differ by -3(599|600|601) s$/);
+});
+
+Deno.test("signals with a Collector of their own are examined by themselves", async () => {
+  await using certs = await testCertificates();
+  await using first = await embedded(certs);
+  await using second = await embedded(certs, {
+    misbehave: () => ({ kind: "status", status: 401, message: "no credentials" }),
+  });
+  const report = await doctor(certs, first.url, { exporter: { logs_endpoint: `${second.url}/v1/logs` } });
+  assert.deepEqual(report.faults, ["unauthorized"]);
+  const requests = report.checks.filter(({ id }) => id.startsWith("request_"));
+  assert.deepEqual(requests.map(({ status }) => status), ["ok", "ok", "skipped", "skipped", "skipped", "fault"]);
+  assert.match(String(requests[0]?.endpoint), new RegExp(`^https://localhost:${first.port} \\(traces, metrics\\)$`));
+  assert.deepEqual(requests[5]?.evidence, ["answered 401 no credentials"]);
+});
+
+Deno.test("an authenticator that answers 403 without a certificate has refused it", async () => {
+  await using certs = await testCertificates();
+  const server = createServer({
+    ca: certs.ca.certificate,
+    cert: certs.server.certificate,
+    key: certs.server.key,
+    requestCert: true,
+    rejectUnauthorized: false,
+  }, (request, response) => {
+    request.resume();
+    const { authorized } = request.socket as import("node:tls").TLSSocket;
+    response.writeHead(authorized ? 200 : 403, { "content-type": "application/x-protobuf" }).end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    const { port } = server.address() as AddressInfo;
+    const report = await doctor(certs, `https://localhost:${port}`);
+    assert.equal(checkOf(report, "demanded").status, "ok");
+    assert.deepEqual(report.faults, []);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
+  }
+});
+
+Deno.test("a queue that cannot be kept where it should be, and a disk that is too small for it", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  const at = (path: string, queue_size = "64MiB") =>
+    doctor(certs, collector.url, { sending_queue: { path, queue_size } });
+  const blocked = join(certs.dir, "file");
+  await writeFile(blocked, "");
+  assert.deepEqual((await at(join(blocked, "queue.db"))).faults, ["queue_unusable"]);
+  assert.equal(checkOf(await at(join(blocked, "queue.db")), "disk").status, "skipped");
+  const deep = await at(join(certs.dir, "a/b/queue.db"));
+  assert.equal(checkOf(deep, "queue_folder").finding, `${join(certs.dir, "a/b")} will be made in ${certs.dir}`);
+  assert.deepEqual((await at(join(certs.dir, "queue.db"), "16TiB")).warnings, ["disk_low"]);
+  const none = await doctor(certs, collector.url, { sending_queue: { storage: "none" } });
+  assert.match(checkOf(none, "disk").finding, /^No disk is used/);
+});
+
+Deno.test("the first of several faults is found and the others with it: nothing hides behind an independent one", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  const dir = join(certs.dir, "several");
+  await mkdir(dir);
+  const key = join(dir, "open.key");
+  await writeFile(key, await readFile(certs.mismatchedClient.keyFile), { mode: 0o644 });
+  const report = await doctor(certs, collector.url, {
+    exporter: { tls: { key_file: key } },
+    sending_queue: { path: join(certs.client.keyFile, "queue.db") },
+  });
+  assert.deepEqual(report.faults, ["key_exposed", "key_mismatch", "queue_unusable"]);
+});
