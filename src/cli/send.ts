@@ -16,6 +16,7 @@ import { LoggerProvider, SimpleLogRecordProcessor } from "@opentelemetry/sdk-log
 import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { type Command, InvalidArgumentError } from "commander";
+import { loadEnvironment } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
 import { type SignalName, signalOf } from "../otlp/signal.ts";
@@ -49,22 +50,30 @@ export function sendCommand(io: Io): Command {
     .option("--service <name>", "service.name of what is sent", "first-steps")
     .option("--json", "print JSON")
     .action(async (flags: SendFlags) => {
-      const token = flags.token ?? process.env["EDGEFERRY_TOKEN"] ?? await devToken();
+      const token = flags.token ?? (await loadEnvironment(process.env))["EDGEFERRY_TOKEN"] ?? await devToken();
       const { traceId, spanId, results } = await sendOnce(flags.url, token, flags.service);
       if (flags.json) io.out(JSON.stringify({ url: flags.url, traceId, spanId, results }, null, 2));
       else {
         for (const [signal, result] of Object.entries(results)) io.out(`${signal.padEnd(7)} ${result}`);
         io.out(`trace id ${traceId}`);
       }
-      if (Object.values(results).some((result) => result !== "accepted")) {
+      const refused = Object.values(results).filter((result) => result !== "accepted");
+      if (refused.length > 0) {
+        const remedy = remedyOf(refused, token);
         throw new FaultFound(
-          `The relay at ${flags.url} did not take everything` +
-            (token === undefined
-              ? "; no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
-              : ""),
+          `The relay at ${flags.url} did not take everything${remedy === undefined ? "" : `; ${remedy}`}`,
         );
       }
     });
+}
+
+function remedyOf(refused: readonly string[], token: string | undefined): string | undefined {
+  if (refused.some((result) => result.includes("ECONNREFUSED"))) {
+    return "nothing listens there: start it with 'deno task dev', or name another by --url";
+  }
+  return token === undefined && refused.some((result) => result.startsWith("refused: 401"))
+    ? "no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
+    : undefined;
 }
 
 function baseUrl(value: string): string {

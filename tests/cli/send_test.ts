@@ -75,7 +75,7 @@ Deno.test("send sends one of each by the stock SDK, and nothing past the relay",
     assert(received.has("logs"));
   }));
 
-Deno.test("send finds the token in the environment, or in the file of dev; as JSON it says what became of each", () =>
+Deno.test("send finds the token in the environment, in .env, or in the file of dev; as JSON it says what became of each", () =>
   withRelay(async (relay) => {
     const byVariable = await withEnvironment(
       { EDGEFERRY_TOKEN: relay.token },
@@ -93,6 +93,11 @@ Deno.test("send finds the token in the environment, or in the file of dev; as JS
       return await run("--url", relay.url);
     });
     assert.equal(byFile.code, 0, byFile.err.join("\n"));
+    const byDotEnv = await withEnvironment({}, async () => {
+      await writeFile(".env", `EDGEFERRY_TOKEN=${relay.token}\n`);
+      return await run("--url", relay.url);
+    });
+    assert.equal(byDotEnv.code, 0, byDotEnv.err.join("\n"));
   }));
 
 Deno.test("send says why it was not taken, and ends with 1", () =>
@@ -115,3 +120,12 @@ Deno.test("send without a token says that one is wanted; a URL that is none is w
     assert.equal(wrong.code, 2);
     assert.match(wrong.err.join("\n"), /--url/);
   }));
+
+Deno.test("send to where nothing listens says so, and nothing of tokens", async () => {
+  const { code, err } = await withEnvironment({}, () => run("--url", "http://127.0.0.1:1"));
+  assert.equal(code, 1);
+  assert.deepEqual(err, [
+    "The relay at http://127.0.0.1:1 did not take everything; nothing listens there: start it with 'deno task dev', " +
+    "or name another by --url",
+  ]);
+});
