@@ -116,8 +116,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     allowedOrigins: http.cors.allowed_origins,
   });
   const answering = new Set<Promise<Response>>();
-  const server = await listen(http, { receiver, metrics, log }, (request) => {
-    const answer = Promise.resolve(app.fetch(request));
+  const server = await listen(http, { receiver, metrics, log }, (request, incoming) => {
+    const answer = Promise.resolve(app.fetch(request, incoming === undefined ? undefined : { incoming }));
     answering.add(answer);
     const done = () => void answering.delete(answer);
     answer.then(done, done);

@@ -3,11 +3,15 @@
  * time.
  * @module
  */
+import type { IncomingMessage, RequestListener, ServerOptions } from "node:http";
+import { createServer, type Server } from "node:https";
 import type { Config } from "./config/schema.ts";
 import { formatEndpoint, isLoopback } from "./config/units.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import { listenBounded, type Listener } from "./receiver/node_listener.ts";
 import type { ReceiverEvents } from "./receiver/app.ts";
+import { checkTlsFiles, readTlsFiles } from "./receiver/tls_files.ts";
+import { type FileWatch, watchText } from "./receiver/tokens_watch.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { RelayMetrics } from "./telemetry/metrics.ts";
 
@@ -34,7 +38,8 @@ export interface ListeningEvents {
 const LOG_INTERVAL_MS = 10_000;
 
 /** Whether connections are bounded. Off loopback, where strangers can connect, they are unless it is said otherwise. */
-export function isBounded({ listener, endpoint }: Config["receiver"]["http"]): boolean {
+export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"]): boolean {
+  if (tls.cert_file !== undefined) return true;
   return listener === "bounded" || (listener === "auto" && !isLoopback(endpoint.hostname));
 }
 
@@ -45,16 +50,18 @@ export function isBounded({ listener, endpoint }: Config["receiver"]["http"]): b
 export async function listen(
   http: Config["receiver"]["http"],
   events: ListeningEvents,
-  answer: (request: Request) => Promise<Response>,
+  answer: (request: Request, incoming?: IncomingMessage) => Promise<Response>,
 ): Promise<Listening> {
   const { hostname, port } = http.endpoint;
   const { log } = events;
   try {
     const listening = isBounded(http) ? await bounded(http, events, answer) : unbounded(http, events, answer);
-    const url = `http://${formatEndpoint({ hostname, port: listening.port })}`;
+    const scheme = http.tls.cert_file === undefined ? "http" : "https";
+    const url = `${scheme}://${formatEndpoint({ hostname, port: listening.port })}`;
     log.info("Receiving", { url });
     return { ...listening, url };
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw new ConfigError(
       `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
         "free the port or choose another",
@@ -63,12 +70,14 @@ export async function listen(
   }
 }
 
-function bounded(
+async function bounded(
   http: Config["receiver"]["http"],
   { receiver, metrics, log }: ListeningEvents,
-  answer: (request: Request) => Promise<Response>,
+  answer: (request: Request, incoming?: IncomingMessage) => Promise<Response>,
 ): Promise<Listener> {
-  return listenBounded({
+  const tls = await openTls(http.tls, log);
+  const listener = await listenBounded({
+    ...(tls === undefined ? {} : { server: tls.server }),
     ...http.endpoint,
     limits: {
       connectionsMax: http.max_connections,
@@ -89,6 +98,47 @@ function bounded(
       },
     },
   });
+  if (tls === undefined) return listener;
+  const watch = tls.watch();
+  return {
+    ...listener,
+    async close() {
+      await watch[Symbol.asyncDispose]();
+      await listener.close();
+    },
+  };
+}
+
+/** How to make a server of `node:https`, and a watch over its files; undefined without a certificate. */
+async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
+  const { cert_file: cert, key_file: key, client_ca_file: clientCa } = tls;
+  if (cert === undefined || key === undefined) return undefined;
+  const files = { cert, key, clientCa };
+  const text = await readTlsFiles(files);
+  const identity = checkTlsFiles(text);
+  let server: Server | undefined;
+  return {
+    server: (options: ServerOptions, listener: RequestListener) =>
+      // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/peer.ts`.
+      server = createServer({
+        ...options,
+        ...identity,
+        minVersion: "TLSv1.2",
+        requestCert: clientCa !== undefined,
+        rejectUnauthorized: false,
+      }, listener),
+    watch: (): FileWatch =>
+      watchText(() => readTlsFiles(files), "receiver.http.tls", text, {
+        intervalMs: tls.reload_interval,
+        onChange: (text) => {
+          server?.setSecureContext(checkTlsFiles(text));
+          // Those that are open were let in by the old files.
+          server?.closeIdleConnections();
+          log.info("Took up a changed certificate of receiver.http.tls", { file: cert });
+        },
+        onRefused: (reason) => log.error("Refused a changed certificate; the old one goes on", { cause: reason }),
+      }),
+  };
 }
 
 function unbounded(

@@ -9,6 +9,7 @@ import type { SendingQueue } from "./queue/queue.ts";
 import { type Authenticator, INSECURE, limitsOf, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
 import { Limiter } from "./receiver/limiter.ts";
 import { JwtVerifier } from "./receiver/jwt.ts";
+import { CertificateAuthenticator } from "./receiver/peer.ts";
 import { isMissing, watchFile } from "./receiver/tokens_watch.ts";
 import type { Log } from "./telemetry/log.ts";
 
@@ -37,6 +38,9 @@ export async function openSenders(
   });
   const { auth } = receiver;
   if (auth.insecure) return { authenticator: INSECURE, limiter, tokenOrigins: () => new Set() };
+  if (receiver.http.tls.client_ca_file !== undefined) {
+    return { authenticator: new CertificateAuthenticator(), limiter, tokenOrigins: () => new Set() };
+  }
   const jwt = jwtVerifier(auth.jwt, log);
   if (jwt !== undefined) await stack.use(jwt).start();
   const verifiers = jwt === undefined ? [] : [jwt];

@@ -288,6 +288,19 @@ class Draft {
           "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
       );
     }
+    const { tls } = http;
+    if ((tls.cert_file === undefined) !== (tls.key_file === undefined) || (tls.client_ca_file && !tls.cert_file)) {
+      this.fault(
+        ["receiver", "http", "tls"],
+        "Cannot use receiver.http.tls: it needs both cert_file and key_file; set the two of a pair",
+      );
+    }
+    if (tls.client_ca_file !== undefined && auth.insecure) {
+      this.fault(
+        ["receiver", "auth", "insecure"],
+        "Cannot use receiver.auth.insecure beside receiver.http.tls.client_ca_file: remove one of them",
+      );
+    }
     const jwt = ["issuer", "audience", "jwks_url"] as const;
     const missing = jwt.filter((key) => auth.jwt[key] === undefined);
     if (missing.length > 0 && missing.length < jwt.length) {

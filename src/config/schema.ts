@@ -83,6 +83,18 @@ export const ConfigSchema = section({
         duration("100ms", "1h").prefault("1m"),
         "How long a connection may be silent between requests (bounded); then it is closed",
       ),
+      tls: section({
+        cert_file: option(text(FILE).exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),
+        key_file: option(text(FILE).exactOptional(), "The certificate's key"),
+        client_ca_file: option(
+          text(FILE).exactOptional(),
+          "Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id",
+        ),
+        reload_interval: option(
+          duration("100ms", "24h").prefault("5s"),
+          "How often the files are looked at; changed ones are taken up without a restart",
+        ),
+      }).prefault({}),
       cors: section({
         allowed_origins: option(origins().prefault([]), "Web origins whose pages may post here; none by default"),
       }).prefault({}),

@@ -2,6 +2,7 @@
  * The receiver: OTLP/HTTP as a Hono app. The steps of a request stand in {@link take}, in order.
  * @module
  */
+import type { IncomingMessage } from "node:http";
 import type { Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
@@ -98,7 +99,7 @@ export function mountReceiver(app: Hono, options: ReceiverOptions): void {
         (context, next) => listed.size > 0 || tokenOrigins().size > 0 ? crossOrigin(context, next) : next(),
       );
     }
-    app.post(signal.path, (context) => handle(options, signal, context.req.raw));
+    app.post(signal.path, (context) => handle(options, signal, context.req.raw, incomingOf(context.env)));
     app.all(signal.path, (context) =>
       refuse(
         options,
@@ -126,10 +127,20 @@ interface Known {
   items?: number;
 }
 
-async function handle(options: ReceiverOptions, signal: Signal, request: Request): Promise<Response> {
+/** The request of `node:http`, which that listener passes along as an app's environment. */
+function incomingOf(env: unknown): IncomingMessage | undefined {
+  return (env as { readonly incoming?: IncomingMessage } | undefined)?.incoming;
+}
+
+async function handle(
+  options: ReceiverOptions,
+  signal: Signal,
+  request: Request,
+  incoming: IncomingMessage | undefined,
+): Promise<Response> {
   const known: Known = { signal: signal.name };
   try {
-    return await take(options, signal, request, known);
+    return await take(options, signal, request, incoming, known);
   } catch (error) {
     if (error instanceof Refusal) return refuse(options, request, error, known);
     options.events.failed(error);
@@ -140,9 +151,15 @@ async function handle(options: ReceiverOptions, signal: Signal, request: Request
 
 const walker = new Walker();
 
-async function take(options: ReceiverOptions, signal: Signal, request: Request, known: Known): Promise<Response> {
+async function take(
+  options: ReceiverOptions,
+  signal: Signal,
+  request: Request,
+  incoming: IncomingMessage | undefined,
+  known: Known,
+): Promise<Response> {
   const { headers } = request;
-  const proved = options.authenticator.authenticate(headers);
+  const proved = options.authenticator.authenticate(headers, incoming);
   const sender: Sender = proved instanceof Promise ? await proved : proved;
   known.sender = sender.id;
   authorize(sender, signal.name, headers.get("origin"));

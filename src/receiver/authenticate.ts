@@ -3,6 +3,7 @@
  * @module
  */
 import { hash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { parse } from "@std/yaml";
 import { z } from "zod";
@@ -13,7 +14,8 @@ import type { Sender, SenderLimits } from "./sender.ts";
 
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
-  authenticate(headers: Headers): Sender | Promise<Sender>;
+  /** @param incoming The request as `node:http` has it, where it came by that listener. */
+  authenticate(headers: Headers, incoming?: IncomingMessage): Sender | Promise<Sender>;
 }
 
 /** Knows tokens that carry their own proof: signed ones. */

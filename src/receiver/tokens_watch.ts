@@ -26,6 +26,16 @@ export interface FileWatch extends AsyncDisposable {
  * @param current The content in use; undefined where there is no such file yet, which then is no fault.
  */
 export function watchFile(file: string, current: string | undefined, options: FileWatchOptions): FileWatch {
+  return watchText(() => readFile(file, "utf8"), file, current, options);
+}
+
+/** The same for a text that is read otherwise, e.g. from several files; `name` is what errors call it. */
+export function watchText(
+  read: () => Promise<string>,
+  name: string,
+  current: string | undefined,
+  options: FileWatchOptions,
+): FileWatch {
   let used = current;
   /** What was refused last: its text, or why it could not be read. */
   let refused: string | undefined;
@@ -37,7 +47,7 @@ export function watchFile(file: string, current: string | undefined, options: Fi
     if (disposed) return "unchanged";
     let seen: string | undefined;
     try {
-      const text = await readFile(file, "utf8");
+      const text = await read();
       if (disposed) return "unchanged";
       seen = `text ${text}`;
       if (text === used) {
@@ -51,7 +61,7 @@ export function watchFile(file: string, current: string | undefined, options: Fi
       return "changed";
     } catch (error) {
       if (disposed || (used === undefined && isMissing(error))) return "unchanged";
-      const reason = error instanceof ConfigError ? error.message : `Cannot read ${file}: ${messageOf(error)}`;
+      const reason = error instanceof ConfigError ? error.message : `Cannot read ${name}: ${messageOf(error)}`;
       seen ??= `error ${reason}`;
       if (seen !== refused) options.onRefused(reason);
       refused = seen;

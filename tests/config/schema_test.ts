@@ -18,6 +18,7 @@ Deno.test("the defaults, in the units of the type", () => {
       max_header_size: 16 * 2 ** 10,
       read_header_timeout: 10_000,
       idle_timeout: 60_000,
+      tls: { reload_interval: 5_000 },
       cors: { allowed_origins: [] },
     },
     auth: {

@@ -32,6 +32,9 @@ export interface RelayOptions {
   readonly certsDir: string;
   /** Sections that replace those made here, key by key. */
   readonly config?: ConfigInput;
+  /** Keys of `receiver.http` and `receiver.auth` beside those made here. */
+  readonly http?: NonNullable<ConfigInput["receiver"]>["http"];
+  readonly auth?: NonNullable<ConfigInput["receiver"]>["auth"];
   /** For the child process. */
   readonly env?: Readonly<Record<string, string>>;
   /** A queue that an earlier relay has left. */
@@ -135,7 +138,11 @@ async function prepare(options: RelayOptions) {
   const queuePath = options.queuePath ?? join(dir, "queue.db");
   const more = options.config ?? {};
   const config: ConfigInput = {
-    receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file }, ...more.receiver },
+    receiver: {
+      http: { endpoint: "127.0.0.1:0", ...options.http },
+      auth: { tokens_file, ...options.auth },
+      ...more.receiver,
+    },
     sending_queue: { storage: options.engine, path: queuePath, ...more.sending_queue },
     exporter: {
       endpoint: options.collectorUrl,
