@@ -6,7 +6,7 @@ import { inflateSync, zstdDecompressSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
 import { concatenate } from "../otlp/bytes.ts";
-import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
+import { JsonError, JsonValuesError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
 
@@ -168,6 +168,7 @@ export function openBody(
     return { protobuf, member: () => gzipMember(protobuf) };
   } catch (error) {
     if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
+    if (error instanceof JsonValuesError) throw new Refusal("too_large", `${error.message}; send smaller batches`);
     if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
     if (error instanceof GzipError || error instanceof JsonError) throw new Refusal("malformed", error.message);
     throw error;

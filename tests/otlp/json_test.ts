@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { decodeRequest } from "../../src/otlp/decode.ts";
-import { JSON_NESTING_MAX, JsonError, TranscodedTooLargeError, transcodeJson } from "../../src/otlp/json.ts";
+import {
+  JSON_NESTING_MAX,
+  JSON_VALUES_MAX,
+  JSON_VALUES_WITH_DIGITS_MAX,
+  JsonError,
+  JsonValuesError,
+  TranscodedTooLargeError,
+  transcodeJson,
+} from "../../src/otlp/json.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../src/otlp/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
@@ -416,4 +424,26 @@ Deno.test("the result is a buffer of its own, and the body stays as it was", () 
   assert.equal(result.byteLength, result.buffer.byteLength);
   assert.notEqual(result.buffer, text.buffer);
   assert.deepEqual(Buffer.from(text), copy);
+});
+
+/** A traces request of one span and as many values; what stands in a string is none. */
+function bodyOfValues(values: number, time: string): Uint8Array {
+  const span = `{"name":"\\"${",".repeat(1_000)}","startTimeUnixNano":${time}}`;
+  const head = `{"resourceSpans":[{"scopeSpans":[{"spans":[${span}]}]}],"x":[`;
+  // Eight open something, six names have a value, two commas part them; one comma a value follows.
+  const before = 8 + 6 + 2;
+  return new TextEncoder().encode(`${head}${"1,".repeat(values - before)}1]}`);
+}
+
+Deno.test("a body of too many values is refused before it takes memory, to the value", () => {
+  assert(transcodeJson("traces", bodyOfValues(JSON_VALUES_MAX, "1"), 1 << 20).length > 0);
+  assert.throws(() => transcodeJson("traces", bodyOfValues(JSON_VALUES_MAX + 1, "1"), 1 << 20), JsonValuesError);
+});
+
+Deno.test("where digits have to be kept, fewer values are taken", () => {
+  const time = String(2n ** 64n - 1n);
+  const taken = transcodeJson("traces", bodyOfValues(JSON_VALUES_WITH_DIGITS_MAX, time), 1 << 20);
+  assert.deepEqual(taken.slice(-8), new Uint8Array(8).fill(0xff));
+  const more = bodyOfValues(JSON_VALUES_WITH_DIGITS_MAX + 1, time);
+  assert.throws(() => transcodeJson("traces", more, 1 << 20), JsonValuesError);
 });
