@@ -41,6 +41,11 @@ const DENO_FILES = new Set([
 
 /** Sources that a test of another name covers: which one. */
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
+  "doctor/checks.ts": "doctor/matrix_test.ts",
+  "doctor/finding.ts": "doctor/doctor_test.ts",
+  "doctor/way.ts": "doctor/doctor_test.ts",
+  "exporter/trial.ts": "relay_identity_test.ts",
+  "pki/write.ts": "pki/init_test.ts",
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",

@@ -346,7 +346,7 @@ const FAULTS: readonly FaultRow[] = [
     remedy: "start the relay with --allow-net for this host",
     lasting: true,
     knownAs: [],
-    matches: says(/NotCapable|Requires net access/i),
+    matches: says(/NotCapable|Requires net access|\bEPERM\b/i),
   },
   {
     code: "unauthorized",

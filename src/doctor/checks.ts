@@ -173,11 +173,13 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
         const found = await lookup(host, { all: true });
         return ok(`${host} is ${found.map(({ address }) => address).join(", ")}`);
       } catch (error) {
+        const text = messageOf(error);
+        const { code } = diagnose({ text });
         return {
           status: "fault",
-          fault: "name_not_resolved",
+          fault: code === "not_permitted" ? code : "name_not_resolved",
           finding: `No address is known for ${host}`,
-          evidence: [messageOf(error)],
+          evidence: [text],
         };
       }
     },

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { appendFile, copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, chmod, copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { createPrivateKey } from "node:crypto";
@@ -222,4 +222,75 @@ Deno.test("show says what to do where there is nothing", async () => {
     message: /no \.crt, \.cer, \.pem or \.key is in it/,
   });
   await rm(dir, { recursive: true });
+});
+
+Deno.test("issue makes one certificate with the CA of the folder; rotate renews it; both print a table or JSON", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "own");
+  await certs("init", "--dir", dir);
+  const made = await certs("issue", "--client", "checkout-edge", "--days", "10", "--dir", dir);
+  assert.match(
+    made,
+    /checkout-edge\.crt +\S+checkout-edge\.key +checkout-edge +DNS:checkout-edge +\d{4}-\d\d-\d\d +EC P-256$/,
+  );
+  const server = await certs(
+    ...["issue", "--server", "collector.example", "--san", "10.0.0.7", "--key-type", "ed25519", "--json", "--dir", dir],
+  );
+  assert.deepEqual(JSON.parse(server).facts.subjectAltNames, ["DNS:collector.example", "IP:10.0.0.7"]);
+  const rotated = await certs("rotate", "--dir", dir);
+  assert.match(rotated, /checkout-edge\.crt +CN=checkout-edge +renewed +valid until /);
+  assert.match(rotated, /client\.crt +CN=client-app +kept +364 days left/);
+  const all = JSON.parse(await certs("rotate", "--all", "--json", "--dir", dir));
+  assert.deepEqual(all.rotated.map(({ outcome }: { outcome: string }) => outcome), Array(4).fill("renewed"));
+  assert.match(await certs("show", "--dir", dir), /^ {2}serial +[0-9A-F]{32}$/m);
+});
+
+Deno.test("the CA is changed by rotate --ca and --retire-ca, and show finds nothing wrong in between", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "own");
+  await certs("init", "--dir", dir);
+  assert.match(await certs("rotate", "--ca", "--dir", dir), /MyRootCA G2[^]*Both CAs are in .*certs rotate --all$/);
+  await certs("show", "--dir", dir);
+  await certs("rotate", "--all", "--dir", dir);
+  await certs("show", "--dir", dir);
+  assert.match(await certs("rotate", "--retire-ca", "--dir", dir), /^Took CN=MyRootCA out of /);
+  await certs("show", "--dir", dir);
+  const foreign = join(dir, "foreign");
+  await writeFile(`${foreign}.crt`, certificates.client.certificate);
+  await writeFile(`${foreign}.key`, certificates.client.key, { mode: 0o600 });
+  const { text, message } = await faulty("rotate", "--all", "--dir", dir);
+  assert.match(text, /foreign\.crt +CN=client-app +skipped +another CA has issued it/);
+  assert.match(message, /^Could not renew 1 certificate; see above$/);
+});
+
+Deno.test("what is revoked, and a key that others can read, are faults that show finds", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "own");
+  await certs("init", "--dir", dir);
+  assert.match(await certs("revoke", join(dir, "client.crt"), "--dir", dir), /^SERIAL +REVOKED\n[0-9a-f]{32} +\d{4}-/);
+  await chmod(join(dir, "server.key"), 0o644);
+  const { text } = await faulty("show", "--dir", dir);
+  assert.match(text, /FAULT +Cannot use \S+client\.crt: it was revoked on \d{4}-\d\d-\d\d; issue a new one/);
+  assert.match(text, /FAULT +Cannot keep \S+server\.key so: it has mode 0644, .*; run chmod 600 on it/);
+});
+
+Deno.test("issue and rotate refuse wrong use before anything is written", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "own");
+  await certs("init", "--dir", dir);
+  const before = (await readdir(dir)).length;
+  for (
+    const argv of [
+      ["issue"],
+      ["issue", "--client", "a", "--server", "b"],
+      ["issue", "--client", "a b"],
+      ["issue", "--client", "a", "--key-type", "dsa"],
+      ["rotate", "--all", "--ca"],
+      ["rotate", "--within", "-1"],
+      ["revoke"],
+    ]
+  ) {
+    await assert.rejects(certs(...argv, "--dir", dir), { name: "CommanderError" }, argv.join(" "));
+  }
+  assert.equal((await readdir(dir)).length, before);
 });
