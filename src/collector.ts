@@ -12,7 +12,8 @@ import { ConfigError, messageOf } from "./errors.ts";
 import { concatenate } from "./otlp/bytes.ts";
 import { type DecodedMessage, decodeRequest } from "./otlp/decode.ts";
 import { gunzip } from "./otlp/gzip.ts";
-import { encodeStatus, encodeSuccess } from "./otlp/response.ts";
+import { transcodeJson } from "./otlp/json.ts";
+import { encodeStatus, encodeSuccess, type MediaType } from "./otlp/response.ts";
 import { type Signal, type SignalName, SIGNALS } from "./otlp/signal.ts";
 import { Walker } from "./otlp/wire.ts";
 
@@ -122,6 +123,7 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     }
     const raw = await readAll(request);
     requests++;
+    const mediaType = mediaTypeOf(request);
     const misbehaviour = options.misbehave?.(signal.name, requests, raw ?? new Uint8Array(0));
     if (misbehaviour?.kind === "silence") return;
     if (misbehaviour?.kind === "disconnect" && misbehaviour.accepted !== true) {
@@ -129,12 +131,18 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
       return;
     }
     if (misbehaviour?.kind === "status") {
-      reply(response, misbehaviour.status, misbehaviour.message ?? "told to misbehave", misbehaviour.headers);
+      reply(
+        response,
+        mediaType,
+        misbehaviour.status,
+        misbehaviour.message ?? "told to misbehave",
+        misbehaviour.headers,
+      );
       return;
     }
-    if (raw === undefined) return reply(response, 400, "http: request body too large");
+    if (raw === undefined) return reply(response, mediaType, 400, "http: request body too large");
     const received = read(signal, request, raw, misbehaviour?.kind === "first_member_only");
-    if (typeof received === "string") return reply(response, 400, received);
+    if (typeof received === "string") return reply(response, mediaType, 400, received);
     const rejected = misbehaviour?.kind === "partial_success" ? misbehaviour : undefined;
     items[signal.name] += received.items - (rejected?.rejected ?? 0);
     options.onReceived?.(received);
@@ -142,8 +150,7 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
       request.socket.destroy();
       return;
     }
-    response.writeHead(200, { "content-type": "application/x-protobuf" })
-      .end(encodeSuccess(signal.name, "application/x-protobuf", rejected));
+    response.writeHead(200, { "content-type": mediaType }).end(encodeSuccess(signal.name, mediaType, rejected));
   }
 
   const listening = Promise.withResolvers<void>();
@@ -188,6 +195,12 @@ async function readAll(request: IncomingMessage): Promise<Uint8Array<ArrayBuffer
   return concatenate(chunks);
 }
 
+/** What is not said to be JSON is read as protobuf. */
+function mediaTypeOf(request: IncomingMessage): MediaType {
+  const [essence = ""] = (request.headers["content-type"] ?? "").split(";");
+  return essence.trim().toLowerCase() === "application/json" ? "application/json" : "application/x-protobuf";
+}
+
 function isGzip(request: IncomingMessage): boolean {
   return request.headers["content-encoding"] === "gzip";
 }
@@ -205,10 +218,13 @@ function read(
   firstMemberOnly: boolean,
 ): Received | string {
   try {
-    const body = firstMemberOnly && isGzip(request)
+    const content = firstMemberOnly && isGzip(request)
       // Behind the ten bytes of a header without fields, zlib stops at the end of the first deflate stream.
       ? inflateRawSync(raw.subarray(10), { maxOutputLength: BODY_BYTES_MAX })
       : contentOf(request, raw);
+    const body = mediaTypeOf(request) === "application/json"
+      ? transcodeJson(signal.name, content, BODY_BYTES_MAX)
+      : content;
     const { items } = new Walker().walk(signal.name, body);
     const certificate = (request.socket as TLSSocket).getPeerCertificate();
     const peer = certificate?.subject?.CN ?? "nobody";
@@ -229,12 +245,13 @@ function read(
 
 function reply(
   response: ServerResponse,
+  mediaType: MediaType,
   status: number,
   message: string,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  response.writeHead(status, { "content-type": "application/x-protobuf", ...headers })
-    .end(encodeStatus("application/x-protobuf", { code: status === 400 ? 3 : 14, message }));
+  response.writeHead(status, { "content-type": mediaType, ...headers })
+    .end(encodeStatus(mediaType, { code: status === 400 ? 3 : 14, message }));
 }
 
 const NAMES_SHOWN_MAX = 3;

@@ -97,6 +97,27 @@ Deno.test("it takes every signal, plain and gzip, and counts items and peers", a
   assert.equal(ends.received[1]?.headers["content-encoding"], "gzip");
 });
 
+Deno.test("it takes JSON and answers in it; what is received is protobuf", async () => {
+  await using certs = await testCertificates();
+  await using ends = await setup(certs);
+  const url = `${ends.collector.url}/v1/traces`;
+  const headers = { "content-type": "application/json; charset=utf-8" };
+  const text = (body: string) => new TextEncoder().encode(body);
+  const span = { traceId: "5b8efff798038103d269b633813fc60c", spanId: "eee19b7ec3c1b174", name: "by hand" };
+  const body = text(JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [span] }] }] }));
+  const taken = await ask(certs, url, { body, headers });
+  assert.deepEqual([taken.status, taken.headers["content-type"]], [200, "application/json"]);
+  assert.deepEqual(JSON.parse(new TextDecoder().decode(taken.body)), {});
+  assert.equal(ends.collector.items.traces, 1);
+  assert.equal(
+    describeReceived(ends.received[0]!),
+    "traces  1 span of unnamed service (by hand), delivered by client-app",
+  );
+  const broken = await ask(certs, url, { body: text("{"), headers });
+  assert.deepEqual([broken.status, broken.headers["content-type"]], [400, "application/json"]);
+  assert.match(words(broken), /^Malformed JSON/);
+});
+
 Deno.test("whoever has no certificate of its CA, in date and for clients, is refused, and it is told why", async (t) => {
   await using certs = await testCertificates();
   const cases: [string, Issued | null][] = [
