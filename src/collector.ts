@@ -112,7 +112,7 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
       request.socket.destroy(error instanceof Error ? error : undefined);
     });
   });
-  server.on("tlsClientError", (error) => options.onRefused?.(messageOf(error)));
+  server.on("tlsClientError", (error) => options.onRefused?.(reasonOf(error)));
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const signal = SIGNALS.find(({ path }) => path === request.url);
@@ -170,6 +170,14 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
   };
   const replaceTls = ({ ca, cert, key }: CollectorTls) => server.setSecureContext({ ca: [...ca], cert, key });
   return { url: `https://localhost:${port}`, port, items, replaceTls, stop, [Symbol.asyncDispose]: stop };
+}
+
+/** Deno's server says no more than "socket hang up" of every certificate that it does not take. */
+function reasonOf(error: unknown): string {
+  const text = messageOf(error);
+  return text === "socket hang up"
+    ? `${text}: its certificate is not of this CA, out of date or not for clients, or it went away`
+    : text;
 }
 
 function cannotListen({ host, port }: CollectorOptions, error: unknown): ConfigError {
