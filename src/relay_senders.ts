@@ -6,9 +6,16 @@ import { readFile } from "node:fs/promises";
 import type { Config } from "./config/schema.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import type { SendingQueue } from "./queue/queue.ts";
-import { type Authenticator, INSECURE, limitsOf, parseTokens, TokenAuthenticator } from "./receiver/authenticate.ts";
+import {
+  type Authenticator,
+  INSECURE,
+  limitsOf,
+  parseTokensFile,
+  TokenAuthenticator,
+} from "./receiver/authenticate.ts";
 import { Limiter } from "./receiver/limiter.ts";
 import { JwtVerifier } from "./receiver/jwt.ts";
+import { MintedVerifier } from "./receiver/minted.ts";
 import { CertificateAuthenticator } from "./receiver/peer.ts";
 import { isMissing, watchFile } from "./receiver/tokens_watch.ts";
 import type { Log } from "./telemetry/log.ts";
@@ -43,25 +50,30 @@ export async function openSenders(
   }
   const jwt = jwtVerifier(auth.jwt, log);
   if (jwt !== undefined) await stack.use(jwt).start();
-  const verifiers = jwt === undefined ? [] : [jwt];
-  if (auth.tokens !== undefined) {
-    const tokens = parseTokens(auth.tokens, "receiver.auth.tokens");
-    const authenticator = new TokenAuthenticator(tokens, Date.now, verifiers);
-    return { authenticator, limiter, tokenOrigins: () => authenticator.origins };
+  const minted = new MintedVerifier([]);
+  const authenticator = new TokenAuthenticator([], Date.now, [minted, ...(jwt === undefined ? [] : [jwt])]);
+  let tokenOrigins: ReadonlySet<string> = new Set();
+  const take = (text: string, name: string): void => {
+    const { tokens, signingKeys } = parseTokensFile(text, name);
+    authenticator.replace(tokens);
+    minted.replace(signingKeys);
+    tokenOrigins = new Set([...tokens, ...signingKeys].flatMap(({ origins }) => origins ?? []));
+  };
+  if (auth.tokens !== undefined) take(auth.tokens, "receiver.auth.tokens");
+  else {
+    const file = auth.tokens_file;
+    const text = await textOf(file, jwt !== undefined);
+    if (text !== undefined) take(text, file);
+    stack.use(watchFile(file, text, {
+      intervalMs: auth.reload_interval,
+      onChange: (text) => {
+        take(text, file);
+        log.info("Took up changed tokens", { file });
+      },
+      onRefused: (reason) => log.error("Refused changed tokens; the old ones go on", { cause: reason }),
+    }));
   }
-  const file = auth.tokens_file;
-  const text = await textOf(file, verifiers.length > 0);
-  const authenticator = new TokenAuthenticator(text === undefined ? [] : parseTokens(text, file), Date.now, verifiers);
-  stack.use(watchFile(file, text, {
-    intervalMs: auth.reload_interval,
-    onChange: (text) => {
-      const tokens = parseTokens(text, file);
-      authenticator.replace(tokens);
-      log.info("Took up changed tokens", { file, tokens: tokens.length });
-    },
-    onRefused: (reason) => log.error("Refused changed tokens; the old ones go on", { cause: reason }),
-  }));
-  return { authenticator, limiter, tokenOrigins: () => authenticator.origins };
+  return { authenticator, limiter, tokenOrigins: () => tokenOrigins };
 }
 
 function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {

@@ -2,10 +2,14 @@
  * `token new` and `token revoke`.
  * @module
  */
+import process from "node:process";
 import { type Command, InvalidArgumentError } from "commander";
+import { exportJWK, generateKeyPair } from "jose";
+import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { WrittenLimits } from "../receiver/authenticate.ts";
-import { addToken, newSecret, removeTokens } from "../receiver/tokens_file.ts";
+import { mint } from "../receiver/minted.ts";
+import { addSigningKey, addToken, newSecret, removeTokens } from "../receiver/tokens_file.ts";
 import { FaultFound, type Io, newCommand } from "./io.ts";
 
 const FILE_DEFAULT = "config/tokens.yaml";
@@ -50,8 +54,68 @@ export function tokenCommand(io: Io): Command {
       }
     });
 
+  family.command("key")
+    .description("Make a signing key, with which an app's backend mints short-lived tokens for its pages; printed once")
+    .requiredOption("--id <id>", "who sends with its tokens: letters, digits, '.', '_' and '-'")
+    .requiredOption("--origins <list>", "the web origins of the pages, e.g. https://app.example", listed)
+    .option("--signals <names>", `what they may send (default: ${SIGNAL_NAMES.join(",")})`, signalNames)
+    .option("--max-request-body-size <size>", "above it 413")
+    .option("--requests-per-second <number>", "of all its pages together; above it 429", Number)
+    .option("--max-age <duration>", "the longest that a token may be good", "15m")
+    .option("--eddsa", "a pair of keys, of which the file has the public one (default: a secret for HS256)")
+    .option("--file <path>", "the tokens file", FILE_DEFAULT)
+    .action(async (flags: KeyFlags) => {
+      const { id, origins, signals, maxAge, file } = flags;
+      const limits = limitsIn(flags);
+      const { secret, entry } = flags.eddsa ? await newKeyPair() : newSharedKey();
+      await addSigningKey(file, {
+        id,
+        ...entry,
+        origins,
+        max_age: maxAge,
+        ...(signals === undefined ? {} : { signals }),
+        ...(limits === undefined ? {} : { limits }),
+      });
+      io.out(secret);
+      io.err(`Signing key ${id}: shown this once, for the app's backend; never put it into a page`);
+    });
+
+  family.command("mint")
+    .description("Mint a token with a signing key, as a backend does; the key is read from EDGEFERRY_SIGNING_KEY")
+    .requiredOption("--id <id>", "the signing key's")
+    .option("--origins <list>", "for pages of these origins alone (default: all of the key's)", listed)
+    .option("--signals <names>", "for these signals alone (default: all of the key's)", signalNames)
+    .option("--max-request-body-size <size>", "bodies up to this size")
+    .option("--expires <duration>", "how long it is good", "5m")
+    .action(async (flags: MintFlags) => {
+      const secret = process.env["EDGEFERRY_SIGNING_KEY"];
+      if (!secret) {
+        throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not set; set it to what token key printed");
+      }
+      const ageMs = parseDuration(flags.expires);
+      const size = flags.maxRequestBodySize === undefined ? undefined : parseSize(flags.maxRequestBodySize);
+      if (ageMs === undefined || (flags.maxRequestBodySize !== undefined && size === undefined)) {
+        throw new FaultFound("Cannot mint a token: use --expires 5m, and a size such as 64KiB");
+      }
+      try {
+        io.out(
+          await mint({
+            keyId: flags.id,
+            secret,
+            ageMs,
+            ...(flags.origins === undefined ? {} : { origins: flags.origins }),
+            ...(flags.signals === undefined ? {} : { signals: flags.signals }),
+            ...(size === undefined ? {} : { bodyBytesMax: size }),
+          }),
+        );
+      } catch {
+        // What went wrong may quote the key.
+        throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it");
+      }
+    });
+
   family.command("revoke")
-    .description("Remove every token of an id")
+    .description("Remove every token and signing key of an id")
     .argument("<id>", "whose")
     .option("--file <path>", "the tokens file", FILE_DEFAULT)
     .action(async (id: string, flags: { file: string }) => {
@@ -70,6 +134,36 @@ interface NewFlags extends LimitFlags {
   readonly notAfter?: string;
   readonly file: string;
   readonly json?: true;
+}
+
+interface KeyFlags extends LimitFlags {
+  readonly id: string;
+  readonly origins: string[];
+  readonly signals?: SignalName[];
+  readonly maxAge: string;
+  readonly eddsa?: true;
+  readonly file: string;
+}
+
+interface MintFlags {
+  readonly id: string;
+  readonly origins?: string[];
+  readonly signals?: SignalName[];
+  readonly maxRequestBodySize?: string;
+  readonly expires: string;
+}
+
+function newSharedKey() {
+  const secret = newSecret();
+  return { secret, entry: { secret } };
+}
+
+async function newKeyPair() {
+  const { privateKey, publicKey } = await generateKeyPair("EdDSA", { extractable: true });
+  return {
+    secret: JSON.stringify(await exportJWK(privateKey)),
+    entry: { public_key: (await exportJWK(publicKey)).x ?? "" },
+  };
 }
 
 interface LimitFlags {

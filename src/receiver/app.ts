@@ -159,7 +159,7 @@ async function take(
   known: Known,
 ): Promise<Response> {
   const { headers } = request;
-  const proved = options.authenticator.authenticate(headers, incoming);
+  const proved = options.authenticator.authenticate(headers, incoming, request);
   const sender: Sender = proved instanceof Promise ? await proved : proved;
   known.sender = sender.id;
   authorize(sender, signal.name, headers.get("origin"));

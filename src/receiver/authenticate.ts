@@ -7,7 +7,7 @@ import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { parse } from "@std/yaml";
 import { z } from "zod";
-import { parseSize } from "../config/units.ts";
+import { parseDuration, parseSize } from "../config/units.ts";
 import { ConfigError, messageOf, Refusal } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { Sender, SenderLimits } from "./sender.ts";
@@ -15,11 +15,17 @@ import type { Sender, SenderLimits } from "./sender.ts";
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
   /** @param incoming The request as `node:http` has it, where it came by that listener. */
-  authenticate(headers: Headers, incoming?: IncomingMessage): Sender | Promise<Sender>;
+  authenticate(
+    headers: Headers,
+    incoming?: IncomingMessage,
+    request?: { readonly url: string },
+  ): Sender | Promise<Sender>;
 }
 
 /** Knows tokens that carry their own proof: signed ones. */
 export interface TokenVerifier {
+  /** Whether its tokens may stand in a URL, for senders that can set no header (`sendBeacon`). */
+  readonly allowedInUrl: boolean;
   /** Whether a token is one of its kind; what it says is not yet proved. */
   claims(token: string): boolean;
   /**
@@ -83,8 +89,52 @@ const TOKENS_FILE = z.strictObject({
     limits: LIMITS.exactOptional(),
     origins: ORIGINS.exactOptional(),
     not_after: moment.exactOptional(),
-  })).max(10_000),
+  })).max(10_000).default([]),
+  signing_keys: z.array(
+    z.strictObject({
+      id: z.string().regex(TOKEN_ID, "is not a key id: letters, digits, '.', '_' and '-', at most 63"),
+      secret: z.string().regex(/^[\w-]{43,344}$/, "is not a secret: 32 to 258 bytes in base64url").exactOptional(),
+      public_key: z.string().regex(/^[\w-]{43}$/, "is not an Ed25519 public key: 32 bytes in base64url")
+        .exactOptional(),
+      origins: ORIGINS,
+      signals: z.array(z.enum(SIGNAL_NAMES)).min(1).exactOptional(),
+      limits: LIMITS.exactOptional(),
+      max_age: z.string().default("15m"),
+    }).transform((key, context) => {
+      const ageMs = parseDuration(key.max_age);
+      if ((key.secret === undefined) === (key.public_key === undefined)) {
+        context.addIssue({ code: "custom", message: "needs a secret or a public_key, and not both" });
+      }
+      if (ageMs === undefined || ageMs < 1_000 || ageMs > 86_400_000) {
+        context.addIssue({ code: "custom", message: "max_age is not a time such as 15m, from 1s to 24h" });
+      }
+      return { ...key, max_age_ms: ageMs ?? 0 };
+    }),
+  ).max(1_000).default([]),
 });
+
+/** A key with which an app's backend mints tokens for its pages, under the file's names. */
+export interface SigningKey {
+  readonly id: string;
+  /** HS256, shared with the backend: 32 bytes or more, in base64url. */
+  readonly secret?: string;
+  /** EdDSA, whose private key is the backend's alone: 32 bytes in base64url. */
+  readonly public_key?: string;
+  /** The most that its tokens may be for. */
+  readonly origins: readonly string[];
+  readonly signals?: readonly SignalName[];
+  readonly limits?: LimitsEntry;
+  /** As written. */
+  readonly max_age: string;
+  /** The longest that a token may be good, in ms. */
+  readonly max_age_ms: number;
+}
+
+/** What a tokens file says. */
+export interface TokensFile {
+  readonly tokens: readonly TokenEntry[];
+  readonly signingKeys: readonly SigningKey[];
+}
 
 /** The limits of a sender as a file has them: sizes are text or bytes. */
 export type WrittenLimits = z.input<typeof LIMITS>;
@@ -122,7 +172,12 @@ export function limitsOf(entry: LimitsEntry): SenderLimits {
  * @param name How the file is called in errors.
  * @throws {ConfigError} when it is not one; no part of a digest is repeated.
  */
-export function parseTokens(text: string, name: string): TokenEntry[] {
+export function parseTokens(text: string, name: string): readonly TokenEntry[] {
+  return parseTokensFile(text, name).tokens;
+}
+
+/** The same with the signing keys. @throws {ConfigError} */
+export function parseTokensFile(text: string, name: string): TokensFile {
   let value: unknown;
   try {
     value = parse(text);
@@ -149,7 +204,14 @@ export function parseTokens(text: string, name: string): TokenEntry[] {
     }
     idByDigest.set(digest, id);
   }
-  return result.data.tokens;
+  const keyIds = result.data.signing_keys.map(({ id }) => id);
+  const twice = keyIds.find((id, index) => keyIds.indexOf(id) !== index);
+  if (twice !== undefined) {
+    throw new ConfigError(
+      `Cannot use tokens file ${name}: signing key ${twice} stands in it twice; give it another id`,
+    );
+  }
+  return { tokens: result.data.tokens, signingKeys: result.data.signing_keys };
 }
 
 /** The digest of a secret, in hex. */
@@ -222,8 +284,12 @@ export class TokenAuthenticator implements Authenticator {
     this.#remembered.clear();
   }
 
-  authenticate(headers: Headers): Sender | Promise<Sender> {
-    const secret = secretOf(headers);
+  authenticate(
+    headers: Headers,
+    _incoming?: IncomingMessage,
+    request?: { readonly url: string },
+  ): Sender | Promise<Sender> {
+    const secret = secretOf(headers) ?? this.#inUrl(request);
     const verifier = this.#verifiers.find((one) => one.claims(secret));
     if (verifier !== undefined) return verifier.verify(secret);
     const known = this.#find(secret);
@@ -235,6 +301,16 @@ export class TokenAuthenticator implements Authenticator {
       );
     }
     return known.sender;
+  }
+
+  /** A token in the URL (RFC 6750, 2.3) may be seen by others, so it has to be one that is soon of no use. */
+  #inUrl(request: { readonly url: string } | undefined): string {
+    const token = request?.url.includes("?") ? new URL(request.url).searchParams.get("access_token") : null;
+    if (token === null) {
+      throw unauthenticated("no token: set Authorization: Bearer TOKEN, or x-api-key", undefined);
+    }
+    if (this.#verifiers.find((verifier) => verifier.claims(token))?.allowedInUrl === true) return token;
+    throw unauthenticated("the URL may hold a minted token only; set Authorization: Bearer TOKEN", "invalid_request");
   }
 
   #find(secret: string): Known | undefined {
@@ -251,7 +327,7 @@ export class TokenAuthenticator implements Authenticator {
   }
 }
 
-function secretOf(headers: Headers): string {
+function secretOf(headers: Headers): string | undefined {
   const authorization = headers.get("authorization");
   if (authorization !== null) {
     const match = /^bearer +(\S+)$/i.exec(authorization.trim());
@@ -259,8 +335,7 @@ function secretOf(headers: Headers): string {
     return match[1]!;
   }
   const apiKey = headers.get("x-api-key");
-  if (apiKey !== null && apiKey !== "") return apiKey;
-  throw unauthenticated("no token: set Authorization: Bearer TOKEN, or x-api-key", undefined);
+  return apiKey === null || apiKey === "" ? undefined : apiKey;
 }
 
 /** 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1. */

@@ -50,6 +50,7 @@ const FETCH_MS_MAX = 5_000;
 const SENDER_ID = /^[\x21-\x7e]{1,255}$/;
 
 export class JwtVerifier implements TokenVerifier, AsyncDisposable {
+  readonly allowedInUrl = false;
   readonly #options: JwtOptions;
   readonly #now: () => number;
   readonly #keys: ReturnType<typeof createRemoteJWKSet>;

@@ -8,7 +8,15 @@ import { dirname } from "node:path";
 import { stringify } from "@std/yaml";
 import { ConfigError, messageOf } from "../errors.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
-import { digestOf, parseTokens, type TokenEntry, type WrittenLimits } from "./authenticate.ts";
+import {
+  digestOf,
+  parseTokens,
+  parseTokensFile,
+  type SigningKey,
+  type TokenEntry,
+  type TokensFile,
+  type WrittenLimits,
+} from "./authenticate.ts";
 
 const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
 
@@ -21,9 +29,34 @@ export function newSecret(): string {
  * Every entry; none when there is no such file.
  * @throws {ConfigError} when the file cannot be read or used.
  */
-export async function readTokens(file: string): Promise<TokenEntry[]> {
+export async function readTokens(file: string): Promise<readonly TokenEntry[]> {
+  return (await readTokensFile(file)).tokens;
+}
+
+async function readTokensFile(file: string): Promise<TokensFile> {
   const text = await textOf(file);
-  return text === undefined ? [] : parseTokens(text, file);
+  return text === undefined ? { tokens: [], signingKeys: [] } : parseTokensFile(text, file);
+}
+
+/** The file's text, written anew. */
+function written(tokens: readonly unknown[], signingKeys: readonly unknown[]): string {
+  return HEAD + stringify({ tokens, ...(signingKeys.length === 0 ? {} : { signing_keys: signingKeys }) });
+}
+
+/** A key as it is written. */
+function keyEntry({ max_age_ms: _, ...entry }: SigningKey) {
+  return entry;
+}
+
+/** Adds a signing key. @throws {ConfigError} when the file cannot be used, or not with this key. */
+export async function addSigningKey(
+  file: string,
+  key: Pick<SigningKey, "id" | "origins"> & Partial<Omit<SigningKey, "limits">> & { readonly limits?: WrittenLimits },
+): Promise<void> {
+  const { tokens, signingKeys } = await readTokensFile(file);
+  const next = written(tokens, [...signingKeys.map(keyEntry), key]);
+  parseTokens(next, file);
+  await replace(file, next);
 }
 
 /**
@@ -40,26 +73,29 @@ export async function addToken(
 ): Promise<void> {
   const { id, secret, signals, ...more } = token;
   const entry = { id, sha256: digestOf(secret), signals: signals ?? SIGNAL_NAMES, ...more };
-  const entries = [...await readTokens(file), entry];
+  const { tokens, signingKeys } = await readTokensFile(file);
+  const entries = [...tokens, entry];
   const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
   const text = await textOf(file) ?? `${HEAD}tokens:\n`;
   // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
   const appended = `${text.trimEnd()}\n${addition}`;
-  const anew = HEAD + stringify({ tokens: entries });
+  const anew = written(entries, signingKeys.map(keyEntry));
   const next = parsesTo(appended, file, entries.length) ? appended : anew;
   parseTokens(next, file);
   await replace(file, next);
 }
 
 /**
- * Removes every token of an id.
+ * Removes every token and signing key of an id.
  * @returns how many there were.
  */
 export async function removeTokens(file: string, id: string): Promise<number> {
-  const entries = await readTokens(file);
-  const kept = entries.filter((entry) => entry.id !== id);
-  if (kept.length < entries.length) await replace(file, HEAD + stringify({ tokens: kept }));
-  return entries.length - kept.length;
+  const { tokens, signingKeys } = await readTokensFile(file);
+  const kept = tokens.filter((entry) => entry.id !== id);
+  const keptKeys = signingKeys.filter((key) => key.id !== id);
+  const removed = tokens.length - kept.length + signingKeys.length - keptKeys.length;
+  if (removed > 0) await replace(file, written(kept, keptKeys.map(keyEntry)));
+  return removed;
 }
 
 async function textOf(file: string): Promise<string | undefined> {

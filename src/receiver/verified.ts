@@ -48,6 +48,10 @@ export class VerifiedTokens {
     this.#now = now;
   }
 
+  has(token: string): boolean {
+    return this.#tokens.has(token);
+  }
+
   /** @throws {Refusal} when it has expired since. */
   get(token: string): Sender | undefined {
     const verified = this.#tokens.get(token);

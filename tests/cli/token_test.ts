@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { main } from "../../src/main.ts";
-import { parseTokens, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { parseTokens, parseTokensFile, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { MintedVerifier } from "../../src/receiver/minted.ts";
 import { folder } from "../support/folder.ts";
 import { recorder } from "../support/recorder.ts";
 
@@ -96,6 +98,7 @@ Deno.test("wrong use is 2, a file that cannot be used is 1", async () => {
   assert.match(signals.err.join("\n"), /spans is no signal; use traces, metrics, logs\./);
   assert.equal((await run("revoke", "--file", file)).code, 2);
   assert.equal((await run("mint")).code, 2);
+  assert.equal((await run("key", "--id", "web")).code, 2);
   const id = await run("new", "--id", "a b\n", "--file", file);
   assert.equal(id.code, 1);
   assert.equal(id.out.length, 0, "no token is shown that was not kept");
@@ -104,4 +107,71 @@ Deno.test("wrong use is 2, a file that cannot be used is 1", async () => {
   assert.equal(broken.code, 1);
   assert.equal(broken.out.length, 0);
   assert.equal(await readFile(file, "utf8"), "tokens: nonsense\n");
+});
+
+/** Runs the work with a variable set. */
+async function withKey<T>(value: string, work: () => Promise<T>): Promise<T> {
+  process.env["EDGEFERRY_SIGNING_KEY"] = value;
+  try {
+    return await work();
+  } finally {
+    delete process.env["EDGEFERRY_SIGNING_KEY"];
+  }
+}
+
+for (const kind of [[], ["--eddsa"]]) {
+  Deno.test(`token key ${kind.join("")} and token mint: what one prints, the other signs with`, async () => {
+    await using at = await folder();
+    const file = join(at.path, "tokens.yaml");
+    const token = (await run("new", "--id", "shop", "--file", file)).out[0]!;
+    const flags = [
+      "--origins",
+      "https://app.example,https://b.example",
+      "--max-request-body-size",
+      "64KiB",
+      "--max-age",
+      "10m",
+    ];
+    const made = await run("key", "--id", "web", ...flags, ...kind, "--file", file);
+    assert.deepEqual([made.code, made.out.length], [0, 1]);
+    const secret = made.out[0]!;
+    assert.match(made.err[0]!, /^Signing key web: shown this once, for the app's backend; never put it into a page$/);
+    assert.equal(
+      (await readFile(file, "utf8")).includes(secret),
+      kind.length === 0,
+      "a private key stays with the backend",
+    );
+    const minted = await withKey(
+      secret,
+      () => run("mint", "--id", "web", "--origins", "https://b.example", "--signals", "logs"),
+    );
+    assert.equal(minted.code, 0, minted.err.join());
+    const { tokens, signingKeys } = parseTokensFile(await readFile(file, "utf8"), file);
+    const authenticator = new TokenAuthenticator(tokens, Date.now, [new MintedVerifier(signingKeys)]);
+    const sender = await authenticator.authenticate(new Headers({ "x-api-key": minted.out[0]! }));
+    assert.deepEqual([sender.id, [...sender.signals], sender.origins, sender.limits], [
+      "web",
+      ["logs"],
+      ["https://b.example"],
+      { bodyBytesMax: 65_536 },
+    ]);
+    const again = await run("new", "--id", "second", "--file", file);
+    assert.equal(again.code, 0);
+    assert.equal(
+      parseTokensFile(await readFile(file, "utf8"), file).signingKeys.length,
+      1,
+      "it stays when tokens are made",
+    );
+    assert.deepEqual((await run("revoke", "web", "--file", file)).out, [`Removed 1 token of web from ${file}`]);
+    assert.equal((await senderOf(file, token)).id, "shop");
+  });
+}
+
+Deno.test("token mint without a key, with a wrong one or a wrong time", async () => {
+  assert.match((await run("mint", "--id", "web")).err[0]!, /EDGEFERRY_SIGNING_KEY is not set/);
+  const wrong = await withKey('{"kty":"OKP"}', () => run("mint", "--id", "web"));
+  assert.deepEqual([wrong.code, wrong.err], [1, [
+    "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it",
+  ]]);
+  assert.equal((await withKey("x".repeat(43), () => run("mint", "--id", "web", "--expires", "soon"))).code, 1);
 });

@@ -85,7 +85,7 @@ Deno.test("a certificate that is not good is named, with why", () => {
   );
   assert.match(
     ask({ ...dates, valid_from: "Jan  2 00:00:00 2027 GMT", subject, issuer }, false),
-    /is not valid before Jan  2/,
+    /is not valid before Jan {2}2/,
   );
 });
 
