@@ -55,7 +55,7 @@ const WITHIN_DAYS_DEFAULT = 30;
 /** The command `certs` with its own commands `init` and `show`. */
 export function certsCommand(io: Io): Command {
   const certs = newCommand(io, "certs").description(
-    "make, show, renew and revoke the certificates of the mutual-TLS connection",
+    "Make, show, renew and revoke the certificates of the mutual-TLS connection",
   );
   certs.addCommand(initCommand(io));
   certs.addCommand(issueCommand(io));
@@ -77,7 +77,7 @@ interface InitFlags {
 
 function initCommand(io: Io): Command {
   return newCommand(io, "init")
-    .description("make a CA, a server certificate for the Collector and a client certificate for the relay")
+    .description("Make a CA, a server certificate for the Collector and a client certificate for the relay")
     .option("--dir <folder>", "where to write", DIR_DEFAULT)
     .option("--ca-cn <name>", "common name of the CA (default: MyRootCA)", parseCommonName)
     .option("--rsa <bits>", "RSA keys of 2048, 3072 or 4096 bits (default: EC P-256)", parseRsaBits)
@@ -174,7 +174,7 @@ interface IssueFlags {
 function issueCommand(io: Io): Command {
   const command = newCommand(io, "issue")
     .description(
-      "issue one certificate with the CA of the folder: a client for each service, a server for each Collector",
+      "Issue one certificate with the CA of the folder: a client for each service, a server for each Collector",
     )
     .option("--client <name>", "a client certificate for this service", parseName)
     .option("--server <name>", "a server certificate for this host", parseName)
@@ -239,7 +239,7 @@ interface RotateFlags {
 
 function rotateCommand(io: Io): Command {
   const command = newCommand(io, "rotate")
-    .description("renew in place what is near its end, keeping the CA; or change the CA, in two steps")
+    .description("Renew in place what is near its end, keeping the CA; or change the CA, in two steps")
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
     .option("--within <days>", "renew what has fewer days left than this", parseDays, WITHIN_DAYS_DEFAULT)
     .option("--all", "renew everything, whatever time is left")
@@ -286,7 +286,7 @@ function rotateCommand(io: Io): Command {
 
 function revokeCommand(io: Io): Command {
   return newCommand(io, "revoke")
-    .description("put a certificate on the revocation list ca.crl. The Collector reads none: see certs/README.md")
+    .description("Put a certificate on the revocation list ca.crl. The Collector reads none: see certs/README.md")
     .argument("<file>", "the certificate")
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
     .option("--json", "print the list as JSON")
@@ -311,7 +311,7 @@ interface ShowFlags {
 
 function showCommand(io: Io): Command {
   const command = newCommand(io, "show")
-    .description("show certificates, and check their dates, keys and issuers")
+    .description("Show certificates, and check their dates, keys and issuers")
     .argument("[files...]", "certificates and keys; the key beside a certificate is found by its name")
     .option("--dir <folder>", `all certificates and keys of a folder (default: ${DIR_DEFAULT}, without files)`)
     .option("--json", "print the result as JSON");
