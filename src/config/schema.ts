@@ -234,7 +234,7 @@ export const ConfigSchema = section({
     admin: section({
       endpoint: option(
         endpoint().prefault("127.0.0.1:9464"),
-        "Where /livez, /readyz, /metrics and the status page are",
+        "Where /livez and /readyz are",
       ),
     }).prefault({}),
     traces: section({
