@@ -110,6 +110,20 @@ async function readDocuments(config: IdentityConfig): Promise<Documents> {
   };
 }
 
+/** Readings of files that go on changing while they are read, at most. */
+const READINGS_MAX = 10;
+
+/** Three files are not read at one moment: what is not as `known` counts when it is read the same twice in a row. */
+async function readSettled(config: IdentityConfig, known: string): Promise<Documents> {
+  let documents = await readDocuments(config);
+  for (let readings = 1; readings < READINGS_MAX && digestOf(documents) !== known; readings++) {
+    const again = await readDocuments(config);
+    if (digestOf(again) === digestOf(documents)) break;
+    documents = again;
+  }
+  return documents;
+}
+
 function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
   const { ca, cert, key } = documents;
   const warnings: string[] = [];
@@ -285,15 +299,8 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
     if (ended.signal.aborted) return "unchanged";
     let digest: string | undefined;
     try {
-      let documents = await readDocuments(config);
+      const documents = await readSettled(config, currentDigest);
       digest = digestOf(documents);
-      // Three files are not read at one moment: what has changed counts when it is read the same again.
-      for (let before; digest !== currentDigest && digest !== before;) {
-        if (ended.signal.aborted) return "unchanged";
-        before = digest;
-        documents = await readDocuments(config);
-        digest = digestOf(documents);
-      }
       if (ended.signal.aborted) return "unchanged";
       if (digest === currentDigest) {
         refused = undefined;
