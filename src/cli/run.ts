@@ -50,9 +50,9 @@ export function devCommand(io: Io): Command {
       await using stack = new AsyncDisposableStack();
       if (flags.collector) stack.use(await openCollector(io, collectorOf(config), CERTS_DIR, flags.quiet === true));
       await runUntilStopped(io, config, (url) => {
-        io.out(
-          `Relay at ${url}, sending to ${config.exporter.endpoint} over mutual TLS. Send a first trace, metric and log:`,
-        );
+        // A signal may have an endpoint of its own, as in the specification's variables.
+        const collector = new URL(exporterSettings(config, "traces").url).origin;
+        io.out(`Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
         io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
         return Promise.resolve();
       });
