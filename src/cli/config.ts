@@ -23,7 +23,9 @@ export function configCommand(io: Io, surroundings?: Surroundings): Command {
   const family = newCommand(io, "config").description("Check the configuration, or list every option");
 
   family.command("check")
-    .description("Read the configuration as the relay would, and print what is in use; secrets are hidden")
+    .description(
+      "Print the configuration as the relay would use it, secrets hidden; doctor checks the files and hosts it names",
+    )
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .option("--json", "print JSON")
     .action(async (options: { config?: string; json?: true }) => {
