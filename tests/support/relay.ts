@@ -140,7 +140,8 @@ async function prepare(options: RelayOptions) {
   const config: ConfigInput = {
     receiver: {
       http: { endpoint: "127.0.0.1:0", ...options.http },
-      auth: { tokens_file, ...options.auth },
+      // Tokens as text stand in place of a file.
+      auth: options.auth?.tokens === undefined ? { tokens_file, ...options.auth } : options.auth,
       ...more.receiver,
     },
     sending_queue: { storage: options.engine, path: queuePath, ...more.sending_queue },

@@ -1,0 +1,54 @@
+/** The lines that README.md gives a backend for minting tokens, run as they stand there. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { MintedVerifier } from "../../src/receiver/minted.ts";
+import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { folder } from "../support/folder.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+async function linesFor(language: string): Promise<string> {
+  const readme = await readFile(join(root, "README.md"), "utf8");
+  const section = readme.slice(readme.indexOf("### Web pages"));
+  return new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, "s").exec(section)?.[1] ??
+    assert.fail(`no ${language} in README.md`);
+}
+
+async function letsIn(secret: string, token: string): Promise<void> {
+  const key = { id: "web", secret, origins: ["https://app.example"], max_age: "15m", max_age_ms: 900_000 };
+  const authenticator = new TokenAuthenticator([], Date.now, [new MintedVerifier([key])]);
+  const sender = await authenticator.authenticate(new Headers({ authorization: `Bearer ${token}` }));
+  assert.deepEqual([sender.id, sender.origins], ["web", ["https://app.example"]]);
+}
+
+Deno.test("the lines for a backend on JavaScript mint a token", async () => {
+  await using at = await folder();
+  const secret = newSecret();
+  const program = join(at.path, "backend.mjs");
+  // What Node gives every program.
+  const globals = 'import { Buffer } from "node:buffer";\nimport process from "node:process";\n';
+  await writeFile(program, `${globals}${await linesFor("js")}console.log(token);\n`);
+  const { stdout } = await promisify(execFile)(
+    Deno.execPath(),
+    ["run", "--no-check", "--allow-env", "--config", join(root, "deno.json"), program],
+    { env: { ...process.env, EDGEFERRY_SIGNING_KEY: secret } },
+  );
+  await letsIn(secret, stdout.trim());
+});
+
+Deno.test("the lines for a backend on Python mint a token", async () => {
+  await using at = await folder();
+  const secret = newSecret();
+  const program = join(at.path, "backend.py");
+  await writeFile(program, `${await linesFor("python")}print(token)\n`);
+  const { stdout } = await promisify(execFile)("python3", [program], {
+    env: { ...process.env, EDGEFERRY_SIGNING_KEY: secret },
+  });
+  await letsIn(secret, stdout.trim());
+});
