@@ -60,7 +60,7 @@ export const ConfigSchema = section({
       ),
       request_body_timeout: option(duration("100ms", "10m").prefault("10s"), "Time for a whole request body to arrive"),
       max_in_flight_bytes: option(
-        size("1MiB", "16GiB").prefault("64MiB"),
+        size("1MiB", "16GiB").prefault("32MiB"),
         "Request bytes held in memory over all requests; above it 503",
       ),
       listener: option(

@@ -73,11 +73,17 @@ export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipp
   return { inflated, member: () => gzipMember(inflated) };
 }
 
+/** Gives back at once what a large content has taken: {@link Gunzipped.inflated} is of no use afterwards. */
+export function freeInflated(): void {
+  inflater.free();
+}
+
 /** One member with `content`, at the fastest level. */
 export function gzipMember(content: Uint8Array): Uint8Array<ArrayBuffer> {
   const deflated = deflater.deflate(content);
   const member = new Uint8Array(HEADER_BYTES + deflated.length + TRAILER_BYTES);
   member.set(deflated, HEADER_BYTES);
+  deflater.free();
   writeHeader(member, 0);
   const view = new DataView(member.buffer);
   view.setUint32(member.length - 8, crc32(content), true);

@@ -6,6 +6,7 @@
  * and used again; elsewhere the documented functions do the work.
  * @module
  */
+import { discard } from "./bytes.ts";
 import { constants, createDeflateRaw, createInflateRaw, deflateRawSync, inflateRawSync } from "node:zlib";
 
 /** What came of inflating. */
@@ -40,6 +41,11 @@ export class Inflater {
     return this.#engine !== undefined;
   }
 
+  /** Gives back what a large content has taken; the view that `inflate` returned last is of no use afterwards. */
+  free(): void {
+    this.#engine?.free();
+  }
+
   /**
    * Inflates the deflate stream that `data` begins with; what follows the stream is not looked at.
    * @param bytesMax The most bytes that its content may have.
@@ -72,6 +78,11 @@ export class Deflater {
     return this.#engine !== undefined;
   }
 
+  /** Gives back what a large stream has taken; the view that `deflate` returned last is of no use afterwards. */
+  free(): void {
+    this.#engine?.free();
+  }
+
   /** One whole deflate stream of `content`: a view, valid until the next call. */
   deflate(content: Uint8Array): Uint8Array {
     // Deflate grows what it cannot compress by 5 bytes in 16 KiB; this is more than that.
@@ -101,6 +112,8 @@ class Engine {
   /** Two words in which zlib says how much room and how much input are left. */
   readonly #left: Uint32Array;
   readonly #scratch = new Uint8Array(SCRATCH_BYTES);
+  /** An output larger than the scratch memory. */
+  #grown: Uint8Array | undefined;
   #errno = 0;
 
   private constructor(handle: Handle, left: Uint32Array) {
@@ -118,6 +131,13 @@ class Engine {
     return fits ? new Engine(handle as Handle, left) : undefined;
   }
 
+  /** Gives back the memory of an output that was large. What `run` returned last is of no use afterwards. */
+  free(): void {
+    if (this.#grown === undefined) return;
+    discard(this.#grown);
+    this.#grown = undefined;
+  }
+
   run(
     data: Uint8Array,
     outputBytesMax: number,
@@ -126,6 +146,7 @@ class Engine {
     let produced = 0;
     let consumed = 0;
     this.#errno = 0;
+    this.free();
     try {
       for (;;) {
         const room = output.length - produced;
@@ -145,7 +166,8 @@ class Engine {
         // One byte over the bound is room enough to see that it is passed.
         const grown = new Uint8Array(Math.min(output.length * 4, Math.max(outputBytesMax, output.length) + 1));
         grown.set(output);
-        output = grown;
+        this.free();
+        output = this.#grown = grown;
       }
     } finally {
       this.#handle.reset();

@@ -6,6 +6,8 @@ import type { IncomingMessage } from "node:http";
 import type { Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
+import { discard } from "../otlp/bytes.ts";
+import { freeInflated } from "../otlp/gzip.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
 import { Walker, WireError } from "../otlp/wire.ts";
@@ -173,13 +175,14 @@ async function take(
   try {
     const held = permit = options.admission.admit(stated ?? 0);
     const body = await readBody(request, stated, limits, (bytes) => held.grow(bytes));
-    visit.bytes(body.length);
+    const bodyBytes = body.length;
+    visit.bytes(bodyBytes);
     const submission = prepare(options, limits, signal, sender, mediaType, encoding, body);
     known.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
     if (submission.inflatedBytes > 0) {
-      if (submission.payload.length > body.length) held.grow(submission.payload.length - body.length);
+      if (submission.payload.length > bodyBytes) held.grow(submission.payload.length - bodyBytes);
       visit.append(submission.items, submission.payload.length);
       // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
       accepted = await options.append(submission);
@@ -210,17 +213,25 @@ function prepare(
   encoding: ContentEncoding,
   body: Uint8Array<ArrayBuffer>,
 ): Submission {
-  const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
-  const { items, mergeable } = walk(signal.name, protobuf);
-  return {
-    signal: signal.name,
-    encoding: options.payloadEncoding,
-    mergeable,
-    sender: sender.id,
-    items,
-    inflatedBytes: protobuf.length,
-    payload: options.payloadEncoding === "gzip" ? member() : owned(protobuf),
-  };
+  try {
+    const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
+    const { items, mergeable } = walk(signal.name, protobuf);
+    const inflatedBytes = protobuf.length;
+    const payload = options.payloadEncoding === "gzip" ? member() : owned(protobuf);
+    // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
+    if (payload.buffer !== body.buffer) discard(body);
+    return {
+      signal: signal.name,
+      encoding: options.payloadEncoding,
+      mergeable,
+      sender: sender.id,
+      items,
+      inflatedBytes,
+      payload,
+    };
+  } finally {
+    freeInflated();
+  }
 }
 
 function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergeable: boolean } {

@@ -162,9 +162,21 @@ async function serve(options: ListenOptions, incoming: IncomingMessage, response
   const body = new Uint8Array(await answer.arrayBuffer());
   const fields: [string, string][] = [...answer.headers];
   fields.push(["content-length", String(body.length)]);
+  if (!incoming.complete) leaveSoon(incoming);
   response.writeHead(answer.status, fields.flat());
   if (body.length === 0) response.end();
   else response.end(body);
+}
+
+/** How long the rest of a body is read after its request has been answered, in ms: closed at once, the answer would be lost. */
+const LINGER_MS = 1_000;
+
+/** Reads on for a while and forgets what it reads; then the connection is closed, unless the body has come to its end. */
+function leaveSoon(incoming: IncomingMessage): void {
+  const timer = setTimeout(() => {
+    if (!incoming.complete) incoming.socket.destroy();
+  }, LINGER_MS);
+  incoming.socket.once("close", () => clearTimeout(timer));
 }
 
 /** What has no body (RFC 9110, 9.3.1 and 9.3.2); the app refuses them by their method. */

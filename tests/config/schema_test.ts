@@ -12,7 +12,7 @@ Deno.test("the defaults, in the units of the type", () => {
       endpoint: { hostname: "127.0.0.1", port: 4319 },
       max_request_body_size: 20 * 2 ** 20,
       request_body_timeout: 10_000,
-      max_in_flight_bytes: 64 * 2 ** 20,
+      max_in_flight_bytes: 32 * 2 ** 20,
       listener: "auto",
       max_connections: 1_000,
       max_header_size: 16 * 2 ** 10,

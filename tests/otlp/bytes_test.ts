@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { concatenate } from "../../src/otlp/bytes.ts";
+import { concatenate, discard } from "../../src/otlp/bytes.ts";
 
 Deno.test("chunks are joined in order, in a buffer of their own", () => {
   const around = Uint8Array.of(9, 1, 2, 9);
@@ -11,4 +11,13 @@ Deno.test("chunks are joined in order, in a buffer of their own", () => {
   assert.notEqual(alone.buffer, around.buffer);
   assert.deepEqual(alone, around);
   assert.equal(concatenate([]).length, 0);
+});
+
+Deno.test("a large buffer is given back, a small one is left", () => {
+  const large = new Uint8Array(256 * 1024);
+  discard(large.subarray(5));
+  assert.equal(large.length, 0);
+  const small = new Uint8Array(256 * 1024 - 1);
+  discard(small);
+  assert.equal(small.length, 256 * 1024 - 1);
 });

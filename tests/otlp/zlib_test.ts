@@ -83,3 +83,23 @@ Deno.test("a content that fills the kept memory exactly has a buffer of its own"
   const next = inflater.inflate(deflateRawSync(content(10, 5)), BOUND);
   assert(next.kind === "done" && next.content.length === 10);
 });
+
+Deno.test("what a large content has taken is given back when that is said, and by the next call", () => {
+  const content = new Uint8Array(3 * 1024 * 1024).fill(7);
+  const data = new Uint8Array(deflateRawSync(content));
+  const inflater = new Inflater();
+  const first = inflater.inflate(data, content.length);
+  assert(first.kind === "done");
+  assert.deepEqual(first.content, content);
+  const second = inflater.inflate(data, content.length);
+  assert(second.kind === "done");
+  if (!inflater.reuses) return;
+  assert.equal(first.content.length, 0);
+  assert.equal(second.content.length, content.length);
+  inflater.free();
+  assert.equal(second.content.length, 0);
+  const small = inflater.inflate(new Uint8Array(deflateRawSync(new Uint8Array(9))), 9);
+  assert(small.kind === "done");
+  inflater.free();
+  assert.equal(small.content.length, 9);
+});
