@@ -27,6 +27,11 @@ export function tokenCommand(io: Io): Command {
       "the web origins it may be used from, e.g. https://app.example (default: anywhere)",
       listed,
     )
+    .option(
+      "--resource-attributes <list>",
+      "set on each resource that it sends, e.g. tenant.id=acme,tier=gold",
+      attributes,
+    )
     .option("--not-after <time>", "refused from then on, e.g. 2027-01-31T12:00:00Z (default: never)")
     .option("--requests-per-second <number>", "above it 429", Number)
     .option("--items-per-second <number>", "spans, data points and log records; above it 429", Number)
@@ -44,6 +49,7 @@ export function tokenCommand(io: Io): Command {
         secret,
         ...(flags.signals === undefined ? {} : { signals: flags.signals }),
         ...(flags.origins === undefined ? {} : { origins: flags.origins }),
+        ...(flags.resourceAttributes === undefined ? {} : { resource_attributes: flags.resourceAttributes }),
         ...(flags.notAfter === undefined ? {} : { not_after: flags.notAfter }),
         ...(limits === undefined ? {} : { limits }),
       });
@@ -131,6 +137,7 @@ interface NewFlags extends LimitFlags {
   readonly id: string;
   readonly signals?: SignalName[];
   readonly origins?: string[];
+  readonly resourceAttributes?: Record<string, string>;
   readonly notAfter?: string;
   readonly file: string;
   readonly json?: true;
@@ -192,6 +199,16 @@ function limitsIn(flags: LimitFlags): WrittenLimits | undefined {
 
 function listed(value: string): string[] {
   return value.split(",").map((part) => part.trim());
+}
+
+function attributes(value: string): Record<string, string> {
+  return Object.fromEntries(
+    listed(value).map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new InvalidArgumentError(`${pair} is no attribute; use key=value.`);
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
 }
 
 function signalNames(value: string): SignalName[] {

@@ -9,6 +9,8 @@ import { Refusal, REFUSALS } from "../errors.ts";
 import { discard } from "../otlp/bytes.ts";
 import { freeInflated } from "../otlp/gzip.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
+import { gzipMember } from "../otlp/gzip.ts";
+import { withResourceAttributes } from "../otlp/resource_attributes.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
 import { Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
@@ -216,8 +218,13 @@ function prepare(
   try {
     const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
     const { items, mergeable } = walk(signal.name, protobuf);
-    const inflatedBytes = protobuf.length;
-    const payload = options.payloadEncoding === "gzip" ? member() : owned(protobuf);
+    const named = withSender(sender, protobuf, options.limits);
+    const inflatedBytes = (named ?? protobuf).length;
+    const payload = options.payloadEncoding === "identity"
+      ? named ?? owned(protobuf)
+      : named === undefined
+      ? member()
+      : gzipMember(named);
     // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
     if (payload.buffer !== body.buffer) discard(body);
     return {
@@ -232,6 +239,21 @@ function prepare(
   } finally {
     freeInflated();
   }
+}
+
+/** The request with what the sender's token sets on each resource; undefined where it sets nothing. */
+function withSender(
+  { resourceAttributes }: Sender,
+  protobuf: Uint8Array,
+  { bodyBytesMax }: BodyLimits,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (resourceAttributes === undefined) return undefined;
+  const named = withResourceAttributes(protobuf, resourceAttributes);
+  if (named.length <= bodyBytesMax) return named;
+  throw new Refusal(
+    "too_large",
+    `Body with the attributes of its sender is over the limit of ${bodyBytesMax} bytes; send smaller batches`,
+  );
 }
 
 function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergeable: boolean } {

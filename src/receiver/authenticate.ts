@@ -9,6 +9,7 @@ import { parse } from "@std/yaml";
 import { z } from "zod";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { ConfigError, messageOf, Refusal } from "../errors.ts";
+import { type AttributeValue, encodeResourceAttributes } from "../otlp/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { Sender, SenderLimits } from "./sender.ts";
 
@@ -81,6 +82,15 @@ const moment = z.union([z.string(), z.date()]).transform((value, context): strin
   return z.NEVER;
 });
 
+/** Attributes that each resource of a sender is given. */
+const RESOURCE_ATTRIBUTES = z.record(
+  z.string().min(1).max(255),
+  z.union([z.string().max(1_024), z.number(), z.boolean()]),
+).refine((attributes) => {
+  const { length } = Object.keys(attributes);
+  return length > 0 && length <= 32;
+}, "has from 1 to 32 attributes");
+
 const TOKENS_FILE = z.strictObject({
   tokens: z.array(z.strictObject({
     id: z.string().regex(TOKEN_ID, "is not a token id: letters, digits, '.', '_' and '-', at most 63"),
@@ -89,6 +99,7 @@ const TOKENS_FILE = z.strictObject({
     limits: LIMITS.exactOptional(),
     origins: ORIGINS.exactOptional(),
     not_after: moment.exactOptional(),
+    resource_attributes: RESOURCE_ATTRIBUTES.exactOptional(),
   })).max(10_000).default([]),
   signing_keys: z.array(
     z.strictObject({
@@ -99,6 +110,7 @@ const TOKENS_FILE = z.strictObject({
       origins: ORIGINS,
       signals: z.array(z.enum(SIGNAL_NAMES)).min(1).exactOptional(),
       limits: LIMITS.exactOptional(),
+      resource_attributes: RESOURCE_ATTRIBUTES.exactOptional(),
       max_age: z.string().default("15m"),
     }).transform((key, context) => {
       const ageMs = parseDuration(key.max_age);
@@ -124,6 +136,7 @@ export interface SigningKey {
   readonly origins: readonly string[];
   readonly signals?: readonly SignalName[];
   readonly limits?: LimitsEntry;
+  readonly resource_attributes?: Readonly<Record<string, AttributeValue>>;
   /** As written. */
   readonly max_age: string;
   /** The longest that a token may be good, in ms. */
@@ -153,6 +166,8 @@ export interface TokenEntry {
   readonly origins?: readonly string[];
   /** Refused from then on: ISO 8601, in UTC. */
   readonly not_after?: string;
+  /** Set on each resource that is sent with it, whatever the sender says under the same keys. */
+  readonly resource_attributes?: Readonly<Record<string, AttributeValue>>;
 }
 
 /** Limits as the relay uses them. */
@@ -274,6 +289,9 @@ export class TokenAuthenticator implements Authenticator {
           signals: new Set(entry.signals),
           ...(entry.origins === undefined ? {} : { origins: entry.origins }),
           ...(entry.limits === undefined ? {} : { limits: limitsOf(entry.limits) }),
+          ...(entry.resource_attributes === undefined
+            ? {}
+            : { resourceAttributes: encodeResourceAttributes(entry.resource_attributes) }),
         },
         notAfter: entry.not_after === undefined ? Infinity : Date.parse(entry.not_after),
       });

@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import { decodeProtectedHeader, importJWK, jwtVerify, SignJWT } from "jose";
 import { z } from "zod";
 import { parseSize } from "../config/units.ts";
+import { encodeResourceAttributes } from "../otlp/resource_attributes.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
 import { type SigningKey, type TokenVerifier, unauthenticated } from "./authenticate.ts";
 import { isCompact } from "./jwt.ts";
@@ -99,7 +100,12 @@ function narrowed(key: SigningKey, claims: z.output<typeof CLAIMS>): Sender {
   }
   const size = Math.min(claimed ?? Infinity, key.limits?.max_request_body_size ?? Infinity);
   const limits = { ...key.limits, ...(size === Infinity ? {} : { max_request_body_size: size }) };
-  return senderOf(key.id, { signals, origins, limits });
+  return {
+    ...senderOf(key.id, { signals, origins, limits }),
+    ...(key.resource_attributes === undefined
+      ? {}
+      : { resourceAttributes: encodeResourceAttributes(key.resource_attributes) }),
+  };
 }
 
 /** What {@link mint} is told. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { Refusal } from "../errors.ts";
+import type { ResourceAttributes } from "../otlp/resource_attributes.ts";
 import type { SignalName } from "../otlp/signal.ts";
 
 /** Limits of one sender; what is absent is not limited. */
@@ -30,6 +31,8 @@ export interface Sender {
   /** The web origins that its requests must come from; absent: it is not bound to any. */
   readonly origins?: readonly string[];
   readonly limits?: SenderLimits;
+  /** Set on each resource that it sends; absent: its data goes on as it came. */
+  readonly resourceAttributes?: ResourceAttributes;
 }
 
 /** Refuses with 403 a signal that the sender may not send, and an origin that it may not send from. */

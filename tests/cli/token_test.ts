@@ -52,13 +52,16 @@ Deno.test("token new with origins, an end and limits", async () => {
   await using at = await folder();
   const file = join(at.path, "tokens.yaml");
   const flags =
-    "--origins https://a.example,https://b.example --not-after 2099-01-31T12:00:00Z --requests-per-second 10 " +
+    "--resource-attributes tenant.id=acme,tier=gold --origins https://a.example,https://b.example --not-after 2099-01-31T12:00:00Z --requests-per-second 10 " +
     "--items-per-second 1000 --bytes-per-second 1MiB --concurrent-requests 4 --max-request-body-size 64KiB --queue-share 0.5";
   const { code, out } = await run("new", "--id", "web", "--file", file, ...flags.split(" "));
   assert.equal(code, 0);
   const authenticator = new TokenAuthenticator(parseTokens(await readFile(file, "utf8"), file));
-  const { id, origins, limits } = await authenticator.authenticate(new Headers({ "x-api-key": out[0]! }));
+  const { id, origins, limits, resourceAttributes } = await authenticator.authenticate(
+    new Headers({ "x-api-key": out[0]! }),
+  );
   assert.deepEqual([id, origins], ["web", ["https://a.example", "https://b.example"]]);
+  assert.deepEqual([...resourceAttributes!.keys], ["tenant.id", "tier"]);
   assert.deepEqual(limits, {
     requestsPerSecond: 10,
     itemsPerSecond: 1000,

@@ -804,3 +804,40 @@ Deno.test("a sender whose request is under way is held to its number, and let in
   assert.equal((await first).status, 200);
   assert.equal((await post(oneSpan, bearer)).status, 200);
 });
+
+Deno.test("a token's attributes are on each resource, in every encoding, and the sender's own of that name are not", async () => {
+  const attribute = (key: string, stringValue: string) => ({ key, value: { stringValue } });
+  const request = (...attributes: object[]) =>
+    JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [{ name: "a" }] }] }] });
+  const sent = request(attribute("tenant.id", "evil"), attribute("service.name", "shop"));
+  const expected = transcodeJson(
+    "traces",
+    Buffer.from(request(attribute("service.name", "shop"), attribute("tenant.id", "acme"))),
+    1_000,
+  ).slice();
+  for (const payloadEncoding of ["gzip", "identity"] as const) {
+    const { post, submissions } = withToken({ resource_attributes: { "tenant.id": "acme" } }, { payloadEncoding });
+    const encoded = transcodeJson("traces", Buffer.from(sent), 1_000).slice();
+    const bodies: [Uint8Array<ArrayBuffer> | string, Record<string, string>][] = [
+      [sent, { type: json }],
+      [encoded, { type: protobuf }],
+      [new Uint8Array(gzipSync(encoded)), { type: protobuf, "content-encoding": "gzip" }],
+    ];
+    for (const [body, headers] of bodies) {
+      assert.equal((await post(body, { ...bearer, ...headers })).status, 200);
+      const { payload, inflatedBytes, sender, items } = submissions.pop()!;
+      const kept = payloadEncoding === "gzip" ? gunzipSync(payload) : payload;
+      assert.ok(Buffer.from(expected).equals(kept));
+      assert.deepEqual([inflatedBytes, sender, items], [expected.length, "web", 1]);
+      assert.equal(payload.byteLength, payload.buffer.byteLength, "a buffer of its own");
+    }
+    assert.equal((await post(null, { ...bearer, type: protobuf })).status, 200);
+    assert.deepEqual(submissions, [], "nothing is nothing");
+    await refused(
+      await post(requestOf(bodyBytesMax), { ...bearer, type: protobuf }),
+      413,
+      /with the attributes of its sender is over the limit of 10000 bytes/,
+      protobuf,
+    );
+  }
+});

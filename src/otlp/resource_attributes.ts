@@ -1,0 +1,236 @@
+/**
+ * Sets attributes on every resource of an encoded export request, in place of whatever it says under the same keys. The rest is
+ * copied as it is; nothing is decoded.
+ *
+ * Attributes are a repeated field, so that appending ours would leave the sender's beside them, and which of two a reader
+ * believes is up to it. What is there under our keys is therefore taken out.
+ * @module
+ */
+import { Buffer } from "node:buffer";
+
+/** Values that an attribute may be given. A number that is whole becomes an int, another a double. */
+export type AttributeValue = string | number | boolean;
+
+/** Attributes, encoded once. */
+export interface ResourceAttributes {
+  readonly keys: ReadonlySet<string>;
+  /** Fields 1 of a Resource, one after the other. */
+  readonly encoded: Uint8Array;
+}
+
+const RESOURCES_TAG = 0x0a;
+const LEN = 2;
+
+/** Encodes attributes for {@link withResourceAttributes}. */
+export function encodeResourceAttributes(attributes: Readonly<Record<string, AttributeValue>>): ResourceAttributes {
+  const entries = Object.entries(attributes);
+  const encoded = entries.map(([key, value]) =>
+    field(1, Buffer.concat([field(1, Buffer.from(key)), field(2, anyValue(value))]))
+  );
+  return { keys: new Set(entries.map(([key]) => key)), encoded: new Uint8Array(Buffer.concat(encoded)) };
+}
+
+/**
+ * The request with the attributes on each of its resources, in a buffer of its own.
+ * @param request A traces, metrics or logs request that a walk has found valid: field 1 holds the resources, and field 1 of each
+ * of them its Resource, whose field 1 are the attributes.
+ */
+export function withResourceAttributes(request: Uint8Array, attributes: ResourceAttributes): Uint8Array<ArrayBuffer> {
+  const out = new Pieces(request);
+  for (const one of fieldsOf(request, 0, request.length)) {
+    if (one.number !== 1 || one.wireType !== LEN) out.copy(one.start, one.end);
+    else out.message(RESOURCES_TAG, resourcePieces(request, one.contentStart, one.end, attributes));
+  }
+  return out.join();
+}
+
+/** The content of one ResourceSpans, ResourceMetrics or ResourceLogs. */
+function resourcePieces(bytes: Uint8Array, start: number, end: number, attributes: ResourceAttributes): Pieces {
+  const out = new Pieces(bytes);
+  // A field that is there more than once is merged by some readers, and the last one counts for others: ours go into that.
+  let last = -1;
+  for (const one of fieldsOf(bytes, start, end)) if (one.number === 1 && one.wireType === LEN) last = one.start;
+  if (last < 0) {
+    const resource = new Pieces(bytes);
+    resource.append(attributes.encoded);
+    out.message(0x0a, resource);
+  }
+  for (const one of fieldsOf(bytes, start, end)) {
+    if (one.number !== 1 || one.wireType !== LEN) {
+      out.copy(one.start, one.end);
+      continue;
+    }
+    const resource = new Pieces(bytes);
+    for (const inner of fieldsOf(bytes, one.contentStart, one.end)) {
+      const ours = inner.number === 1 && inner.wireType === LEN &&
+        attributes.keys.has(keyOf(bytes, inner.contentStart, inner.end));
+      if (!ours) resource.copy(inner.start, inner.end);
+    }
+    if (one.start === last) resource.append(attributes.encoded);
+    out.message(0x0a, resource);
+  }
+  return out;
+}
+
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** The key of a KeyValue: of a string that is there more than once the last counts. */
+function keyOf(bytes: Uint8Array, start: number, end: number): string {
+  let key = "";
+  for (const one of fieldsOf(bytes, start, end)) {
+    if (one.number === 1 && one.wireType === LEN) key = decoder.decode(bytes.subarray(one.contentStart, one.end));
+  }
+  return key;
+}
+
+interface FieldAt {
+  readonly number: number;
+  readonly wireType: number;
+  /** Where its tag begins. */
+  readonly start: number;
+  /** Where what follows the tag, and the length where there is one, begins. */
+  readonly contentStart: number;
+  readonly end: number;
+}
+
+/**
+ * The fields of a message that a walk has found valid, read as the Collector reads them and no better: where the two differed, a
+ * sender could say what is seen there and not here. So a field number is its low 32 bits, and what follows the first field of an
+ * unknown group is fields of the message.
+ */
+function* fieldsOf(bytes: Uint8Array, start: number, end: number): Generator<FieldAt> {
+  for (let at = start; at < end;) {
+    const tag = tagAt(bytes, at);
+    const one = valueAt(bytes, tag.wireType, tag.end);
+    yield { number: tag.number, wireType: tag.wireType, start: at, contentStart: one.contentStart, end: one.end };
+    at = one.end;
+  }
+}
+
+/** A value: where it begins, behind a length where it has one, and where it ends. */
+function valueAt(bytes: Uint8Array, wireType: number, at: number): { contentStart: number; end: number } {
+  if (wireType === LEN) {
+    const length = lengthAt(bytes, at);
+    return { contentStart: length.end, end: length.end + length.value };
+  }
+  return { contentStart: at, end: wireType === 3 ? groupEnd(bytes, at) : scalarEnd(bytes, wireType, at) };
+}
+
+function groupEnd(bytes: Uint8Array, start: number): number {
+  let at = start;
+  for (let depth = 1; depth > 0;) {
+    const tag = tagAt(bytes, at);
+    at = tag.end;
+    if (tag.wireType === 3) depth += 1;
+    else if (tag.wireType === 4) depth -= 1;
+    else return valueAt(bytes, tag.wireType, at).end;
+  }
+  return at;
+}
+
+function scalarEnd(bytes: Uint8Array, wireType: number, at: number): number {
+  if (wireType === 1) return at + 8;
+  return wireType === 5 ? at + 4 : varintEnd(bytes, at);
+}
+
+function tagAt(bytes: Uint8Array, start: number): { number: number; wireType: number; end: number } {
+  const end = varintEnd(bytes, start);
+  let value = 0;
+  for (let index = 0; index < Math.min(5, end - start); index++) {
+    value += (bytes[start + index]! & 0x7f) * 2 ** (7 * index);
+  }
+  return { number: Math.floor(value / 8) | 0, wireType: value % 8, end };
+}
+
+function lengthAt(bytes: Uint8Array, start: number): { value: number; end: number } {
+  const end = varintEnd(bytes, start);
+  let value = 0;
+  // Of a tenth byte one bit is left, and a walk has seen that it is not set.
+  for (let index = 0; index < Math.min(9, end - start); index++) {
+    value += (bytes[start + index]! & 0x7f) * 2 ** (7 * index);
+  }
+  return { value, end };
+}
+
+function varintEnd(bytes: Uint8Array, start: number): number {
+  for (let at = start; at < bytes.length; at++) if (bytes[at]! < 0x80) return at + 1;
+  throw new RangeError("A varint runs over the end of the message");
+}
+
+/** A message being put together from stretches of another and new bytes. */
+class Pieces {
+  readonly #source: Uint8Array;
+  readonly #pieces: Uint8Array[] = [];
+  #length = 0;
+  #from = 0;
+  #to = 0;
+
+  constructor(source: Uint8Array) {
+    this.#source = source;
+  }
+
+  /** Copies a stretch of the source; stretches that touch are one. */
+  copy(start: number, end: number): void {
+    if (start !== this.#to) {
+      this.#flush();
+      this.#from = start;
+    }
+    this.#to = end;
+  }
+
+  append(bytes: Uint8Array): void {
+    this.#flush();
+    this.#pieces.push(bytes);
+    this.#length += bytes.length;
+  }
+
+  message(tag: number, content: Pieces): void {
+    content.#flush();
+    this.append(Uint8Array.of(tag, ...varint(content.#length)));
+    this.#pieces.push(...content.#pieces);
+    this.#length += content.#length;
+  }
+
+  join(): Uint8Array<ArrayBuffer> {
+    this.#flush();
+    const joined = new Uint8Array(this.#length);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      joined.set(piece, at);
+      at += piece.length;
+    }
+    return joined;
+  }
+
+  #flush(): void {
+    if (this.#to > this.#from) {
+      this.#pieces.push(this.#source.subarray(this.#from, this.#to));
+      this.#length += this.#to - this.#from;
+    }
+    this.#from = this.#to = 0;
+  }
+}
+
+function anyValue(value: AttributeValue): Uint8Array {
+  if (typeof value === "string") return field(1, Buffer.from(value));
+  if (typeof value === "boolean") return Uint8Array.of(2 << 3, value ? 1 : 0);
+  if (Number.isSafeInteger(value)) return Uint8Array.of(3 << 3, ...varint64(BigInt.asUintN(64, BigInt(value))));
+  const bytes = Buffer.alloc(9);
+  bytes[0] = (4 << 3) | 1;
+  bytes.writeDoubleLE(value, 1);
+  return bytes;
+}
+
+function field(number: number, content: Uint8Array): Uint8Array {
+  return Buffer.concat([Uint8Array.of((number << 3) | LEN, ...varint(content.length)), content]);
+}
+
+const varint = (value: number): number[] => varint64(BigInt(value));
+
+function varint64(value: bigint): number[] {
+  const bytes: number[] = [];
+  for (let rest = value;; rest >>= 7n) {
+    bytes.push(Number(rest & 0x7fn) | (rest > 0x7fn ? 0x80 : 0));
+    if (rest <= 0x7fn) return bytes;
+  }
+}
