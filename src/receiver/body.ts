@@ -88,50 +88,100 @@ export async function readBody(
   limits: BodyLimits,
   grow: (bytes: number) => void,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    if (stated === undefined) return await readChunks(request, limits, grow);
+    if (stated >= PIECE_BYTES_MAX) return await readInto(new Uint8Array(stated), request, limits);
+    // A stated length is held to by HTTP itself (RFC 9112, 6.3), so a short body can be taken in one piece.
+    const body = await readWhole(request, limits);
+    if (body.length !== stated) throw otherLength(body.length, stated);
+    return body;
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    // The connection broke, or the server is closing: what is there says nothing about the data, so the sender may retry.
+    throw new Refusal("body_incomplete", "Body ended before it was complete; send it again", { cause: error });
+  }
+}
+
+function otherLength(bytes: number, stated: number): Refusal {
+  return new Refusal("malformed", `Body has ${bytes} bytes, its Content-Length says ${stated}; make them agree`);
+}
+
+async function readWhole(request: Request, limits: BodyLimits): Promise<Uint8Array<ArrayBuffer>> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(slow(limits)), limits.bodyMs);
   });
   try {
-    if (stated === undefined) return await readChunks(request, limits, grow, late);
-    // A stated length is held to by HTTP itself (RFC 9112, 6.3), so the body can be taken in one piece.
-    const body = new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
-    if (body.length === stated) return body;
-    throw new Refusal("malformed", `Body has ${body.length} bytes, its Content-Length says ${stated}; make them agree`);
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
-    // The connection broke, or the server is closing: what is there says nothing about the data, so the sender may retry.
-    throw new Refusal("body_incomplete", "Body ended before it was complete; send it again", { cause: error });
+    return new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** From this size on a body is read piece by piece into its place: taken in one piece it is held twice for a while. */
+const PIECE_BYTES_MAX = 256 * 1024;
+
+async function readInto(
+  place: Uint8Array<ArrayBuffer>,
+  request: Request,
+  limits: BodyLimits,
+): Promise<Uint8Array<ArrayBuffer>> {
+  let length = 0;
+  if (request.body !== null) {
+    await forEachChunk(request.body, limits, (chunk) => {
+      if (length + chunk.length > place.length) throw otherLength(length + chunk.length, place.length);
+      place.set(chunk, length);
+      length += chunk.length;
+    });
+  }
+  if (length < place.length) throw otherLength(length, place.length);
+  return place;
 }
 
 async function readChunks(
   request: Request,
   limits: BodyLimits,
   grow: (bytes: number) => void,
-  late: Promise<never>,
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (request.body === null) return new Uint8Array(0);
-  const reader = request.body.getReader();
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let length = 0;
+  await forEachChunk(request.body, limits, (chunk) => {
+    length += chunk.length;
+    if (length > limits.bodyBytesMax) throw tooLarge(limits.bodyBytesMax, "Body");
+    grow(chunk.length);
+    chunks.push(chunk);
+  });
+  // One chunk may be a view into more: the payload needs a buffer of its own.
+  return concatenate(chunks);
+}
+
+/** Hands over each chunk as it comes. No race against a promise of the deadline: that would hold every chunk until its end. */
+async function forEachChunk(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  limits: BodyLimits,
+  take: (chunk: Uint8Array<ArrayBuffer>) => void,
+): Promise<void> {
+  const reader = body.getReader();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    // Ends the read that is under way.
+    reader.cancel().catch(() => {});
+  }, limits.bodyMs);
   try {
-    const chunks: Uint8Array<ArrayBuffer>[] = [];
-    let length = 0;
     for (;;) {
-      const { done, value } = await Promise.race([reader.read(), late]);
-      if (done) break;
-      length += value.length;
-      if (length > limits.bodyBytesMax) throw tooLarge(limits.bodyBytesMax, "Body");
-      grow(value.length);
-      chunks.push(value);
+      const { done, value } = await reader.read();
+      if (late) throw slow(limits);
+      if (done) return;
+      take(value);
     }
-    // One chunk may be a view into more: the payload needs a buffer of its own.
-    return concatenate(chunks);
   } catch (error) {
     // What is left unread is given up: an answer follows, and the connection with it.
     reader.cancel().catch(() => {});
-    throw error;
+    throw late ? slow(limits) : error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -78,6 +78,8 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
       incoming.socket.destroy();
     });
   });
+  // Who has sent its request may close its half of the connection and is answered all the same, as by Go and by Deno.serve.
+  Object.assign(server, { httpAllowHalfOpen: true });
   let connections = 0;
   // Not `maxConnections`, which tells nobody here (no "drop" event in Deno 2.9.6).
   server.on("connection", (socket: Socket) => {

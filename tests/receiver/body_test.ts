@@ -159,7 +159,7 @@ Deno.test("no room ends the reading", async () => {
 });
 
 Deno.test("a body that does not arrive in time is the sender's to retry", async () => {
-  for (const stated of [undefined, 100]) {
+  for (const stated of [undefined, 100, 300_000]) {
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(new Uint8Array(10)),
       // Never ends.
@@ -177,7 +177,7 @@ Deno.test("a body that does not arrive in time is the sender's to retry", async 
 });
 
 Deno.test("a body that breaks off is the sender's to retry, and its cause kept for the log alone", async () => {
-  for (const stated of [undefined, 100]) {
+  for (const stated of [undefined, 100, 300_000]) {
     const reset = new TypeError("connection reset by 10.0.0.7");
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(new Uint8Array(10)),
@@ -198,6 +198,19 @@ Deno.test("a body whose length is not the stated one is refused", async () => {
       refusal("malformed", new RegExp(`^Body has 5 bytes, its Content-Length says ${stated}; make them agree$`)),
     );
   }
+  for (const bytes of [299_999, 300_001]) {
+    await assert.rejects(
+      readBody(chunked("x".repeat(bytes)), 300_000, limits, room),
+      refusal("malformed", new RegExp(`^Body has ${bytes} bytes, its Content-Length says 300000; make them agree$`)),
+    );
+  }
+});
+
+Deno.test("a large body of a stated length is read into a buffer of its own", async () => {
+  const text = "0123456789".repeat(30_000);
+  const body = await readBody(chunked(text), text.length, limits, room);
+  assert.equal(new TextDecoder().decode(body), text);
+  assert.equal(body.buffer.byteLength, text.length);
 });
 
 Deno.test("the member is made when it is asked for, of the same request", () => {
