@@ -17,9 +17,9 @@ const FAILURES_ALARMING = 5;
 /** WARN: nothing is lost, a refused request is its sender's. */
 export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents {
   return {
-    accepted: (signal, _sender, items) => metrics.accepted(signal, items),
+    accepted: (signal, sender, items) => metrics.accepted(signal, items, sender),
     refused(signal, sender, refusal, items) {
-      metrics.refused(refusal.code, signal, items);
+      metrics.refused(refusal.code, signal, items, sender);
       const { code, message } = refusal;
       // Who is turned away, and why, has few wordings, and each of them is another fault to mend.
       const kind = code === "unauthenticated" || code === "forbidden" ? `${code} ${message}` : code;

@@ -75,6 +75,24 @@ export const INSTRUMENTS = {
     description: "Items of refused requests, as far as they had been counted",
     attributes: ["reason", "signal"],
   },
+  edgeferry_sender_accepted_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests answered 200, by sender",
+    attributes: ["sender", "signal"],
+  },
+  edgeferry_sender_accepted_items: {
+    kind: "counter",
+    unit: "{item}",
+    description: "Spans, data points or log records in requests answered 200, by sender",
+    attributes: ["sender", "signal"],
+  },
+  edgeferry_sender_refused_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests not taken, of senders that had proved who they are",
+    attributes: ["sender", "reason"],
+  },
   edgeferry_receiver_in_flight_size: {
     kind: "gauge",
     unit: "By",
@@ -246,9 +264,9 @@ export interface ReceiverState {
 /** What the relay reports about itself. Every method is safe on the hot path and never throws. */
 export interface RelayMetrics {
   /** A request was answered 200. */
-  accepted(signal: SignalName, items: number): void;
+  accepted(signal: SignalName, items: number, sender?: string): void;
   /** A request was refused; `items` where the walk had counted them. */
-  refused(reason: RefusalCode, signal: SignalName | undefined, items?: number): void;
+  refused(reason: RefusalCode, signal: SignalName | undefined, items?: number, sender?: string): void;
   /** An append resolved after `durationMs`: the time until a 200 could be sent. */
   appended(signal: SignalName, durationMs: number): void;
   /** The Collector will never take them. */
@@ -332,6 +350,25 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const acceptedItems = perSignal("edgeferry_receiver_accepted_items");
   const refusedRequests = counter("edgeferry_receiver_refused_requests");
   const refusedItems = counter("edgeferry_receiver_refused_items");
+  const senderRequests = counter("edgeferry_sender_accepted_requests");
+  const senderItems = counter("edgeferry_sender_accepted_items");
+  const senderRefused = counter("edgeferry_sender_refused_requests");
+  const accounts = new Map<string, { readonly requests: Cell; readonly items: Cell }>();
+  const senders = new Set<string>();
+  const named = (sender: string): string => {
+    if (senders.size < SENDERS_MAX) senders.add(sender);
+    return senders.has(sender) ? sender : "other";
+  };
+  const accountOf = (sender: string, signal: SignalName) => {
+    const key = `${signal} ${sender}`;
+    let account = accounts.get(key);
+    if (account === undefined) {
+      const attributes = { sender: named(sender), signal };
+      account = { requests: senderRequests.cell(attributes), items: senderItems.cell(attributes) };
+      if (attributes.sender === sender) accounts.set(key, account);
+    }
+    return account;
+  };
   const droppedConnections = counter("edgeferry_receiver_dropped_connections").cell({});
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
@@ -346,14 +383,19 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const faults = new Set<string>();
 
   return {
-    accepted(signal, items) {
+    accepted(signal, items, sender) {
       acceptedRequests[signal].value++;
       acceptedItems[signal].value += items;
+      if (sender === undefined) return;
+      const account = accountOf(sender, signal);
+      account.requests.value++;
+      account.items.value += items;
     },
-    refused(reason, signal, items) {
+    refused(reason, signal, items, sender) {
       const attributes = signal === undefined ? { reason } : { reason, signal };
       refusedRequests.cell(attributes).value++;
       if (items !== undefined) refusedItems.cell(attributes).value += items;
+      if (sender !== undefined) senderRefused.cell({ sender: named(sender), reason }).value++;
     },
     appended: (signal, durationMs) => appendDuration.record(durationMs / 1000, signalAttributes[signal]),
     deadLettered: (signal, items) => void (deadLettered[signal].value += items),
@@ -383,6 +425,8 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
 }
 
 const FAULTS_MAX = 64;
+/** Senders beyond so many count as `other`: who may name senders must not be able to fill the memory. */
+const SENDERS_MAX = 1_000;
 
 interface Cell {
   value: number;

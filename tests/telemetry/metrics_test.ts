@@ -34,8 +34,8 @@ const CERTIFICATE = { role: "client", subject: "CN=client-app", fingerprintSha25
 
 Deno.test("what is reported is exported under the names, units and attributes of the table", async () => {
   const { metrics, collect } = setup();
-  metrics.accepted("traces", 5);
-  metrics.refused("queue_full", "traces", 2);
+  metrics.accepted("traces", 5, "shop");
+  metrics.refused("queue_full", "traces", 2, "shop");
   metrics.appended("traces", 1);
   metrics.deadLettered("traces", 1);
   metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
@@ -162,4 +162,24 @@ Deno.test("a second reader does not take from the first", async () => {
   for (const reader of [first, second, first]) {
     assert.equal((await reader.byName()).get("edgeferry_exporter_sent_items")?.dataPoints[0]?.value, 9);
   }
+});
+
+Deno.test("each sender is counted under its name, as many of them as there is room for", async () => {
+  const { metrics, collect } = setup();
+  metrics.accepted("traces", 5, "shop");
+  metrics.accepted("traces", 2, "shop");
+  metrics.accepted("logs", 1, "shop");
+  metrics.refused("throttled", "traces", undefined, "shop");
+  metrics.refused("unauthenticated", "traces");
+  const of = async (name: string) =>
+    (await collect()).get(name)?.dataPoints.map(({ attributes, value }) => ({ ...attributes, value }));
+  assert.deepEqual(await of("edgeferry_sender_accepted_items"), [
+    { sender: "shop", signal: "traces", value: 7 },
+    { sender: "shop", signal: "logs", value: 1 },
+  ]);
+  assert.deepEqual(await of("edgeferry_sender_refused_requests"), [{ sender: "shop", reason: "throttled", value: 1 }]);
+  for (let index = 0; index < 1_500; index++) metrics.accepted("traces", 1, `s${index}`);
+  const points = await of("edgeferry_sender_accepted_requests");
+  assert.deepEqual(points?.length, 1_002);
+  assert.deepEqual(points?.at(-1), { sender: "other", signal: "traces", value: 501 });
 });
