@@ -163,8 +163,10 @@ class Engine {
         if (roomLeft > 0) return { output: output.subarray(0, produced), consumed };
         // Never the whole of the scratch memory: a buffer that is filled exactly passes for one of the content's own.
         if (progress === 0) return { output: output.slice(), consumed };
-        // One byte over the bound is room enough to see that it is passed.
-        const grown = new Uint8Array(Math.min(output.length * 4, Math.max(outputBytesMax, output.length) + 1));
+        // To the bound at the second step: memory is taken as it is written, and copying takes as much again. One byte over the
+        // bound is room enough to see that it is passed.
+        const most = Math.max(outputBytesMax, output.length) + 1;
+        const grown = new Uint8Array(output === this.#scratch ? Math.min(output.length * 4, most) : most);
         grown.set(output);
         this.free();
         output = this.#grown = grown;

@@ -215,6 +215,7 @@ function prepare(
   encoding: ContentEncoding,
   body: Uint8Array<ArrayBuffer>,
 ): Submission {
+  let kept: ArrayBuffer | undefined;
   try {
     const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
     const { items, mergeable } = walk(signal.name, protobuf);
@@ -225,8 +226,7 @@ function prepare(
       : named === undefined
       ? member()
       : gzipMember(named);
-    // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
-    if (payload.buffer !== body.buffer) discard(body);
+    kept = payload.buffer;
     return {
       signal: signal.name,
       encoding: options.payloadEncoding,
@@ -237,6 +237,8 @@ function prepare(
       payload,
     };
   } finally {
+    // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
+    if (kept !== body.buffer) discard(body);
     freeInflated();
   }
 }
