@@ -23,6 +23,8 @@ export default function autocannon(options: {
   readonly connections: number;
   /** Seconds. */
   readonly duration: number;
+  /** Requests a second, of all connections together. */
+  readonly overallRate?: number;
   readonly method: "POST";
   readonly requests: readonly Request[];
   readonly setupClient: (client: { setRequests(requests: readonly Request[]): void }) => void;

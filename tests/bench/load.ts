@@ -1,5 +1,6 @@
 /**
- * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS`. Prints one line of JSON.
+ * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS [REQUESTS_PER_SECOND]`.
+ * Prints one line of JSON.
  */
 // @ts-types="./autocannon.d.ts"
 import autocannon from "autocannon";
@@ -7,12 +8,13 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { makeBodies, type Shape } from "./bodies.ts";
 
-const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5"] = process.argv.slice(2);
+const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5", rate] = process.argv
+  .slice(2);
 const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
 const requests = bodies.map((body) => ({
   method: "POST" as const,
   path: "/v1/traces",
-  headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}` }) },
+  headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}`, origin: "http://bench" }) },
   body: Buffer.from(body.bytes),
 }));
 let clients = 0;
@@ -21,6 +23,7 @@ const result = await autocannon({
   connections: Number(connections),
   duration: Number(seconds),
   method: "POST",
+  ...(rate === undefined ? {} : { overallRate: Number(rate) }),
   requests,
   // Each connection begins elsewhere, or all would send the same body at the same time.
   setupClient: (client) => {

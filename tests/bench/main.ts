@@ -12,6 +12,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
+import { mint } from "../../src/receiver/minted.ts";
 import { buildCollector } from "../support/collector.ts";
 import type { Shape } from "./bodies.ts";
 
@@ -36,6 +37,8 @@ interface Running {
   readonly child: Deno.ChildProcess;
   /** Whether what it accepts goes on to the sink. */
   readonly forwards: boolean;
+  /** What its senders show, where that is not {@link TOKEN}. */
+  readonly token?: string;
 }
 
 interface Sink {
@@ -92,13 +95,35 @@ async function startSink(): Promise<Sink> {
   return { port: Number(match[1]), control: Number(match[2]), child };
 }
 
-async function relay(storage: "sqlite" | "none", sink: Sink): Promise<Running> {
+/** What senders prove themselves with, and what is done to their data for it. */
+type Proof = "token" | "nothing" | "minted" | "limits" | "attributes";
+
+const SIGNING_SECRET = "bench-signing-secret-of-32-bytes-or-more-000";
+
+function tokensFile(proof: Proof): string {
+  const more = {
+    limits:
+      ", limits: { requests_per_second: 1e6, items_per_second: 1e9, bytes_per_second: 1GiB, concurrent_requests: 1000 }",
+    attributes: ", resource_attributes: { tenant.id: acme }",
+    token: "",
+    nothing: "",
+    minted: "",
+  }[proof];
+  const keys = `signing_keys:\n  - { id: web, secret: ${SIGNING_SECRET}, origins: ["http://bench"], max_age: 2h }\n`;
+  return `tokens:
+  - { id: bench, sha256: ${digestOf(TOKEN)}${more} }
+${proof === "minted" ? keys : ""}`;
+}
+
+async function relay(storage: "sqlite" | "none", sink: Sink, proof: Proof = "token"): Promise<Running> {
   const dir = join(folder, `relay-${storage}-${crypto.randomUUID()}`);
   await mkdir(dir, { recursive: true });
-  await writeFile(join(dir, "tokens.yaml"), `tokens:\n  - id: bench\n    sha256: ${digestOf(TOKEN)}\n`);
+  await writeFile(join(dir, "tokens.yaml"), tokensFile(proof));
   await writeFile(
     join(dir, "relay.yaml"),
-    `receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: tokens.yaml } }
+    `receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: tokens.yaml, insecure: ${
+      proof === "nothing"
+    } } }
 sending_queue: { storage: ${storage}, path: data/queue.db }
 exporter:
   endpoint: https://localhost:${sink.port}
@@ -111,7 +136,8 @@ telemetry: { admin: { endpoint: "127.0.0.1:0" } }
     for await (const _ of child.stdout);
   })();
   const match = await firstMatch(child.stderr, /Receiving url=(\S+)/);
-  return { url: match[1]!, child, forwards: true };
+  const token = proof === "minted" ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 }) : TOKEN;
+  return { url: match[1]!, child, forwards: true, token };
 }
 
 async function collector(queue: "memory" | "file", sink: Sink): Promise<Running> {
@@ -213,6 +239,10 @@ const SUBJECTS: Readonly<Record<string, (sink: Sink) => Promise<Running>>> = {
   floor: () => floor(),
   nginx: (sink) => nginx(sink),
   sqlite: (sink) => relay("sqlite", sink),
+  "sqlite-nothing": (sink) => relay("sqlite", sink, "nothing"),
+  "sqlite-limits": (sink) => relay("sqlite", sink, "limits"),
+  "sqlite-minted": (sink) => relay("sqlite", sink, "minted"),
+  "sqlite-attributes": (sink) => relay("sqlite", sink, "attributes"),
   none: (sink) => relay("none", sink),
   "collector-memory": (sink) => collector("memory", sink),
   "collector-file": (sink) => collector("file", sink),
@@ -239,7 +269,7 @@ async function load(running: Running, shape: string, spans: number, seconds: num
     [
       join(here, "load.ts"),
       running.url,
-      TOKEN,
+      running.token ?? TOKEN,
       shape,
       String(spans),
       flags.connections,
