@@ -5,13 +5,20 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
+import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
+import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
 import { folder } from "../support/folder.ts";
 import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay.ts";
 
 const span = '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}]}]}';
 
-async function scene(certs: TestCertificates, tls: (dir: string) => RelayOptions["http"]) {
+async function scene(
+  certs: TestCertificates,
+  tls: (dir: string) => RelayOptions["http"],
+  auth?: NonNullable<RelayOptions["auth"]>,
+) {
   await using stack = new AsyncDisposableStack();
   const { path } = stack.use(await folder());
   await copyFile(certs.server.certificateFile, join(path, "server.crt"));
@@ -27,6 +34,7 @@ async function scene(certs: TestCertificates, tls: (dir: string) => RelayOptions
         telemetry: { admin: { endpoint: "127.0.0.1:0" }, traces: { enabled: false }, metrics: { enabled: false } },
       },
       http: tls(path),
+      ...(auth === undefined ? {} : { auth }),
     }),
   );
   const running = stack.move();
@@ -133,7 +141,7 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
     }).output();
     const said = new TextDecoder().decode(stdout).trim().split("\n");
     assert.equal(said.length, 2);
-    for (const text of said) assert.match(text, /^refused: .*tls/);
+    for (const text of said) assert.match(text, /^refused: .*(tls|EOF|reset)/);
   });
   assert.deepEqual(sendersIn(relay.queuePath), ["client-app"], "nothing of theirs was kept");
 });
@@ -156,3 +164,50 @@ Deno.test("a changed certificate and client CA are taken up; what does not fit i
   assert.notEqual(after.server, before);
   assert.equal((await post(relay, certs, certs.client)).status, 401);
 });
+
+Deno.test("the stock SDK proves itself by its certificate, by an issuer's JWT over TLS, and by a static token", async () => {
+  await using certs = await testCertificates();
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const jwks = { keys: [{ ...await exportJWK(publicKey), kid: "1", alg: "ES256" }] };
+  const issuer = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => Response.json(jwks));
+  await using _issuer = { [Symbol.asyncDispose]: () => issuer.shutdown() };
+  const jwt = {
+    issuer: "https://issuer.example",
+    audience: "edgeferry",
+    jwks_url: `http://127.0.0.1:${issuer.addr.port}/jwks`,
+  };
+  const token = await new SignJWT({ sub: "by-jwt" }).setIssuer(jwt.issuer).setAudience(jwt.audience).setExpirationTime(
+    "5m",
+  )
+    .setProtectedHeader({ alg: "ES256", kid: "1" }).sign(privateKey);
+
+  await using byToken = await scene(certs, (path) => files(path), { jwt });
+  await stockSpan(byToken.relay, certs, { headers: { authorization: `Bearer ${token}` } });
+  await stockSpan(byToken.relay, certs, { headers: { "x-api-key": byToken.relay.token } });
+  assert.deepEqual(sendersIn(byToken.relay.queuePath), ["by-jwt", "test"]);
+
+  await using byCertificate = await scene(certs, (path) => files(path, { client_ca_file: join(path, "ca.crt") }));
+  const { certificate: cert, key } = certs.client;
+  await stockSpan(byCertificate.relay, certs, { httpAgentOptions: { cert, key } });
+  assert.deepEqual(sendersIn(byCertificate.relay.queuePath), ["client-app"]);
+});
+
+/** One span by the stock SDK and its stock exporter. */
+async function stockSpan(
+  relay: RelayHere,
+  certs: TestCertificates,
+  { headers, httpAgentOptions }: {
+    readonly headers?: Record<string, string>;
+    readonly httpAgentOptions?: { readonly cert: string; readonly key: string };
+  },
+): Promise<void> {
+  const exporter = new OTLPTraceExporter({
+    url: `${relay.url.replace("127.0.0.1", "localhost")}/v1/traces`,
+    ...(headers === undefined ? {} : { headers }),
+    httpAgentOptions: { ca: certs.ca.certificate, keepAlive: false, ...httpAgentOptions },
+  });
+  const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  provider.getTracer("test").startSpan("by the stock SDK").end();
+  await provider.forceFlush();
+  await provider.shutdown();
+}
