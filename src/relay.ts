@@ -19,7 +19,7 @@ import { mountReceiver } from "./receiver/app.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
-import { openSenders } from "./relay_senders.ts";
+import { openLimiter, openSenders } from "./relay_senders.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
@@ -59,6 +59,8 @@ const CLOSE_MS_MAX = 500;
  */
 export async function startRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
+  // First, though it stands last: without senders that can be told apart nothing else is begun.
+  const senders = await openSenders(config, log, stack);
   const { clients, identities } = await openClients(config, log, stack);
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
@@ -102,7 +104,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   instrument(app, { ...telemetry, server: { address: http.endpoint.hostname, port: http.endpoint.port } });
   const receiver = receiverEvents(metrics, log);
   mountReceiver(app, {
-    ...await openSenders(config, queue, log, stack),
+    ...senders,
+    limiter: openLimiter(config, queue),
     admission,
     limits: { bodyBytesMax: http.max_request_body_size, bodyMs: http.request_body_timeout },
     payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",

@@ -23,7 +23,6 @@ import type { Log } from "./telemetry/log.ts";
 /** What the receiver asks of its senders. */
 export interface Senders {
   readonly authenticator: Authenticator;
-  readonly limiter: Limiter;
   /** The origins that tokens are bound to, now. */
   readonly tokenOrigins: () => ReadonlySet<string>;
 }
@@ -33,20 +32,14 @@ export interface Senders {
  * @throws {ConfigError} when the tokens cannot be read or used.
  */
 export async function openSenders(
-  { receiver, sending_queue }: Config,
-  queue: Pick<SendingQueue, "shares">,
+  { receiver }: Config,
   log: Log,
   stack: AsyncDisposableStack,
 ): Promise<Senders> {
-  const limiter = new Limiter({
-    defaults: limitsOf(receiver.limits),
-    queueBytesMax: sending_queue.queue_size,
-    shares: queue.shares,
-  });
   const { auth } = receiver;
-  if (auth.insecure) return { authenticator: INSECURE, limiter, tokenOrigins: () => new Set() };
+  if (auth.insecure) return { authenticator: INSECURE, tokenOrigins: () => new Set() };
   if (receiver.http.tls.client_ca_file !== undefined) {
-    return { authenticator: new CertificateAuthenticator(), limiter, tokenOrigins: () => new Set() };
+    return { authenticator: new CertificateAuthenticator(), tokenOrigins: () => new Set() };
   }
   const jwt = jwtVerifier(auth.jwt, log);
   if (jwt !== undefined) await stack.use(jwt).start();
@@ -73,7 +66,16 @@ export async function openSenders(
       onRefused: (reason) => log.error("Refused changed tokens; the old ones go on", { cause: reason }),
     }));
   }
-  return { authenticator, limiter, tokenOrigins: () => tokenOrigins };
+  return { authenticator, tokenOrigins: () => tokenOrigins };
+}
+
+/** What each sender may do, as the configuration and its own token have it. */
+export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<SendingQueue, "shares">): Limiter {
+  return new Limiter({
+    defaults: limitsOf(receiver.limits),
+    queueBytesMax: sending_queue.queue_size,
+    shares: queue.shares,
+  });
 }
 
 function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {
@@ -105,9 +107,12 @@ async function textOf(file: string, optional: boolean): Promise<string | undefin
     return await readFile(file, "utf8");
   } catch (error) {
     if (optional && isMissing(error)) return undefined;
+    const why = isMissing(error) ? "there is no such file" : messageOf(error);
     throw new ConfigError(
-      `Cannot read receiver.auth.tokens_file ${file}: ${messageOf(error)}; make one with 'token new --id NAME'`,
-      { cause: error },
+      `Cannot read receiver.auth.tokens_file ${file}: ${why}; make one with 'token new --id NAME'`,
+      {
+        cause: error,
+      },
     );
   }
 }

@@ -7,7 +7,7 @@ import { ConfigError, Refusal } from "../src/errors.ts";
 import { Shares } from "../src/queue/shares.ts";
 import { digestOf } from "../src/receiver/authenticate.ts";
 import type { Authenticator } from "../src/receiver/authenticate.ts";
-import { openSenders } from "../src/relay_senders.ts";
+import { openLimiter, openSenders } from "../src/relay_senders.ts";
 import { createLog } from "../src/telemetry/log.ts";
 import { Journal } from "./support/exporting.ts";
 import { folder } from "./support/folder.ts";
@@ -23,9 +23,10 @@ async function scene(receiver: (file: string) => ConfigInput["receiver"], text: 
   const lines = new Journal<{ level: string; message: string; cause?: string }>();
   const log = createLog({ format: "json", write: (line) => lines.push(JSON.parse(line)) });
   const config = configFrom({ receiver: receiver(file) ?? {} });
-  const senders = await openSenders(config, { shares: new Shares(Date.now) }, log, stack);
+  const senders = await openSenders(config, log, stack);
+  const limiter = openLimiter(config, { shares: new Shares(Date.now) });
   const running = stack.move();
-  return { ...senders, file, lines, [Symbol.asyncDispose]: () => running.disposeAsync() };
+  return { ...senders, limiter, file, lines, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
 const watched = (file: string) => ({ auth: { tokens_file: file, reload_interval: "50ms" } });
