@@ -107,12 +107,12 @@ async function textOf(file: string, optional: boolean): Promise<string | undefin
     return await readFile(file, "utf8");
   } catch (error) {
     if (optional && isMissing(error)) return undefined;
-    const why = isMissing(error) ? "there is no such file" : messageOf(error);
-    throw new ConfigError(
-      `Cannot read receiver.auth.tokens_file ${file}: ${why}; make one with 'token new --id NAME'`,
-      {
-        cause: error,
-      },
-    );
+    const remedy = "make one with 'token new --id NAME'";
+    if (isMissing(error)) {
+      throw new ConfigError(`Cannot read receiver.auth.tokens_file ${file}: there is no such file; ${remedy}`);
+    }
+    throw new ConfigError(`Cannot read receiver.auth.tokens_file ${file}: ${messageOf(error)}; ${remedy}`, {
+      cause: error,
+    });
   }
 }
