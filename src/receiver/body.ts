@@ -2,13 +2,14 @@
  * The body of a request, read bounded in bytes and in time, inflated, and turned into protobuf.
  * @module
  */
-import { inflateSync, zstdDecompressSync } from "node:zlib";
+import { inflateSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
 import { concatenate } from "../otlp/bytes.ts";
 import { JsonError, JsonValuesError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
+import { unzstd, ZstdError } from "../otlp/zstd.ts";
 
 /** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
 export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
@@ -220,7 +221,9 @@ export function openBody(
     if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
     if (error instanceof JsonValuesError) throw new Refusal("too_large", `${error.message}; send smaller batches`);
     if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
-    if (error instanceof GzipError || error instanceof JsonError) throw new Refusal("malformed", error.message);
+    if (error instanceof GzipError || error instanceof ZstdError || error instanceof JsonError) {
+      throw new Refusal("malformed", error.message);
+    }
     throw error;
   }
 }
@@ -228,13 +231,27 @@ export function openBody(
 function inflate(encoding: ContentEncoding, body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
   if (encoding === "identity" || body.length === 0) return body;
   if (encoding === "gzip") return gunzip(body, bytesMax).inflated;
+  return encoding === "zstd" ? unzstd(body, bytesMax) : inflateZlib(body, bytesMax);
+}
+
+/** What zlib answers when asked for `info`: the content, and the engine that says how much it read. */
+interface InflateInfo {
+  readonly buffer: Uint8Array;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+/** `deflate` is a zlib stream (RFC 9110, 8.4.1.2), and ends with the body: what is behind it would be lost in silence. */
+function inflateZlib(body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
+  let info: InflateInfo;
   try {
-    const options = { maxOutputLength: bytesMax };
-    return encoding === "deflate" ? inflateSync(body, options) : zstdDecompressSync(body, options);
+    info = inflateSync(body, { maxOutputLength: bytesMax, info: true }) as unknown as InflateInfo;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
       throw new InflatedTooLargeError(bytesMax);
     }
-    throw new Refusal("malformed", `Body is not ${encoding}, as its Content-Encoding says`, { cause: error });
+    throw new Refusal("malformed", "Body is not deflate, as its Content-Encoding says", { cause: error });
   }
+  const behind = body.length - info.engine.bytesWritten;
+  if (behind > 0) throw new Refusal("malformed", `Body has ${behind} bytes behind its deflate stream`);
+  return info.buffer;
 }

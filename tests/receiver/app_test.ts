@@ -301,12 +301,20 @@ Deno.test("bad input has a status and a message that names the fault, in the req
       400,
       /^Gzip body is truncated$/,
     ],
+    ["no zstd", oneSpanProtobuf, { "content-encoding": "zstd" }, 400, /^Body is not zstd$/],
     [
-      "no zstd",
-      oneSpanProtobuf,
+      "zstd that is cut short",
+      zstdCompressSync(oneSpanProtobuf).subarray(0, -1),
       { "content-encoding": "zstd" },
       400,
-      /^Body is not zstd, as its Content-Encoding says$/,
+      /^Zstd body is truncated$/,
+    ],
+    [
+      "bytes behind the deflate stream",
+      Buffer.concat([deflateSync(oneSpanProtobuf), deflateSync(oneSpanProtobuf)]),
+      { "content-encoding": "deflate" },
+      400,
+      /^Body has \d+ bytes behind its deflate stream$/,
     ],
     ["no deflate", oneSpanProtobuf, { "content-encoding": "deflate" }, 400, /^Body is not deflate, as/],
     [
