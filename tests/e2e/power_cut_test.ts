@@ -87,7 +87,8 @@ Deno.test("a power cut loses nothing that was answered 200", async () => {
 Deno.test("nor does one that leaves some unsynced blocks behind, while the Collector takes and the WAL is copied", async () => {
   const figures = await cutPower({ cuts: 3, seed: 32, answers: 250, away: false, torn: true });
   assert.equal(figures.lost, 0);
-  assert(figures.bytesLost > 0 && figures.databaseBytesMax > 16 * 4096, JSON.stringify(figures));
+  // More than the one page of a new file: the WAL had been copied into it, and the file synced.
+  assert(figures.bytesLost > 0 && figures.databaseBytesMax > 4096, JSON.stringify(figures));
 });
 
 Deno.test("the same test finds the loss when SQLite is told not to sync", async () => {
