@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import process from "node:process";
 import { constants, zstdCompressSync } from "node:zlib";
 import { InflatedTooLargeError } from "../../src/otlp/gzip.ts";
 import { unzstd, ZstdError } from "../../src/otlp/zstd.ts";
@@ -120,4 +121,30 @@ Deno.test("damage is refused or the same length as stated, and nothing else is t
     }
   }
   assert(refused > 2_900, `${refused} refused`);
+});
+
+Deno.test("damaged bodies leave no memory behind", async () => {
+  const good = frame(content(new Random(10), 1_000), CHECKSUM);
+  const damaged = new Uint8Array(good);
+  damaged[damaged.length - 1]! ^= 1;
+  const refuse = async (times: number) => {
+    for (let time = 0; time < times; time++) {
+      try {
+        unzstd(damaged, BOUND);
+        assert.fail("it was taken");
+      } catch (error) {
+        if (!(error instanceof ZstdError)) throw error;
+      }
+      // What was closed is given back in a later turn.
+      if (time % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  };
+  const grownMiB: number[] = [];
+  for (let batch = 0; batch < 4; batch++) {
+    const before = process.memoryUsage().rss;
+    await refuse(2_000);
+    grownMiB.push((process.memoryUsage().rss - before) / 2 ** 20);
+  }
+  // Each batch left 58 MiB; the first ones grow for other reasons.
+  assert(Math.min(...grownMiB) < 20, grownMiB.join());
 });
