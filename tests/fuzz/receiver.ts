@@ -1,0 +1,103 @@
+/** The receiver as the relay wires it, with a queue that takes everything and checks what it is given. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { gunzipSync } from "node:zlib";
+import { Hono } from "hono";
+import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
+import { Walker } from "../../src/otlp/wire.ts";
+import type { Submission } from "../../src/queue/batcher.ts";
+import { Shares } from "../../src/queue/shares.ts";
+import { Admission } from "../../src/receiver/admission.ts";
+import { mountReceiver } from "../../src/receiver/app.ts";
+import { INSECURE } from "../../src/receiver/authenticate.ts";
+import { Limiter } from "../../src/receiver/limiter.ts";
+import type { FuzzRequest } from "./requests.ts";
+
+/** What came of one request. */
+export interface Outcome {
+  readonly status: number;
+  /** What would be forwarded; undefined where nothing is. */
+  readonly payload: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/** Statuses that a request may be answered with, whatever it is: no 5xx among them. */
+const STATUSES = new Set([200, 400, 404, 405, 413, 415]);
+const BODY_BYTES_MAX = 1 << 20;
+/** How long one request may take, in ms; far more than any takes. */
+const REQUEST_MS_MAX = 5_000;
+
+/** Asks the app, without a socket, and holds every answer to what is promised of all. */
+export class FuzzReceiver {
+  readonly #app = new Hono();
+  readonly #walker = new Walker();
+  readonly #admission = new Admission(1 << 22);
+  #submission: Submission | undefined;
+  #failed: unknown;
+  #slowestMs = 0;
+  #asked = 0;
+
+  constructor() {
+    mountReceiver(this.#app, {
+      authenticator: INSECURE,
+      admission: this.#admission,
+      limits: { bodyBytesMax: BODY_BYTES_MAX, bodyMs: REQUEST_MS_MAX },
+      limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
+      payloadEncoding: "gzip",
+      append: (submission) => {
+        this.#submission = submission;
+        return Promise.resolve({});
+      },
+      events: { accepted() {}, refused() {}, failed: (error) => void (this.#failed = error) },
+      allowedOrigins: ["https://app.example"],
+    });
+  }
+
+  /** The longest that a request has taken, in ms. */
+  get slowestMs(): number {
+    return this.#slowestMs;
+  }
+
+  async ask(fuzz: FuzzRequest): Promise<Outcome> {
+    // As between requests that come over a socket: zlib's streams are closed in a turn of their own.
+    if (++this.#asked % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    this.#submission = undefined;
+    this.#failed = undefined;
+    const bodiless = fuzz.method === "GET" || fuzz.method === "HEAD";
+    const request = new Request(`http://127.0.0.1${fuzz.path}`, {
+      method: fuzz.method,
+      headers: fuzz.headers.map(([name, value]): [string, string] => [name, value]),
+      ...(bodiless ? {} : { body: fuzz.body }),
+    });
+    const started = performance.now();
+    const response = await this.#app.fetch(request);
+    const tookMs = performance.now() - started;
+    this.#slowestMs = Math.max(this.#slowestMs, tookMs);
+    assert(tookMs < REQUEST_MS_MAX, `a request took ${tookMs} ms`);
+    assert.equal(this.#failed, undefined, "no defect");
+    assert.equal(this.#admission.bytes, 0, "all room is given back");
+    const { status } = response;
+    const preflight = fuzz.method === "OPTIONS" && status === 204;
+    assert(STATUSES.has(status) || preflight, `status ${status}`);
+    const body = new Uint8Array(await response.arrayBuffer());
+    const type = response.headers.get("content-type");
+    if (status === 200) {
+      assert.equal(decodeSuccess(fuzz.signal, type, body), undefined);
+    } else if (fuzz.method !== "HEAD" && !preflight) {
+      const content = response.headers.get("content-encoding") === "gzip" ? gunzipSync(body) : body;
+      assert.notEqual(decodeStatus(type, content), "", "a refusal says why");
+    }
+    return { status, payload: this.#kept(status) };
+  }
+
+  /** What was kept is one whole member, walks, and has the items that it was counted with. */
+  #kept(status: number): Uint8Array<ArrayBuffer> | undefined {
+    const submission = this.#submission;
+    if (submission === undefined) return undefined;
+    assert.equal(status, 200, "what is kept is answered 200");
+    const content = gunzipSync(Buffer.from(submission.payload));
+    assert.equal(content.length, submission.inflatedBytes);
+    const { items, mergeable } = this.#walker.walk(submission.signal, content);
+    assert.deepEqual([items, mergeable], [submission.items, submission.mergeable]);
+    return submission.payload;
+  }
+}
