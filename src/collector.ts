@@ -14,13 +14,13 @@ import { type DecodedMessage, decodeRequest } from "./otlp/decode.ts";
 import { gunzip } from "./otlp/gzip.ts";
 import { transcodeJson } from "./otlp/json.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "./otlp/response.ts";
-import { type Signal, type SignalName, SIGNALS } from "./otlp/signal.ts";
+import { bySignal, type Signal, type SignalName, SIGNALS } from "./otlp/signal.ts";
 import { Walker } from "./otlp/wire.ts";
 
 /** One request that was accepted. */
 export interface Received {
   readonly signal: SignalName;
-  /** Spans, data points or log records. */
+  /** Spans, data points, log records or profiles. */
   readonly items: number;
   /** Common name of the client's certificate. */
   readonly peer: string;
@@ -96,7 +96,7 @@ const BODY_BYTES_MAX = 20 * 1024 * 1024;
  * @throws {ConfigError} when the port is taken or may not be bound.
  */
 export async function startCollector(options: CollectorOptions): Promise<EmbeddedCollector> {
-  const items: Record<SignalName, number> = { traces: 0, metrics: 0, logs: 0 };
+  const items = bySignal(() => 0);
   let requests = 0;
   const { version, demandsCertificate = true } = options.tls;
   const server = createServer({
@@ -285,17 +285,26 @@ function printable(text: string): string {
   return plain.length > NAME_CHARACTERS_MAX ? `${plain.slice(0, NAME_CHARACTERS_MAX - 1)}…` : plain;
 }
 
-/** Gathers service names, and the names of spans, metrics and log records, wherever they stand. */
+/** Gathers service names, and the names of spans, metrics, log records and profiles' samples, wherever they stand. */
 function collect(request: DecodedMessage, services: Set<string>, names: Set<string>): void {
+  // Of profiles, texts are places in one table.
+  const table = first(request["dictionary"])?.["stringTable"];
+  const inTable = (place: unknown) => Array.isArray(table) && typeof place === "number" ? table[place] : undefined;
   for (const resource of Object.values(request).flatMap(messagesOf)) {
     for (const attribute of messagesOf(first(resource["resource"])?.["attributes"])) {
-      const value = first(attribute["value"])?.["stringValue"];
-      if (attribute["key"] === "service.name" && typeof value === "string") services.add(value);
+      const key = attribute["key"] ?? inTable(attribute["keyStrindex"]);
+      const value = first(attribute["value"])?.["stringValue"] ??
+        inTable(first(attribute["value"])?.["stringValueStrindex"]);
+      if (key === "service.name" && typeof value === "string") services.add(value);
     }
     for (const scope of [...messagesOf(resource["scopeSpans"]), ...messagesOf(resource["scopeMetrics"])]) {
       for (const item of [...messagesOf(scope["spans"]), ...messagesOf(scope["metrics"])]) {
         if (typeof item["name"] === "string") names.add(item["name"]);
       }
+    }
+    for (const profile of messagesOf(resource["scopeProfiles"]).flatMap((scope) => messagesOf(scope["profiles"]))) {
+      const name = inTable(first(profile["sampleType"])?.["typeStrindex"]);
+      if (typeof name === "string" && name !== "") names.add(name);
     }
     for (const scope of messagesOf(resource["scopeLogs"])) {
       for (const record of messagesOf(scope["logRecords"])) {

@@ -10,7 +10,7 @@ import { messageOf } from "./errors.ts";
 import { CollectorClient } from "./exporter/client.ts";
 import { Exporter } from "./exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
-import { SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
 import { Batcher } from "./queue/batcher.ts";
 import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
@@ -161,10 +161,6 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     stop,
     [Symbol.asyncDispose]: stop,
   };
-}
-
-function bySignal<Value>(value: (signal: SignalName) => Value): Record<SignalName, Value> {
-  return { traces: value("traces"), metrics: value("metrics"), logs: value("logs") };
 }
 
 /** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */

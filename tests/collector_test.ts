@@ -91,7 +91,7 @@ Deno.test("it takes every signal, plain and gzip, and counts items and peers", a
     const headers = { "content-encoding": "gzip" };
     assert.equal((await ask(certs, ends.collector.url + path, { body: gzipSync(body), headers })).status, 200);
   }
-  assert.deepEqual(ends.collector.items, { traces: 4, metrics: 4, logs: 4 });
+  assert.deepEqual(ends.collector.items, { traces: 4, metrics: 4, logs: 4, profiles: 4 });
   assert(ends.received.every(({ peer, items }) => peer === "client-app" && items === 2));
   assert.deepEqual(ends.received[1]?.body, requestOf("traces", ["a"], ["b"]));
   assert.equal(ends.received[1]?.headers["content-encoding"], "gzip");

@@ -19,7 +19,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { loadEnvironment } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
-import { type SignalName, signalOf } from "../otlp/signal.ts";
+import { signalOf } from "../otlp/signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
 import { FaultFound, type Io, newCommand } from "./io.ts";
 
@@ -30,11 +30,14 @@ interface SendFlags {
   readonly json?: true;
 }
 
+/** What the stock SDK has an exporter for. */
+type SentSignal = "traces" | "metrics" | "logs";
+
 /** What was sent, by signal. */
 interface Sent {
   readonly traceId: string;
   readonly spanId: string;
-  readonly results: Record<SignalName, string>;
+  readonly results: Record<SentSignal, string>;
 }
 
 /** The command `send`. Throws {@link FaultFound} when one of the three was not taken. */
@@ -92,12 +95,12 @@ async function devToken(): Promise<string | undefined> {
 }
 
 async function sendOnce(url: string, token: string | undefined, service: string): Promise<Sent> {
-  const options = (signal: SignalName) => ({
+  const options = (signal: SentSignal) => ({
     url: `${url}${signalOf(signal).path}`,
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
   });
   const resource = resourceFromAttributes({ "service.name": service });
-  const results: Record<SignalName, string> = { traces: "not sent", metrics: "not sent", logs: "not sent" };
+  const results: Record<SentSignal, string> = { traces: "not sent", metrics: "not sent", logs: "not sent" };
   const attributes: Attributes = { "http.request.method": "GET", "http.route": "/hello", "url.scheme": "https" };
 
   const traces = new Watched(new OTLPTraceExporter(options("traces")), (result) => results.traces = result);

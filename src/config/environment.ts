@@ -36,7 +36,7 @@ export interface EnvironmentReading {
 
 const OTEL_PREFIX = "OTEL_EXPORTER_OTLP_";
 const PREFIXES = [OTEL_PREFIX, "EDGEFERRY_", "EDGEFERRY_EXPORTER_OTLP_"] as const;
-const SCOPES = [undefined, "traces", "metrics", "logs"] as const;
+const SCOPES = [undefined, "traces", "metrics", "logs", "profiles"] as const;
 type Scope = typeof SCOPES[number];
 
 /** What a suffix's reader may answer with. */

@@ -80,9 +80,17 @@ function pemSetting(tls: Partial<Files> & PemTexts, stem: Stem, section: string)
   return undefined;
 }
 
+/** Of each signal, below the base. */
+const PATHS: Readonly<Record<ExporterSignal, string>> = {
+  traces: "/v1/traces",
+  metrics: "/v1/metrics",
+  logs: "/v1/logs",
+  profiles: "/v1development/profiles",
+};
+
 /** OTLP exporter specification, "Endpoint URLs for OTLP/HTTP": the signal's path is relative to the base. */
 function withSignalPath(base: string, signal: ExporterSignal): string {
   const url = new URL(base);
-  url.pathname = `${url.pathname.replace(/\/+$/, "")}/v1/${signal}`;
+  url.pathname = url.pathname.replace(/\/+$/, "") + PATHS[signal];
   return url.href;
 }

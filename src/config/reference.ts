@@ -43,7 +43,7 @@ export function referenceRows(): ReferenceRow[] {
 export function renderReference(): string {
   const lines = ["| key | value | default | variables | meaning |", "| --- | --- | --- | --- | --- |"];
   for (const row of referenceRows()) {
-    if (/^exporter\.signals\.(?:metrics|logs)\./.test(row.key)) continue;
+    if (/^exporter\.signals\.(?!traces\.)/.test(row.key)) continue;
     const perSignal = row.key.startsWith("exporter.signals.");
     const named = (name: string) =>
       perSignal ? name.replace("signals.traces", "signals.<signal>").replace("TRACES", "<SIGNAL>") : name;

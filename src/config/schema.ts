@@ -187,11 +187,12 @@ export const ConfigSchema = section({
   exporter: section({
     endpoint: option(
       url().prefault("https://localhost:4318"),
-      "The Collector's base URL; v1/<signal> is appended. http:// only to this machine, for debugging without TLS",
+      "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS",
     ),
     traces_endpoint: option(url().exactOptional(), "URL for traces, used as it is"),
     metrics_endpoint: option(url().exactOptional(), "URL for metrics, used as it is"),
     logs_endpoint: option(url().exactOptional(), "URL for logs, used as it is"),
+    profiles_endpoint: option(url().exactOptional(), "URL for profiles, used as it is"),
     headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
     compression: option(
       choice("passthrough", "gzip", "none").prefault("passthrough"),
@@ -227,7 +228,12 @@ export const ConfigSchema = section({
         "Use a key file that every user of the machine can read, where the host protects it otherwise",
       ),
     }).prefault({}),
-    signals: section({ traces: signalOverrides(), metrics: signalOverrides(), logs: signalOverrides() }).prefault({}),
+    signals: section({
+      traces: signalOverrides(),
+      metrics: signalOverrides(),
+      logs: signalOverrides(),
+      profiles: signalOverrides(),
+    }).prefault({}),
   }).prefault({}),
 
   telemetry: section({

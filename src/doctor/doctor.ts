@@ -9,7 +9,7 @@ import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
 import { Way } from "./way.ts";
@@ -123,7 +123,7 @@ function targetsOf(config: Config) {
     const { url, headers, timeoutMs } = exporterSettings(config, signal);
     return { url, headers, timeoutMs: Math.min(timeoutMs, ATTEMPT_MS_MAX) };
   };
-  return { traces: target("traces"), metrics: target("metrics"), logs: target("logs") };
+  return bySignal(target);
 }
 
 function storageOf({ sending_queue }: Config) {

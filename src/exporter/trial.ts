@@ -30,7 +30,8 @@ export async function tryIdentity(
   abort: AbortSignal,
 ): Promise<Trial> {
   let result: Trial = { kind: "accepted" };
-  const origins = new Map(signals.map((signal) => [new URL(client.target(signal).url).origin, signal]));
+  // The first of each: a Collector that lacks one lacks profiles.
+  const origins = new Map(signals.toReversed().map((signal) => [new URL(client.target(signal).url).origin, signal]));
   for (const signal of origins.values()) {
     const { answer, fault } = await attempt(client, next, signal, abort);
     if (fault === undefined) continue;

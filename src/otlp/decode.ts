@@ -85,6 +85,7 @@ class Reader {
         return Buffer.from(this.#delimited()).toString("base64");
       case "traceId":
       case "spanId":
+      case "profileId":
         return Buffer.from(this.#delimited()).toString("hex");
       case "bool":
         return this.#varint() !== 0n;

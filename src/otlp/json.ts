@@ -177,6 +177,7 @@ const WIRE_TYPE: Readonly<Record<ScalarKind, number>> = {
   bytes: 2,
   traceId: 2,
   spanId: 2,
+  profileId: 2,
   bool: 0,
   enum: 0,
   int32: 0,
@@ -270,6 +271,7 @@ function writeScalar(writer: BackWriter, kind: ScalarKind, value: unknown): void
       writer.bytes(base64(value));
       return;
     case "traceId":
+    case "profileId":
       writer.hex(value, 16);
       return;
     case "spanId":

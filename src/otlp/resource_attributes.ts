@@ -3,7 +3,8 @@
  * copied as it is; nothing is decoded.
  *
  * Attributes are a repeated field, so that appending ours would leave the sender's beside them, and which of two a reader
- * believes is up to it. What is there under our keys is therefore taken out.
+ * believes is up to it. What is there under our keys is therefore taken out, also where a profiles request names the key by its
+ * place in the string table.
  * @module
  */
 import { Buffer } from "node:buffer";
@@ -32,20 +33,27 @@ export function encodeResourceAttributes(attributes: Readonly<Record<string, Att
 
 /**
  * The request with the attributes on each of its resources, in a buffer of its own.
- * @param request A traces, metrics or logs request that a walk has found valid: field 1 holds the resources, and field 1 of each
+ * @param request A request that a walk has found valid: field 1 holds the resources, and field 1 of each
  * of them its Resource, whose field 1 are the attributes.
  */
 export function withResourceAttributes(request: Uint8Array, attributes: ResourceAttributes): Uint8Array<ArrayBuffer> {
   const out = new Pieces(request);
+  const ours = new OwnKeys(request, attributes.keys);
   for (const one of fieldsOf(request, 0, request.length)) {
     if (one.number !== 1 || one.wireType !== LEN) out.copy(one.start, one.end);
-    else out.message(RESOURCES_TAG, resourcePieces(request, one.contentStart, one.end, attributes));
+    else out.message(RESOURCES_TAG, resourcePieces(request, one.contentStart, one.end, attributes, ours));
   }
   return out.join();
 }
 
-/** The content of one ResourceSpans, ResourceMetrics or ResourceLogs. */
-function resourcePieces(bytes: Uint8Array, start: number, end: number, attributes: ResourceAttributes): Pieces {
+/** The content of one ResourceSpans, ResourceMetrics, ResourceLogs or ResourceProfiles. */
+function resourcePieces(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  attributes: ResourceAttributes,
+  ours: OwnKeys,
+): Pieces {
   const out = new Pieces(bytes);
   // A field that is there more than once is merged by some readers, and the last one counts for others: ours go into that.
   let last = -1;
@@ -62,9 +70,8 @@ function resourcePieces(bytes: Uint8Array, start: number, end: number, attribute
     }
     const resource = new Pieces(bytes);
     for (const inner of fieldsOf(bytes, one.contentStart, one.end)) {
-      const ours = inner.number === 1 && inner.wireType === LEN &&
-        attributes.keys.has(keyOf(bytes, inner.contentStart, inner.end));
-      if (!ours) resource.copy(inner.start, inner.end);
+      const attribute = inner.number === 1 && inner.wireType === LEN;
+      if (!attribute || !ours.has(inner.contentStart, inner.end)) resource.copy(inner.start, inner.end);
     }
     if (one.start === last) resource.append(attributes.encoded);
     out.message(0x0a, resource);
@@ -74,13 +81,54 @@ function resourcePieces(bytes: Uint8Array, start: number, end: number, attribute
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The key of a KeyValue: of a string that is there more than once the last counts. */
-function keyOf(bytes: Uint8Array, start: number, end: number): string {
-  let key = "";
-  for (const one of fieldsOf(bytes, start, end)) {
-    if (one.number === 1 && one.wireType === LEN) key = decoder.decode(bytes.subarray(one.contentStart, one.end));
+/** Tells the KeyValues of a request whose key is one of ours. */
+class OwnKeys {
+  readonly #request: Uint8Array;
+  readonly #keys: ReadonlySet<string>;
+  /** 1 for each string of the table that is one of our keys; made when it is first asked for. */
+  #table: Uint8Array | undefined;
+
+  constructor(request: Uint8Array, keys: ReadonlySet<string>) {
+    this.#request = request;
+    this.#keys = keys;
   }
-  return key;
+
+  /** Whether the KeyValue between the two offsets has one of our keys; of a field that is there more than once the last counts. */
+  has(start: number, end: number): boolean {
+    const bytes = this.#request;
+    let key = "";
+    // Place 0 of the string table is the empty string, by definition.
+    let index = 0;
+    for (const one of fieldsOf(bytes, start, end)) {
+      if (one.number === 1 && one.wireType === LEN) key = this.#text(one);
+      else if (one.number === 3 && one.wireType === 0) index = int32At(bytes, one.contentStart);
+    }
+    return this.#keys.has(key) || (index > 0 && (this.#table ??= this.#readTable())[index] === 1);
+  }
+
+  /** Profiles: `dictionary = 2`, whose field 5 are the strings. A dictionary that is there twice is one. */
+  #readTable(): Uint8Array {
+    let strings = 0;
+    for (const _ of this.#strings()) strings++;
+    const table = new Uint8Array(strings);
+    let index = 0;
+    for (const one of this.#strings()) table[index++] = this.#keys.has(this.#text(one)) ? 1 : 0;
+    return table;
+  }
+
+  *#strings(): Generator<FieldAt> {
+    const bytes = this.#request;
+    for (const dictionary of fieldsOf(bytes, 0, bytes.length)) {
+      if (dictionary.number !== 2 || dictionary.wireType !== LEN) continue;
+      for (const one of fieldsOf(bytes, dictionary.contentStart, dictionary.end)) {
+        if (one.number === 5 && one.wireType === LEN) yield one;
+      }
+    }
+  }
+
+  #text({ contentStart, end }: FieldAt): string {
+    return decoder.decode(this.#request.subarray(contentStart, end));
+  }
 }
 
 interface FieldAt {
@@ -150,6 +198,16 @@ function lengthAt(bytes: Uint8Array, start: number): { value: number; end: numbe
     value += (bytes[start + index]! & 0x7f) * 2 ** (7 * index);
   }
   return { value, end };
+}
+
+function int32At(bytes: Uint8Array, start: number): number {
+  let value = 0;
+  for (let index = 0; index < 5; index++) {
+    const byte = bytes[start + index]!;
+    value |= (byte & 0x7f) << (7 * index);
+    if (byte < 0x80) break;
+  }
+  return value;
 }
 
 function varintEnd(bytes: Uint8Array, start: number): number {

@@ -1,6 +1,7 @@
 /**
  * The OTLP messages, one table. The wire walk, the JSON transcoder and the decoder all read it, so that a field is written
- * down once. Source: opentelemetry-proto 1.11 (`trace/v1`, `metrics/v1`, `logs/v1`, `common/v1`, `resource/v1`).
+ * down once. Source: opentelemetry-proto 1.11 (`trace/v1`, `metrics/v1`, `logs/v1`, `profiles/v1development`,
+ * `common/v1`, `resource/v1`).
  * @module
  */
 import type { SignalName } from "./signal.ts";
@@ -21,7 +22,8 @@ export type ScalarKind =
   | "sfixed64"
   | "double"
   | "traceId"
-  | "spanId";
+  | "spanId"
+  | "profileId";
 
 /** One field of a message. */
 export interface Field {
@@ -189,6 +191,67 @@ const ROWS = {
     [12, "eventName", "string"],
   ],
 
+  ProfilesRequest: [[1, "resourceProfiles", "ResourceProfiles", "repeated"], [2, "dictionary", "ProfilesDictionary"]],
+  ResourceProfiles: [
+    [1, "resource", "Resource"],
+    [2, "scopeProfiles", "ScopeProfiles", "repeated"],
+    [3, "schemaUrl", "string"],
+  ],
+  ScopeProfiles: [[1, "scope", "Scope"], [2, "profiles", "Profile", "repeated"], [3, "schemaUrl", "string"]],
+  Profile: [
+    [1, "sampleType", "ValueType"],
+    [2, "samples", "Sample", "repeated"],
+    [3, "timeUnixNano", "fixed64"],
+    [4, "durationNano", "uint64"],
+    [5, "periodType", "ValueType"],
+    [6, "period", "int64"],
+    [7, "profileId", "profileId"],
+    [8, "droppedAttributesCount", "uint32"],
+    [9, "originalPayloadFormat", "string"],
+    [10, "originalPayload", "bytes"],
+    [11, "attributeIndices", "int32", "repeated"],
+  ],
+  Sample: [
+    [1, "stackIndex", "int32"],
+    [2, "attributeIndices", "int32", "repeated"],
+    [3, "linkIndex", "int32"],
+    [4, "values", "int64", "repeated"],
+    [5, "timestampsUnixNano", "fixed64", "repeated"],
+  ],
+  ProfilesDictionary: [
+    [1, "mappingTable", "Mapping", "repeated"],
+    [2, "locationTable", "Location", "repeated"],
+    [3, "functionTable", "Function", "repeated"],
+    [4, "linkTable", "ProfileLink", "repeated"],
+    [5, "stringTable", "string", "repeated"],
+    [6, "attributeTable", "KeyValueAndUnit", "repeated"],
+    [7, "stackTable", "Stack", "repeated"],
+  ],
+  Mapping: [
+    [1, "memoryStart", "uint64"],
+    [2, "memoryLimit", "uint64"],
+    [3, "fileOffset", "uint64"],
+    [4, "filenameStrindex", "int32"],
+    [5, "attributeIndices", "int32", "repeated"],
+  ],
+  Location: [
+    [1, "mappingIndex", "int32"],
+    [2, "address", "uint64"],
+    [3, "lines", "Line", "repeated"],
+    [4, "attributeIndices", "int32", "repeated"],
+  ],
+  Line: [[1, "functionIndex", "int32"], [2, "line", "int64"], [3, "column", "int64"]],
+  Function: [
+    [1, "nameStrindex", "int32"],
+    [2, "systemNameStrindex", "int32"],
+    [3, "filenameStrindex", "int32"],
+    [4, "startLine", "int64"],
+  ],
+  ProfileLink: [[1, "traceId", "traceId"], [2, "spanId", "spanId"]],
+  Stack: [[1, "locationIndices", "int32", "repeated"]],
+  ValueType: [[1, "typeStrindex", "int32"], [2, "unitStrindex", "int32"]],
+  KeyValueAndUnit: [[1, "keyStrindex", "int32"], [2, "value", "AnyValue"], [3, "unitStrindex", "int32"]],
+
   Resource: [
     [1, "attributes", "KeyValue", "repeated"],
     [2, "droppedAttributesCount", "uint32"],
@@ -250,4 +313,5 @@ export const REQUEST_MESSAGE: Readonly<Record<SignalName, MessageName>> = {
   traces: "TracesRequest",
   metrics: "MetricsRequest",
   logs: "LogsRequest",
+  profiles: "ProfilesRequest",
 };

@@ -5,24 +5,53 @@
  */
 
 /** The signals that the relay takes. */
-export type SignalName = "traces" | "metrics" | "logs";
+export type SignalName = "traces" | "metrics" | "logs" | "profiles";
 
 /** One signal: where it is posted, how its items are counted, and what its answers call them. */
 export interface Signal {
   readonly name: SignalName;
   /** Path of the OTLP/HTTP request (OTLP 1.11, "OTLP/HTTP Request"). */
   readonly path: string;
-  /** What one item is called. */
+  /** What one item is called: the unit in which `partial_success` counts, and so the books. */
   readonly item: string;
   /** Field 1 of `partial_success` by its JSON name (OTLP 1.11, "Partial Success"). */
-  readonly rejectedField: "rejectedSpans" | "rejectedDataPoints" | "rejectedLogRecords";
+  readonly rejectedField: "rejectedSpans" | "rejectedDataPoints" | "rejectedLogRecords" | "rejectedProfiles";
+  /**
+   * Whether encoded requests may be concatenated and cut at resources. Profiles may not: all of a request refer to its one
+   * `dictionary` by index.
+   */
+  readonly mergeable: boolean;
+  /** Whether every Collector takes it. Profiles are in development: a Collector has no pipeline for them unless told to. */
+  readonly stable: boolean;
 }
 
 /** Every signal, in the order of the specification. */
 export const SIGNALS: readonly Signal[] = [
-  { name: "traces", path: "/v1/traces", item: "span", rejectedField: "rejectedSpans" },
-  { name: "metrics", path: "/v1/metrics", item: "data point", rejectedField: "rejectedDataPoints" },
-  { name: "logs", path: "/v1/logs", item: "log record", rejectedField: "rejectedLogRecords" },
+  { name: "traces", path: "/v1/traces", item: "span", rejectedField: "rejectedSpans", mergeable: true, stable: true },
+  {
+    name: "metrics",
+    path: "/v1/metrics",
+    item: "data point",
+    rejectedField: "rejectedDataPoints",
+    mergeable: true,
+    stable: true,
+  },
+  {
+    name: "logs",
+    path: "/v1/logs",
+    item: "log record",
+    rejectedField: "rejectedLogRecords",
+    mergeable: true,
+    stable: true,
+  },
+  {
+    name: "profiles",
+    path: "/v1development/profiles",
+    item: "profile",
+    rejectedField: "rejectedProfiles",
+    mergeable: false,
+    stable: false,
+  },
 ];
 
 /** The names alone, in the same order. */
@@ -33,4 +62,9 @@ export function signalOf(name: SignalName): Signal {
   const row = SIGNALS.find((signal) => signal.name === name);
   if (row === undefined) throw new RangeError(`No signal is called ${name}`);
   return row;
+}
+
+/** One value for each signal. */
+export function bySignal<Value>(make: (signal: SignalName) => Value): Record<SignalName, Value> {
+  return Object.fromEntries(SIGNAL_NAMES.map((signal) => [signal, make(signal)])) as Record<SignalName, Value>;
 }

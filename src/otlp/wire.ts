@@ -8,7 +8,7 @@
  * @module
  */
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
-import type { SignalName } from "./signal.ts";
+import { bySignal, type SignalName, signalOf } from "./signal.ts";
 
 /**
  * How deep messages may nest. The Collector has no bound of its own and would exhaust its stack; 10,000 is the bound of Go's
@@ -30,11 +30,11 @@ export class WireError extends Error {
 
 /** What a walk found. */
 export interface Walk {
-  /** Spans, data points or log records. */
+  /** Spans, data points, log records or profiles. */
   readonly items: number;
   /**
-   * True when field 1, under a tag of one byte, is the only top-level field: then encoded requests may be concatenated and cut
-   * at resources.
+   * True when the signal may be merged and field 1, under a tag of one byte, is the only top-level field: then encoded requests
+   * may be concatenated and cut at resources.
    */
   readonly mergeable: boolean;
 }
@@ -70,6 +70,7 @@ const RESOURCE = 5;
 const ROLE_OF: Readonly<Partial<Record<MessageName, number>>> = {
   Span: ITEM,
   LogRecord: ITEM,
+  Profile: ITEM,
   NumberDataPoint: ITEM,
   HistogramDataPoint: ITEM,
   ExponentialHistogramDataPoint: ITEM,
@@ -83,9 +84,11 @@ const ROLE_OF: Readonly<Partial<Record<MessageName, number>>> = {
   ScopeSpans: SCOPE,
   ScopeMetrics: SCOPE,
   ScopeLogs: SCOPE,
+  ScopeProfiles: SCOPE,
   ResourceSpans: RESOURCE,
   ResourceMetrics: RESOURCE,
   ResourceLogs: RESOURCE,
+  ResourceProfiles: RESOURCE,
 };
 
 function operationOf(field: Field): number {
@@ -93,11 +96,11 @@ function operationOf(field: Field): number {
   switch (field.kind) {
     case "bool":
     case "enum":
-    case "int32":
     case "uint32":
-    case "int64":
     case "sint32":
       return VARINT;
+    case "int32":
+    case "int64":
     case "uint64":
       return field.repeated ? PACKED_VARINT : VARINT;
     case "fixed64":
@@ -107,6 +110,7 @@ function operationOf(field: Field): number {
     case "fixed32":
       return I32;
     case "traceId":
+    case "profileId":
       return ID16;
     case "spanId":
       return ID8;
@@ -124,11 +128,8 @@ for (const [index, name] of MESSAGE_NAMES.entries()) {
   ROLES[index] = ROLE_OF[name] ?? 0;
 }
 
-const REQUEST_INDEX: Readonly<Record<SignalName, number>> = {
-  traces: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.traces),
-  metrics: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.metrics),
-  logs: MESSAGE_NAMES.indexOf(REQUEST_MESSAGE.logs),
-};
+const REQUEST_INDEX = bySignal((signal) => MESSAGE_NAMES.indexOf(REQUEST_MESSAGE[signal]));
+const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
 const WIRE_TYPES = ["varint", "64-bit", "length-delimited", "group start", "group end", "32-bit", "6", "7"] as const;
 
@@ -213,19 +214,19 @@ export class Walker {
     this.#pos = 0;
     this.#depth = 0;
     try {
-      return this.#walk(REQUEST_INDEX[signal]);
+      return this.#walk(REQUEST_INDEX[signal], MERGEABLE[signal]);
     } finally {
       this.#bytes = EMPTY;
     }
   }
 
-  #walk(request: number): Walk {
+  #walk(request: number, signalMergeable: boolean): Walk {
     const bytes = this.#bytes;
     const ends = this.#ends;
     const messages = this.#messages;
     const slots = this.#slots;
     const count = this.#count;
-    let mergeable = true;
+    let mergeable = signalMergeable;
     count.reset();
     let end = bytes.length;
     let message = request;

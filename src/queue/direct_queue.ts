@@ -4,7 +4,7 @@
  * @module
  */
 import { Refusal } from "../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { DrainRate } from "./drain_rate.ts";
 import type {
   Accepted,
@@ -76,8 +76,7 @@ class DirectQueue implements SendingQueue {
     this.#now = settings.now ?? Date.now;
     this.#drain = new DrainRate(this.#now);
     this.shares = new Shares(this.#now);
-    const empty = () => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 });
-    this.#books = { traces: empty(), metrics: empty(), logs: empty() };
+    this.#books = bySignal(() => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 }));
   }
 
   append(record: NewRecord): Promise<Accepted> {

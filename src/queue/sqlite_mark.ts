@@ -20,8 +20,10 @@ export interface Mark {
 }
 
 const MAGIC = 0x65664d31; // "efM1"
-const NUMBERS = 3 + SIGNAL_NAMES.length;
-const LENGTH = 4 + NUMBERS * 8 + 4;
+const lengthFor = (signals: number): number => 4 + (3 + signals) * 8 + 4;
+const LENGTH = lengthFor(SIGNAL_NAMES.length);
+/** The signals that the first marks had. */
+const SIGNALS_MIN = 3;
 
 /** The mark as bytes: magic, doubles, CRC32 of all before it; little-endian. */
 export function encodeMark(mark: Mark): Uint8Array<ArrayBuffer> {
@@ -35,18 +37,27 @@ export function encodeMark(mark: Mark): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** The mark in `bytes`, or undefined where they are torn, foreign or empty. */
+/** The mark in `bytes`, also one of a relay that knew fewer signals; undefined where they are torn, foreign or empty. */
 export function decodeMark(bytes: Uint8Array): Mark | undefined {
-  if (bytes.length < LENGTH) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, LENGTH);
+  for (let signals = SIGNAL_NAMES.length; signals >= SIGNALS_MIN; signals--) {
+    const mark = decodeMarkOf(signals, bytes);
+    if (mark !== undefined) return mark;
+  }
+  return undefined;
+}
+
+function decodeMarkOf(signals: number, bytes: Uint8Array): Mark | undefined {
+  const length = lengthFor(signals);
+  if (bytes.length < length) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
   if (view.getUint32(0, true) !== MAGIC) return undefined;
-  if (view.getUint32(LENGTH - 4, true) !== crc32(bytes.subarray(0, LENGTH - 4))) return undefined;
+  if (view.getUint32(length - 4, true) !== crc32(bytes.subarray(0, length - 4))) return undefined;
   const number = (index: number) => view.getFloat64(4 + index * 8, true);
   return {
     identity: number(0),
     lastId: number(1),
     records: number(2),
-    accepted: SIGNAL_NAMES.map((_, index) => number(3 + index)),
+    accepted: SIGNAL_NAMES.map((_, index) => index < signals ? number(3 + index) : 0),
   };
 }
 

@@ -3,11 +3,12 @@
  * @module
  */
 import { DatabaseSync } from "node:sqlite";
-import { SIGNAL_NAMES } from "../otlp/signal.ts";
 import { StorageError } from "./storage_error.ts";
 
 /** "efq1": marks a SQLite file as a queue of ours. */
 export const APPLICATION_ID = 0x65667131;
+
+const bookOf = (signal: string): string => `INSERT INTO books VALUES ('${signal}', 0, 0, 0, 0, 0, 0, 0, 0);`;
 
 /**
  * What makes each version out of the one before; `user_version` is how many have run.
@@ -73,8 +74,9 @@ export const MIGRATIONS: readonly string[] = [
     payload BLOB NOT NULL
   ) STRICT;
   INSERT INTO meta VALUES (1, abs(random() % 9007199254740991), 1, 0, 0, 0, 0, 0, NULL, 0, 0);
-  ${SIGNAL_NAMES.map((name) => `INSERT INTO books VALUES ('${name}', 0, 0, 0, 0, 0, 0, 0, 0);`).join("\n  ")}
+  ${["traces", "metrics", "logs"].map(bookOf).join("\n  ")}
   `,
+  bookOf("profiles"),
 ];
 
 /** How long a connection waits for another process's transaction, in ms. */

@@ -15,7 +15,7 @@ import {
   ValueType,
 } from "@opentelemetry/api";
 import type { RefusalCode } from "../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 
 /** One instrument. */
 export interface Instrument {
@@ -466,10 +466,6 @@ function histogram(meter: Meter, name: string, row: Instrument): Histogram {
 /** Everything but time is a whole number. */
 function optionsOf({ unit, description }: Instrument): MetricOptions {
   return { unit, description, valueType: unit === "s" ? ValueType.DOUBLE : ValueType.INT };
-}
-
-function bySignal<T>(make: (signal: SignalName) => T): Record<SignalName, T> {
-  return Object.fromEntries(SIGNAL_NAMES.map((signal) => [signal, make(signal)])) as Record<SignalName, T>;
 }
 
 function existing<T>(map: ReadonlyMap<InstrumentName, T>, name: InstrumentName): T {

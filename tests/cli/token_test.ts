@@ -30,7 +30,10 @@ Deno.test("token new prints the token once and keeps its digest alone, in a file
   assert.match(err[0]!, /^Token for web: shown this once/);
   assert(!(await readFile(file, "utf8")).includes(token));
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  assert.deepEqual(await senderOf(file, token), { id: "web", signals: new Set(["traces", "metrics", "logs"]) });
+  assert.deepEqual(await senderOf(file, token), {
+    id: "web",
+    signals: new Set(["traces", "metrics", "logs", "profiles"]),
+  });
 });
 
 Deno.test("token new as JSON, for some signals; a second one of an id is a rotation; comments stay", async () => {
@@ -98,7 +101,7 @@ Deno.test("wrong use is 2, a file that cannot be used is 1", async () => {
   assert.equal((await run("new", "--file", file)).code, 2);
   const signals = await run("new", "--id", "web", "--signals", "spans", "--file", file);
   assert.equal(signals.code, 2);
-  assert.match(signals.err.join("\n"), /spans is no signal; use traces, metrics, logs\./);
+  assert.match(signals.err.join("\n"), /spans is no signal; use traces, metrics, logs, profiles\./);
   assert.equal((await run("revoke", "--file", file)).code, 2);
   assert.equal((await run("mint")).code, 2);
   assert.equal((await run("key", "--id", "web")).code, 2);

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/otlp/signal.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { type RealCollector, startCollector } from "../support/collector.ts";
 import { type Counts, countsOf, type Held, held, sorted } from "../support/held.ts";
@@ -261,6 +261,7 @@ for (const engine of ENGINES) {
         traces: { accepted: accepted.traces, delivered: accepted.traces, ...nothingElse },
         metrics: { accepted: accepted.metrics, delivered: accepted.metrics, ...nothingElse },
         logs: { accepted: accepted.logs, delivered: accepted.logs, ...nothingElse },
+        profiles: { accepted: 0, delivered: 0, ...nothingElse },
       });
     });
   });
@@ -268,13 +269,11 @@ for (const engine of ENGINES) {
 
 /** The last value of a counter of the relay, by signal. */
 function counted(points: readonly SinkPoint[], name: string): Record<SignalName, number> {
-  const counts: Record<SignalName, number> = { traces: 0, metrics: 0, logs: 0 };
+  const counts = bySignal(() => 0);
   for (const point of points) {
-    const signal = String(point.attributes["signal"]);
-    if (point.metric.name !== name || point.kind !== "sum") continue;
-    if (signal === "traces" || signal === "metrics" || signal === "logs") {
-      counts[signal] = Math.max(counts[signal], Number(point.value));
-    }
+    const signal = SIGNAL_NAMES.find((known) => known === point.attributes["signal"]);
+    if (point.metric.name !== name || point.kind !== "sum" || signal === undefined) continue;
+    counts[signal] = Math.max(counts[signal], Number(point.value));
   }
   return counts;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
 import { Exporter } from "../../src/exporter/exporter.ts";
@@ -131,8 +131,8 @@ function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
   const nothing = () => {};
   return new Exporter({
     queue,
-    clients: { traces: client, metrics: client, logs: client },
-    compression: { traces: "passthrough", metrics: "passthrough", logs: "passthrough" },
+    clients: bySignal(() => client),
+    compression: bySignal(() => "passthrough"),
     consumers: 4,
     batchBytesMax: 1 << 20,
     retry: { initialMs: 1, maxMs: 1 },

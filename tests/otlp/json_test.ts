@@ -59,6 +59,7 @@ function understood(text: string, signal: SignalName = "traces"): Record<string,
     traces: ["resourceSpans", "scopeSpans", "spans"],
     metrics: ["resourceMetrics", "scopeMetrics", "metrics", "gauge", "dataPoints"],
     logs: ["resourceLogs", "scopeLogs", "logRecords", "body"],
+    profiles: ["resourceProfiles", "scopeProfiles", "profiles"],
   }[signal];
   for (const name of path) {
     value = (value as Record<string, unknown>)[name];
@@ -73,7 +74,7 @@ Deno.test("valid requests of every signal mean to the Collector what its own JSO
     const cases: DecodeCase[] = [];
     const texts: string[] = [];
     for (let index = 0; index < requestsPerSeed; index++) {
-      const signal = SIGNAL_NAMES[index % 3]!;
+      const signal = SIGNAL_NAMES[index % SIGNAL_NAMES.length]!;
       const message = REQUEST_MESSAGE[signal];
       const request = withoutDeprecated(randomRequest(random, signal));
       const text = encodeJson(message, request, random);

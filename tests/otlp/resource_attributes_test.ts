@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { transcodeJson } from "../../src/otlp/json.ts";
 import { encodeResourceAttributes, withResourceAttributes } from "../../src/otlp/resource_attributes.ts";
-import { type MessageName, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
+import { type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import {
@@ -38,7 +38,9 @@ Deno.test("each resource of any request has them, and all else is as it was", ()
   for (let round = 0; round < 150; round++) {
     for (const signal of SIGNAL_NAMES) {
       const request = randomRequest(random, signal);
-      const [listName] = Object.keys(request);
+      const listName = MESSAGES[REQUEST_MESSAGE[signal]].map(({ name }) => name).find((name) =>
+        name in request && Array.isArray(request[name])
+      );
       const list = (listName === undefined ? [] : request[listName]) as TestMessage[];
       const before = encodeProtobuf(REQUEST_MESSAGE[signal], request);
       const expected = {
@@ -101,6 +103,24 @@ Deno.test("what the sender says under the same keys is gone, however it is put",
     1_000,
   );
   assert.ok(!Buffer.from(withResourceAttributes(fromJson, ours)).includes("evil"));
+});
+
+Deno.test("a key that a profiles request names by its place in the string table is found there", () => {
+  const varint = (number: number, value: number) => Uint8Array.of(number << 3, value);
+  const evil = len(2, len(1, text("evil")));
+  const byPlace = (place: number) => len(1, len(1, len(1, varint(3, place), evil)));
+  const table = (...strings: string[]) => len(2, ...strings.map((one) => len(5, text(one))));
+  const rest = Buffer.concat([table("", "paid"), table("host.name", "tenant.id")]);
+  for (const [place, taken] of [[1, true], [3, true], [0, false], [2, false], [4, false]] as const) {
+    for (const request of [[byPlace(place), rest], [rest, byPlace(place)]].map((pieces) => Buffer.concat(pieces))) {
+      new Walker().walk("profiles", request);
+      const after = Buffer.from(withResourceAttributes(request, ours));
+      new Walker().walk("profiles", after);
+      assert.equal(after.includes("evil"), !taken, `place ${place}`);
+      assert.ok(after.includes("acme"));
+      assert.ok(after.includes(rest), "the dictionary is as it was");
+    }
+  }
 });
 
 Deno.test("fields that nobody knows stay, groups among them, and keys of other places", () => {

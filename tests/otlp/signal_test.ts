@@ -6,11 +6,12 @@ Deno.test("each signal has the path and the names of the specification", () => {
     ["traces", "/v1/traces", "span", "rejectedSpans"],
     ["metrics", "/v1/metrics", "data point", "rejectedDataPoints"],
     ["logs", "/v1/logs", "log record", "rejectedLogRecords"],
+    ["profiles", "/v1development/profiles", "profile", "rejectedProfiles"],
   ]);
-  assert.deepEqual(SIGNAL_NAMES, ["traces", "metrics", "logs"]);
+  assert.deepEqual(SIGNAL_NAMES, ["traces", "metrics", "logs", "profiles"]);
 });
 
 Deno.test("a signal is found by its name alone", () => {
   for (const name of SIGNAL_NAMES) assert.equal(signalOf(name).name, name);
-  assert.throws(() => signalOf("profiles" as SignalName), RangeError);
+  assert.throws(() => signalOf("entities" as SignalName), RangeError);
 });

@@ -53,7 +53,7 @@ Deno.test("the walk gives the Collector's verdict and count on damaged requests 
     const cases: { form: { signal: SignalName; json: false }; body: Uint8Array }[] = [];
     let other: Uint8Array = new Uint8Array([1]);
     for (let index = 0; index < casesPerSeed; index++) {
-      const signal = SIGNAL_NAMES[index % 3]!;
+      const signal = SIGNAL_NAMES[index % SIGNAL_NAMES.length]!;
       const whole = encode(signal, randomRequest(random, signal));
       const damaged = whole.length > 0 && index % 9 !== 0;
       cases.push({ form: { signal, json: false }, body: damaged ? mutate(random, whole, other) : whole });
@@ -272,10 +272,21 @@ Deno.test("a request with any other top-level field is not mergeable", () => {
   assert.equal(walker.walk("traces", wrap(1, wrap(99, new Uint8Array(1)))).mergeable, true);
 });
 
+Deno.test("profiles are not mergeable, whatever is in them", () => {
+  const random = new Random(6);
+  for (let round = 0; round < 50; round++) {
+    assert.equal(walker.walk("profiles", encode("profiles", randomRequest(random, "profiles"))).mergeable, false);
+  }
+  assert.equal(walker.walk("profiles", wrap(1, new Uint8Array(0))).mergeable, false);
+  assert.equal(walker.walk("profiles", new Uint8Array(0)).mergeable, false);
+});
+
+const MERGED = SIGNAL_NAMES.filter((name) => name !== "profiles");
+
 Deno.test("requests that walk may be concatenated and cut at their resources", () => {
   const random = new Random(5);
   for (let round = 0; round < 300; round++) {
-    const signal = SIGNAL_NAMES[round % 3]!;
+    const signal = MERGED[round % MERGED.length]!;
     const first = encode(signal, randomRequest(random, signal));
     const second = encode(signal, randomRequest(random, signal));
     const merged = bytes(first, second);

@@ -29,6 +29,27 @@ Deno.test("a queue of an older version is migrated step by step, with what is in
   }
 });
 
+Deno.test("a queue from before there were profiles has its books, and theirs beside them", () => {
+  const folder = mkdtempSync(join(tmpdir(), "edgeferry-schema-"));
+  try {
+    const path = join(folder, "queue.db");
+    const before = openDatabase(path, MIGRATIONS.slice(0, 1));
+    const signals = (db: typeof before) => db.prepare("SELECT signal FROM books").all().map(({ signal }) => signal);
+    assert.deepEqual(signals(before), ["logs", "metrics", "traces"]);
+    before.exec("UPDATE books SET accepted = 5, queued = 5 WHERE signal = 'logs'");
+    before.close();
+    assert.throws(() => openBeside(path, { readOnly: true }), { code: "older_version" });
+
+    const now = openDatabase(path);
+    assert.deepEqual(signals(now), ["logs", "metrics", "profiles", "traces"]);
+    const logs = now.prepare("SELECT accepted, queued FROM books WHERE signal = 'logs'").get();
+    assert.deepEqual([logs?.accepted, logs?.queued], [5, 5]);
+    now.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 Deno.test("a connection of the relay syncs each commit and leaves the WAL to the worker", () => {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-schema-"));
   try {

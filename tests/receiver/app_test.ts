@@ -147,7 +147,7 @@ Deno.test("each signal is taken in both encodings and every coding, and kept as 
           assert.deepEqual(kept, {
             signal: name,
             encoding: payloadEncoding,
-            mergeable: true,
+            mergeable: name !== "profiles",
             sender: "anonymous",
             items,
             inflatedBytes: expected.length,
@@ -213,7 +213,7 @@ Deno.test("a partial success reaches the sender, in its encoding", async () => {
     for (const type of both) {
       for (const name of SIGNAL_NAMES) {
         const body = type === json
-          ? '{"resourceSpans":[{}],"resourceMetrics":[{}],"resourceLogs":[{}]}'
+          ? '{"resourceSpans":[{}],"resourceMetrics":[{}],"resourceLogs":[{}],"resourceProfiles":[{}]}'
           : wrap(1, new Uint8Array(0));
         const response = await post(body, { type, path: signalOf(name).path });
         assert.equal(response.status, 200);
@@ -399,7 +399,7 @@ Deno.test("bad input has a status and a message that names the fault, in the req
       oneSpan,
       { path: "/v1/profiles" },
       404,
-      /^No such path; use \/v1\/traces, \/v1\/metrics, \/v1\/logs$/,
+      /^No such path; use \/v1\/traces, \/v1\/metrics, \/v1\/logs, \/v1development\/profiles$/,
     ],
     ["a path below", oneSpan, { path: "/v1/traces/x" }, 404, /^No such path/],
     ["the root", oneSpan, { path: "/" }, 404, /^No such path/],

@@ -126,7 +126,7 @@ Deno.test("a tokens file is read, with every signal by default", () => {
   - { id: edge, sha256: "${digestOf("y").toUpperCase()}", signals: [logs] }
 `;
   assert.deepEqual(parseTokens(text, "tokens.yaml"), [
-    { id: "edge", sha256: digest, signals: ["traces", "metrics", "logs"] },
+    { id: "edge", sha256: digest, signals: SIGNAL_NAMES },
     { id: "edge", sha256: digestOf("y").toUpperCase(), signals: ["logs"] },
   ]);
   assert.deepEqual(parseTokens("tokens: []\n", "tokens.yaml"), []);

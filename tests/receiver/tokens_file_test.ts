@@ -30,7 +30,7 @@ Deno.test("a first token makes the file and its folder, for the owner alone, wit
     await addToken(file, { id: "dev", secret: "s3cret" });
     assert.equal(await mode(file), 0o600);
     assert.deepEqual(await readTokens(file), [
-      { id: "dev", sha256: digestOf("s3cret"), signals: ["traces", "metrics", "logs"] },
+      { id: "dev", sha256: digestOf("s3cret"), signals: ["traces", "metrics", "logs", "profiles"] },
     ]);
     const text = await readFile(file, "utf8");
     assert.ok(!text.includes("s3cret"));
@@ -48,9 +48,9 @@ Deno.test("a token is appended, and people's comments and spelling stay", () =>
     const text = await readFile(file, "utf8");
     assert.ok(text.startsWith(before));
     assert.deepEqual((await readTokens(file)).map(({ id, signals }) => [id, ...signals]), [
-      ["a", "traces", "metrics", "logs"],
+      ["a", "traces", "metrics", "logs", "profiles"],
       ["b", "logs"],
-      ["b", "traces", "metrics", "logs"],
+      ["b", "traces", "metrics", "logs", "profiles"],
     ]);
     assert.equal(await mode(file), 0o600);
   }));

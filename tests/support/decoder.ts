@@ -23,6 +23,7 @@ const KINDS: Readonly<Record<SignalName, readonly [string, string]>> = {
   traces: ["t", "u"],
   metrics: ["m", "n"],
   logs: ["l", "k"],
+  profiles: ["p", "q"],
 };
 
 let built: Promise<void> | undefined;

@@ -14,8 +14,8 @@ import type { Members } from "../../src/exporter/members.ts";
 import type { Compression } from "../../src/exporter/payload.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { gzipMember } from "../../src/otlp/gzip.ts";
-import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { SIGNAL_NAMES, type SignalName, signalOf } from "../../src/otlp/signal.ts";
+import { MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName, signalOf } from "../../src/otlp/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import type { Submission } from "../../src/queue/batcher.ts";
 import { openQueue } from "../../src/queue/open.ts";
@@ -174,7 +174,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
   const start = () => {
     exporter = new Exporter({
       queue,
-      clients: { traces: client, metrics: client, logs: client },
+      clients: bySignal(() => client),
       compression: bySignal(() => options.compression ?? "passthrough"),
       consumers: options.consumers ?? 4,
       batchBytesMax: options.batchBytesMax ?? 4 << 20,
@@ -237,10 +237,6 @@ export function clientFor(url: string, identity: ClientIdentity, timeoutMs = 10_
   });
 }
 
-function bySignal<Value>(value: (signal: SignalName) => Value): Record<SignalName, Value> {
-  return { traces: value("traces"), metrics: value("metrics"), logs: value("logs") };
-}
-
 function eventsInto(told: Journal<Told>): ExporterEvents {
   return {
     sent: (signal, { items, requests }) => told.push({ event: "sent", signal, items, requests }),
@@ -270,7 +266,7 @@ function seenOf(signal: SignalName, number: number, body: Uint8Array): Seen {
 export function namesIn(signal: SignalName, content: Uint8Array): string[] {
   const names: string[] = [];
   JSON.stringify(decodeRequest(signal, content), (key, value: unknown) => {
-    if ((key === "name" || key === "eventName") && typeof value === "string") names.push(value);
+    if (["name", "eventName", "originalPayloadFormat"].includes(key) && typeof value === "string") names.push(value);
     return value;
   });
   return names;
@@ -284,9 +280,16 @@ export function requestOf(signal: SignalName, ...resources: readonly (readonly s
       scopeMetrics: [{ metrics: names.map((name) => ({ name, gauge: { dataPoints: [{ asInt: 1n }] } })) }],
     }),
     logs: (names) => ({ scopeLogs: [{ logRecords: names.map((eventName) => ({ eventName })) }] }),
+    // A profile has no name but its original format's.
+    profiles: (names) => ({
+      scopeProfiles: [{ profiles: names.map((originalPayloadFormat) => ({ originalPayloadFormat, samples: [{}] })) }],
+    }),
   };
-  const field = { traces: "resourceSpans", metrics: "resourceMetrics", logs: "resourceLogs" }[signal];
-  return encodeProtobuf(REQUEST_MESSAGE[signal], { [field]: resources.map(message[signal]) });
+  const field = MESSAGES[REQUEST_MESSAGE[signal]][0]!.name;
+  return encodeProtobuf(REQUEST_MESSAGE[signal], {
+    [field]: resources.map(message[signal]),
+    ...(signal === "profiles" ? { dictionary: { stringTable: [""] } } : {}),
+  });
 }
 
 const ID = Uint8Array.from({ length: 16 }, (_, index) => index + 1);

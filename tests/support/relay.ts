@@ -10,7 +10,7 @@ import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import { configFrom } from "../../src/config/load.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import { bySignal, type SignalName } from "../../src/otlp/signal.ts";
 import type { Books } from "../../src/queue/queue.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
 import { newSecret } from "../../src/receiver/tokens_file.ts";
@@ -196,7 +196,9 @@ export function booksIn(queuePath: string): Record<SignalName, Books> {
       queued: Number(row["queued"]),
     };
   }
-  const { traces, metrics, logs } = books;
-  assert(traces && metrics && logs, `${queuePath} has books of every signal`);
-  return { traces, metrics, logs };
+  return bySignal((signal) => {
+    const own = books[signal];
+    assert(own, `${queuePath} has books of ${signal}`);
+    return own;
+  });
 }

@@ -116,6 +116,7 @@ function one(random: Random, { kind }: Field, depth: number): TestValue {
     case "bytes":
       return random.bytes(random.below(20));
     case "traceId":
+    case "profileId":
       return random.bytes(random.chance(0.1) ? 0 : 16);
     case "spanId":
       return random.bytes(random.chance(0.1) ? 0 : 8);
@@ -140,7 +141,7 @@ export function encodeProtobuf(name: MessageName, message: TestMessage): Uint8Ar
     const value = message[field.name];
     if (value === undefined) continue;
     const values = Array.isArray(value) ? value : [value];
-    const packed = field.repeated && ["fixed64", "double", "uint64"].includes(field.kind);
+    const packed = field.repeated && ["int32", "int64", "fixed64", "double", "uint64"].includes(field.kind);
     if (packed) {
       const content = Buffer.concat(values.map((entry) => encodeValue(field.kind, entry).bytes));
       pieces.push(varint((BigInt(field.number) << 3n) | 2n), varint(BigInt(content.length)), content);
@@ -164,6 +165,7 @@ function encodeValue(kind: Field["kind"], value: TestValue): { wireType: number;
     case "bytes":
     case "traceId":
     case "spanId":
+    case "profileId":
       return { wireType: 2, bytes: value as Uint8Array };
     case "bool":
       return { wireType: 0, bytes: varint(value === true ? 1n : 0n) };
@@ -227,7 +229,8 @@ function jsonValue(kind: Field["kind"], value: TestValue, random: Random): strin
     case "bytes":
       return JSON.stringify(Buffer.from(value as Uint8Array).toString("base64"));
     case "traceId":
-    case "spanId": {
+    case "spanId":
+    case "profileId": {
       const hex = Buffer.from(value as Uint8Array).toString("hex");
       return JSON.stringify(random.chance(0.3) ? hex.toUpperCase() : hex);
     }

@@ -27,6 +27,7 @@ const QUEUE: QueueState = {
     traces: { accepted: 21, delivered: 6, rejectedByCollector: 5, deadLettered: 4, expired: 3, queued: 3 },
     metrics: { accepted: 1, delivered: 1, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
     logs: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
+    profiles: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
   },
 };
 
@@ -65,6 +66,7 @@ Deno.test("counters add up by signal and start at zero, so that a rate exists fr
     '{"signal":"traces"}': 0,
     '{"signal":"metrics"}': 0,
     '{"signal":"logs"}': 0,
+    '{"signal":"profiles"}': 0,
   });
   metrics.accepted("traces", 5);
   metrics.accepted("traces", 7);
@@ -73,11 +75,13 @@ Deno.test("counters add up by signal and start at zero, so that a rate exists fr
     '{"signal":"traces"}': 12,
     '{"signal":"metrics"}': 0,
     '{"signal":"logs"}': 1,
+    '{"signal":"profiles"}': 0,
   });
   assert.deepEqual(await values("edgeferry_receiver_accepted_requests"), {
     '{"signal":"traces"}': 2,
     '{"signal":"metrics"}': 0,
     '{"signal":"logs"}': 1,
+    '{"signal":"profiles"}': 0,
   });
 });
 
@@ -124,7 +128,7 @@ Deno.test("the books are exported by account and signal", async () => {
   const { metrics, values } = setup();
   metrics.observeQueue(() => QUEUE);
   const books = await values("edgeferry_books_items");
-  assert.equal(Object.keys(books).length, 18);
+  assert.equal(Object.keys(books).length, 24);
   const traces = ["accepted", "delivered", "rejected_by_collector", "dead_lettered", "expired", "queued"]
     .map((account) => books[JSON.stringify({ account, signal: "traces" })]);
   assert.deepEqual(traces, [21, 6, 5, 4, 3, 3]);

@@ -3,7 +3,8 @@
 // Standard input holds cases: a kind (one byte), the length of the body (four bytes, little-endian), the body. Standard
 // output has one line a case, fields parted by tabs: "ok", the count, and the content in hex where the kind asks for it; or
 // "refused" and the reason. Kinds: t, m, l are a traces, metrics or logs request in protobuf, and T, M, L the same in JSON;
-// u, n, k and U, N, K are these with content, which is the request as the Collector would write it in protobuf; g is a gzip
+// p and P are of profiles;
+// u, n, k, q and U, N, K, Q are these with content, which is the request as the Collector would write it in protobuf; g is a gzip
 // body, counted in bytes, with its content.
 package main
 
@@ -20,6 +21,7 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/pprofile/pprofileotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
@@ -76,6 +78,9 @@ func judge(kind byte, body []byte) (count int, content []byte, err error) {
 	case 'l', 'k', 'L', 'K':
 		logs := plogotlp.NewExportRequest()
 		decoded, items = logs, func() int { return logs.Logs().LogRecordCount() }
+	case 'p', 'q', 'P', 'Q':
+		profiles := pprofileotlp.NewExportRequest()
+		decoded, items = profiles, func() int { return profiles.Profiles().ProfileCount() }
 	default:
 		panic(fmt.Sprintf("no kind is called %q", kind))
 	}
@@ -87,7 +92,7 @@ func judge(kind byte, body []byte) (count int, content []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if kind|0x20 == 'u' || kind|0x20 == 'n' || kind|0x20 == 'k' {
+	if bytes.IndexByte([]byte("unkq"), kind|0x20) >= 0 {
 		content, err = decoded.MarshalProto()
 	}
 	return items(), content, err
