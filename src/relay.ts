@@ -77,8 +77,6 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     }),
   );
   metrics.observeQueue(() => queue.stats());
-  const certificates = () => identities.flatMap((identity) => identity.expiries());
-  metrics.observeCertificates(certificates);
   const settings = bySignal((signal) => exporterSettings(config, signal));
   const exporter = new Exporter({
     queue,
@@ -131,6 +129,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     await within(server.close(), CLOSE_MS_MAX);
     server.abandon();
   });
+  const certificates = () => [...identities, server].flatMap((each) => each.expiries());
+  metrics.observeCertificates(certificates);
   metrics.observeReceiver(() => ({ inFlightBytes: admission.bytes, connections: server.connections() }));
   const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter, certificates });
   stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));

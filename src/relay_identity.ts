@@ -6,22 +6,19 @@
 import type { TlsSettings } from "./config/exporter_settings.ts";
 import { CertificateError } from "./errors.ts";
 import type { CollectorClient } from "./exporter/client.ts";
+import { watchPeers } from "./exporter/peer_certificates.ts";
 import { tryIdentity } from "./exporter/trial.ts";
 import type { SignalName } from "./otlp/signal.ts";
-import { expiriesOf, type Expiry, expiryText } from "./pki/expiry.ts";
+import { expiriesOf, type Expiry, expiryOf } from "./pki/expiry.ts";
 import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "./pki/identity.ts";
+import { keepCalendar } from "./relay_expiry.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** An identity in use. */
 export interface KeptIdentity extends AsyncDisposable {
-  /** The end of each of its certificates, as of now. */
+  /** The end of each of its certificates, and of those that the other side was seen to show, as of now. */
   expiries(): Expiry[];
 }
-
-/** Between two looks at the calendar, in ms. */
-const EXPIRY_CHECK_MS = 60_000;
-/** A certificate's end is told once in this time, in ms. */
-const EXPIRY_LOG_MS = 86_400_000;
 
 /**
  * Reads and validates the identity for the start of a relay.
@@ -67,17 +64,28 @@ export function keepIdentity(options: {
 }): KeptIdentity {
   const { tls, client, signals, log } = options;
   let { facts } = options.identity;
-  const expiries = () => expiriesOf(facts, tls.expiry, new Date());
-
-  function tellExpiries(): void {
-    for (const expiry of expiries()) {
-      if (expiry.level === "ok") continue;
-      const limited = log.limited(`expiry ${expiry.fingerprintSha256} ${expiry.level}`, EXPIRY_LOG_MS);
-      const fields = { remedy: "renew it (certs rotate); changed files are taken up by themselves" };
-      if (expiry.level === "error") limited.error(expiryText(expiry), fields);
-      else limited.warn(expiryText(expiry), fields);
-    }
-  }
+  const peers = watchPeers({
+    urls: [...new Set(signals.map((signal) => new URL(client.target(signal).url).origin))].map((url) => new URL(url)),
+    identity: () => client.identity,
+    onSeen: () => {
+      for (const { subject, serialNumber, validTo } of peers.seen()) {
+        log.debug("Looked at the Collector's certificate", {
+          subject,
+          serial: serialNumber,
+          validTo: validTo.toISOString(),
+        });
+      }
+      calendar.look();
+    },
+  });
+  const expiries = () => {
+    const now = new Date();
+    return [
+      ...expiriesOf(facts, tls.expiry, now),
+      ...peers.seen().map((each) => expiryOf("collector", each, tls.expiry, now)),
+    ];
+  };
+  const calendar = keepCalendar(expiries, log);
 
   const watch = watchIdentity(identityConfig(tls), options.identity, {
     reloadIntervalMs: tls.reloadIntervalMs,
@@ -100,17 +108,18 @@ export function keepIdentity(options: {
         tried: trial.kind === "accepted" ? "the Collector takes it" : `not tried: ${trial.reason}`,
       });
       for (const warning of facts.warnings) log.warn(warning);
-      tellExpiries();
+      calendar.look();
+      // The other side's own may have been replaced with ours.
+      void peers.look();
     },
     onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
   });
-  tellExpiries();
-  const timer = setInterval(tellExpiries, EXPIRY_CHECK_MS);
   return {
     expiries,
     async [Symbol.asyncDispose]() {
-      clearInterval(timer);
+      calendar[Symbol.dispose]();
       await watch[Symbol.asyncDispose]();
+      await peers[Symbol.asyncDispose]();
     },
   };
 }

@@ -5,13 +5,15 @@
  */
 import type { IncomingMessage, RequestListener, ServerOptions } from "node:http";
 import { createServer, type Server } from "node:https";
+import type { Socket } from "node:net";
 import type { Config } from "./config/schema.ts";
 import { formatEndpoint, isLoopback } from "./config/units.ts";
-import { ConfigError, messageOf } from "./errors.ts";
-import { listenBounded, type Listener } from "./receiver/node_listener.ts";
+import { CertificateError, ConfigError, messageOf } from "./errors.ts";
+import type { Expiry } from "./pki/expiry.ts";
+import type { Identity } from "./pki/identity.ts";
+import { listenBounded } from "./receiver/node_listener.ts";
 import type { ReceiverEvents } from "./receiver/app.ts";
-import { checkTlsFiles, readTlsFiles } from "./receiver/tls_files.ts";
-import { type FileWatch, watchText } from "./receiver/tokens_watch.ts";
+import { keepServerIdentity, openServerIdentity, serverIdentityConfig } from "./relay_server_identity.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { RelayMetrics } from "./telemetry/metrics.ts";
 
@@ -21,6 +23,8 @@ export interface Listening {
   readonly url: string;
   /** Connections open now; undefined where nobody can tell. */
   connections(): number | undefined;
+  /** The end of each certificate that it shows or trusts. */
+  expiries(): Expiry[];
   /** Takes no new connections and resolves when those that are left have closed. */
   close(): Promise<void>;
   /** Closes what is left, as far as it can be. */
@@ -45,7 +49,7 @@ export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"
 
 /**
  * Listens at `receiver.http.endpoint`.
- * @throws {ConfigError} when the address cannot be had.
+ * @throws {ConfigError} when the address cannot be had; {@link CertificateError} for what cannot be shown there.
  */
 export async function listen(
   http: Config["receiver"]["http"],
@@ -61,7 +65,7 @@ export async function listen(
     log.info("Receiving", { url });
     return { ...listening, url };
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
+    if (error instanceof ConfigError || error instanceof CertificateError) throw error;
     throw new ConfigError(
       `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
         "free the port or choose another",
@@ -74,7 +78,7 @@ async function bounded(
   http: Config["receiver"]["http"],
   { receiver, metrics, log }: ListeningEvents,
   answer: (request: Request, incoming?: IncomingMessage) => Promise<Response>,
-): Promise<Listener> {
+): Promise<Omit<Listening, "url"> & { readonly port: number }> {
   const tls = await openTls(http.tls, log);
   const listener = await listenBounded({
     ...(tls === undefined ? {} : { server: tls.server }),
@@ -98,47 +102,61 @@ async function bounded(
       },
     },
   });
-  if (tls === undefined) return listener;
-  const watch = tls.watch();
+  if (tls === undefined) return { ...listener, expiries: () => [] };
+  const kept = tls.keep();
   return {
     ...listener,
+    expiries: kept.expiries,
     async close() {
-      await watch[Symbol.asyncDispose]();
+      await kept[Symbol.asyncDispose]();
       await listener.close();
     },
   };
 }
 
-/** How to make a server of `node:https`, and a watch over its files; undefined without a certificate. */
+/** How to make a server of `node:https`, and to keep its identity; undefined without a certificate. */
 async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
-  const { cert_file: cert, key_file: key, client_ca_file: clientCa } = tls;
-  if (cert === undefined || key === undefined) return undefined;
-  const files = { cert, key, clientCa };
-  const text = await readTlsFiles(files);
-  const identity = checkTlsFiles(text);
+  const config = serverIdentityConfig(tls);
+  if (config === undefined) return undefined;
+  const identity = await openServerIdentity(config, log);
+  /** Which identity a connection was let in with; they are counted. */
+  const shown = new WeakMap<Socket, number>();
+  let current = 0;
   let server: Server | undefined;
   return {
-    server: (options: ServerOptions, listener: RequestListener) =>
+    server(options: ServerOptions, listener: RequestListener) {
       // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/peer.ts`.
       server = createServer({
         ...options,
-        ...identity,
+        ...secureContext(identity),
         minVersion: "TLSv1.2",
-        requestCert: clientCa !== undefined,
+        requestCert: config.ca !== undefined,
         rejectUnauthorized: false,
-      }, listener),
-    watch: (): FileWatch =>
-      watchText(() => readTlsFiles(files), "receiver.http.tls", text, {
-        intervalMs: tls.reload_interval,
-        onChange: (text) => {
-          server?.setSecureContext(checkTlsFiles(text));
-          // Those that are open were let in by the old files.
-          server?.closeIdleConnections();
-          log.info("Took up a changed certificate of receiver.http.tls", { file: cert });
+      }, (request, response) => {
+        // A connection of the old identity ends with the answer to its next request: closed while it is idle, it could meet a
+        // request that is on its way, and no sender can tell whether that one was taken.
+        if (shown.get(request.socket) !== current) response.shouldKeepAlive = false;
+        listener(request, response);
+      });
+      return server.on("secureConnection", (socket) => void shown.set(socket, current));
+    },
+    keep: () =>
+      keepServerIdentity({
+        tls,
+        config,
+        identity,
+        log,
+        replace(next) {
+          server?.setSecureContext(secureContext(next));
+          current++;
         },
-        onRefused: (reason) => log.error("Refused a changed certificate; the old one goes on", { cause: reason }),
       }),
   };
+}
+
+/** As `node:tls` takes it. */
+function secureContext({ caCerts, cert, key }: Identity) {
+  return { cert, key, ...(caCerts.length === 0 ? {} : { ca: caCerts }) };
 }
 
 function unbounded(
@@ -157,6 +175,7 @@ function unbounded(
   return {
     port: server.addr.port,
     connections: () => undefined,
+    expiries: () => [],
     close: () => server.shutdown(),
     abandon: () => {},
   };

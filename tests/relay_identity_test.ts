@@ -219,12 +219,46 @@ Deno.test("a certificate near its end: a WARN, then an ERROR with which the rela
   const near20 = await readiness(20);
   assert.deepEqual([near20.status, near20.levels], [200, ["warn"]]);
   assert.match(near20.body.warnings[0], /^The client certificate CN=client-app ends in 19 days, at 2/);
-  assert.deepEqual(near20.body.certificates.map(({ role }: { role: string }) => role), ["client", "ca"]);
+  const roles = near20.body.certificates.map(({ role }: { role: string }) => role);
+  assert.deepEqual(roles.filter((role: string) => role !== "collector"), ["client", "ca"]);
   const near2 = await readiness(2);
   assert.deepEqual([near2.status, near2.levels], [503, ["error"]]);
   assert.match(near2.body.reasons[0], /ends in 1 day, at /);
   assert.deepEqual([(await readiness(2, { expiry_error: "24h" })).status], [200]);
   assert.deepEqual([(await readiness(20, { expiry_error: "720h", expiry_warning: "2400h" })).status], [503]);
+});
+
+Deno.test("the Collector's own certificate, as the handshake shows it: told of, and no reason not to be ready", async () => {
+  await using certs = await testCertificates();
+  await using here = await identityRelay(certs);
+  const server = await certs.issueServer("ending", { days: 2 });
+  await using far = await collecting(certs);
+  far.collector.replaceTls({ ca: [certs.ca.certificate], cert: server.certificate, key: server.key });
+  await using relay = await here.start(far.collector.url, { exporter: { tls: INTERVAL } });
+  const line = await here.log.find(({ message }) => message.startsWith("The Collector's certificate"), "its end");
+  assert.deepEqual([line.level, line["remedy"]], ["error", "renew it on the Collector's side"]);
+  const response = await fetch(`${relay.adminUrl}/readyz`);
+  const { warnings, certificates } = await response.json();
+  assert.equal(response.status, 200);
+  assert.match(warnings[0], /^The Collector's certificate CN=otel-collector ends in 1 day, at /);
+  assert.deepEqual(
+    certificates.map(({ role, daysLeft }: { role: string; daysLeft: number }) => [role, daysLeft < 3]),
+    [["client", false], ["ca", false], ["collector", true]],
+  );
+  // Both are rolled: when ours is taken up, theirs is looked at again.
+  far.collector.replaceTls({
+    ca: [certs.ca.certificate],
+    cert: certs.server.certificate,
+    key: certs.server.key,
+  });
+  const next = await certs.issueClient("next");
+  await here.replace({ cert: next.certificate, key: next.key });
+  await here.tookUp(serialOf(next));
+  await here.log.find(
+    ({ message, serial }) => message.startsWith("Looked at the Collector's") && serial === serialOf(certs.server),
+    "another look",
+  );
+  assert.deepEqual((await fetch(`${relay.adminUrl}/readyz`).then((each) => each.json())).warnings, []);
 });
 
 Deno.test("nginx answers 400 for a client certificate that it refuses: what that carried is kept, and sent later", async () => {

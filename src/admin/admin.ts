@@ -14,7 +14,7 @@ import type { SendingQueue } from "../queue/queue.ts";
 export interface AdminSources {
   readonly queue: SendingQueue;
   readonly exporter: Exporter;
-  /** The end of each certificate that the relay shows or trusts. */
+  /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];
 }
 
@@ -43,13 +43,15 @@ export function adminApp({ queue, exporter, certificates }: AdminSources): Hono 
       }
     }
     const ends = certificates?.();
-    for (const end of ends ?? []) if (end.level === "error") reasons.push(expiryText(end));
+    // What is renewed elsewhere says nothing of this relay: it takes and keeps on.
+    const alarming = ({ level, ours }: Expiry) => level === "error" && ours;
+    for (const end of ends ?? []) if (alarming(end)) reasons.push(expiryText(end));
     return context.json(
       {
         status: reasons.length === 0 ? "ready" : "not ready",
         reasons,
         ...(ends === undefined ? {} : {
-          warnings: ends.filter(({ level }) => level === "warning").map(expiryText),
+          warnings: ends.filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText),
           certificates: ends.map(({ role, subject, validTo, daysLeft }) => ({ role, subject, validTo, daysLeft })),
         }),
       },

@@ -26,6 +26,25 @@ import {
 const FILE = "the path of a file, on one line";
 const PEM = "PEM text, with its -----BEGIN line";
 
+/** When the end of a certificate is told of; the same for each end of the relay. */
+const expiryLimits = () => ({
+  expiry_warning: option(
+    duration("0", "87600h").prefault("720h"),
+    "A certificate with less time left than this is a WARN, in the log and in /readyz",
+  ),
+  expiry_error: option(
+    duration("0", "87600h").prefault("72h"),
+    "A certificate with less time left than this is an ERROR, and the relay is not ready",
+  ),
+});
+
+/** Whether a key is used that others can read; the same for each end of the relay. */
+const exposedKey = () =>
+  option(
+    flag().prefault(false),
+    "Use a key file that every user of the machine can read, where the host protects it otherwise",
+  );
+
 /** The client's identity and trust for one signal, where it differs from `exporter.tls`. */
 const signalTls = () =>
   section({
@@ -90,10 +109,13 @@ export const ConfigSchema = section({
           text(FILE).exactOptional(),
           "Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id",
         ),
+        key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
         reload_interval: option(
           duration("100ms", "24h").prefault("5s"),
           "How often the files are looked at; changed ones are taken up without a restart",
         ),
+        ...expiryLimits(),
+        key_readable_by_others: exposedKey(),
       }).prefault({}),
       cors: section({
         allowed_origins: option(origins().prefault([]), "Web origins whose pages may post here; none by default"),
@@ -215,18 +237,8 @@ export const ConfigSchema = section({
         duration("100ms", "24h").prefault("5s"),
         "How often the files are looked at; changed ones are taken up without a restart",
       ),
-      expiry_warning: option(
-        duration("0", "87600h").prefault("720h"),
-        "A certificate with less time left than this is a WARN, in the log and in /readyz",
-      ),
-      expiry_error: option(
-        duration("0", "87600h").prefault("72h"),
-        "A certificate with less time left than this is an ERROR, and the relay is not ready",
-      ),
-      key_readable_by_others: option(
-        flag().prefault(false),
-        "Use a key file that every user of the machine can read, where the host protects it otherwise",
-      ),
+      ...expiryLimits(),
+      key_readable_by_others: exposedKey(),
     }).prefault({}),
     signals: section({
       traces: signalOverrides(),

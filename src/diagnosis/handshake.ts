@@ -15,6 +15,8 @@ export interface HandshakeOptions {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly timeoutMs: number;
+  /** Gives it up. */
+  readonly abort?: AbortSignal;
 }
 
 /** What was seen. */
@@ -37,7 +39,7 @@ const CHAIN_MAX = 10;
 
 /** Shakes hands once and closes. Never rejects. */
 export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
-  const { host, port, cert, key, timeoutMs } = options;
+  const { host, port, cert, key, timeoutMs, abort } = options;
   const { promise, resolve } = Promise.withResolvers<Handshake>();
   let seen: Handshake = {
     secured: false,
@@ -60,6 +62,12 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
     seen = { ...seen, error: `no handshake within ${timeoutMs} ms`, timedOut: true };
     socket.destroy();
   }, timeoutMs);
+  const giveUp = () => {
+    seen = { ...seen, error: "given up" };
+    socket.destroy();
+  };
+  abort?.addEventListener("abort", giveUp);
+  if (abort?.aborted) giveUp();
   socket.once("secureConnect", () => {
     seen = {
       ...seen,
@@ -75,6 +83,7 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
   });
   socket.once("close", () => {
     clearTimeout(timer);
+    abort?.removeEventListener("abort", giveUp);
     resolve(
       seen.secured || seen.error !== undefined ? seen : { ...seen, error: "the connection was closed: unexpected eof" },
     );

@@ -117,7 +117,7 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
     run(way) {
       if (!way.secure) return NO_TLS;
       const { key } = present(way.documents);
-      const exposure = exposureOf(key);
+      const exposure = exposureOf(key, "exporter.tls.key_readable_by_others");
       if (exposure === undefined) return ok(`Nobody but its owner can read the ${key.name}`);
       const finding = `The ${key.name} ${exposure.state}`;
       const fault = "key_exposed";

@@ -31,6 +31,8 @@ export interface IdentitySettings {
   readonly cert: string;
   readonly key: string;
   readonly passphrase: string;
+  /** The one that allows a key file which others can read. */
+  readonly exposedKey: string;
 }
 
 const EXPORTER_SETTINGS: IdentitySettings = {
@@ -38,12 +40,13 @@ const EXPORTER_SETTINGS: IdentitySettings = {
   cert: "exporter.tls.cert_file",
   key: "exporter.tls.key_file",
   passphrase: "exporter.tls.key_passphrase",
+  exposedKey: "exporter.tls.key_readable_by_others",
 };
 
 /** Where an identity comes from. Each of the three is a path, or PEM text. */
 export interface IdentityConfig {
-  /** CA certificates that the peer's certificate must lead to. */
-  readonly ca: string;
+  /** CA certificates that the peer's certificate must lead to; a server that asks for none has none. */
+  readonly ca?: string | undefined;
   /** The leaf first, then its intermediates. */
   readonly cert: string;
   readonly key: string;
@@ -81,12 +84,12 @@ export interface Identity {
   /** Unencrypted PKCS#8 PEM, whatever the form of the source. */
   readonly key: string;
   readonly facts: IdentityFacts;
-  /** SHA-256 of the three source texts: the same digest means that nothing was changed. */
+  /** SHA-256 of the source texts: the same digest means that nothing was changed. */
   readonly digest: string;
 }
 
 interface Documents {
-  readonly ca: PemDocument;
+  readonly ca: PemDocument | undefined;
   readonly cert: PemDocument;
   readonly key: PemDocument;
 }
@@ -103,8 +106,9 @@ export async function loadIdentity(config: IdentityConfig, now: Date = new Date(
 async function readDocuments(config: IdentityConfig): Promise<Documents> {
   const settings = { ...EXPORTER_SETTINGS, ...config.settings };
   const role = config.role ?? "client";
+  const what = role === "server" ? "client CA certificate" : "CA certificate";
   return {
-    ca: await readPem({ what: "CA certificate", setting: settings.ca, value: config.ca }),
+    ca: config.ca === undefined ? undefined : await readPem({ what, setting: settings.ca, value: config.ca }),
     cert: await readPem({ what: `${role} certificate`, setting: settings.cert, value: config.cert }),
     key: await readPem({ what: `${role} key`, setting: settings.key, value: config.key }),
   };
@@ -126,6 +130,7 @@ async function readSettled(config: IdentityConfig, known: string): Promise<Docum
 
 function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
   const { ca, cert, key } = documents;
+  const settings = { ...EXPORTER_SETTINGS, ...config.settings };
   const warnings: string[] = [];
   const faults: string[] = [];
   const tolerated = (check: () => void) => {
@@ -137,8 +142,8 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
       faults.push(error.message);
     }
   };
-  const authorities = parseCertificates(ca);
-  tolerated(() => checkAuthorities(authorities, ca.name, now, warnings));
+  const authorities = ca === undefined ? [] : parseCertificates(ca);
+  if (ca !== undefined) tolerated(() => checkAuthorities(authorities, ca.name, now, warnings));
 
   const certificates = parseCertificates(cert);
   const [leaf, ...intermediates] = certificates;
@@ -147,22 +152,22 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
   tolerated(() => checkDates(leaf, cert.name, now));
   checkUsage(leaf, cert.name, config.role === "server" ? "serverAuth" : "clientAuth");
 
-  const passphrase = {
-    setting: config.settings?.passphrase ?? EXPORTER_SETTINGS.passphrase,
-    value: config.keyPassphrase,
-  };
+  const passphrase = { setting: settings.passphrase, value: config.keyPassphrase };
   const privateKey = parsePrivateKey(key, passphrase);
   checkKeyMatches(privateKey, key.name, certificates, cert.name);
 
-  const chain = chainOf(leaf, intermediates, authorities);
-  if (chain.kind === "bad_signature") checkChain(chain, cert.name, ca.name);
-  if (chain.kind === "unknown_issuer") {
-    // Lawful: the CA here is for the peer's certificate, and the peer may trust another CA for ours.
-    warnings.push(
-      `The issuer of ${cert.name}, ${chain.issuer}, is not in ${ca.name}; the other end must trust that issuer`,
-    );
+  // What stands behind a server's certificate is for its clients to know; its CA is for theirs.
+  if (ca !== undefined && config.role !== "server") {
+    const chain = chainOf(leaf, intermediates, authorities);
+    if (chain.kind === "bad_signature") checkChain(chain, cert.name, ca.name);
+    if (chain.kind === "unknown_issuer") {
+      // Lawful: the CA here is for the peer's certificate, and the peer may trust another CA for ours.
+      warnings.push(
+        `The issuer of ${cert.name}, ${chain.issuer}, is not in ${ca.name}; the other end must trust that issuer`,
+      );
+    }
   }
-  const exposure = exposureOf(key);
+  const exposure = exposureOf(key, settings.exposedKey);
   if (exposure?.to === "all" && config.exposedKeyAllowed !== true) {
     throw new CertificateError("key_exposed", `Cannot use ${key.name}: it ${exposure.state}; ${exposure.remedy}`);
   }
@@ -178,7 +183,7 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
       certificate: describe(leaf),
       intermediates: intermediates.map(describe),
       authorities: authorities.map(describe),
-      files: [ca, cert, key].flatMap((document) => document.path ?? []),
+      files: [ca, cert, key].flatMap((document) => document?.path ?? []),
       warnings,
       faults,
     },
@@ -194,11 +199,15 @@ export interface Exposure {
   readonly remedy: string;
 }
 
-/** Looks at the permission bits of a key's file. */
-export function exposureOf(key: PemDocument): Exposure | undefined {
+/**
+ * Looks at the permission bits of a key's file.
+ * @param setting The one that allows it; undefined where there is none.
+ */
+export function exposureOf(key: PemDocument, setting?: string): Exposure | undefined {
   if (key.mode === undefined || (key.mode & 0o077) === 0) return undefined;
   const mode = key.mode.toString(8).padStart(4, "0");
-  const remedy = "run chmod 600 on it, or set exporter.tls.key_readable_by_others: true";
+  const remedy = "run chmod 600 on it (in a volume of Kubernetes: defaultMode: 0440)" +
+    (setting === undefined ? "" : `, or set ${setting}: true`);
   return (key.mode & 0o007) === 0
     ? { to: "group", state: `has mode ${mode}, so its group can open it`, remedy }
     : { to: "all", state: `has mode ${mode}, so every user of this machine can open it`, remedy };
@@ -206,7 +215,7 @@ export function exposureOf(key: PemDocument): Exposure | undefined {
 
 function digestOf({ ca, cert, key }: Documents): string {
   const hash = createHash("sha256");
-  for (const { text } of [ca, cert, key]) hash.update(`${text.length}:`).update(text);
+  for (const { text } of [ca ?? { text: "" }, cert, key]) hash.update(`${text.length}:`).update(text);
   return hash.digest("hex");
 }
 
@@ -346,7 +355,7 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
 
   const events = options.reloadIntervalMs === 0
     ? undefined
-    : watchFiles([config.ca, config.cert, config.key].filter((value) => !isPemText(value)), onEvent);
+    : watchFiles([config.ca ?? [], config.cert, config.key].flat().filter((value) => !isPemText(value)), onEvent);
   schedule();
   return {
     checkNow: () => after("asked"),

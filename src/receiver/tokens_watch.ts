@@ -30,7 +30,7 @@ export function watchFile(file: string, current: string | undefined, options: Fi
 }
 
 /** The same for a text that is read otherwise, e.g. from several files; `name` is what errors call it. */
-export function watchText(
+function watchText(
   read: () => Promise<string>,
   name: string,
   current: string | undefined,

@@ -216,7 +216,7 @@ export const INSTRUMENTS = {
   edgeferry_certificate_days_left: {
     kind: "gauge",
     unit: "d",
-    description: "Whole days until a certificate of the relay's ends; negative once it has",
+    description: "Whole days until a certificate that the relay shows, trusts or is shown ends; negative once it has",
     attributes: ["role", "subject", "fingerprint"],
   },
 } as const satisfies Record<string, Instrument>;

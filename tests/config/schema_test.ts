@@ -18,7 +18,12 @@ Deno.test("the defaults, in the units of the type", () => {
       max_header_size: 16 * 2 ** 10,
       read_header_timeout: 10_000,
       idle_timeout: 60_000,
-      tls: { reload_interval: 5_000 },
+      tls: {
+        reload_interval: 5_000,
+        expiry_warning: 30 * 86_400_000,
+        expiry_error: 3 * 86_400_000,
+        key_readable_by_others: false,
+      },
       cors: { allowed_origins: [] },
     },
     auth: {

@@ -226,7 +226,7 @@ Deno.test("a key that every user of the machine can read is refused, unless told
     loadIdentity(configOf(ca, client)),
     refusal(
       "key_exposed",
-      /^Cannot use client key .*client\.key: it has mode 0644, .*; run chmod 600 on it, or set .*key_readable_by_others: true$/,
+      /^Cannot use client key .*client\.key: it has mode 0644, .*; run chmod 600 on it .*, or set .*key_readable_by_others: true$/,
     ),
   );
   const { facts } = await loadIdentity({ ...configOf(ca, client), exposedKeyAllowed: true });

@@ -53,7 +53,10 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
     log,
     start(collectorUrl, more = {}) {
       const config: ConfigInput = {
-        receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: join(dir, "tokens.yaml") } },
+        receiver: {
+          http: { endpoint: "127.0.0.1:0", ...more.receiver?.http },
+          auth: { tokens_file: join(dir, "tokens.yaml") },
+        },
         sending_queue: { path: queuePath, ...more.sending_queue },
         exporter: {
           endpoint: collectorUrl,
