@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import type { SignalName } from "../../src/otlp/signal.ts";
 import { startCollector } from "../../src/collector.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { examine, type Report } from "../../src/doctor/doctor.ts";
@@ -59,7 +60,8 @@ Deno.test("a sound relay: every step in the order of the path, none skipped", as
   assert.deepEqual(report.checks.map(({ id }) => id), [
     ...["config", "trust", "proxy", "files", "permissions", "pem", "key_match", "dates", "chain", "usages"],
     ...["dns", "tcp", "tls", "server_chain", "server_name", "server_dates", "server_usage", "demanded", "accepted"],
-    ...["clock", "http2", "request_traces", "request_metrics", "request_logs", "members", "queue_folder", "disk"],
+    ...["clock", "http2", "request_traces", "request_metrics", "request_logs", "request_profiles", "members"],
+    ...["queue_folder", "disk"],
   ]);
   assert(report.checks.every(({ status }) => status === "ok"));
 });
@@ -133,9 +135,29 @@ Deno.test("signals with a Collector of their own are examined by themselves", as
   const report = await doctor(certs, first.url, { exporter: { logs_endpoint: `${second.url}/v1/logs` } });
   assert.deepEqual(report.faults, ["unauthorized"]);
   const requests = report.checks.filter(({ id }) => id.startsWith("request_"));
-  assert.deepEqual(requests.map(({ status }) => status), ["ok", "ok", "skipped", "skipped", "skipped", "fault"]);
-  assert.match(String(requests[0]?.endpoint), new RegExp(`^https://localhost:${first.port} \\(traces, metrics\\)$`));
-  assert.deepEqual(requests[5]?.evidence, ["answered 401 no credentials"]);
+  assert.deepEqual(requests.map(({ status }) => status), [
+    ...["ok", "ok", "skipped", "ok"],
+    ...["skipped", "skipped", "fault", "skipped"],
+  ]);
+  assert.match(
+    String(requests[0]?.endpoint),
+    new RegExp(`^https://localhost:${first.port} \\(traces, metrics, profiles\\)$`),
+  );
+  assert.deepEqual(requests[6]?.evidence, ["answered 401 no credentials"]);
+});
+
+Deno.test("a Collector without profiles is sound, and told so; one without logs is not", async () => {
+  await using certs = await testCertificates();
+  const without = async (missing: SignalName) => {
+    await using collector = await embedded(certs, {
+      misbehave: (signal) => signal === missing ? { kind: "status", status: 404, message: "" } : undefined,
+    });
+    return await doctor(certs, collector.url);
+  };
+  const profiles = await without("profiles");
+  assert.deepEqual([profiles.ok, profiles.faults], [true, []]);
+  assert.match(checkOf(profiles, "request_profiles").finding, /has no pipeline for profiles, which are in development/);
+  assert.deepEqual((await without("logs")).ok, false);
 });
 
 Deno.test("an authenticator that answers 403 without a certificate has refused it", async () => {

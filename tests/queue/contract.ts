@@ -545,7 +545,7 @@ export function queueContract(engine: Engine): void {
       await two!.settle([{ kind: "dead", reason: "bad" }]);
     }
     const { inFlight, ...before } = await queue.stats();
-    assert.equal(inFlight, 6);
+    assert.equal(inFlight, 2 * SIGNAL_NAMES.length);
     await queue[Symbol.asyncDispose]();
     await using again = await open();
     const { inFlight: none, ...after } = await again.stats();

@@ -161,9 +161,9 @@ inFolder("a queue of a newer version is refused, and left as it is", async ({ op
   sql(path, "PRAGMA user_version = 99");
   await assert.rejects(open(), {
     code: "newer_version",
-    message: /version is 99, this edgeferry knows 1; run the newer/,
+    message: /version is 99, this edgeferry knows 2; run the newer/,
   });
-  sql(path, "PRAGMA user_version = 1");
+  sql(path, "PRAGMA user_version = 2");
   await (await open())[Symbol.asyncDispose]();
 });
 
