@@ -2,20 +2,20 @@
  * `run`, `dev` and `collector`: the commands that stay.
  * @module
  */
-import { access, readFile } from "node:fs/promises";
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
 import { exporterSettings } from "../config/exporter_settings.ts";
 import { loadConfig, loadEnvironment } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
-import { CertificateError, ConfigError } from "../errors.ts";
+import { ConfigError } from "../errors.ts";
 import { initCertificates } from "../pki/init.ts";
 import { startRelay } from "../relay.ts";
 import { createLog } from "../telemetry/log.ts";
 import { ensureDevToken } from "./dev_token.ts";
+import { openCollector } from "./embedded_collector.ts";
 import { type Io, newCommand } from "./io.ts";
 
 const CERTS_DIR = "certs";
@@ -48,7 +48,10 @@ export function devCommand(io: Io): Command {
       };
       if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
       await using stack = new AsyncDisposableStack();
-      if (flags.collector) stack.use(await openCollector(io, collectorOf(config), CERTS_DIR, flags.quiet === true));
+      if (flags.collector) {
+        const options = { endpoint: collectorOf(config), certs: CERTS_DIR, quiet: flags.quiet === true };
+        stack.use(await openCollector(io, options));
+      }
       await runUntilStopped(io, config, (url) => {
         // A signal may have an endpoint of its own, as in the specification's variables.
         const collector = new URL(exporterSettings(config, "traces").url).origin;
@@ -69,7 +72,7 @@ export function collectorCommand(io: Io): Command {
     )
     .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
     .action(async (flags: { endpoint: Endpoint; certs: string }) => {
-      await using collector = await openCollector(io, flags.endpoint, flags.certs, false);
+      await using collector = await openCollector(io, flags);
       io.out(`Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
       await stopSignal();
     });
@@ -147,30 +150,4 @@ function endpointOf(value: string): Endpoint {
     throw new InvalidArgumentError(`It is not of the form host:port, as ${COLLECTOR_ENDPOINT}.`);
   }
   return endpoint;
-}
-
-async function openCollector(
-  io: Io,
-  endpoint: Endpoint,
-  certs: string,
-  quiet: boolean,
-): Promise<EmbeddedCollector> {
-  const pem = async (name: string) => {
-    try {
-      return await readFile(join(certs, name), "utf8");
-    } catch (error) {
-      throw new CertificateError(
-        "not_found",
-        `Cannot read ${join(certs, name)}; make it with 'deno task certs init'`,
-        { cause: error },
-      );
-    }
-  };
-  return await startCollector({
-    host: endpoint.hostname,
-    port: endpoint.port,
-    tls: { ca: [await pem("ca.crt")], cert: await pem("server.crt"), key: await pem("server.key") },
-    ...(quiet ? {} : { onReceived: (received) => io.out(`collector: ${describeReceived(received)}`) }),
-    onRefused: (reason) => io.err(`collector: refused a client: ${reason}`),
-  });
 }

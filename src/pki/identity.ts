@@ -31,8 +31,8 @@ export interface IdentitySettings {
   readonly cert: string;
   readonly key: string;
   readonly passphrase: string;
-  /** The one that allows a key file which others can read. */
-  readonly exposedKey: string;
+  /** The one that allows a key file which others can read, where there is one. */
+  readonly exposedKey: string | undefined;
 }
 
 const EXPORTER_SETTINGS: IdentitySettings = {

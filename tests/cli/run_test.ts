@@ -111,7 +111,10 @@ Deno.test("collector: without certificates it says how to make them", async () =
   await using collector = start("collector", at.path, []);
   assert.equal((await collector.ended).code, 1);
   assert.equal(collector.lines.length, 1, collector.lines.join("\n"));
-  assert.match(collector.lines[0]!, /^Cannot read certs\/ca\.crt; make it with 'deno task certs init'/);
+  assert.match(
+    collector.lines[0]!,
+    /^Cannot read client CA certificate certs\/ca\.crt: there is no such file; make it with "deno task certs init"$/,
+  );
 });
 
 Deno.test("dev: in an empty folder everything is made, kept from others, and used; the line it prints works", async () => {

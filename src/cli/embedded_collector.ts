@@ -1,0 +1,75 @@
+/**
+ * The embedded Collector with the certificates of a folder, which may change while it runs.
+ * @module
+ */
+import { join } from "node:path";
+import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
+import type { Endpoint } from "../config/units.ts";
+import { CertificateError } from "../errors.ts";
+import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
+import type { Io } from "./io.ts";
+
+/** What to run. */
+export interface EmbeddedOptions {
+  readonly endpoint: Endpoint;
+  /** Folder with `ca.crt`, `server.crt` and `server.key`. */
+  readonly certs: string;
+  /** Does not print what arrives. */
+  readonly quiet?: boolean;
+  /** Between two looks at the files, in ms; a change is seen at once where the system tells of it. */
+  readonly reloadIntervalMs?: number;
+}
+
+const RELOAD_MS = 5_000;
+
+/**
+ * Starts it. Certificates outside their dates are told of and shown all the same: renewed ones are taken up when they come.
+ * @throws {CertificateError} for files that cannot be used; {@link ConfigError} when the address cannot be had.
+ */
+export async function openCollector(io: Io, options: EmbeddedOptions): Promise<EmbeddedCollector> {
+  const { endpoint, certs, quiet = false } = options;
+  const config: IdentityConfig = {
+    ca: join(certs, "ca.crt"),
+    cert: join(certs, "server.crt"),
+    key: join(certs, "server.key"),
+    role: "server",
+    settings: { ca: "ca.crt", cert: "server.crt", key: "server.key", exposedKey: undefined },
+  };
+  const identity = await load(config);
+  for (const text of [...identity.facts.warnings, ...identity.facts.faults]) io.err(`collector: ${text}`);
+  const collector = await startCollector({
+    host: endpoint.hostname,
+    port: endpoint.port,
+    tls: tlsOf(identity),
+    ...(quiet ? {} : { onReceived: (received) => io.out(`collector: ${describeReceived(received)}`) }),
+    onRefused: (reason) => io.err(`collector: refused a client: ${reason}`),
+  });
+  const watch = watchIdentity(config, identity, {
+    reloadIntervalMs: options.reloadIntervalMs ?? RELOAD_MS,
+    onChange(next) {
+      collector.replaceTls(tlsOf(next));
+      const { serialNumber } = next.facts.certificate;
+      io.out(`collector: took up changed certificates of ${certs} (serial ${serialNumber})`);
+    },
+    onRefused: ({ message }) => io.err(`collector: refused changed certificates, the old ones go on: ${message}`),
+  });
+  const stop = async () => {
+    await watch[Symbol.asyncDispose]();
+    await collector.stop();
+  };
+  return { ...collector, stop, [Symbol.asyncDispose]: stop };
+}
+
+async function load(config: IdentityConfig): Promise<Identity> {
+  try {
+    return await loadIdentity({ ...config, datesAllowed: true });
+  } catch (error) {
+    if (!(error instanceof CertificateError) || error.code !== "not_found") throw error;
+    const missing = error.message.replace(/: there is no such file;.*$/, ": there is no such file");
+    throw new CertificateError("not_found", `${missing}; make it with "deno task certs init"`);
+  }
+}
+
+function tlsOf({ caCerts, cert, key }: Identity) {
+  return { ca: caCerts, cert, key };
+}
