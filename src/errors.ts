@@ -59,16 +59,19 @@ export class Refusal extends Error {
   readonly retryAfterS: number | undefined;
   /** Further response headers, e.g. `Allow` with 405 or `WWW-Authenticate` with 401. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Of a body that is malformed: the path of the field, where there is one. */
+  readonly field: string | undefined;
 
   constructor(
     code: RefusalCode,
     message: string,
-    options: { retryAfterS?: number; headers?: Record<string, string>; cause?: unknown } = {},
+    options: { retryAfterS?: number; headers?: Record<string, string>; field?: string; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterS = REFUSALS[code].retryable ? wholeSeconds(options.retryAfterS) : undefined;
     this.headers = options.headers ?? {};
+    this.field = options.field;
   }
 
   /** The HTTP status of this refusal. */

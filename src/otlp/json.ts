@@ -29,6 +29,13 @@ export class JsonValuesError extends Error {
 /** A body that is not OTLP/JSON: what is wrong and at which path. Nothing of the body's content is repeated. */
 export class JsonError extends Error {
   override readonly name = "JsonError";
+  /** The path of the field, e.g. `resourceSpans[0].scopeSpans`; empty where the text as a whole is wrong. */
+  readonly path: string;
+
+  constructor(message: string, path = "") {
+    super(message);
+    this.path = path;
+  }
 }
 
 /** The request would be over the bound as protobuf. */
@@ -105,7 +112,8 @@ function transcode(signal: SignalName, value: unknown, writer: BackWriter): Uint
     writeMessage(writer, PLANS[REQUEST_MESSAGE[signal]], value, 0);
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    throw new JsonError(`Malformed OTLP/JSON at ${pathOf(error.path)}: ${error.message}`);
+    const path = pathOf(error.path);
+    throw new JsonError(`Malformed OTLP/JSON at ${path}: ${error.message}`, path);
   }
   return writer.finish();
 }

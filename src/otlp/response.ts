@@ -14,11 +14,22 @@ export interface PartialSuccess {
   readonly message: string;
 }
 
+/** What of a request is bad, for its `Status.details`: a `google.rpc.BadRequest.FieldViolation`. */
+export interface FieldViolation {
+  /** The path of the field, e.g. `resourceSpans[0].scopeSpans`; empty where the body as a whole is bad. */
+  readonly field: string;
+  readonly description: string;
+}
+
 /** A `google.rpc.Status`. */
 export interface Status {
   readonly code: number;
   readonly message: string;
+  /** OTLP: the details of a 400 "SHOULD contain a BadRequest that describes the bad data". */
+  readonly violation?: FieldViolation | undefined;
 }
+
+const BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest";
 
 /** Longest message that is sent or kept, in characters. */
 const MESSAGE_CHARACTERS_MAX = 2_000;
@@ -53,8 +64,29 @@ export function encodeSuccess(
 /** An error body. OTLP: the response body of every 4xx and 5xx "MUST be a Protobuf-encoded Status", or its JSON. */
 export function encodeStatus(mediaType: MediaType, status: Status): Uint8Array<ArrayBuffer> {
   const message = bounded(status.message);
-  if (mediaType === "application/json") return UTF8_ENCODER.encode(JSON.stringify({ code: status.code, message }));
-  return new Uint8Array([...varintField(1, status.code), ...stringField(2, message)]);
+  const { violation } = status;
+  if (mediaType === "application/json") {
+    const details = violation === undefined ? {} : {
+      details: [{
+        "@type": BAD_REQUEST,
+        fieldViolations: [{
+          ...(violation.field === "" ? {} : { field: bounded(violation.field) }),
+          description: bounded(violation.description),
+        }],
+      }],
+    };
+    return UTF8_ENCODER.encode(JSON.stringify({ code: status.code, message, ...details }));
+  }
+  const details = violation === undefined ? [] : lengthDelimited(3, [
+    ...stringField(1, BAD_REQUEST),
+    ...lengthDelimited(2, [
+      ...lengthDelimited(1, [
+        ...(violation.field === "" ? [] : stringField(1, violation.field)),
+        ...stringField(2, violation.description),
+      ]),
+    ]),
+  ]);
+  return new Uint8Array([...varintField(1, status.code), ...stringField(2, message), ...details]);
 }
 
 /**

@@ -21,10 +21,13 @@ export class WireError extends Error {
   override readonly name = "WireError";
   /** Where in the body the fault is, in bytes from its start. */
   readonly offset: number;
+  /** The path of the field, e.g. `resourceSpans.scopeSpans`; empty at the top. */
+  readonly path: string;
 
-  constructor(message: string, offset: number) {
+  constructor(message: string, offset: number, path = "") {
     super(message);
     this.offset = offset;
+    this.path = path;
   }
 }
 
@@ -407,7 +410,7 @@ export class Walker {
     if (this.#depth > PATH_SHOWN_MAX) path.push("…");
     if (field !== undefined) path.push(fieldName(this.#messages[this.#depth]!, field));
     const where = path.length === 0 ? "" : ` in ${path.join(".")}`;
-    return new WireError(`Malformed protobuf at byte ${offset}${where}: ${what}`, offset);
+    return new WireError(`Malformed protobuf at byte ${offset}${where}: ${what}`, offset, path.join("."));
   }
 }
 

@@ -262,7 +262,7 @@ function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergea
   try {
     return walker.walk(signal, protobuf);
   } catch (error) {
-    if (error instanceof WireError) throw new Refusal("malformed", error.message);
+    if (error instanceof WireError) throw new Refusal("malformed", error.message, { field: error.path });
     throw error;
   }
 }
@@ -278,7 +278,9 @@ function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, kn
   options.events.refused(known.signal, known.sender, refusal, known.items);
   const mediaType = knownMediaType(request.headers.get("content-type")) ?? "application/json";
   const { status, grpcCode } = REFUSALS[refusal.code];
-  return respond(request, status, encodeStatus(mediaType, { code: grpcCode, message: refusal.message }), {
+  const { message, field = "" } = refusal;
+  const violation = status === 400 ? { field, description: message } : undefined;
+  return respond(request, status, encodeStatus(mediaType, { code: grpcCode, message, violation }), {
     ...refusal.headers,
     "content-type": mediaType,
     ...(refusal.retryAfterS === undefined ? {} : { "retry-after": String(refusal.retryAfterS) }),

@@ -221,9 +221,8 @@ export function openBody(
     if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
     if (error instanceof JsonValuesError) throw new Refusal("too_large", `${error.message}; send smaller batches`);
     if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
-    if (error instanceof GzipError || error instanceof ZstdError || error instanceof JsonError) {
-      throw new Refusal("malformed", error.message);
-    }
+    if (error instanceof JsonError) throw new Refusal("malformed", error.message, { field: error.path });
+    if (error instanceof GzipError || error instanceof ZstdError) throw new Refusal("malformed", error.message);
     throw error;
   }
 }

@@ -4,10 +4,11 @@
  */
 import { Buffer } from "node:buffer";
 import { mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { type Misbehaviour, startCollector } from "../../src/collector.ts";
+import { type CollectorOptions, type Misbehaviour, startCollector } from "../../src/collector.ts";
 import type { Books } from "../../src/queue/queue.ts";
 import type { TestCertificates } from "../support/certificates.ts";
 import { Journal, requestOf } from "../support/exporting.ts";
@@ -36,6 +37,8 @@ export interface ClientRow {
   readonly expected: string;
   /** How the Collector answers attempt `number`, from 1. */
   readonly misbehave: (number: number) => Misbehaviour | undefined;
+  /** Where the Collector is to be, connections are cut before TLS three times; then it is there. */
+  readonly late?: true;
   /** Attempts that are waited for before the relay is stopped. */
   readonly attempts: number;
   readonly check: (observed: Observed) => string | undefined;
@@ -79,6 +82,25 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
     misbehave: () => undefined,
     attempts: 1,
     check: (observed) => deliveredAfter(1)(observed) ?? header("content-type", /^application\/x-protobuf$/)(observed),
+  },
+  {
+    clause: "OTLP/HTTP Request: gzip with Content-Encoding: gzip",
+    obligation: "MUST",
+    situation: "the Collector accepts what the relay has compressed",
+    expected: "content-encoding: gzip",
+    misbehave: () => undefined,
+    attempts: 1,
+    check: header("content-encoding", /^gzip$/),
+  },
+  {
+    clause: "OTLP/HTTP Connection: cannot connect, so retry with exponential backoff",
+    obligation: "SHOULD",
+    situation: "three connections are cut before TLS",
+    expected: "delivered by the fourth",
+    late: true,
+    misbehave: () => undefined,
+    attempts: 1,
+    check: deliveredAfter(1),
   },
   {
     clause: "Exporter: User-Agent names exporter, language and version",
@@ -214,9 +236,10 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
   try {
     const attempts = new Journal<Attempt>();
     let headers: Readonly<Record<string, string>> = {};
-    await using collector = await startCollector({
+    await using late = row.late === true ? await cutting(3) : undefined;
+    const collectorOptions: CollectorOptions = {
       host: "127.0.0.1",
-      port: 0,
+      port: late?.port ?? 0,
       tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
       misbehave: (_signal, _number, body) => {
         if (isQuestion(body)) return undefined;
@@ -225,11 +248,14 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
         return misbehaviour;
       },
       onReceived: (received) => void (headers = received.headers),
-    });
+    };
+    await using stack = new AsyncDisposableStack();
+    const start = async () => stack.use(await startCollector(collectorOptions));
+    const collectorUrl = late?.url ?? (await start()).url;
     const queuePath = join(dir, "queue.db");
     const relay = await startRelayHere({
       engine: "sqlite",
-      collectorUrl: collector.url,
+      collectorUrl,
       certsDir: certs.dir,
       queuePath,
       config: {
@@ -245,6 +271,10 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
       });
       await answer.body?.cancel();
       if (answer.status !== 200) return `the relay answered ${answer.status}`;
+      if (late !== undefined) {
+        await late.done;
+        await start();
+      }
       await attempts.until(() => attempts.entries.length >= row.attempts, `attempt ${row.attempts}`);
     } finally {
       // A stop sends what can be sent, so that an attempt too many would be made now.
@@ -254,6 +284,26 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** A port of loopback that cuts so many connections, and is free afterwards. */
+async function cutting(connections: number) {
+  const done = Promise.withResolvers<void>();
+  let cut = 0;
+  const server = createServer((socket) => {
+    socket.destroy();
+    if (++cut === connections) server.close(() => done.resolve());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    url: `https://localhost:${port}`,
+    done: done.promise,
+    async [Symbol.asyncDispose]() {
+      if (server.listening) await new Promise((resolve) => server.close(resolve));
+    },
+  };
 }
 
 /** The question whether every gzip member is read: two bytes that are no request, and no attempt to deliver. */

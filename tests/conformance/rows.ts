@@ -6,8 +6,8 @@
 import { Buffer } from "node:buffer";
 import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { decodeStatus, decodeSuccess, type MediaType } from "../../src/otlp/response.ts";
-import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { type SignalName, signalOf, SIGNALS } from "../../src/otlp/signal.ts";
+import { MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
+import { type SignalName, SIGNALS } from "../../src/otlp/signal.ts";
 import { encodeProtobuf, type TestMessage, varint } from "../support/requests.ts";
 import type { Answer, Exchange } from "./exchange.ts";
 
@@ -17,6 +17,8 @@ export type Need =
   | "token"
   /** A token that may send traces only. */
   | "traces-token"
+  /** A token whose sender may send no more for now. */
+  | "spent-token"
   /** What stands behind the server does as it is told. */
   | "upstream";
 
@@ -52,6 +54,8 @@ export interface RowSettings {
   readonly bodyBytesMax: number;
   /** For {@link Need} `traces-token`. */
   readonly tracesToken?: string | undefined;
+  /** For {@link Need} `spent-token`. */
+  readonly spentToken?: string | undefined;
 }
 
 const PROTOBUF = "application/x-protobuf";
@@ -63,7 +67,7 @@ const spanId = Buffer.from("eee19b7ec3c1b174", "hex");
 const resource = { attributes: [{ key: "service.name", value: { stringValue: "conformance" } }] };
 
 /** One item of each signal, as OTLP/JSON. */
-const REQUESTS_JSON: Readonly<Partial<Record<SignalName, string>>> = {
+const REQUESTS_JSON: Readonly<Record<SignalName, string>> = {
   traces: JSON.stringify({
     resourceSpans: [{
       resource,
@@ -93,10 +97,24 @@ const REQUESTS_JSON: Readonly<Partial<Record<SignalName, string>>> = {
       scopeLogs: [{ logRecords: [{ timeUnixNano: "1700000000000000000", body: { stringValue: "a" } }] }],
     }],
   }),
+  profiles: JSON.stringify({
+    resourceProfiles: [{
+      resource,
+      scopeProfiles: [{
+        profiles: [{
+          sampleType: { typeStrindex: 1, unitStrindex: 2 },
+          samples: [{ stackIndex: 0, values: ["7"] }],
+          timeUnixNano: "1700000000000000000",
+          profileId: traceId.toString("hex"),
+        }],
+      }],
+    }],
+    dictionary: { stringTable: ["", "cpu", "nanoseconds"], stackTable: [{ locationIndices: [0] }] },
+  }),
 };
 
 /** The same as protobuf. */
-const REQUESTS_PROTOBUF: Readonly<Record<string, Uint8Array>> = {
+const REQUESTS_PROTOBUF: Readonly<Record<SignalName, Uint8Array>> = {
   traces: encodeProtobuf(REQUEST_MESSAGE.traces, {
     resourceSpans: [{
       resource,
@@ -126,12 +144,26 @@ const REQUESTS_PROTOBUF: Readonly<Record<string, Uint8Array>> = {
       scopeLogs: [{ logRecords: [{ timeUnixNano: 17n * 10n ** 17n, body: { stringValue: "a" } }] }],
     }],
   } as TestMessage),
+  profiles: encodeProtobuf(REQUEST_MESSAGE.profiles, {
+    resourceProfiles: [{
+      resource,
+      scopeProfiles: [{
+        profiles: [{
+          sampleType: { typeStrindex: 1n, unitStrindex: 2n },
+          samples: [{ stackIndex: 0n, values: [7n] }],
+          timeUnixNano: 17n * 10n ** 17n,
+          profileId: traceId,
+        }],
+      }],
+    }],
+    dictionary: { stringTable: ["", "cpu", "nanoseconds"], stackTable: [{ locationIndices: [0n] }] },
+  } as TestMessage),
 };
 
 /** A valid request. */
 function bodyOf(signal: SignalName, mediaType: MediaType): Buffer {
   return Buffer.from(
-    mediaType === JSON_TYPE ? REQUESTS_JSON[signal] ?? "{}" : REQUESTS_PROTOBUF[signal] ?? new Uint8Array(0),
+    mediaType === JSON_TYPE ? REQUESTS_JSON[signal] : REQUESTS_PROTOBUF[signal],
   );
 }
 
@@ -141,18 +173,13 @@ function bodyOfLength(signal: SignalName, mediaType: MediaType, bytes: number): 
     const body = bodyOf(signal, mediaType);
     return Buffer.concat([body, Buffer.alloc(bytes - body.length, " ")]);
   }
-  // Field 3 of ResourceSpans, ResourceMetrics and ResourceLogs is the schema's URL; an unknown field to everything else.
+  // Field 3 of ResourceSpans and the like is the schema's URL; an unknown field to everything else.
   for (let length = bytes; length > 0; length--) {
     const inner = Buffer.concat([Buffer.from([0x1a]), varint(BigInt(length)), Buffer.alloc(length, "x")]);
     const body = Buffer.concat([Buffer.from([0x0a]), varint(BigInt(inner.length)), inner]);
     if (body.length === bytes) return body;
   }
   throw new RangeError(`No request has ${bytes} bytes`);
-}
-
-/** The encodings of a signal: profiles have one, JSON of an unstable schema is refused. */
-function encodingsOf(signal: SignalName): readonly MediaType[] {
-  return signal in REQUESTS_JSON ? ENCODINGS : [PROTOBUF];
 }
 
 interface Change {
@@ -165,7 +192,7 @@ interface Change {
 /** One case for each signal and encoding; undefined leaves it out. */
 function each(change: (signal: SignalName, mediaType: MediaType) => Change | undefined): Case[] {
   return SIGNALS.flatMap(({ name, path }) =>
-    encodingsOf(name).flatMap((mediaType) => {
+    ENCODINGS.flatMap((mediaType) => {
       const made = change(name, mediaType);
       return made === undefined ? [] : [{
         name: `${name} ${mediaType === JSON_TYPE ? "JSON" : "protobuf"}`,
@@ -260,7 +287,7 @@ const RETRY_AFTER = { "retry-after": /^\d+$/ };
 
 /** Every row, in the order of the specification. */
 export function serverRows(settings: RowSettings): Row[] {
-  const { bodyBytesMax, tracesToken } = settings;
+  const { bodyBytesMax, tracesToken, spentToken } = settings;
   const rows: Row[] = [];
   const add = (
     [obligation, clause]: readonly [Row["obligation"], string],
@@ -274,7 +301,13 @@ export function serverRows(settings: RowSettings): Row[] {
   const status = (code: number) => `${code}, Status with a message in the request's encoding`;
 
   // OTLP/HTTP Request, Binary and JSON Protobuf Encoding.
-  add(["MUST", "OTLP/HTTP Request: binary and JSON, Content-Type decides"], "valid", ok, each(() => ({})), success);
+  add(
+    ["MUST", "OTLP/HTTP Request: binary and JSON, Content-Type decides; without compression"],
+    "valid",
+    ok,
+    each(() => ({})),
+    success,
+  );
   add(
     ["ours", "RFC 9110, 8.3.1: media types"],
     "Content-Type with parameters, in capitals",
@@ -289,10 +322,26 @@ export function serverRows(settings: RowSettings): Row[] {
     each((_, mediaType) => ({ body: Buffer.from(mediaType === JSON_TYPE ? "{}" : "") })),
     success,
   );
-  for (const coding of ["gzip", "deflate", "zstd"] as const) {
-    const encode = { gzip: gzipSync, deflate: deflateSync, zstd: zstdCompressSync }[coding];
+  add(
+    ["MAY", "Empty Telemetry Envelopes: they are ignored or sent on"],
+    "a resource without items",
+    ok,
+    each((signal, mediaType) => {
+      const [field] = MESSAGES[REQUEST_MESSAGE[signal]];
+      const json = JSON.stringify({ [field!.name]: [{ resource }] });
+      return { body: mediaType === JSON_TYPE ? Buffer.from(json) : Buffer.from([0x0a, 0]) };
+    }),
+    success,
+  );
+  for (const coding of ["none", "gzip", "deflate", "zstd"] as const) {
+    const encode = {
+      none: (body: Buffer) => body,
+      gzip: gzipSync,
+      deflate: deflateSync,
+      zstd: zstdCompressSync,
+    }[coding];
     add(
-      coding === "gzip" ? ["MAY", "OTLP/HTTP Request: the client may gzip"] : ["ours", "more codings"],
+      coding === "gzip" ? ["MUST", "Protocol Details: servers support none and gzip"] : ["ours", "more codings"],
       `Content-Encoding: ${coding}`,
       ok,
       each((signal, mediaType) => ({
@@ -349,6 +398,19 @@ export function serverRows(settings: RowSettings): Row[] {
     json("traces", spanJson("").replace(traceId.toString("hex"), traceId.toString("hex").toUpperCase())),
     success,
   );
+  const ids = `"traceId":"${traceId.toString("hex").toUpperCase()}","spanId":"${spanId.toString("hex")}"`;
+  add(
+    jsonClause("ids are hex in every message"),
+    "a span's link, an exemplar, a log record, a profile's link",
+    ok,
+    [
+      ...json("traces", spanJson(`"links":[{${ids}}]`)),
+      ...json("metrics", pointJson(`"asInt":1,"exemplars":[{"asInt":1,${ids}}]`)),
+      ...json("logs", `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{${ids}}]}]}]}`),
+      ...json("profiles", `{"dictionary":{"linkTable":[{${ids}}]}}`),
+    ],
+    success,
+  );
   add(
     jsonClause("ids are hex, not base64"),
     "traceId in base64",
@@ -398,12 +460,26 @@ export function serverRows(settings: RowSettings): Row[] {
   // OTLP/HTTP Response: Bad Data.
   const bad = ["MUST", "Bad Data: 400, not retryable"] as const;
   add(
+    ["SHOULD", "Bad Data: Status.details has a BadRequest that describes it"],
+    "a field of the wrong kind",
+    `${status(400)}, details with a google.rpc.BadRequest`,
+    each((signal, mediaType) => ({
+      body: mediaType === JSON_TYPE
+        ? Buffer.from(JSON.stringify({ [MESSAGES[REQUEST_MESSAGE[signal]][0]!.name]: 7 }))
+        : Buffer.from([0x08, 0x01]),
+    })),
+    (answer, one) =>
+      refusal(400)(answer, one) ??
+        (/type\.googleapis\.com\/google\.rpc\.BadRequest/.test(contentOf(answer).toString("latin1"))
+          ? undefined
+          : "400 without details"),
+  );
+  add(
     bad,
     "body cut short",
     status(400),
     each((signal, mediaType) => {
-      const body = bodyOf(signal, mediaType);
-      return body.length === 0 ? { body: Buffer.from([0x0a, 5]) } : { body: body.subarray(0, -1) };
+      return { body: bodyOf(signal, mediaType).subarray(0, -1) };
     }),
     refusal(400),
   );
@@ -527,7 +603,15 @@ export function serverRows(settings: RowSettings): Row[] {
     { needs: "traces-token" },
   );
   add(
-    ["SHOULD", "OTLP/HTTP Connection: it is kept alive"],
+    ["SHOULD", "OTLP/HTTP Throttling: more than this client is allowed is 429"],
+    "a token whose sender has used up its rate",
+    `${status(429)}, Retry-After`,
+    each(() => ({ headers: { authorization: `Bearer ${spentToken}` } })),
+    refusal(429, { headers: RETRY_AFTER }),
+    { needs: "spent-token" },
+  );
+  add(
+    ["SHOULD", "OTLP/HTTP Connection: it is kept alive; both encodings on one port"],
     "a second request",
     "200 over the same connection",
     each(() => ({})),
@@ -583,7 +667,7 @@ export function serverRows(settings: RowSettings): Row[] {
     ["MUST", "Partial Success: 200 with rejected items and a message"],
     "what is behind rejects 1 item",
     "200, partial_success in the request's encoding",
-    each((signal) => signalOf(signal).rejectedField === undefined ? undefined : {}),
+    each(() => ({})),
     partial(1, "one too many"),
     { needs: "upstream", upstream: { kind: "partial_success", rejected: 1, message: "one too many" } },
   );

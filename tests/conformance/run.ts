@@ -17,6 +17,7 @@ const { values: flags } = parseArgs({
     url: { type: "string" },
     token: { type: "string" },
     "traces-token": { type: "string" },
+    "spent-token": { type: "string" },
     ca: { type: "string" },
     cert: { type: "string" },
     key: { type: "string" },
@@ -34,7 +35,7 @@ if (flags.url !== undefined) {
     url: flags.url,
     token: flags.token,
     tls: ca === undefined ? undefined : { ca, cert: await file(flags.cert), key: await file(flags.key) },
-  }, { bodyBytesMax: Number(flags.limit), tracesToken: flags["traces-token"] });
+  }, { bodyBytesMax: Number(flags.limit), tracesToken: flags["traces-token"], spentToken: flags["spent-token"] });
   console.log(tableOf([{ name: flags.url, results }]));
   process.exitCode = differencesOf(results).length === 0 ? 0 : 1;
 } else {

@@ -8,7 +8,7 @@ import { SIGNALS } from "../../src/otlp/signal.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
 import { startCollector as startEmbedded } from "../../src/collector.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
+import { PROFILES_GATE, startCollector } from "../support/collector.ts";
 import { startRelayHere } from "../support/relay.ts";
 import type { Target } from "./exchange.ts";
 import { serverRows, type Upstream } from "./rows.ts";
@@ -18,16 +18,22 @@ import { askAll, type RowResult } from "./table.ts";
 const BODY_BYTES_MAX = 1 << 20;
 const TRACES_TOKEN = "token-for-traces-alone";
 const TOKEN = "token-for-all";
+const SPENT_TOKEN = "token-of-a-sender-that-has-used-up-its-rate";
 
 /** Asks a server that runs already. */
 export async function askServer(
   target: Target,
-  options: { readonly bodyBytesMax: number; readonly tracesToken?: string | undefined },
+  options: {
+    readonly bodyBytesMax: number;
+    readonly tracesToken?: string | undefined;
+    readonly spentToken?: string | undefined;
+  },
 ): Promise<RowResult[]> {
   return await askAll(serverRows(options), target, {
     needs: new Set([
       ...(target.token === undefined ? [] : ["token" as const]),
       ...(options.tracesToken === undefined ? [] : ["traces-token" as const]),
+      ...(options.spentToken === undefined ? [] : ["spent-token" as const]),
     ]),
   });
 }
@@ -45,6 +51,8 @@ export async function askRelay(): Promise<RowResult[]> {
   const tokens = [
     `  - { id: all, sha256: ${digestOf(TOKEN)} }`,
     `  - { id: traces, sha256: ${digestOf(TRACES_TOKEN)}, signals: [traces] }`,
+    // One request in 1,000 s: the one below, and none after it.
+    `  - { id: spent, sha256: ${digestOf(SPENT_TOKEN)}, limits: { requests_per_second: 0.001 } }`,
   ];
   await using relay = await startRelayHere({
     engine: "none",
@@ -59,11 +67,17 @@ export async function askRelay(): Promise<RowResult[]> {
       telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
     },
   });
+  const first = await fetch(`${relay.url}/v1/traces`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${SPENT_TOKEN}`, "content-type": "application/json" },
+    body: "{}",
+  });
+  await first.body?.cancel();
   return await askAll(
-    serverRows({ bodyBytesMax: BODY_BYTES_MAX, tracesToken: TRACES_TOKEN }),
+    serverRows({ bodyBytesMax: BODY_BYTES_MAX, tracesToken: TRACES_TOKEN, spentToken: SPENT_TOKEN }),
     { url: relay.url, token: TOKEN },
     {
-      needs: new Set(["token", "traces-token", "upstream"]),
+      needs: new Set(["token", "traces-token", "spent-token", "upstream"]),
       upstream: (next) => void (behaviour = next),
     },
   );
@@ -105,7 +119,9 @@ service:
     traces: { exporters: [otlp_http/upstream] }
     metrics: { exporters: [otlp_http/upstream] }
     logs: { exporters: [otlp_http/upstream] }
+    profiles: { receivers: [otlp], exporters: [otlp_http/upstream] }
 `,
+      featureGates: PROFILES_GATE,
     });
     const pem = async (name: string) => await readFile(join(certs.dir, name), "utf8");
     return await askAll(

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Client } from "../conformance/exchange.ts";
 import type { TestCertificates } from "../support/certificates.ts";
-import { type RealCollector, startCollector } from "../support/collector.ts";
+import { PROFILES_GATE, type RealCollector, startCollector } from "../support/collector.ts";
 import type { Outcome } from "./receiver.ts";
 import type { FuzzRequest } from "./requests.ts";
 
@@ -41,7 +41,9 @@ service:
     traces: { exporters: [nop] }
     metrics: { processors: [], exporters: [nop] }
     logs: { exporters: [nop] }
+    profiles: { receivers: [otlp], exporters: [nop] }
 `,
+    featureGates: PROFILES_GATE,
   });
 }
 

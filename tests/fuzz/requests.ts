@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { type SignalName, signalOf } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES, type SignalName, signalOf } from "../../src/otlp/signal.ts";
 import { mutate } from "../support/mutate.ts";
 import { encodeJson, encodeProtobuf, type Random, randomRequest } from "../support/requests.ts";
 
@@ -23,8 +23,6 @@ interface Valid {
   readonly json: Uint8Array<ArrayBuffer>;
 }
 
-const SIGNALS_WITH_JSON: readonly SignalName[] = ["traces", "metrics", "logs"];
-
 /** Makes one request after the other. */
 export class FuzzSource {
   readonly #random: Random;
@@ -35,7 +33,7 @@ export class FuzzSource {
     this.#random = random;
     const valid: Valid[] = [];
     while (valid.length < variety) {
-      const signal = random.pick(SIGNALS_WITH_JSON);
+      const signal = random.pick(SIGNAL_NAMES);
       const message = randomRequest(random, signal);
       const name = REQUEST_MESSAGE[signal];
       const protobuf = encodeProtobuf(name, message);

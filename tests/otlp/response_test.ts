@@ -107,6 +107,28 @@ Deno.test("a Status has its code and message in both encodings", () => {
   }
 });
 
+Deno.test("what is bad of a request stands in the details of its Status, as a BadRequest", () => {
+  const type = "type.googleapis.com/google.rpc.BadRequest";
+  for (const field of ["resourceSpans[0].kind", ""]) {
+    const status = { code: 3, message: "bad", violation: { field, description: "a string" } };
+    const details = [{
+      "@type": type,
+      fieldViolations: [{ ...(field === "" ? {} : { field }), description: "a string" }],
+    }];
+    assert.deepEqual(JSON.parse(text(encodeStatus("application/json", status))), { code: 3, message: "bad", details });
+    const len = (number: number, ...content: (string | Uint8Array)[]): Uint8Array => {
+      const bytes = Buffer.concat(content.map((one) => typeof one === "string" ? Buffer.from(one) : one));
+      return Buffer.from([number * 8 + 2, bytes.length, ...bytes]);
+    };
+    const violation = len(1, ...(field === "" ? [] : [len(1, field)]), len(2, "a string"));
+    const expected = Buffer.concat([Buffer.from([8, 3]), len(2, "bad"), len(3, len(1, type), len(2, violation))]);
+    assert.equal(hex(encodeStatus("application/x-protobuf", status)), expected.toString("hex"));
+    for (const mediaType of ["application/x-protobuf", "application/json"] as const) {
+      assert.equal(decodeStatus(mediaType, encodeStatus(mediaType, status)), "bad");
+    }
+  }
+});
+
 Deno.test("the words of a proxy are kept, bounded, whatever they are", () => {
   assert.equal(decodeStatus("text/plain", Buffer.from(" bad gateway \n")), "bad gateway");
   assert.equal(decodeStatus(null, Buffer.from("x".repeat(1 << 20))).length, 2_000);
@@ -120,6 +142,8 @@ Deno.test("messages are bounded in both directions", () => {
   const long = "x".repeat(50_000);
   for (const mediaType of both) {
     assert.ok(encodeStatus(mediaType, { code: 3, message: long }).length < 2_100);
+    const violation = { field: long, description: long };
+    assert.ok(encodeStatus(mediaType, { code: 3, message: long, violation }).length < 6_300);
     const partial = encodeSuccess("traces", mediaType, { rejected: 1, message: long });
     assert.ok(partial.length < 2_200);
     assert.equal(decodeSuccess("traces", mediaType, partial)?.message.length, 2_000);

@@ -80,7 +80,13 @@ async function refused(
   const said = decodeStatus(mediaType, body);
   assert.match(said, message);
   assert.ok(body.length > 0);
-  if (mediaType === json) assert.deepEqual(Object.keys(JSON.parse(Buffer.from(body).toString())), ["code", "message"]);
+  if (mediaType === json) {
+    assert.deepEqual(Object.keys(JSON.parse(Buffer.from(body).toString())), [
+      "code",
+      "message",
+      ...(status === 400 ? ["details"] : []),
+    ]);
+  }
   const retryable = status === 429 || status === 503;
   assert.equal(response.headers.has("retry-after"), retryable);
   if (retryable) assert.match(response.headers.get("retry-after")!, /^[1-9]\d*$/);

@@ -21,6 +21,9 @@ const lockFile = join(rootFolder, "tests/.cache/collector.lock");
 /** The configuration that Compose and the tests share. */
 export const collectorConfigFile: string = join(rootFolder, "config/collector.yaml");
 
+/** The feature gate without which the Collector has no pipelines for profiles. */
+export const PROFILES_GATE = "service.profilesSupport";
+
 const startDeadlineMs = 30_000;
 const stopDeadlineMs = 15_000;
 const startAttemptsMax = 5;
@@ -79,6 +82,8 @@ export interface CollectorOptions {
   config?: string | string[];
   /** Added to the environment, for the places that config/collector.yaml leaves open. */
   env?: Record<string, string>;
+  /** Feature gates to open, e.g. {@link PROFILES_GATE}. */
+  featureGates?: string;
   /** Fixed ports, to come back at an address that is known; otherwise free ones. */
   httpPort?: number;
   grpcPort?: number;
@@ -143,6 +148,7 @@ async function launch(binary: string, options: CollectorOptions, healthPort: num
     args: [
       `--config=file:${file(collectorConfigFile, "collector.yaml")}`,
       ...overlays.map((text) => `--config=yaml:${text}`),
+      ...(options.featureGates === undefined ? [] : [`--feature-gates=${options.featureGates}`]),
     ],
     env: {
       OTLP_HTTP_ENDPOINT: `127.0.0.1:${options.httpPort ?? 0}`,
