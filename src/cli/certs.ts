@@ -33,6 +33,7 @@ import {
   keyTypeOf,
   parseCertificates,
   parsePrivateKey,
+  type Passphrase,
 } from "../pki/certificate.ts";
 import {
   addAuthority,
@@ -46,11 +47,13 @@ import {
 import { exposureOf } from "../pki/identity.ts";
 import { initCertificates } from "../pki/init.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
+import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { FaultFound, type Io, newCommand, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
 const DIR_DEFAULT = "certs";
 const WITHIN_DAYS_DEFAULT = 30;
+const OPENS_CA = "the passphrase of an encrypted CA key is in this file";
 
 /** The command `certs` with its own commands `init` and `show`. */
 export function certsCommand(io: Io): Command {
@@ -65,7 +68,7 @@ export function certsCommand(io: Io): Command {
   return certs;
 }
 
-interface InitFlags {
+interface InitFlags extends CaPassphraseFlags {
   readonly dir: string;
   readonly caCn?: string;
   readonly rsa?: RsaBits;
@@ -76,7 +79,7 @@ interface InitFlags {
 }
 
 function initCommand(io: Io): Command {
-  return newCommand(io, "init")
+  const command = newCommand(io, "init")
     .description("Make a CA, a server certificate for the Collector and a client certificate for the relay")
     .option("--dir <folder>", "where to write", DIR_DEFAULT)
     .option("--ca-cn <name>", "common name of the CA (default: MyRootCA)", parseCommonName)
@@ -84,8 +87,10 @@ function initCommand(io: Io): Command {
     .option("--days <number>", "days that server and client are valid (default: 365)", parseDays)
     .option("--server-san <name>", "one more host name or IP address of the server; may be repeated", collectName)
     .option("--force", "replace the files that are there")
-    .option("--json", "print the result as JSON")
+    .option("--json", "print the result as JSON");
+  return withCaPassphrase(command, "encrypt the CA's key by the passphrase in this file")
     .action(async (flags: InitFlags) => {
+      const { value: caPassphrase } = await readCaPassphrase(flags);
       const made = await initCertificates({
         dir: flags.dir,
         caCommonName: flags.caCn,
@@ -93,6 +98,7 @@ function initCommand(io: Io): Command {
         days: flags.days,
         serverNames: flags.serverSan,
         force: flags.force,
+        caPassphrase,
       });
       const environment = environmentOf(flags.dir);
       if (flags.json) {
@@ -160,7 +166,7 @@ function quoted(value: string): string {
   return /^[\w./:@+-]*$/.test(value) ? value : JSON.stringify(value);
 }
 
-interface IssueFlags {
+interface IssueFlags extends CaPassphraseFlags {
   readonly dir: string;
   readonly client?: string;
   readonly server?: string;
@@ -184,7 +190,7 @@ function issueCommand(io: Io): Command {
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
     .option("--force", "replace the files that are there")
     .option("--json", "print the result as JSON");
-  return command.action(async (flags: IssueFlags) => {
+  return withCaPassphrase(command, OPENS_CA).action(async (flags: IssueFlags) => {
     const name = flags.client ?? flags.server;
     if (name === undefined || (flags.client !== undefined && flags.server !== undefined)) {
       return command.error("error: give one of --client and --server");
@@ -197,6 +203,7 @@ function issueCommand(io: Io): Command {
       days: flags.days,
       keyType: flags.keyType,
       force: flags.force,
+      caPassphrase: await readCaPassphrase(flags),
     });
     if (flags.json) io.out(JSON.stringify(made, null, 2));
     else for (const line of writtenTable([made])) io.out(line);
@@ -228,7 +235,7 @@ function writtenTable(made: readonly Written[]): string[] {
   return table([["CERTIFICATE", "KEY", "CN", "SAN", "VALID UNTIL", "KEY TYPE"], ...rows]);
 }
 
-interface RotateFlags {
+interface RotateFlags extends CaPassphraseFlags {
   readonly dir: string;
   readonly within: number;
   readonly all?: true;
@@ -246,13 +253,14 @@ function rotateCommand(io: Io): Command {
     .option("--ca", "first step to a new CA: make it, and let ca.crt hold both")
     .option("--retire-ca", "second step: take the old CA out of ca.crt")
     .option("--json", "print the result as JSON");
-  return command.action(async (flags: RotateFlags) => {
+  return withCaPassphrase(command, OPENS_CA).action(async (flags: RotateFlags) => {
     const { dir } = flags;
     if ([flags.all, flags.ca, flags.retireCa].filter(Boolean).length > 1) {
       command.error("error: give one of --all, --ca and --retire-ca");
     }
+    const options = { caPassphrase: await readCaPassphrase(flags) };
     if (flags.ca) {
-      const made = await addAuthority(dir);
+      const made = await addAuthority(dir, options);
       if (flags.json) io.out(JSON.stringify({ added: made }, null, 2));
       else {
         for (const line of writtenTable([made])) io.out(line);
@@ -261,12 +269,12 @@ function rotateCommand(io: Io): Command {
       return;
     }
     if (flags.retireCa) {
-      const retired = await retireAuthority(dir);
+      const retired = await retireAuthority(dir, options);
       if (flags.json) io.out(JSON.stringify({ retired }, null, 2));
       else for (const { subject } of retired) io.out(printable(`Took ${subject} out of ${join(dir, "ca.crt")}`));
       return;
     }
-    const rotated = await rotateCertificates(dir, flags.all ? Infinity : flags.within);
+    const rotated = await rotateCertificates(dir, flags.all ? Infinity : flags.within, options);
     if (flags.json) io.out(JSON.stringify({ rotated }, null, 2));
     else {
       const rows = rotated.map(({ certificateFile, subject, outcome, reason }) => [
@@ -285,13 +293,14 @@ function rotateCommand(io: Io): Command {
 }
 
 function revokeCommand(io: Io): Command {
-  return newCommand(io, "revoke")
+  const command = newCommand(io, "revoke")
     .description("Put a certificate on the revocation list ca.crl. The Collector reads none: see certs/README.md")
     .argument("<file>", "the certificate")
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
-    .option("--json", "print the list as JSON")
-    .action(async (file: string, flags: { dir: string; json?: true }) => {
-      const revoked = await revokeCertificate(flags.dir, file);
+    .option("--json", "print the list as JSON");
+  return withCaPassphrase(command, OPENS_CA)
+    .action(async (file: string, flags: CaPassphraseFlags & { dir: string; json?: true }) => {
+      const revoked = await revokeCertificate(flags.dir, file, { caPassphrase: await readCaPassphrase(flags) });
       if (flags.json) {
         io.out(JSON.stringify({ revoked }, null, 2));
         return;
@@ -304,7 +313,7 @@ function revokeCommand(io: Io): Command {
     });
 }
 
-interface ShowFlags {
+interface ShowFlags extends CaPassphraseFlags {
   readonly dir?: string;
   readonly json?: true;
 }
@@ -315,9 +324,13 @@ function showCommand(io: Io): Command {
     .argument("[files...]", "certificates and keys; the key beside a certificate is found by its name")
     .option("--dir <folder>", `all certificates and keys of a folder (default: ${DIR_DEFAULT}, without files)`)
     .option("--json", "print the result as JSON");
-  return command.action(async (files: string[], flags: ShowFlags) => {
+  return withCaPassphrase(command, OPENS_CA).action(async (files: string[], flags: ShowFlags) => {
     if (files.length > 0 && flags.dir !== undefined) command.error("error: give files or --dir, not both");
-    const shown = await inspect(files.length > 0 ? files : await filesIn(flags.dir ?? DIR_DEFAULT), new Date());
+    const shown = await inspect(
+      files.length > 0 ? files : await filesIn(flags.dir ?? DIR_DEFAULT),
+      new Date(),
+      await readCaPassphrase(flags),
+    );
     if (flags.json) io.out(JSON.stringify(shown, null, 2));
     else for (const line of shown.flatMap(linesOf)) io.out(line);
     const faults = shown.reduce((sum, each) => sum + each.faults.length, 0);
@@ -351,10 +364,10 @@ interface ShownCertificate extends CertificateFacts {
 
 interface ShownKey {
   readonly file: string;
-  /** Null when the key is encrypted. */
+  /** Null when the key is encrypted, and the passphrase given is not its own. */
   readonly keyType: string | null;
   readonly encrypted: boolean;
-  /** The certificate file it belongs to; null when there is none, or the key is encrypted. */
+  /** The certificate file it belongs to; null when there is none, or the key could not be opened. */
   readonly matches: string | null;
 }
 
@@ -368,7 +381,7 @@ interface ShownFile {
 type Chain = ReturnType<typeof parseCertificates>;
 
 /** Each file with all that is wrong with it; a fault in one does not hide those of another. */
-async function inspect(files: readonly string[], now: Date): Promise<ShownFile[]> {
+async function inspect(files: readonly string[], now: Date, caPassphrase: Passphrase): Promise<ShownFile[]> {
   const shown = new Map<string, ShownFile>();
   const chains = new Map<string, Chain>();
   const keys: { document: PemDocument; file: string; beside: string | undefined }[] = [];
@@ -405,7 +418,7 @@ async function inspect(files: readonly string[], now: Date): Promise<ShownFile[]
     }
   }
   for (const { document, file, beside } of keys) {
-    await inspectKey(shownOf(shown.has(file) ? file : beside ?? file), document, file, beside, chains);
+    await inspectKey(shownOf(shown.has(file) ? file : beside ?? file), document, file, beside, chains, caPassphrase);
   }
   return [...shown.values()];
 }
@@ -460,17 +473,19 @@ async function inspectKey(
   file: string,
   beside: string | undefined,
   chains: ReadonlyMap<string, Chain>,
+  caPassphrase: Passphrase,
 ): Promise<void> {
   const exposure = exposureOf(document);
   if (exposure !== undefined) shown.faults.push(`Cannot keep ${file} so: it ${exposure.state}; run chmod 600 on it`);
-  if (isEncryptedKey(document)) {
-    shown.keys.push({ file, keyType: null, encrypted: true, matches: null });
+  const encrypted = isEncryptedKey(document);
+  if (encrypted && !opens(document, caPassphrase)) {
+    shown.keys.push({ file, keyType: null, encrypted, matches: null });
     return;
   }
   await noting(shown.faults, () => {
-    const key = parsePrivateKey(document, { setting: "a passphrase", value: undefined });
+    const key = parsePrivateKey(document, caPassphrase);
     const matches = [...chains].find(([, chain]) => chain[0].checkPrivateKey(key))?.[0] ?? null;
-    shown.keys.push({ file, keyType: keyTypeOf(key), encrypted: false, matches });
+    shown.keys.push({ file, keyType: keyTypeOf(key), encrypted, matches });
     const expected = beside ?? file;
     const chain = chains.get(expected);
     if (chain !== undefined && matches !== expected) checkKeyMatches(key, file, chain, expected);
@@ -478,6 +493,16 @@ async function inspectKey(
       throw new CertificateError("key_mismatch", `Cannot use ${file}: it matches none of the certificates shown`);
     }
   });
+}
+
+/** Whether this passphrase is the key's; other keys of the folder may have others. */
+function opens(document: PemDocument, passphrase: Passphrase): boolean {
+  try {
+    parsePrivateKey(document, passphrase);
+    return true;
+  } catch (error) {
+    return !(error instanceof CertificateError && error.code === "key_encrypted");
+  }
 }
 
 function linesOf(shown: ShownFile): string[] {
@@ -496,7 +521,9 @@ function linesOf(shown: ShownFile): string[] {
     ]));
   }
   for (const key of shown.keys) {
-    const type = key.encrypted ? "encrypted, so not compared" : key.keyType ?? "";
+    const type = key.keyType === null
+      ? "encrypted, so not compared (--ca-passphrase-file)"
+      : `${key.keyType}${key.encrypted ? ", encrypted" : ""}`;
     const match = key.matches === null ? "" : `, matches ${key.matches}`;
     lines.push(`  key         ${key.file}: ${type}${match}`);
   }

@@ -19,6 +19,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The sender's token, which the command `send` reads: nothing of the relay's. */
 const SENDER_TOKEN = "EDGEFERRY_TOKEN";
+/** Read by the `certs` commands alone. */
+export const CA_PASSPHRASE_VARIABLE = "EDGEFERRY_CA_PASSPHRASE";
+/** What is no setting of the relay's, though it begins like one. */
+const OTHERS: ReadonlySet<string> = new Set([SENDER_TOKEN, "EDGEFERRY_SIGNING_KEY", CA_PASSPHRASE_VARIABLE]);
 
 /** One key set by one variable. */
 export interface Assignment {
@@ -201,7 +205,7 @@ export function readEnvironment(env: Environment): EnvironmentReading {
     assignments.push({ path: option.path, value: option.fromText(text), variable });
   }
   for (const variable of Object.keys(env)) {
-    if (!variable.startsWith("EDGEFERRY_") || known.has(variable) || variable === SENDER_TOKEN) continue;
+    if (!variable.startsWith("EDGEFERRY_") || known.has(variable) || OTHERS.has(variable)) continue;
     const near = nearest(variable, [...known].filter((name) => name.startsWith("EDGEFERRY_")));
     warnings.push(
       `Variable ${variable} sets nothing${

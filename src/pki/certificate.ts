@@ -155,9 +155,13 @@ export function parsePrivateKey(document: PemDocument, passphrase: Passphrase): 
   return key;
 }
 
-/** The key as unencrypted PKCS#8 PEM, the one form that every consumer takes. */
-export function exportPrivateKey(key: KeyObject): string {
-  const pem = key.export({ type: "pkcs8", format: "pem" });
+/**
+ * The key as PKCS#8 PEM: unencrypted, the one form that every consumer takes, or encrypted by a passphrase (RFC 8018, AES-256).
+ */
+export function exportPrivateKey(key: KeyObject, passphrase?: string): string {
+  const pem = passphrase === undefined
+    ? key.export({ type: "pkcs8", format: "pem" })
+    : key.export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase });
   return typeof pem === "string" ? pem : pem.toString("utf8");
 }
 

@@ -4,7 +4,7 @@
  * `ca.crt` holds the CA that `ca.key` belongs to, and first; while the CA is rolled, the old one stands behind it.
  * @module
  */
-import type { KeyObject, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, type X509Certificate } from "node:crypto";
 import { access, copyFile, readdir, readFile, rm } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { CertificateError } from "../errors.ts";
@@ -24,9 +24,12 @@ import {
   checkKeyMatches,
   daysLeft,
   describe,
+  exportPrivateKey,
+  isEncryptedKey,
   keyTypeOf,
   parseCertificates,
   parsePrivateKey,
+  type Passphrase,
   type Usage,
 } from "./certificate.ts";
 import { readPem } from "./pem.ts";
@@ -46,8 +49,16 @@ export interface Written {
   readonly facts: CertificateFacts;
 }
 
+/** What opens the CA of a folder. */
+export interface OpenOptions {
+  /** Of `ca.key`, where it is encrypted. */
+  readonly caPassphrase?: Passphrase | undefined;
+  /** The clock; for tests. */
+  readonly now?: Date | undefined;
+}
+
 /** Options of {@link issueCertificate}. */
-export interface IssueCertificateOptions {
+export interface IssueCertificateOptions extends OpenOptions {
   readonly dir: string;
   readonly usage: Usage;
   /** Common name and first subject alternative name; the files are named after it. */
@@ -68,7 +79,7 @@ export interface IssueCertificateOptions {
  */
 export async function issueCertificate(options: IssueCertificateOptions): Promise<Written> {
   const { dir, usage, name, subjectAltNames = [], days, keyType } = options;
-  const { authority } = await openFolder(dir);
+  const { authority } = await openFolder(dir, options);
   const file = name.replaceAll(/[^A-Za-z0-9._-]+/g, "_").replace(/^\.+/, "_");
   if (file === CA_NAME) {
     throw new CertificateError(
@@ -108,16 +119,23 @@ export interface Rotated {
  * @param withinDays Fewer days left than this is near; infinite for all.
  * @throws {CertificateError} as for reading and writing files.
  */
-export async function rotateCertificates(dir: string, withinDays: number, now = new Date()): Promise<Rotated[]> {
-  const { authority, authorities } = await openFolder(dir);
+export async function rotateCertificates(
+  dir: string,
+  withinDays: number,
+  options: OpenOptions = {},
+): Promise<Rotated[]> {
+  const { authority, authorities } = await openFolder(dir, options);
+  const { now = new Date() } = options;
   const rotated: Rotated[] = [];
-  for (const { file, certificates } of await leavesOf(dir)) {
+  for (const { file, certificates, encrypted } of await leavesOf(dir)) {
     const [leaf] = certificates;
     const facts = describe(leaf);
     const told = (outcome: Rotated["outcome"], reason: string) =>
       void rotated.push({ certificateFile: join(dir, `${file}.crt`), subject: facts.subject, outcome, reason });
     const left = daysLeft(facts.validTo, now);
-    const obstacle = obstacleTo(facts, certificates.length, chainOf(leaf, [], authorities).kind === "anchored");
+    const obstacle = encrypted
+      ? "its key is encrypted, and the new one would not be; issue it by hand"
+      : obstacleTo(facts, certificates.length, chainOf(leaf, [], authorities).kind === "anchored");
     if (left >= withinDays) told("kept", `${left} days left`);
     else if (obstacle !== undefined) told("skipped", obstacle);
     else {
@@ -154,11 +172,15 @@ function isUsage(text: string): text is Usage {
 
 /**
  * The first step to a new CA: makes one, and puts it before the old one into `ca.crt`, so that both ends come to trust both. What
- * is issued from then on is of the new one. The old key is kept beside it until the old CA is retired.
+ * is issued from then on is of the new one. The old key is kept beside it until the old CA is retired. With a passphrase the new key
+ * is encrypted by it too.
  * @throws {CertificateError} `exists` when a roll is under way already.
  */
-export async function addAuthority(dir: string, keyType?: KeyType): Promise<Written> {
-  const { authorities, current } = await openFolder(dir);
+export async function addAuthority(
+  dir: string,
+  options: OpenOptions & { readonly keyType?: KeyType } = {},
+): Promise<Written> {
+  const { authorities, current } = await openFolder(dir, options);
   if (authorities.length > 1) {
     const remedy = "finish it: certs rotate --all, then certs rotate --retire-ca";
     throw new CertificateError("exists", `Cannot make a new CA in ${dir}: a change of the CA is under way; ${remedy}`);
@@ -167,12 +189,16 @@ export async function addAuthority(dir: string, keyType?: KeyType): Promise<Writ
   const next = await createAuthority({
     commonName: nextName(commonName ?? "CA"),
     days: Math.round((validTo.getTime() - validFrom.getTime()) / DAY_MS),
-    keyType,
+    keyType: options.keyType,
   });
   await copyFile(join(dir, "ca.key"), join(dir, OLD_KEY));
   await writeAll(dir, [
     { name: "ca.crt", text: next.certificate + authorities.map(pemOf).join(""), mode: CERTIFICATE_MODE },
-    { name: "ca.key", text: next.key, mode: KEY_MODE },
+    {
+      name: "ca.key",
+      text: exportPrivateKey(createPrivateKey(next.key), options.caPassphrase?.value),
+      mode: KEY_MODE,
+    },
   ]);
   return writtenAt(dir, CA_NAME, next);
 }
@@ -187,8 +213,8 @@ function nextName(name: string): string {
  * The second step: takes the old CA out of `ca.crt`.
  * @throws {CertificateError} `exists` while a certificate of the folder is of the old CA; `not_found` when there is no old one.
  */
-export async function retireAuthority(dir: string): Promise<readonly CertificateFacts[]> {
-  const { authorities, current } = await openFolder(dir);
+export async function retireAuthority(dir: string, options: OpenOptions = {}): Promise<readonly CertificateFacts[]> {
+  const { authorities, current } = await openFolder(dir, options);
   const old = authorities.filter((each) => each !== current);
   if (old.length === 0) {
     throw new CertificateError(
@@ -216,8 +242,13 @@ export async function retireAuthority(dir: string): Promise<readonly Certificate
  * Adds a certificate to the revocation list `ca.crl`, which is made when there is none.
  * @throws {CertificateError} `wrong_issuer` for one that the CA of the folder has not issued.
  */
-export async function revokeCertificate(dir: string, certificateFile: string, now = new Date()): Promise<Revocation[]> {
-  const { authority, current } = await openFolder(dir);
+export async function revokeCertificate(
+  dir: string,
+  certificateFile: string,
+  options: OpenOptions = {},
+): Promise<Revocation[]> {
+  const { authority, current } = await openFolder(dir, options);
+  const { now = new Date() } = options;
   const document = await readPem({ what: "certificate", setting: "the argument", value: certificateFile });
   const [leaf] = parseCertificates(document);
   if (chainOf(leaf, [], [current]).kind !== "anchored") {
@@ -251,11 +282,14 @@ interface Folder {
   readonly authorities: readonly X509Certificate[];
 }
 
-async function openFolder(dir: string): Promise<Folder> {
+async function openFolder(
+  dir: string,
+  { caPassphrase = { setting: "the passphrase", value: undefined } }: OpenOptions,
+): Promise<Folder> {
   const certificate = await readPem({ what: "CA certificate", setting: "--dir", value: join(dir, "ca.crt") });
   const keyDocument = await readPem({ what: "CA key", setting: "--dir", value: join(dir, "ca.key") });
   const authorities = parseCertificates(certificate);
-  const key: KeyObject = parsePrivateKey(keyDocument, { setting: "a CA key without passphrase", value: undefined });
+  const key: KeyObject = parsePrivateKey(keyDocument, caPassphrase);
   const current = authorities.find((each) => each.checkPrivateKey(key));
   if (current === undefined) {
     checkKeyMatches(key, keyDocument.name, authorities, certificate.name);
@@ -270,13 +304,15 @@ async function openFolder(dir: string): Promise<Folder> {
 /** Every certificate of the folder that is no CA and has its key beside it. */
 async function leavesOf(dir: string) {
   const names = await readdir(dir);
-  const leaves: { file: string; certificates: ReturnType<typeof parseCertificates> }[] = [];
+  const leaves: { file: string; certificates: ReturnType<typeof parseCertificates>; encrypted: boolean }[] = [];
   for (const name of names.sort()) {
     const file = basename(name, ".crt");
     if (extname(name) !== ".crt" || file === CA_NAME || !names.includes(`${file}.key`)) continue;
     const document = await readPem({ what: "certificate", setting: "--dir", value: join(dir, name) });
     const certificates = parseCertificates(document);
-    if (!certificates[0].ca) leaves.push({ file, certificates });
+    if (certificates[0].ca) continue;
+    const key = await readPem({ what: "key", setting: "--dir", value: join(dir, `${file}.key`) });
+    leaves.push({ file, certificates, encrypted: isEncryptedKey(key) });
   }
   return leaves;
 }

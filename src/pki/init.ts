@@ -2,12 +2,12 @@
  * A set of development certificates on disk: a CA, a server for the Collector, a client for the relay.
  * @module
  */
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateError } from "../errors.ts";
 import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
-import { type CertificateFacts, describe } from "./certificate.ts";
+import { type CertificateFacts, describe, exportPrivateKey } from "./certificate.ts";
 import { CERTIFICATE_MODE, KEY_MODE, writeAll } from "./write.ts";
 
 const CA_DAYS_MIN = 3650;
@@ -24,6 +24,8 @@ export interface InitOptions {
   readonly days?: number | undefined;
   /** Host names and IP addresses of the server besides the usual ones. */
   readonly serverNames?: readonly string[] | undefined;
+  /** Encrypts the CA's key. */
+  readonly caPassphrase?: string | undefined;
   /** Replace what is there. */
   readonly force?: boolean | undefined;
 }
@@ -55,7 +57,7 @@ export async function initCertificates(options: InitOptions): Promise<InitResult
   });
   const subjectAltNames = [...new Set([...SERVER.subjectAltNames, ...options.serverNames ?? []])];
   const issued: [string, Issued][] = [
-    ["ca", ca],
+    ["ca", { ...ca, key: exportPrivateKey(createPrivateKey(ca.key), options.caPassphrase) }],
     ["server", await ca.issue({ ...SERVER, subjectAltNames, rsaBits, days, now })],
     ["client", await ca.issue({ ...CLIENT, rsaBits, days, now })],
   ];
