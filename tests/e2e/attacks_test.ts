@@ -128,6 +128,22 @@ function bomb(bytes: number): Buffer {
   return Buffer.concat([header, ...blocks, Buffer.from([3, 0]), Buffer.alloc(8)]);
 }
 
+/** A zlib stream that inflates to `bytes` zeros. */
+function deflateBomb(bytes: number): Buffer {
+  return Buffer.concat([Buffer.from([0x78, 0x9c]), bomb(bytes).subarray(10)]);
+}
+
+/** A zstd frame of run-length blocks, four bytes for 128 KiB each; it states no length. */
+function zstdBomb(bytes: number): Buffer {
+  const block = (last: number) => {
+    const header = ((128 * 1024) << 3) | (1 << 1) | last;
+    return Buffer.from([header & 0xff, (header >> 8) & 0xff, header >> 16, 0]);
+  };
+  const blocks = Array<Buffer>(Math.ceil(bytes / (128 * 1024))).fill(block(0));
+  // Magic, descriptor, a window of 8 MiB.
+  return Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3]), ...blocks, block(1)]);
+}
+
 function nested(depth: number): Buffer {
   // AnyValue.array_value (5) > ArrayValue.values (1) > …, from the inside out, within a resource's attribute.
   let inner: Buffer = Buffer.alloc(0);
@@ -168,6 +184,8 @@ for (const kind of KINDS) {
     assert(statuses.filter((status) => status === 413).length >= 6, statuses.join());
     for (
       const [what, data, expected] of [
+        ["a bomb of deflate", request(a, deflateBomb(5 * 2 ** 30), PROTOBUF, "Content-Encoding: deflate"), 413],
+        ["a bomb of zstd", request(a, zstdBomb(5 * 2 ** 30), PROTOBUF, "Content-Encoding: zstd"), 413],
         ["a bomb in JSON", request(a, big, JSON_TYPE, GZIP), 413],
         ["a bomb in a bomb", request(a, gzipSync(big), PROTOBUF, GZIP), 400],
         [

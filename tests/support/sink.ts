@@ -1,7 +1,7 @@
 /**
  * The far end for tests: an HTTP server on loopback that takes OTLP from the real Collector, decodes all of it, and can
  * be told to refuse. It reads OTLP/JSON, written by the Collector's own encoder, so what it holds does not depend on any
- * protobuf code of ours; of OTLP/protobuf it keeps the bytes.
+ * protobuf code of ours; of OTLP/protobuf, and of profiles, it keeps the bytes.
  */
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
@@ -170,6 +170,7 @@ const rejectedField: Record<string, string> = {
   "/v1/traces": "rejectedSpans",
   "/v1/metrics": "rejectedDataPoints",
   "/v1/logs": "rejectedLogRecords",
+  "/v1development/profiles": "rejectedProfiles",
 };
 
 class HttpSink implements Sink {
@@ -282,7 +283,7 @@ class HttpSink implements Sink {
   #hold(path: string, message: Json): void {
     if (path === "/v1/traces") this.#spans.push(...readSpans(message));
     else if (path === "/v1/metrics") this.#points.push(...readPoints(message));
-    else this.#records.push(...readLogRecords(message));
+    else if (path === "/v1/logs") this.#records.push(...readLogRecords(message));
   }
 }
 
