@@ -47,7 +47,6 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "doctor/finding.ts": "doctor/doctor_test.ts",
   "doctor/way.ts": "doctor/doctor_test.ts",
   "exporter/trial.ts": "relay_identity_test.ts",
-  "pki/write.ts": "pki/init_test.ts",
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",

@@ -47,6 +47,7 @@ import {
 import { exposureOf } from "../pki/identity.ts";
 import { initCertificates } from "../pki/init.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
+import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { FaultFound, type Io, newCommand, table } from "./io.ts";
 
@@ -326,11 +327,14 @@ function showCommand(io: Io): Command {
     .option("--json", "print the result as JSON");
   return withCaPassphrase(command, OPENS_CA).action(async (files: string[], flags: ShowFlags) => {
     if (files.length > 0 && flags.dir !== undefined) command.error("error: give files or --dir, not both");
+    const dirs = files.length > 0 ? new Set(files.map((file) => dirname(file))) : [flags.dir ?? DIR_DEFAULT];
+    const left = (await Promise.all([...dirs].map(leftIn))).flat();
     const shown = await inspect(
       files.length > 0 ? files : await filesIn(flags.dir ?? DIR_DEFAULT),
       new Date(),
       await readCaPassphrase(flags),
     );
+    shown.push(...left);
     if (flags.json) io.out(JSON.stringify(shown, null, 2));
     else for (const line of shown.flatMap(linesOf)) io.out(line);
     const faults = shown.reduce((sum, each) => sum + each.faults.length, 0);
@@ -354,6 +358,22 @@ async function filesIn(dir: string): Promise<string[]> {
     throw new CertificateError("not_found", message);
   }
   return files.map((name) => join(dir, name));
+}
+
+/** What interrupted runs have left in a folder, as faults of it. */
+async function leftIn(dir: string): Promise<ShownFile[]> {
+  // A folder that cannot be listed may hold files that can be read.
+  const { pending, abandoned } = await leftoversIn(dir).catch(() => ({ pending: [], abandoned: [] }));
+  const faults = [];
+  if (pending.length > 0) {
+    const state = `a change was interrupted before ${pending.join(", ")} had taken their names`;
+    faults.push(`Cannot rely on ${dir}: ${state}; certs rotate finishes it`);
+  }
+  if (abandoned.length > 0) {
+    const state = `a change was interrupted before it was complete, and left ${abandoned.join(", ")}`;
+    faults.push(`Nothing is changed in ${dir}: ${state}; remove ${abandoned.length === 1 ? "it" : "them"}`);
+  }
+  return faults.length === 0 ? [] : [{ file: dir, certificates: [], keys: [], faults }];
 }
 
 interface ShownCertificate extends CertificateFacts {

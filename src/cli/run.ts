@@ -12,6 +12,7 @@ import type { Config } from "../config/schema.ts";
 import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
 import { ConfigError } from "../errors.ts";
 import { initCertificates } from "../pki/init.ts";
+import { finishWriting } from "../pki/write.ts";
 import { startRelay } from "../relay.ts";
 import { createLog } from "../telemetry/log.ts";
 import { ensureDevToken } from "./dev_token.ts";
@@ -122,6 +123,7 @@ function stopSignal(): Promise<void> {
 }
 
 async function ensureCertificates(io: Io): Promise<void> {
+  await finishWriting(CERTS_DIR);
   try {
     await access(join(CERTS_DIR, "ca.crt"));
   } catch {

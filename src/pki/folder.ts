@@ -33,7 +33,7 @@ import {
   type Usage,
 } from "./certificate.ts";
 import { readPem } from "./pem.ts";
-import { CERTIFICATE_MODE, KEY_MODE, type NewFile, writeAll } from "./write.ts";
+import { CERTIFICATE_MODE, finishWriting, KEY_MODE, type NewFile, writeAll } from "./write.ts";
 
 const DAY_MS = 86_400_000;
 const CA_NAME = "ca";
@@ -286,6 +286,7 @@ async function openFolder(
   dir: string,
   { caPassphrase = { setting: "the passphrase", value: undefined } }: OpenOptions,
 ): Promise<Folder> {
+  await finishWriting(dir);
   const certificate = await readPem({ what: "CA certificate", setting: "--dir", value: join(dir, "ca.crt") });
   const keyDocument = await readPem({ what: "CA key", setting: "--dir", value: join(dir, "ca.key") });
   const authorities = parseCertificates(certificate);

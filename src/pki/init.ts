@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { CertificateError } from "../errors.ts";
 import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
 import { type CertificateFacts, describe, exportPrivateKey } from "./certificate.ts";
-import { CERTIFICATE_MODE, KEY_MODE, writeAll } from "./write.ts";
+import { CERTIFICATE_MODE, finishWriting, KEY_MODE, writeAll } from "./write.ts";
 
 const CA_DAYS_MIN = 3650;
 
@@ -38,14 +38,15 @@ export interface InitResult {
 }
 
 /**
- * Writes `ca`, `server` and `client` to `dir`, each as `.crt` (mode 644) and `.key` (mode 600). All are complete on disk
- * under temporary names before the first takes its own.
+ * Writes `ca`, `server` and `client` to `dir`, each as `.crt` (mode 644) and `.key` (mode 600): all of them or, in a run
+ * that is interrupted, all of them by the next one.
  * @throws {CertificateError} `exists` when one of the files is there and `force` is not set; `unsupported` for a name that
  * cannot stand in a certificate; `permissions` or `unwritable` when the folder cannot be written.
  */
 export async function initCertificates(options: InitOptions): Promise<InitResult[]> {
   const { dir, rsaBits, days } = options;
   const names = ["ca", "server", "client"];
+  await finishWriting(dir);
   if (options.force !== true) await refuseExisting(dir, names.flatMap((name) => [`${name}.crt`, `${name}.key`]));
 
   const now = new Date();
