@@ -13,7 +13,8 @@ import type { Expiry } from "./pki/expiry.ts";
 import type { Identity } from "./pki/identity.ts";
 import { listenBounded } from "./receiver/node_listener.ts";
 import type { ReceiverEvents } from "./receiver/app.ts";
-import { keepServerIdentity, openServerIdentity, serverIdentityConfig } from "./relay_server_identity.ts";
+import { serverIdentityConfig } from "./receiver/tls_identity.ts";
+import { keepServerIdentity, openServerIdentity } from "./relay_server_identity.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { RelayMetrics } from "./telemetry/metrics.ts";
 

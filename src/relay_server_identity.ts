@@ -3,39 +3,11 @@
  * before its end.
  * @module
  */
-import type { Config } from "./config/schema.ts";
-import { expiriesOf } from "./pki/expiry.ts";
 import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "./pki/identity.ts";
+import { serverExpiries, type ServerTls } from "./receiver/tls_identity.ts";
 import { keepCalendar } from "./relay_expiry.ts";
 import type { KeptIdentity } from "./relay_identity.ts";
 import type { Log } from "./telemetry/log.ts";
-
-/** `receiver.http.tls`. */
-export type ServerTls = Config["receiver"]["http"]["tls"];
-
-const SECTION = "receiver.http.tls";
-const ROLES = { own: "receiver", ca: "receiver_client_ca" } as const;
-
-/** Where the receiver's identity comes from; undefined where it serves without TLS. */
-export function serverIdentityConfig(tls: ServerTls): IdentityConfig | undefined {
-  const { cert_file: cert, key_file: key } = tls;
-  if (cert === undefined || key === undefined) return undefined;
-  return {
-    ca: tls.client_ca_file,
-    cert,
-    key,
-    keyPassphrase: tls.key_passphrase,
-    exposedKeyAllowed: tls.key_readable_by_others,
-    role: "server",
-    settings: {
-      ca: `${SECTION}.client_ca_file`,
-      cert: `${SECTION}.cert_file`,
-      key: `${SECTION}.key_file`,
-      passphrase: `${SECTION}.key_passphrase`,
-      exposedKey: `${SECTION}.key_readable_by_others`,
-    },
-  };
-}
 
 /**
  * Reads and validates the identity for the start of a relay. Dates are an ERROR and no reason not to start: what is queued goes on
@@ -60,16 +32,15 @@ export function keepServerIdentity(options: {
   readonly log: Log;
 }): KeptIdentity {
   const { tls, config, replace, log } = options;
-  const limits = { warningMs: tls.expiry_warning, errorMs: tls.expiry_error };
   let { facts } = options.identity;
-  const expiries = () => expiriesOf(facts, limits, new Date(), ROLES);
+  const expiries = () => serverExpiries(facts, tls, new Date());
   const calendar = keepCalendar(expiries, log);
   const watch = watchIdentity(config, options.identity, {
     reloadIntervalMs: tls.reload_interval,
     onChange(next) {
       replace(next);
       facts = next.facts;
-      log.info(`Took up a changed certificate of ${SECTION}`, {
+      log.info("Took up a changed certificate of receiver.http.tls", {
         serial: facts.certificate.serialNumber,
         certificate: facts.certificate.fingerprintSha256,
         validTo: facts.certificate.validTo.toISOString(),
@@ -79,7 +50,7 @@ export function keepServerIdentity(options: {
       calendar.look();
     },
     onRefused: (reason) =>
-      log.error(`Refused a changed certificate of ${SECTION}; the old one goes on`, { cause: reason }),
+      log.error("Refused a changed certificate of receiver.http.tls; the old one goes on", { cause: reason }),
   });
   return {
     expiries,

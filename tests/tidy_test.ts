@@ -50,6 +50,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",
+  "receiver/tls_identity.ts": "relay_server_identity_test.ts",
   "version.ts": "tidy_test.ts",
 };
 

@@ -19,8 +19,11 @@ export interface Evidence {
   /** What the relay shows of itself. */
   readonly client?: ClientFacts;
   /** The file was refused before any attempt. */
-  readonly refused?: { readonly code: CertificateErrorCode; readonly role: "ca" | "certificate" | "key" };
+  readonly refused?: { readonly code: CertificateErrorCode; readonly role: RefusedRole };
 }
+
+/** What a refused file is to the relay: `receiver` is what it shows to its senders, the others are for the Collector. */
+export type RefusedRole = "ca" | "certificate" | "key" | "receiver";
 
 /** A fault by its name. */
 export interface Fault {
@@ -55,7 +58,7 @@ function answered(...statuses: readonly number[]): (evidence: Evidence) => boole
 /** The file was refused for one of these, as one of these. */
 function refused(
   codes: readonly CertificateErrorCode[],
-  ...roles: readonly ("ca" | "certificate" | "key")[]
+  ...roles: readonly RefusedRole[]
 ): (evidence: Evidence) => boolean {
   return ({ refused }) =>
     refused !== undefined && codes.includes(refused.code) && (roles.length === 0 || roles.includes(refused.role));
@@ -112,8 +115,8 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "key_exposed",
-    what: "Every user of this machine can read the client key",
-    remedy: "chmod 600 the key, or set exporter.tls.key_readable_by_others: true where the host protects it otherwise",
+    what: "Every user of this machine can read a key",
+    remedy: "chmod 600 it (Kubernetes: defaultMode: 0440), or set key_readable_by_others: true beside key_file",
     lasting: true,
     knownAs: ["UNPROTECTED PRIVATE KEY FILE"],
     matches: refused(["key_exposed"]),
@@ -136,8 +139,8 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "key_encrypted",
-    what: "The client key is encrypted, and the passphrase is missing or wrong",
-    remedy: "set exporter.tls.key_passphrase",
+    what: "A key is encrypted, and the passphrase is missing or wrong",
+    remedy: "set key_passphrase beside key_file, in exporter.tls or receiver.http.tls",
     lasting: true,
     knownAs: ["bad decrypt", "No keys found", "Unable to decode key"],
     matches: refused(["key_encrypted"]),
@@ -160,7 +163,7 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "key_mismatch",
-    what: "The client key does not belong to the client certificate",
+    what: "A key does not belong to its certificate",
     remedy: "give the key that was made with this certificate; certs show says which key fits which",
     lasting: true,
     knownAs: ["bad record MAC", "key values mismatch", "KeyMismatch"],
@@ -173,6 +176,14 @@ const FAULTS: readonly FaultRow[] = [
     lasting: true,
     knownAs: ["invalid CA certificate"],
     matches: refused(["expired", "not_yet_valid", "wrong_usage", "wrong_issuer"], "ca"),
+  },
+  {
+    code: "receiver_certificate_unusable",
+    what: "Senders cannot take the receiver's certificate, or it cannot take theirs: dates or usages",
+    remedy: "renew what receiver.http.tls names (certs rotate); the relay takes the new files up by itself",
+    lasting: true,
+    knownAs: ["certificate has expired", "unsuitable certificate purpose"],
+    matches: refused(["expired", "not_yet_valid", "wrong_usage", "wrong_issuer"], "receiver"),
   },
   {
     code: "wrong_ca",

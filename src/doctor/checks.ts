@@ -10,7 +10,7 @@ import { connect, isIP } from "node:net";
 import { dirname } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { formatSize } from "../config/units.ts";
-import { concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
+import { concernsTheWay, diagnose, type Fault, type RefusedRole } from "../diagnosis/faults.ts";
 import { shakeHands } from "../diagnosis/handshake.ts";
 import { CertificateError, messageOf } from "../errors.ts";
 import type { Answer } from "../exporter/client.ts";
@@ -34,7 +34,7 @@ import {
 } from "../pki/certificate.ts";
 import { exposureOf } from "../pki/identity.ts";
 import { readPem } from "../pki/pem.ts";
-import type { Check, Finding } from "./finding.ts";
+import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
 import type { Way } from "./way.ts";
 
 /** The process and the machine. */
@@ -54,13 +54,6 @@ export interface StorageSubject {
 /** Further apart than this, certificates of today fail on one side: they are made a few minutes in the past. */
 const SKEW_MS_MAX = 5 * 60_000;
 
-const ok = (finding: string, ...evidence: string[]): Finding => ({ status: "ok", finding, evidence });
-const warning = (fault: string, finding: string, ...evidence: string[]): Finding => ({
-  status: "warning",
-  fault,
-  finding,
-  evidence,
-});
 const NO_TLS: Finding = { status: "skipped", finding: "Skipped: the endpoint is http://, without TLS" };
 
 /** Before any Collector is asked. */
@@ -303,7 +296,7 @@ async function checkFiles(way: Way): Promise<Finding> {
 function checkPem(way: Way): Finding {
   if (!way.secure) return NO_TLS;
   const { ca, cert, key } = present(way.documents);
-  const steps: [role: Role, step: () => void][] = [];
+  const steps: [role: RefusedRole, step: () => void][] = [];
   let authorities: ReturnType<typeof parseCertificates> | undefined;
   let certificates: ReturnType<typeof parseCertificates> | undefined;
   let privateKey: ReturnType<typeof parsePrivateKey> | undefined;
@@ -499,12 +492,14 @@ function checkServerDates(way: Way): Finding | Promise<Finding> {
     return { status: "fault", fault: "server_certificate_not_yet_valid", finding, evidence };
   }
   const left = `${daysLeft(leaf.validToDate, now)} days left`;
-  return leaf.validToDate.getTime() - now.getTime() <= way.tls.expiry.warningMs
-    ? {
-      ...warning("expires_soon", `The Collector's certificate is near its end: ${left}`, ...evidence),
-      remedy: "renew it on the Collector's side",
-    }
-    : ok(`It is in date: ${left}`);
+  const leftMs = leaf.validToDate.getTime() - now.getTime();
+  const { warningMs, errorMs } = way.tls.expiry;
+  if (leftMs > warningMs) return ok(`It is in date: ${left}`);
+  return {
+    ...warning("expires_soon", `The Collector's certificate is near its end: ${left}`, ...evidence),
+    ...(leftMs <= errorMs ? { status: "fault", goesOn: true } : {}),
+    remedy: "renew it on the Collector's side",
+  };
 }
 
 function checkServerUsage(way: Way): Finding | Promise<Finding> {
@@ -596,20 +591,6 @@ async function checkMembers(way: Way): Promise<Finding> {
   return unanswered(members, way.client.diagnose(members));
 }
 
-type Role = "ca" | "certificate" | "key";
-
-/** The same as `error`, as a finding: its message is `Cannot … : state; remedy`. */
-function faultFrom(error: CertificateError, role: Role): Finding {
-  const fault = diagnose({ text: error.message, refused: { code: error.code, role } });
-  const [finding = "", ...remedy] = error.message.split("; ");
-  return {
-    status: "fault",
-    ...(fault.code === "unknown" ? {} : { fault: fault.code }),
-    finding,
-    ...(remedy.length === 0 ? {} : { remedy: remedy.join("; ") }),
-  };
-}
-
 function errorOf(check: () => void): CertificateError | undefined {
   try {
     check();
@@ -620,7 +601,7 @@ function errorOf(check: () => void): CertificateError | undefined {
   }
 }
 
-function judged(role: Role, check: () => Finding): Promise<Finding> {
+function judged(role: RefusedRole, check: () => Finding): Promise<Finding> {
   let finding: Finding | undefined;
   const error = errorOf(() => void (finding = check()));
   return Promise.resolve(error === undefined ? present(finding) : faultFrom(error, role));

@@ -12,6 +12,7 @@ import { messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
+import { RECEIVER_CHECKS } from "./receiver_checks.ts";
 import { Way } from "./way.ts";
 
 /** A step and what came of it. */
@@ -58,6 +59,9 @@ export async function examine(options: ExamineOptions): Promise<Report> {
   const config = await readConfig(options, results);
   const host: HostSubject = { env: options.env, config };
   await runAll(HOST_CHECKS, host, results, null);
+  const now = options.now ?? (() => new Date());
+  const receiver = config === undefined ? undefined : { tls: config.receiver.http.tls, now: now() };
+  await runAll(RECEIVER_CHECKS, receiver, results, null);
   const ways = config === undefined ? [undefined] : waysOf(config, options);
   for (const way of ways) {
     try {
@@ -145,7 +149,7 @@ async function runAll<Subject>(
     const finding = subject === undefined || need !== undefined
       ? skipped(need ?? "config")
       : await attempt(check, subject);
-    if (need !== undefined || finding.status === "fault") blocked.add(check.id);
+    if (need !== undefined || (finding.status === "fault" && finding.goesOn !== true)) blocked.add(check.id);
     results.push(resultOf(check, endpoint, finding));
   }
 }

@@ -2,6 +2,8 @@
  * What a check is, and what it says.
  * @module
  */
+import { diagnose, type RefusedRole } from "../diagnosis/faults.ts";
+import type { CertificateError } from "../errors.ts";
 
 /** What a step came to. `warning`: it works, and a person should know. */
 export type Status = "ok" | "warning" | "fault" | "skipped";
@@ -17,6 +19,8 @@ export interface Finding {
   readonly fault?: string;
   /** What to do; the table's own words unless given. */
   readonly remedy?: string;
+  /** It is a fault, and the steps that need this one can be taken all the same. */
+  readonly goesOn?: true;
 }
 
 /** One step of the path. */
@@ -27,4 +31,24 @@ export interface Check<Subject> {
   /** Steps that must not have failed. */
   readonly needs: readonly string[];
   readonly run: (subject: Subject) => Finding | Promise<Finding>;
+}
+
+export function ok(finding: string, ...evidence: string[]): Finding {
+  return { status: "ok", finding, evidence };
+}
+
+export function warning(fault: string, finding: string, ...evidence: string[]): Finding {
+  return { status: "warning", fault, finding, evidence };
+}
+
+/** The same as `error`, as a finding: its message is `Cannot … : state; remedy`. */
+export function faultFrom(error: CertificateError, role: RefusedRole): Finding {
+  const fault = diagnose({ text: error.message, refused: { code: error.code, role } });
+  const [finding = "", ...remedy] = error.message.split("; ");
+  return {
+    status: "fault",
+    ...(fault.code === "unknown" ? {} : { fault: fault.code }),
+    finding,
+    ...(remedy.length === 0 ? {} : { remedy: remedy.join("; ") }),
+  };
 }

@@ -58,7 +58,20 @@ Deno.test("a sound relay: every step in the order of the path, none skipped", as
   const report = await doctor(certs, collector.url);
   assert.deepEqual([report.ok, report.faults, report.warnings], [true, [], []]);
   assert.deepEqual(report.checks.map(({ id }) => id), [
-    ...["config", "trust", "proxy", "files", "permissions", "pem", "key_match", "dates", "chain", "usages"],
+    ...[
+      "config",
+      "trust",
+      "proxy",
+      "receiver_certificate",
+      "receiver_dates",
+      "files",
+      "permissions",
+      "pem",
+      "key_match",
+      "dates",
+      "chain",
+      "usages",
+    ],
     ...["dns", "tcp", "tls", "server_chain", "server_name", "server_dates", "server_usage", "demanded", "accepted"],
     ...["clock", "http2", "request_traces", "request_metrics", "request_logs", "request_profiles", "members"],
     ...["queue_folder", "disk"],
@@ -215,4 +228,20 @@ Deno.test("the first of several faults is found and the others with it: nothing 
     sending_queue: { path: join(certs.client.keyFile, "queue.db") },
   });
   assert.deepEqual(report.faults, ["key_exposed", "key_mismatch", "queue_unusable"]);
+});
+
+Deno.test("the Collector's certificate near its end: a warning, then a fault that stands in no other step's way", async () => {
+  await using certs = await testCertificates();
+  for (const [days, status] of [[20, "warning"], [2, "fault"]] as const) {
+    const server = await certs.issueServer(`server-${days}`, { days });
+    await using collector = await embedded(certs, {
+      tls: { ca: [certs.ca.certificate], cert: server.certificate, key: server.key },
+    });
+    const report = await doctor(certs, collector.url);
+    const check = checkOf(report, "server_dates");
+    assert.deepEqual([check.status, check.fault], [status, "expires_soon"]);
+    assert.equal(check.remedy, "renew it on the Collector's side");
+    assert.deepEqual([checkOf(report, "accepted").status, checkOf(report, "request_traces").status], ["ok", "ok"]);
+    assert.equal(report.ok, days > 3);
+  }
 });

@@ -106,11 +106,16 @@ Deno.test("each row of the README's table of faults is produced by doctor, in th
     const { ca: ca_file, cert: cert_file, key: key_file } = good;
     const file = join(dir, "examined.yaml");
     const exporter = { endpoint: sound, ...config.exporter, tls: { ca_file, cert_file, key_file } };
+    const { receiver } = config;
     const sending_queue = { path: join(dir, "queue.db"), queue_size: "64MiB", ...config.sending_queue };
-    await writeFile(file, JSON.stringify({ exporter, sending_queue }));
+    await writeFile(file, JSON.stringify({ receiver, exporter, sending_queue }));
     return note(await examine({ file, env: { DENO_TLS_CA_STORE: "" }, ...options }));
   };
   await examined(more);
+  const past9 = await certs.issueServer("past9", { days: 1, now: new Date(Date.now() - 10 * 86_400_000) });
+  await examined({
+    receiver: { http: { tls: { cert_file: past9.certificateFile, key_file: past9.keyFile } } },
+  });
   await examined({ exporter: { endpoint: "https://localhost:1" } });
   await examined({ sending_queue: { path: join(good.key, "queue.db") } });
   await examined({ sending_queue: { queue_size: "16TiB" } });

@@ -1,0 +1,71 @@
+/**
+ * The steps at the relay's own door, where it serves TLS: what it shows to its senders, and whom it lets in.
+ * @module
+ */
+import { CertificateError } from "../errors.ts";
+import { expiryText } from "../pki/expiry.ts";
+import { type IdentityFacts, loadIdentity } from "../pki/identity.ts";
+import { serverExpiries, serverIdentityConfig, type ServerTls } from "../receiver/tls_identity.ts";
+import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
+
+/** The door. A check reads what those that it needs have set. */
+export interface ReceiverSubject {
+  readonly tls: ServerTls;
+  readonly now: Date;
+  facts?: IdentityFacts;
+}
+
+const WITHOUT_TLS = ok("The receiver serves without TLS: receiver.http.tls names no certificate");
+
+/** Before the way to the Collector, as the data comes. */
+export const RECEIVER_CHECKS: readonly Check<ReceiverSubject>[] = [
+  { id: "receiver_certificate", title: "the receiver's certificate", needs: [], run: checkCertificate },
+  {
+    id: "receiver_dates",
+    title: "dates of the receiver's certificates",
+    needs: ["receiver_certificate"],
+    run: checkDates,
+  },
+];
+
+async function checkCertificate(subject: ReceiverSubject): Promise<Finding> {
+  const config = serverIdentityConfig(subject.tls);
+  if (config === undefined) return WITHOUT_TLS;
+  try {
+    // The relay starts with certificates outside their dates: those are the next step's.
+    const { facts } = await loadIdentity({ ...config, datesAllowed: true }, subject.now);
+    subject.facts = facts;
+    const { subject: name, subjectAltNames, keyType } = facts.certificate;
+    const [first, ...more] = facts.warnings;
+    if (first !== undefined) return { status: "warning", finding: first, evidence: more };
+    const { length } = facts.authorities;
+    const clients = length === 0 ? "senders show tokens" : `senders show certificates of ${length} CA`;
+    return ok(`${name || "It"}, ${keyType}, for ${subjectAltNames.join(", ") || "no name"}; ${clients}`);
+  } catch (error) {
+    if (error instanceof CertificateError) return faultFrom(error, "receiver");
+    throw error;
+  }
+}
+
+function checkDates({ facts, tls, now }: ReceiverSubject): Finding {
+  if (facts === undefined) return WITHOUT_TLS;
+  const [fault, ...more] = facts.faults;
+  if (fault !== undefined) {
+    const [finding = "", ...remedy] = fault.split("; ");
+    return {
+      status: "fault",
+      fault: "receiver_certificate_unusable",
+      finding,
+      evidence: more,
+      ...(remedy.length === 0 ? {} : { remedy: remedy.join("; ") }),
+    };
+  }
+  const ends = serverExpiries(facts, tls, now).sort((a, b) => a.validTo.getTime() - b.validTo.getTime());
+  const near = ends.filter(({ level }) => level !== "ok").map(expiryText);
+  const [first] = near;
+  if (first === undefined) {
+    return ok(ends.map(({ subject, daysLeft }) => `${subject}: ${daysLeft} days left`).join(", "));
+  }
+  const found = warning("expires_soon", first, ...near.slice(1));
+  return ends.some(({ level }) => level === "error") ? { ...found, status: "fault" } : found;
+}
