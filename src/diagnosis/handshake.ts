@@ -56,6 +56,8 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
     ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
     ALPNProtocols: ["h2", "http/1.1"],
     rejectUnauthorized: false,
+    // Without any, Deno verifies all the same where it has no roots of its own (DENO_TLS_CA_STORE=), and fails.
+    ca: [],
     ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
   });
   const timer = setTimeout(() => {

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { doctorCommand } from "../../src/cli/doctor.ts";
 import { FaultFound } from "../../src/cli/io.ts";
 import { startCollector } from "../../src/collector.ts";
 import type { Report } from "../../src/doctor/doctor.ts";
 import { main } from "../../src/main.ts";
 import { testCertificates } from "../support/certificates.ts";
+import { startProgram } from "../support/program.ts";
 import { recorder } from "../support/recorder.ts";
 
 async function withRelay(test: (run: (...argv: string[]) => Promise<string[]>, dir: string) => Promise<void>) {
@@ -68,3 +70,21 @@ Deno.test("--json prints the whole report", () =>
 Deno.test("wrong use is exit code 2", async () => {
   assert.equal(await main(["doctor", "--no-such"], recorder().io), 2);
 });
+
+Deno.test("as a task, where nothing else is trusted: a sound relay is found sound", () =>
+  withRelay(async (_run, dir) => {
+    const root = fileURLToPath(new URL("../../", import.meta.url));
+    const { tasks } = JSON.parse(await readFile(join(root, "deno.json"), "utf8"));
+    const [variable, deno, ...words] = tasks.doctor.command.split(" ") as string[];
+    assert.deepEqual([variable, deno], ["DENO_TLS_CA_STORE=", "deno"]);
+    const args = words.map((word) => word === "src/main.ts" ? join(root, word) : word);
+    // A machine's own variables, such as NODE_EXTRA_CA_CERTS, are not in its environment.
+    await using program = startProgram({
+      command: Deno.execPath(),
+      args: [...args, "--config", "good.yaml"],
+      cwd: dir,
+      env: { DENO_TLS_CA_STORE: "" },
+    });
+    const { code } = await program.ended;
+    assert.deepEqual([code, program.lines.filter((line) => !/^ok {4}/.test(line))], [0, []]);
+  }));
