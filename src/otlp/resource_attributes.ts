@@ -8,6 +8,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { dictionaryStrings, type FieldAt, fieldsOf, int32At, LEN, varint, varint64 } from "./fields.ts";
 
 /** Values that an attribute may be given. A number that is whole becomes an int, another a double. */
 export type AttributeValue = string | number | boolean;
@@ -20,7 +21,6 @@ export interface ResourceAttributes {
 }
 
 const RESOURCES_TAG = 0x0a;
-const LEN = 2;
 
 /** Encodes attributes for {@link withResourceAttributes}. */
 export function encodeResourceAttributes(attributes: Readonly<Record<string, AttributeValue>>): ResourceAttributes {
@@ -106,113 +106,18 @@ class OwnKeys {
     return this.#keys.has(key) || (index > 0 && (this.#table ??= this.#readTable())[index] === 1);
   }
 
-  /** Profiles: `dictionary = 2`, whose field 5 are the strings. A dictionary that is there twice is one. */
   #readTable(): Uint8Array {
     let strings = 0;
-    for (const _ of this.#strings()) strings++;
+    for (const _ of dictionaryStrings(this.#request)) strings++;
     const table = new Uint8Array(strings);
     let index = 0;
-    for (const one of this.#strings()) table[index++] = this.#keys.has(this.#text(one)) ? 1 : 0;
+    for (const one of dictionaryStrings(this.#request)) table[index++] = this.#keys.has(this.#text(one)) ? 1 : 0;
     return table;
-  }
-
-  *#strings(): Generator<FieldAt> {
-    const bytes = this.#request;
-    for (const dictionary of fieldsOf(bytes, 0, bytes.length)) {
-      if (dictionary.number !== 2 || dictionary.wireType !== LEN) continue;
-      for (const one of fieldsOf(bytes, dictionary.contentStart, dictionary.end)) {
-        if (one.number === 5 && one.wireType === LEN) yield one;
-      }
-    }
   }
 
   #text({ contentStart, end }: FieldAt): string {
     return decoder.decode(this.#request.subarray(contentStart, end));
   }
-}
-
-interface FieldAt {
-  readonly number: number;
-  readonly wireType: number;
-  /** Where its tag begins. */
-  readonly start: number;
-  /** Where what follows the tag, and the length where there is one, begins. */
-  readonly contentStart: number;
-  readonly end: number;
-}
-
-/**
- * The fields of a message that a walk has found valid, read as the Collector reads them and no better: where the two differed, a
- * sender could say what is seen there and not here. So a field number is its low 32 bits, and what follows the first field of an
- * unknown group is fields of the message.
- */
-function* fieldsOf(bytes: Uint8Array, start: number, end: number): Generator<FieldAt> {
-  for (let at = start; at < end;) {
-    const tag = tagAt(bytes, at);
-    const one = valueAt(bytes, tag.wireType, tag.end);
-    yield { number: tag.number, wireType: tag.wireType, start: at, contentStart: one.contentStart, end: one.end };
-    at = one.end;
-  }
-}
-
-/** A value: where it begins, behind a length where it has one, and where it ends. */
-function valueAt(bytes: Uint8Array, wireType: number, at: number): { contentStart: number; end: number } {
-  if (wireType === LEN) {
-    const length = lengthAt(bytes, at);
-    return { contentStart: length.end, end: length.end + length.value };
-  }
-  return { contentStart: at, end: wireType === 3 ? groupEnd(bytes, at) : scalarEnd(bytes, wireType, at) };
-}
-
-function groupEnd(bytes: Uint8Array, start: number): number {
-  let at = start;
-  for (let depth = 1; depth > 0;) {
-    const tag = tagAt(bytes, at);
-    at = tag.end;
-    if (tag.wireType === 3) depth += 1;
-    else if (tag.wireType === 4) depth -= 1;
-    else return valueAt(bytes, tag.wireType, at).end;
-  }
-  return at;
-}
-
-function scalarEnd(bytes: Uint8Array, wireType: number, at: number): number {
-  if (wireType === 1) return at + 8;
-  return wireType === 5 ? at + 4 : varintEnd(bytes, at);
-}
-
-function tagAt(bytes: Uint8Array, start: number): { number: number; wireType: number; end: number } {
-  const end = varintEnd(bytes, start);
-  let value = 0;
-  for (let index = 0; index < Math.min(5, end - start); index++) {
-    value += (bytes[start + index]! & 0x7f) * 2 ** (7 * index);
-  }
-  return { number: Math.floor(value / 8) | 0, wireType: value % 8, end };
-}
-
-function lengthAt(bytes: Uint8Array, start: number): { value: number; end: number } {
-  const end = varintEnd(bytes, start);
-  let value = 0;
-  // Of a tenth byte one bit is left, and a walk has seen that it is not set.
-  for (let index = 0; index < Math.min(9, end - start); index++) {
-    value += (bytes[start + index]! & 0x7f) * 2 ** (7 * index);
-  }
-  return { value, end };
-}
-
-function int32At(bytes: Uint8Array, start: number): number {
-  let value = 0;
-  for (let index = 0; index < 5; index++) {
-    const byte = bytes[start + index]!;
-    value |= (byte & 0x7f) << (7 * index);
-    if (byte < 0x80) break;
-  }
-  return value;
-}
-
-function varintEnd(bytes: Uint8Array, start: number): number {
-  for (let at = start; at < bytes.length; at++) if (bytes[at]! < 0x80) return at + 1;
-  throw new RangeError("A varint runs over the end of the message");
 }
 
 /** A message being put together from stretches of another and new bytes. */
@@ -281,14 +186,4 @@ function anyValue(value: AttributeValue): Uint8Array {
 
 function field(number: number, content: Uint8Array): Uint8Array {
   return Buffer.concat([Uint8Array.of((number << 3) | LEN, ...varint(content.length)), content]);
-}
-
-const varint = (value: number): number[] => varint64(BigInt(value));
-
-function varint64(value: bigint): number[] {
-  const bytes: number[] = [];
-  for (let rest = value;; rest >>= 7n) {
-    bytes.push(Number(rest & 0x7fn) | (rest > 0x7fn ? 0x80 : 0));
-    if (rest <= 0x7fn) return bytes;
-  }
 }
