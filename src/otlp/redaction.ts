@@ -3,14 +3,17 @@
  * wire: nothing is decoded into objects, and all that no rule is for stays byte for byte.
  *
  * A rule is for every KeyValue of a request, wherever the schema has one: attributes of resource, scope, span, event, link, data
- * point, exemplar and log record, a metric's metadata, and maps inside of values and log bodies at any depth.
+ * point, exemplar and log record, a metric's metadata, and maps inside of values and log bodies at any depth. In a profiles
+ * request the attribute table too, and the strings that only what is taken out refers to; `original_payload`, which cannot be read
+ * here, is taken out of it.
  * @module
  */
 import { Buffer } from "node:buffer";
 import { createHmac, createSecretKey, type KeyObject } from "node:crypto";
-import { type FieldCursor, fieldCursor, LEN, readField, varint } from "./fields.ts";
+import { type FieldCursor, fieldCursor, int32At, LEN, readField, varint, varint64 } from "./fields.ts";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
 import type { SignalName } from "./signal.ts";
+import { StringTable } from "./string_table.ts";
 
 /** What is done with an attribute; the names are those of the Collector's attributes processor. */
 export type RedactionAction = "delete" | "hash";
@@ -60,9 +63,28 @@ export class Redactor {
 
   /** @param request One that a walk has found valid. */
   redact(signal: SignalName, request: Uint8Array): Redaction {
-    const field = this.#field;
     const edits = new Edits(request);
+    if (signal !== "profiles") {
+      const hits = this.#read(signal, request, this.#dryRun ? undefined : edits, undefined);
+      return hits === undefined ? NOTHING : { request: edits.joined(), hits };
+    }
+    // What refers to each string is known at the end alone: first it is noted, then the request is changed.
+    const strings = new StringTable(request);
+    const hits = this.#read(signal, request, undefined, strings);
+    if (!this.#dryRun) this.#read(signal, request, edits, strings);
+    return { request: edits.joined(), hits };
+  }
+
+  /** Reads a request and notes what is to be changed. @returns how often each rule was for an attribute; undefined for never. */
+  #read(
+    signal: SignalName,
+    request: Uint8Array,
+    edits: Edits | undefined,
+    strings: StringTable | undefined,
+  ): number[] | undefined {
+    const field = this.#field;
     let hits: number[] | undefined;
+    let stringIndex = 0;
     // A stack of its own, since messages may nest deeper than functions can.
     const open: OpenMessage[] = [];
     let within: OpenMessage = {
@@ -75,38 +97,97 @@ export class Redactor {
     for (let at = 0;;) {
       if (at >= within.end) {
         const around = open.pop();
-        if (around === undefined) break;
-        around.growth += within.growth === 0 ? 0 : within.growth + edits.setLength(within);
+        if (around === undefined) return hits;
+        if (within.growth !== 0 && edits !== undefined) around.growth += within.growth + edits.setLength(within);
         within = around;
         continue;
       }
       readField(request, at, field);
       at = field.end;
+      if (strings !== undefined) {
+        within.growth += this.#inProfiles(request, within.message, field, strings, edits, stringIndex);
+        if (isTableString(within.message, field)) stringIndex++;
+      }
       const message = field.wireType === LEN ? CHILDREN[within.message].get(field.number) : undefined;
       if (message === undefined) continue;
-      const rule = message === "KeyValue" ? this.#ruleFor(request, field.contentStart, field.end) : -1;
-      if (rule >= 0) {
-        hits ??= this.rules.map(() => 0);
-        hits[rule]! += 1;
-        if (this.#dryRun) continue;
-        within.growth += this.rules[rule]!.action === "delete"
-          ? edits.replace(field.start, field.end, NO_BYTES)
-          : edits.replace(field.tagEnd, field.end, this.#hashed(request, field.contentStart, field.end));
-        continue;
+      if (message === "KeyValue" || message === "KeyValueAndUnit") {
+        const attribute = this.#attributeAt(request, message, field, strings);
+        const rule = this.#ruleFor(request, attribute);
+        if (rule >= 0) {
+          hits ??= this.rules.map(() => 0);
+          hits[rule]! += 1;
+          strings?.keep(attribute.keyIndex);
+          if (strings !== undefined) noteRemoved(request, message, field, strings);
+          if (edits !== undefined) within.growth += this.#change(edits, this.rules[rule]!.action, attribute);
+          continue;
+        }
       }
       open.push(within);
       within = { message, end: field.end, lengthAt: field.tagEnd, contentStart: field.contentStart, growth: 0 };
       at = field.contentStart;
     }
-    return hits === undefined ? NOTHING : { request: edits.joined(), hits };
   }
 
-  #ruleFor(bytes: Uint8Array, start: number, end: number): number {
-    const { contentStart, end: keyEnd } = keyOf(bytes, start, end, this.#inner);
-    const text = latin1(bytes, contentStart, keyEnd);
+  /** What a profiles request has beside attributes. @returns by how many bytes the message grows. */
+  #inProfiles(
+    request: Uint8Array,
+    message: MessageName,
+    field: FieldCursor,
+    strings: StringTable,
+    edits: Edits | undefined,
+    stringIndex: number,
+  ): number {
+    if (STRING_INDICES[message].has(field.number)) strings.keep(int32At(request, field.contentStart));
+    // The profile once more in its first form, with its attributes: nothing that can be read here.
+    if (message === "Profile" && field.number === ORIGINAL_PAYLOAD) {
+      return edits?.replace(field.start, field.end, NO_BYTES) ?? 0;
+    }
+    if (!isTableString(message, field) || !strings.isRemoved(stringIndex)) return 0;
+    return edits?.replace(field.tagEnd, field.end, EMPTY_CONTENT) ?? 0;
+  }
+
+  #change(edits: Edits, action: RedactionAction, attribute: Attribute): number {
+    if (action === "hash") return edits.replace(attribute.tagEnd, attribute.end, this.#hashed(attribute));
+    // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
+    return attribute.message === "KeyValueAndUnit"
+      ? edits.replace(attribute.tagEnd, attribute.end, EMPTY_CONTENT)
+      : edits.replace(attribute.start, attribute.end, NO_BYTES);
+  }
+
+  #attributeAt(
+    bytes: Uint8Array,
+    message: Attribute["message"],
+    { start, tagEnd, contentStart, end }: FieldCursor,
+    strings: StringTable | undefined,
+  ): Attribute {
+    const inner = this.#inner;
+    let key = NO_KEY;
+    let keyIndex = 0;
+    let empty = true;
+    for (let at = contentStart; at < end; at = inner.end) {
+      readField(bytes, at, inner);
+      if (message === "KeyValue" && inner.number === 1) key = { contentStart: inner.contentStart, end: inner.end };
+      else if (inner.number === KEY_INDEX[message]) keyIndex = int32At(bytes, inner.contentStart);
+      else if (inner.number === VALUE) empty = false;
+    }
+    return { message, bytes, start, tagEnd, contentStart, end, key, keyIndex, strings, empty: empty && keyIndex === 0 };
+  }
+
+  #ruleFor(bytes: Uint8Array, { message, key, keyIndex, strings, empty }: Attribute): number {
+    // Place 0 of an attribute table is such a one, by definition.
+    if (message === "KeyValueAndUnit" && empty) return -1;
+    const inTable = strings?.at(keyIndex);
+    const rule = key.end > key.contentStart || inTable === undefined
+      ? this.#ruleForKey(bytes, key.contentStart, key.end)
+      : -1;
+    return rule >= 0 || inTable === undefined ? rule : this.#ruleForKey(bytes, inTable.contentStart, inTable.end);
+  }
+
+  #ruleForKey(bytes: Uint8Array, start: number, end: number): number {
+    const text = latin1(bytes, start, end);
     const remembered = this.#remembered.get(text);
     if (remembered !== undefined) return remembered;
-    const key = utf8.decode(bytes.subarray(contentStart, keyEnd));
+    const key = utf8.decode(bytes.subarray(start, end));
     const matching = [...this.rules.keys()].filter((index) => matches(this.rules[index]!.key, key));
     const rule = matching.find((index) => this.rules[index]!.action === "delete") ?? matching[0] ?? -1;
     if (text.length <= REMEMBERED_KEY_BYTES_MAX) {
@@ -116,14 +197,16 @@ export class Redactor {
     return rule;
   }
 
-  /** Length and content of the KeyValue with the same key and a hash for its value; what else was in it is gone. */
-  #hashed(bytes: Uint8Array, start: number, end: number): Uint8Array {
-    const hash = createHmac("sha256", this.#key!).update(valueOf(bytes, start, end)).digest("hex");
-    const key = keyOf(bytes, start, end, this.#inner);
+  /** Length and content of the attribute with the same key and a hash for its value; what else was in it is gone. */
+  #hashed({ message, bytes, contentStart, end, key, keyIndex, strings }: Attribute): Uint8Array {
+    const hash = createHmac("sha256", this.#key!).update(valueOf(bytes, contentStart, end, strings)).digest("hex");
+    const inTable = keyIndex === 0 ? [] : [KEY_INDEX[message] << 3, ...varint64(BigInt.asUintN(64, BigInt(keyIndex)))];
     const content = Buffer.concat([
       ...lengthDelimited(KEY_TAG, bytes.subarray(key.contentStart, key.end)),
+      Uint8Array.from(message === "KeyValueAndUnit" ? inTable : []),
       Uint8Array.of(VALUE_TAG, hash.length + 2, STRING_VALUE_TAG, hash.length),
       Buffer.from(hash, "latin1"),
+      Uint8Array.from(message === "KeyValue" ? inTable : []),
     ]);
     return Buffer.concat([Uint8Array.from(varint(content.length)), content]);
   }
@@ -132,28 +215,60 @@ export class Redactor {
 const KEY_TAG = 0x0a;
 const VALUE_TAG = 0x12;
 const STRING_VALUE_TAG = 0x0a;
+/** The field of both kinds of attribute that has the value. */
+const VALUE = 2;
+/** Profile.original_payload. */
+const ORIGINAL_PAYLOAD = 10;
+/** The field that names the key by its place in the string table. */
+const KEY_INDEX = { KeyValue: 3, KeyValueAndUnit: 1 } as const;
 const NO_BYTES = new Uint8Array(0);
+/** A length of 0. */
+const EMPTY_CONTENT = Uint8Array.of(0);
+const NO_KEY = { contentStart: 0, end: 0 };
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The messages below each message, by field, as far as a KeyValue may be in them. */
-const CHILDREN = childrenWithAttributes();
+/** An attribute on the wire. Of a key that is there more than once the last counts. */
+interface Attribute {
+  readonly message: "KeyValue" | "KeyValueAndUnit";
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly tagEnd: number;
+  readonly contentStart: number;
+  readonly end: number;
+  readonly key: { readonly contentStart: number; readonly end: number };
+  readonly keyIndex: number;
+  readonly strings: StringTable | undefined;
+  /** No value, and no key in the string table. */
+  readonly empty: boolean;
+}
 
-function childrenWithAttributes(): Readonly<Record<MessageName, ReadonlyMap<number, MessageName>>> {
-  const names = Object.keys(MESSAGES) as MessageName[];
-  const below = new Set<MessageName>(["KeyValue"]);
-  for (let size = 0; size < below.size;) {
-    size = below.size;
-    for (const name of names) {
-      if (MESSAGES[name].some(({ kind }) => isMessage(kind) && below.has(kind))) below.add(name);
+const MESSAGE_NAMES = Object.keys(MESSAGES) as MessageName[];
+
+/** The fields of each message that name a string by its place in the string table of a profiles request. */
+const STRING_INDICES = byMessage((name) =>
+  new Set(MESSAGES[name].filter((field) => field.name.endsWith("trindex")).map(({ number }) => number))
+);
+
+/** The messages below each message, by field, as far as an attribute or a place in the string table may be in them. */
+const CHILDREN = childrenOfInterest();
+
+function childrenOfInterest(): Readonly<Record<MessageName, ReadonlyMap<number, MessageName>>> {
+  const wanted = new Set<MessageName>(MESSAGE_NAMES.filter((name) => STRING_INDICES[name].size > 0));
+  for (let size = 0; size < wanted.size;) {
+    size = wanted.size;
+    for (const name of MESSAGE_NAMES) {
+      if (MESSAGES[name].some(({ kind }) => isMessage(kind) && wanted.has(kind))) wanted.add(name);
     }
   }
-  const children = {} as Record<MessageName, ReadonlyMap<number, MessageName>>;
-  for (const name of names) {
-    const map = new Map<number, MessageName>();
-    for (const { number, kind } of MESSAGES[name]) if (isMessage(kind) && below.has(kind)) map.set(number, kind);
-    children[name] = map;
-  }
-  return children;
+  return byMessage((name) => {
+    const children = new Map<number, MessageName>();
+    for (const { number, kind } of MESSAGES[name]) if (isMessage(kind) && wanted.has(kind)) children.set(number, kind);
+    return children;
+  });
+}
+
+function byMessage<Value>(make: (name: MessageName) => Value): Readonly<Record<MessageName, Value>> {
+  return Object.fromEntries(MESSAGE_NAMES.map((name) => [name, make(name)])) as Record<MessageName, Value>;
 }
 
 /** A message that is being read. */
@@ -208,26 +323,40 @@ class Edits {
   }
 }
 
-/** Where the key of a KeyValue is: of one that is there more than once the last counts. Empty where there is none. */
-function keyOf(
+function isTableString(message: MessageName, { number }: FieldCursor): boolean {
+  return message === "ProfilesDictionary" && number === 5;
+}
+
+/** Notes every string that an attribute names by its place, at any depth. */
+function noteRemoved(
   bytes: Uint8Array,
-  start: number,
-  end: number,
-  field: FieldCursor,
-): { contentStart: number; end: number } {
-  let key = { contentStart: start, end: start };
-  for (let at = start; at < end; at = field.end) {
+  message: MessageName,
+  { contentStart, end }: FieldCursor,
+  strings: StringTable,
+) {
+  const field = fieldCursor();
+  const open: { readonly message: MessageName; readonly end: number }[] = [{ message, end }];
+  for (let at = contentStart; open.length > 0;) {
+    const within = open.at(-1)!;
+    if (at >= within.end) {
+      open.pop();
+      continue;
+    }
     readField(bytes, at, field);
-    if (field.number === 1 && field.wireType === LEN) key = { contentStart: field.contentStart, end: field.end };
+    at = field.end;
+    if (STRING_INDICES[within.message].has(field.number)) strings.remove(int32At(bytes, field.contentStart));
+    const below = field.wireType === LEN ? CHILDREN[within.message].get(field.number) : undefined;
+    if (below === undefined) continue;
+    open.push({ message: below, end: field.end });
+    at = field.contentStart;
   }
-  return key;
 }
 
 /**
  * What of an attribute's value is hashed: the text of a string, number or bool, so that `42` and `"42"` are one; the bytes of
  * bytes; a list or map as it is encoded. Values that are there more than once are merged, and of a oneof the last counts.
  */
-function valueOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+function valueOf(bytes: Uint8Array, start: number, end: number, strings: StringTable | undefined): Uint8Array {
   const outer = fieldCursor();
   const inner = fieldCursor();
   let value: FieldCursor | undefined;
@@ -240,6 +369,10 @@ function valueOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
     }
   }
   if (value === undefined) return NO_BYTES;
+  if (value.number === STRING_VALUE_INDEX) {
+    const inTable = strings?.at(int32At(bytes, value.contentStart));
+    return inTable === undefined ? NO_BYTES : bytes.subarray(inTable.contentStart, inTable.end);
+  }
   const content = bytes.subarray(value.contentStart, value.end);
   if (value.wireType === LEN) return content;
   if (value.wireType === 1) {
@@ -249,6 +382,7 @@ function valueOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return Buffer.from(value.number === 2 ? String(number !== 0n) : String(BigInt.asIntN(64, number)));
 }
 
+const STRING_VALUE_INDEX = 8;
 const ANY_VALUE_FIELDS: ReadonlySet<number> = new Set(MESSAGES.AnyValue.map(({ number }) => number));
 
 function varint64At(bytes: Uint8Array): bigint {
