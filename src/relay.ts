@@ -19,7 +19,7 @@ import { mountReceiver } from "./receiver/app.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
-import { openLimiter, openSenders } from "./relay_senders.ts";
+import { openLimiter, openRedactor, openSenders } from "./relay_senders.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
@@ -105,6 +105,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     ...senders,
     limiter: openLimiter(config, queue),
     admission,
+    redactor: openRedactor(config, log),
     limits: { bodyBytesMax: http.max_request_body_size, bodyMs: http.request_body_timeout },
     payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
     append: async (submission) => {

@@ -18,6 +18,11 @@ const FAILURES_ALARMING = 5;
 export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents {
   return {
     accepted: (signal, sender, items) => metrics.accepted(signal, items, sender),
+    redacted(signal, { rules, dryRun }, hits) {
+      for (const [index, { key, action }] of rules.entries()) {
+        if (hits[index]! > 0) metrics.redacted({ signal, key, action, dryRun }, hits[index]!);
+      }
+    },
     refused(signal, sender, refusal, items) {
       metrics.refused(refusal.code, signal, items, sender);
       const { code, message } = refusal;

@@ -5,6 +5,7 @@
 import { readFile } from "node:fs/promises";
 import type { Config } from "./config/schema.ts";
 import { ConfigError, messageOf } from "./errors.ts";
+import { Redactor } from "./otlp/redaction.ts";
 import type { SendingQueue } from "./queue/queue.ts";
 import {
   type Authenticator,
@@ -76,6 +77,14 @@ export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<Sen
     queueBytesMax: sending_queue.queue_size,
     shares: queue.shares,
   });
+}
+
+/** What is taken out of their data; undefined where nothing is. */
+export function openRedactor({ redaction }: Pick<Config, "redaction">, log: Log): Redactor | undefined {
+  const { actions, salt, dry_run: dryRun } = redaction;
+  if (actions.length === 0) return undefined;
+  if (dryRun) log.warn("redaction.dry_run is true: what redaction.actions are for is counted, and kept as it came");
+  return new Redactor(actions, salt, dryRun);
 }
 
 function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {

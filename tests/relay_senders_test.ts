@@ -7,7 +7,7 @@ import { ConfigError, Refusal } from "../src/errors.ts";
 import { Shares } from "../src/queue/shares.ts";
 import { digestOf } from "../src/receiver/authenticate.ts";
 import type { Authenticator } from "../src/receiver/authenticate.ts";
-import { openLimiter, openSenders } from "../src/relay_senders.ts";
+import { openLimiter, openRedactor, openSenders } from "../src/relay_senders.ts";
 import { createLog } from "../src/telemetry/log.ts";
 import { Journal } from "./support/exporting.ts";
 import { folder } from "./support/folder.ts";
@@ -87,4 +87,15 @@ Deno.test("limits of the configuration are for every sender without its own", as
   const sender = await at.authenticator.authenticate(new Headers({ "x-api-key": "old" }));
   at.limiter.enter(sender).leave(true);
   assert.throws(() => at.limiter.enter(sender), { code: "throttled" });
+});
+
+Deno.test("without actions there is no redactor; a dry run is a warning", () => {
+  const lines: string[] = [];
+  const log = createLog({ format: "json", write: (line) => void lines.push(line) });
+  assert.equal(openRedactor(configFrom({ redaction: { salt: "salt" } }), log), undefined);
+  const actions = [{ key: "user.*", action: "hash" as const }];
+  assert.deepEqual(openRedactor(configFrom({ redaction: { actions, salt: "salt" } }), log)?.rules, actions);
+  assert.deepEqual(lines, []);
+  assert.equal(openRedactor(configFrom({ redaction: { actions, salt: "salt", dry_run: true } }), log)?.dryRun, true);
+  assert.match(lines[0]!, /"level":"warn".*redaction.dry_run is true/);
 });

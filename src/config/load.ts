@@ -258,7 +258,8 @@ class Draft {
   }
 
   #issue(issue: z.core.$ZodIssue): void {
-    if (issue.code === "unrecognized_keys") {
+    // Inside of a value it is the value that is wrong.
+    if (issue.code === "unrecognized_keys" && optionAt(issue.path) === undefined) {
       for (const key of issue.keys) {
         const path = [...issue.path, key];
         this.fault(path, `Unknown key ${redact(path.join("."))}; ${suggestion(issue.path.map(String), key)}`, "key");
@@ -325,6 +326,14 @@ class Draft {
           `receiver.http.max_request_body_size ${
             formatSize(http.max_request_body_size)
           }, so such a body could never be queued`,
+      );
+    }
+    const hashing = config.redaction.actions.find(({ action }) => action === "hash");
+    if (hashing !== undefined && config.redaction.salt === undefined) {
+      this.fault(
+        ["redaction", "actions"],
+        `Cannot use redaction.actions: it hashes ${redact(hashing.key)} and redaction.salt is empty; ` +
+          "set a long random text there, e.g. ${env:REDACTION_SALT}",
       );
     }
     if (retry.initial_interval > retry.max_interval) {

@@ -212,6 +212,19 @@ export function origins() {
   });
 }
 
+/** What is done with attributes, as the Collector's attributes processor has it: `[{ key: user.email, action: hash }]`. */
+export function actions<const T extends readonly [string, ...string[]]>(...words: T) {
+  const action = z.strictObject({ key: z.string().min(1).max(255), action: z.enum(words) });
+  return kind(z.array(action).max(64), {
+    type: "list",
+    bounds: `key: glob, action: ${words.join(", ")}`,
+    wanted:
+      `a list of at most 64 such as [{ key: user.email, action: ${words[0]} }], each with a key (* and ? stand for ` +
+      `others) and an action (${words.join(", ")})`,
+    fromText: (value) => value.trim() === "" ? undefined : structure(value),
+  });
+}
+
 /** YAML text as its value; text that is not YAML stays text, which the schema then refuses. */
 function structure(value: string): unknown {
   try {

@@ -5,6 +5,7 @@
  */
 import type { z } from "zod";
 import {
+  actions,
   choice,
   duration,
   endpoint,
@@ -177,6 +178,18 @@ export const ConfigSchema = section({
         "Share of the queue that one sender's data may take, so that none fills it alone; above it 503",
       ),
     }).prefault({}),
+  }).prefault({}),
+
+  redaction: section({
+    actions: option(
+      actions("delete", "hash").prefault([]),
+      "What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default",
+    ),
+    salt: option(
+      secretText("text that is kept secret").exactOptional(),
+      "Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable",
+    ),
+    dry_run: option(flag().prefault(false), "Count what the actions are for, and change nothing"),
   }).prefault({}),
 
   sending_queue: section({

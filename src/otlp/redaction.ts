@@ -43,7 +43,7 @@ const REMEMBERED_KEY_BYTES_MAX = 256;
 export class Redactor {
   readonly rules: readonly RedactionRule[];
   readonly #key: KeyObject | undefined;
-  readonly #dryRun: boolean;
+  readonly dryRun: boolean;
   /** The index of the rule for a key, by the key's bytes; -1 where there is none. */
   readonly #remembered = new Map<string, number>();
   readonly #field = fieldCursor();
@@ -58,20 +58,20 @@ export class Redactor {
     if (!salt && rules.some(({ action }) => action === "hash")) throw new TypeError("Cannot hash without a salt");
     this.rules = rules;
     this.#key = salt ? createSecretKey(salt, "utf8") : undefined;
-    this.#dryRun = dryRun;
+    this.dryRun = dryRun;
   }
 
   /** @param request One that a walk has found valid. */
   redact(signal: SignalName, request: Uint8Array): Redaction {
     const edits = new Edits(request);
     if (signal !== "profiles") {
-      const hits = this.#read(signal, request, this.#dryRun ? undefined : edits, undefined);
+      const hits = this.#read(signal, request, this.dryRun ? undefined : edits, undefined);
       return hits === undefined ? NOTHING : { request: edits.joined(), hits };
     }
     // What refers to each string is known at the end alone: first it is noted, then the request is changed.
     const strings = new StringTable(request);
     const hits = this.#read(signal, request, undefined, strings);
-    if (!this.#dryRun) this.#read(signal, request, edits, strings);
+    if (!this.dryRun) this.#read(signal, request, edits, strings);
     return { request: edits.joined(), hits };
   }
 

@@ -10,6 +10,7 @@ import { discard } from "../otlp/bytes.ts";
 import { freeInflated } from "../otlp/gzip.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { gzipMember } from "../otlp/gzip.ts";
+import type { Redactor } from "../otlp/redaction.ts";
 import { withResourceAttributes } from "../otlp/resource_attributes.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
 import { Walker, WireError } from "../otlp/wire.ts";
@@ -42,6 +43,8 @@ export interface ReceiverEvents {
     refusal: Refusal,
     items: number | undefined,
   ): void;
+  /** Answered 200: how many attributes each of the redactor's rules was for. */
+  redacted(signal: SignalName, redactor: Redactor, hits: readonly number[]): void;
   /** A fault of ours that no refusal names; the sender was told to retry. */
   failed(error: unknown): void;
 }
@@ -53,6 +56,8 @@ export interface ReceiverOptions {
   readonly limits: BodyLimits;
   /** The limits of each sender. */
   readonly limiter: Limiter;
+  /** Takes attributes out of what is kept; absent: everything goes on as it came. */
+  readonly redactor?: Redactor | undefined;
   /** How payloads are kept: gzip members, or as they are when the exporter does not compress. */
   readonly payloadEncoding: PayloadEncoding;
   /** The queue's entrance; see `Batcher.append`. */
@@ -129,6 +134,8 @@ interface Known {
   signal?: SignalName;
   sender?: string;
   items?: number;
+  /** Of the redactor. */
+  hits?: readonly number[];
 }
 
 /** The request of `node:http`, which that listener passes along as an app's environment. */
@@ -179,7 +186,7 @@ async function take(
     const body = await readBody(request, stated, limits, (bytes) => held.grow(bytes));
     const bodyBytes = body.length;
     visit.bytes(bodyBytes);
-    const submission = prepare(options, limits, signal, sender, mediaType, encoding, body);
+    const submission = prepare(options, limits, signal, sender, mediaType, encoding, body, known);
     known.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
@@ -191,6 +198,7 @@ async function take(
     }
     kept = true;
     options.events.accepted(signal.name, sender.id, submission.items);
+    if (known.hits !== undefined) options.events.redacted(signal.name, options.redactor!, known.hits);
     const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
     return respond(request, 200, success, { "content-type": mediaType });
   } finally {
@@ -214,18 +222,19 @@ function prepare(
   mediaType: MediaType,
   encoding: ContentEncoding,
   body: Uint8Array<ArrayBuffer>,
+  known: Known,
 ): Submission {
   let kept: ArrayBuffer | undefined;
   try {
     const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
     const { items, mergeable } = walk(signal.name, protobuf);
-    const named = withSender(sender, protobuf, options.limits);
-    const inflatedBytes = (named ?? protobuf).length;
+    const changed = rewritten(options, signal.name, sender, protobuf, known);
+    const inflatedBytes = (changed ?? protobuf).length;
     const payload = options.payloadEncoding === "identity"
-      ? named ?? owned(protobuf)
-      : named === undefined
+      ? changed ?? owned(protobuf)
+      : changed === undefined
       ? member()
-      : gzipMember(named);
+      : gzipMember(changed);
     kept = payload.buffer;
     return {
       signal: signal.name,
@@ -243,18 +252,28 @@ function prepare(
   }
 }
 
-/** The request with what the sender's token sets on each resource; undefined where it sets nothing. */
-function withSender(
+/**
+ * The request without what is redacted and with what the sender's token sets on each resource, which the operator has chosen and no
+ * rule is for; undefined where nothing is changed.
+ */
+function rewritten(
+  { redactor, limits }: ReceiverOptions,
+  signal: SignalName,
   { resourceAttributes }: Sender,
   protobuf: Uint8Array,
-  { bodyBytesMax }: BodyLimits,
+  known: Known,
 ): Uint8Array<ArrayBuffer> | undefined {
-  if (resourceAttributes === undefined) return undefined;
-  const named = withResourceAttributes(protobuf, resourceAttributes);
-  if (named.length <= bodyBytesMax) return named;
+  let changed: Uint8Array<ArrayBuffer> | undefined;
+  if (redactor !== undefined) {
+    const redaction = redactor.redact(signal, protobuf);
+    changed = redaction.request;
+    if (redaction.hits !== undefined) known.hits = redaction.hits;
+  }
+  if (resourceAttributes !== undefined) changed = withResourceAttributes(changed ?? protobuf, resourceAttributes);
+  if (changed === undefined || changed.length <= limits.bodyBytesMax) return changed;
   throw new Refusal(
     "too_large",
-    `Body with the attributes of its sender is over the limit of ${bodyBytesMax} bytes; send smaller batches`,
+    `Body with what the relay writes into it is over the limit of ${limits.bodyBytesMax} bytes; send smaller batches`,
   );
 }
 

@@ -93,6 +93,13 @@ export const INSTRUMENTS = {
     description: "Requests not taken, of senders that had proved who they are",
     attributes: ["sender", "reason"],
   },
+  edgeferry_redaction_attributes: {
+    kind: "counter",
+    unit: "{attribute}",
+    description:
+      "Attributes of requests answered 200 that an action of redaction was for; with dry_run they are as they came",
+    attributes: ["key", "action", "signal", "dry_run"],
+  },
   edgeferry_receiver_in_flight_size: {
     kind: "gauge",
     unit: "By",
@@ -261,12 +268,22 @@ export interface ReceiverState {
   readonly connections: number | undefined;
 }
 
+/** Which attributes were redacted. */
+export interface RedactionOfMetrics {
+  readonly signal: SignalName;
+  readonly key: string;
+  readonly action: string;
+  readonly dryRun: boolean;
+}
+
 /** What the relay reports about itself. Every method is safe on the hot path and never throws. */
 export interface RelayMetrics {
   /** A request was answered 200. */
   accepted(signal: SignalName, items: number, sender?: string): void;
   /** A request was refused; `items` where the walk had counted them. */
   refused(reason: RefusalCode, signal: SignalName | undefined, items?: number, sender?: string): void;
+  /** An action of redaction was for attributes of a request that was answered 200. */
+  redacted(rule: RedactionOfMetrics, attributes: number): void;
   /** An append resolved after `durationMs`: the time until a 200 could be sent. */
   appended(signal: SignalName, durationMs: number): void;
   /** The Collector will never take them. */
@@ -369,6 +386,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     }
     return account;
   };
+  const redactedAttributes = counter("edgeferry_redaction_attributes");
   const droppedConnections = counter("edgeferry_receiver_dropped_connections").cell({});
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
@@ -396,6 +414,9 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       refusedRequests.cell(attributes).value++;
       if (items !== undefined) refusedItems.cell(attributes).value += items;
       if (sender !== undefined) senderRefused.cell({ sender: named(sender), reason }).value++;
+    },
+    redacted({ signal, key, action, dryRun }, attributes) {
+      redactedAttributes.cell({ key, action, signal, dry_run: String(dryRun) }).value += attributes;
     },
     appended: (signal, durationMs) => appendDuration.record(durationMs / 1000, signalAttributes[signal]),
     deadLettered: (signal, items) => void (deadLettered[signal].value += items),

@@ -95,7 +95,7 @@ Deno.test("an unknown key names its place and the nearest key", async () => {
     "relay.yaml:2:34: Unknown key receiver.http.max_request_body_sise; did you mean receiver.http.max_request_body_size?",
     "relay.yaml:5:5: Unknown key exporter.tls.cert_fiel; did you mean exporter.tls.cert_file?",
     "relay.yaml:6:1: Unknown key queue_size; did you mean sending_queue.queue_size?",
-    "relay.yaml:7:1: Unknown key colour; the keys here are receiver, sending_queue, exporter, telemetry, shutdown",
+    "relay.yaml:7:1: Unknown key colour; the keys here are receiver, redaction, sending_queue, exporter, telemetry, shutdown",
     "relay.yaml:8:14: Unknown key telemetry.<<; merge keys are not supported, write the keys out",
   ]);
 });
@@ -244,4 +244,33 @@ Deno.test("an issuer is named with all that is needed to believe it", async () =
   assert.deepEqual(await faults("receiver: { auth: { jwt: { issuer: https://issuer.example } } }\n"), [
     "relay.yaml:1:26: Cannot use receiver.auth.jwt: it has no audience and no jwks_url; set issuer, audience, jwks_url, all three",
   ]);
+});
+
+Deno.test("redaction: each action has a key and a known action, and a hash has a salt", async () => {
+  const wanted = "it must be a list of at most 64 such as [{ key: user.email, action: delete }], each with a key " +
+    "(* and ? stand for others) and an action (delete, hash)";
+  assert.deepEqual(await faults("redaction: { actions: [{ key: a, action: mask }] }\n"), [
+    `relay.yaml:1:42: Cannot use redaction.actions.0.action "mask": ${wanted}`,
+  ]);
+  assert.deepEqual(await faults("redaction: { actions: [{ key: a, action: hash, pattern: b }], salt: x }\n"), [
+    `relay.yaml:1:24: Cannot use redaction.actions.0 (a mapping): ${wanted}`,
+  ]);
+  const unsalted = "relay.yaml:1:23: Cannot use redaction.actions: it hashes user.* and redaction.salt is empty; " +
+    "set a long random text there, e.g. ${env:REDACTION_SALT}";
+  assert.deepEqual(await faults("redaction: { actions: [{ key: user.*, action: hash }] }\n"), [unsalted]);
+  assert.deepEqual(
+    await faults("redaction: { actions: [{ key: user.*, action: hash }], salt: '${env:SALT}' }\n", { SALT: "" }),
+    [unsalted],
+  );
+  assert.match((await faults("redaction: { salt: '' }\n"))[0]!, /Cannot use redaction.salt: it must be text/);
+  const { config } = await load("redaction: { salt: '${env:SALT}' }\n", {
+    SALT: "pepper",
+    EDGEFERRY_REDACTION_ACTIONS: "[{ key: user.*, action: hash }]",
+    EDGEFERRY_REDACTION_DRY_RUN: "true",
+  });
+  assert.deepEqual(config.redaction, {
+    actions: [{ key: "user.*", action: "hash" }],
+    salt: "pepper",
+    dry_run: true,
+  });
 });

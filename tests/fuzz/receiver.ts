@@ -47,7 +47,7 @@ export class FuzzReceiver {
         this.#submission = submission;
         return Promise.resolve({});
       },
-      events: { accepted() {}, refused() {}, failed: (error) => void (this.#failed = error) },
+      events: { accepted() {}, redacted() {}, refused() {}, failed: (error) => void (this.#failed = error) },
       allowedOrigins: ["https://app.example"],
     });
   }

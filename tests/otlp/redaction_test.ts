@@ -363,6 +363,48 @@ Deno.test("no spelling hides an attribute, and nothing else of a hashed one stay
   }
 });
 
+Deno.test("profiles: attributes and strings that are called by their place, and the payload that cannot be read", () => {
+  const index = (number: number, value: number) => Uint8Array.of(number * 8, value);
+  const strings = ["", "user.email", "a@b.example", "thread.name", "main", "secret"].map((string) =>
+    len(5, text(string))
+  );
+  const table = (...entries: Uint8Array[]) => len(2, ...strings, ...entries.map((entry) => len(6, entry)));
+  const named = (key: number, value: number) => Buffer.concat([index(1, key), len(2, index(8, value))]);
+  const profile = len(2, len(2, len(10, text("pprof: a@b.example")), len(11, Uint8Array.of(1, 2))));
+  const entries = [new Uint8Array(0), named(1, 2), named(3, 4), named(1, 4)];
+  const resource = len(1, len(1, index(3, 1), len(2, index(8, 5))));
+  const request = Buffer.concat([len(1, resource, profile), table(...entries)]);
+  new Walker().walk("profiles", request);
+  for (const action of ["delete", "hash"] as const) {
+    const { request: after, hits } = new Redactor([{ key: "user.*", action }], SALT, false).redact("profiles", request);
+    assert.deepEqual(hits, [3]);
+    assert.deepEqual(new Walker().walk("profiles", after!), new Walker().walk("profiles", request));
+    const { resourceProfiles: [entry], dictionary } = decodeRequest("profiles", after!) as unknown as {
+      resourceProfiles: [{ resource: { attributes?: object[] }; scopeProfiles: [{ profiles: [object] }] }];
+      dictionary: { stringTable: string[]; attributeTable: object[] };
+    };
+    const hashed = (value: string) => ({ value: { stringValue: hashOf(value) } });
+    const emptied = action === "delete" ? {} : undefined;
+    // "main" is a thread's name too, which no rule is for.
+    assert.deepEqual(dictionary.stringTable, ["", "user.email", "", "thread.name", "main", ""]);
+    assert.deepEqual(dictionary.attributeTable, [
+      {},
+      emptied ?? { keyStrindex: 1, ...hashed("a@b.example") },
+      { keyStrindex: 3, value: { stringValueStrindex: 4 } },
+      emptied ?? { keyStrindex: 1, ...hashed("main") },
+    ]);
+    assert.deepEqual(
+      entry.resource.attributes,
+      action === "delete" ? undefined : [{ keyStrindex: 1, ...hashed("secret") }],
+    );
+    assert.deepEqual(entry.scopeProfiles[0].profiles[0], { attributeIndices: [1, 2] });
+  }
+  assert.equal(
+    new Redactor([{ key: "user.*", action: "delete" }], SALT, true).redact("profiles", request).request,
+    undefined,
+  );
+});
+
 Deno.test("what is hashed of each kind of value", () => {
   const double = Buffer.alloc(9);
   double[0] = 0x21;

@@ -4,6 +4,7 @@ import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { Hono } from "hono";
 import { Refusal } from "../../src/errors.ts";
 import { transcodeJson } from "../../src/otlp/json.ts";
+import { Redactor } from "../../src/otlp/redaction.ts";
 import { decodeStatus, decodeSuccess, type MediaType } from "../../src/otlp/response.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf, SIGNALS } from "../../src/otlp/signal.ts";
@@ -25,6 +26,7 @@ const both: readonly MediaType[] = [protobuf, json];
 type Told =
   | { kind: "accepted"; signal: SignalName; sender: string; items: number }
   | { kind: "refused"; code: string; signal: SignalName | undefined; sender: string | undefined; items?: number }
+  | { kind: "redacted"; signal: SignalName; hits: readonly number[] }
   | { kind: "failed"; error: unknown };
 
 function receiver(options: Partial<ReceiverOptions> = {}) {
@@ -46,6 +48,7 @@ function receiver(options: Partial<ReceiverOptions> = {}) {
       accepted: (signal, sender, items) => told.push({ kind: "accepted", signal, sender, items }),
       refused: (signal, sender, { code }, items) =>
         told.push({ kind: "refused", code, signal, sender, ...(items === undefined ? {} : { items }) }),
+      redacted: (signal, _, hits) => told.push({ kind: "redacted", signal, hits }),
       failed: (error) => told.push({ kind: "failed", error }),
     },
     allowedOrigins: [],
@@ -484,7 +487,7 @@ Deno.test("a defect never leaves as 500, nor its words: 503 with Retry-After, an
     ["append rejects", { append: () => Promise.reject(defect) }, 2],
     ["append throws", { append: boom }, 2],
     ["the authenticator throws", { authenticator: { authenticate: boom } }, 1],
-    ["events throw", { events: { accepted: boom, refused: () => {}, failed: () => {} } }, 0],
+    ["events throw", { events: { accepted: boom, redacted: () => {}, refused: () => {}, failed: () => {} } }, 0],
   ];
   for (const [name, options, toldOf] of broken) {
     for (const type of both) {
@@ -850,8 +853,64 @@ Deno.test("a token's attributes are on each resource, in every encoding, and the
     await refused(
       await post(requestOf(bodyBytesMax), { ...bearer, type: protobuf }),
       413,
-      /with the attributes of its sender is over the limit of 10000 bytes/,
+      /with what the relay writes into it is over the limit of 10000 bytes/,
       protobuf,
     );
   }
+});
+
+Deno.test("what is redacted reaches no queue; what the token sets stays, and a refused request is not counted", async () => {
+  const attribute = (key: string, stringValue: string) => ({ key, value: { stringValue } });
+  const request = (...attributes: object[]) =>
+    JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [{ name: "a" }] }] }] });
+  const sent = request(attribute("user.email", "a@b.example"), attribute("service.name", "shop"));
+  const plain = transcodeJson("traces", Buffer.from(sent), 1_000).slice();
+  const redactor = new Redactor([{ key: "user.*", action: "delete" }], undefined, false);
+  for (const payloadEncoding of ["gzip", "identity"] as const) {
+    const { post, submissions, told } = withToken({ resource_attributes: { "user.group": "acme" } }, {
+      payloadEncoding,
+      redactor,
+    });
+    const expected = transcodeJson(
+      "traces",
+      Buffer.from(request(attribute("service.name", "shop"), attribute("user.group", "acme"))),
+      1_000,
+    ).slice();
+    for (
+      const [body, headers] of [
+        [sent, { type: json }],
+        [plain, { type: protobuf }],
+        [new Uint8Array(gzipSync(plain)), { type: protobuf, "content-encoding": "gzip" }],
+      ] as const
+    ) {
+      assert.equal((await post(body, { ...bearer, ...headers })).status, 200);
+      const { payload, inflatedBytes } = submissions.pop()!;
+      assert.ok(Buffer.from(expected).equals(payloadEncoding === "gzip" ? gunzipSync(payload) : payload));
+      assert.equal(inflatedBytes, expected.length);
+      assert.deepEqual(told.splice(0), [
+        { kind: "accepted", signal: "traces", sender: "web", items: 1 },
+        { kind: "redacted", signal: "traces", hits: [1] },
+      ]);
+    }
+  }
+  const full = receiver({ redactor, append: () => Promise.reject(new Refusal("queue_full", "The queue is full")) });
+  assert.equal((await full.post(sent)).status, 503);
+  assert.deepEqual(full.told.map(({ kind }) => kind), ["refused"]);
+  const dry = receiver({ redactor: new Redactor([{ key: "user.*", action: "delete" }], undefined, true) });
+  const member = new Uint8Array(gzipSync(plain));
+  assert.equal((await dry.post(member, { type: protobuf, "content-encoding": "gzip" })).status, 200);
+  assert.ok(Buffer.from(plain).equals(gunzipSync(dry.submissions[0]!.payload)));
+  assert.deepEqual(dry.told.map(({ kind }) => kind), ["accepted", "redacted"]);
+});
+
+Deno.test("a body that a hash makes too large is refused, and nothing of it kept", async () => {
+  const redactor = new Redactor([{ key: "*", action: "hash" }], "salt", false);
+  const { post, submissions } = receiver({ redactor });
+  const attributes = Array.from({ length: 140 }, (_, index) => ({ key: `k${index}`, value: { intValue: "1" } }));
+  await refused(
+    await post(JSON.stringify({ resourceSpans: [{ resource: { attributes } }] })),
+    413,
+    /with what the relay writes into it is over the limit of 10000 bytes/,
+  );
+  assert.deepEqual(submissions, []);
 });

@@ -144,6 +144,7 @@ async function prepare(options: RelayOptions) {
       auth: options.auth?.tokens === undefined ? { tokens_file, ...options.auth } : options.auth,
       ...more.receiver,
     },
+    ...(more.redaction === undefined ? {} : { redaction: more.redaction }),
     sending_queue: { storage: options.engine, path: queuePath, ...more.sending_queue },
     exporter: {
       endpoint: options.collectorUrl,

@@ -37,6 +37,7 @@ Deno.test("what is reported is exported under the names, units and attributes of
   const { metrics, collect } = setup();
   metrics.accepted("traces", 5, "shop");
   metrics.refused("queue_full", "traces", 2, "shop");
+  metrics.redacted({ signal: "traces", key: "user.*", action: "hash", dryRun: false }, 3);
   metrics.appended("traces", 1);
   metrics.deadLettered("traces", 1);
   metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
