@@ -43,6 +43,8 @@ const DENO_FILES = new Set([
 
 /** Sources that a test of another name covers: which one. */
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
+  "cli/certs_show.ts": "cli/certs_test.ts",
+  "cli/certs_words.ts": "cli/certs_test.ts",
   "doctor/checks.ts": "doctor/matrix_test.ts",
   "doctor/finding.ts": "doctor/doctor_test.ts",
   "doctor/way.ts": "doctor/doctor_test.ts",

@@ -1,10 +1,8 @@
 /**
- * `certs`: development certificates, made and shown.
+ * `certs`: certificates, made, renewed and revoked.
  * @module
  */
-import type { X509Certificate } from "node:crypto";
-import { access, readdir } from "node:fs/promises";
-import { dirname, extname, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { type Command, InvalidArgumentError } from "commander";
 import { CertificateError } from "../errors.ts";
@@ -18,45 +16,22 @@ import {
   type RsaBits,
 } from "../pki/authority.ts";
 import {
-  type CertificateFacts,
-  chainOf,
-  checkChain,
-  checkDates,
-  checkForm,
-  checkKeyMatches,
-  checkKeyType,
-  daysLeft,
-  describe,
-  holdsCertificate,
-  holdsPrivateKey,
-  isEncryptedKey,
-  keyTypeOf,
-  parseCertificates,
-  parsePrivateKey,
-  type Passphrase,
-} from "../pki/certificate.ts";
-import {
   addAuthority,
   issueCertificate,
   retireAuthority,
-  revocationsIn,
   revokeCertificate,
   rotateCertificates,
   type Written,
 } from "../pki/folder.ts";
-import { exposureOf } from "../pki/identity.ts";
 import { initCertificates } from "../pki/init.ts";
-import { type PemDocument, readPem } from "../pki/pem.ts";
-import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
+import { showCommand } from "./certs_show.ts";
+import { counted, day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
 import { FaultFound, type Io, newCommand, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
-const DIR_DEFAULT = "certs";
-const WITHIN_DAYS_DEFAULT = 30;
-const OPENS_CA = "the passphrase of an encrypted CA key is in this file";
 
-/** The command `certs` with its own commands `init` and `show`. */
+/** The command `certs` with its own commands. */
 export function certsCommand(io: Io): Command {
   const certs = newCommand(io, "certs").description(
     "Make, show, renew and revoke the certificates of the mutual-TLS connection",
@@ -72,6 +47,7 @@ export function certsCommand(io: Io): Command {
 interface InitFlags extends CaPassphraseFlags {
   readonly dir: string;
   readonly caCn?: string;
+  readonly keyType?: KeyType;
   readonly rsa?: RsaBits;
   readonly days?: number;
   readonly serverSan?: readonly string[];
@@ -84,17 +60,22 @@ function initCommand(io: Io): Command {
     .description("Make a CA, a server certificate for the Collector and a client certificate for the relay")
     .option("--dir <folder>", "where to write", DIR_DEFAULT)
     .option("--ca-cn <name>", "common name of the CA (default: MyRootCA)", parseCommonName)
-    .option("--rsa <bits>", "RSA keys of 2048, 3072 or 4096 bits (default: EC P-256)", parseRsaBits)
+    .option("--key-type <type>", `keys: one of ${KEY_TYPES.join(", ")} (default: ec-p256)`, parseKeyType)
+    .option("--rsa <bits>", "the same as --key-type rsa-<bits>, for 2048, 3072 or 4096", parseRsaBits)
     .option("--days <number>", "days that server and client are valid (default: 365)", parseDays)
     .option("--server-san <name>", "one more host name or IP address of the server; may be repeated", collectName)
     .option("--force", "replace the files that are there")
     .option("--json", "print the result as JSON");
   return withCaPassphrase(command, "encrypt the CA's key by the passphrase in this file")
     .action(async (flags: InitFlags) => {
+      if (flags.keyType !== undefined && flags.rsa !== undefined) {
+        command.error("error: give one of --key-type and --rsa");
+      }
       const { value: caPassphrase } = await readCaPassphrase(flags);
       const made = await initCertificates({
         dir: flags.dir,
         caCommonName: flags.caCn,
+        keyType: flags.keyType,
         rsaBits: flags.rsa,
         days: flags.days,
         serverNames: flags.serverSan,
@@ -312,255 +293,4 @@ function revokeCommand(io: Io): Command {
         io.out(line);
       }
     });
-}
-
-interface ShowFlags extends CaPassphraseFlags {
-  readonly dir?: string;
-  readonly json?: true;
-}
-
-function showCommand(io: Io): Command {
-  const command = newCommand(io, "show")
-    .description("Show certificates, and check their dates, keys and issuers")
-    .argument("[files...]", "certificates and keys; the key beside a certificate is found by its name")
-    .option("--dir <folder>", `all certificates and keys of a folder (default: ${DIR_DEFAULT}, without files)`)
-    .option("--json", "print the result as JSON");
-  return withCaPassphrase(command, OPENS_CA).action(async (files: string[], flags: ShowFlags) => {
-    if (files.length > 0 && flags.dir !== undefined) command.error("error: give files or --dir, not both");
-    const dirs = files.length > 0 ? new Set(files.map((file) => dirname(file))) : [flags.dir ?? DIR_DEFAULT];
-    const left = (await Promise.all([...dirs].map(leftIn))).flat();
-    const shown = await inspect(
-      files.length > 0 ? files : await filesIn(flags.dir ?? DIR_DEFAULT),
-      new Date(),
-      await readCaPassphrase(flags),
-    );
-    shown.push(...left);
-    if (flags.json) io.out(JSON.stringify(shown, null, 2));
-    else for (const line of shown.flatMap(linesOf)) io.out(line);
-    const faults = shown.reduce((sum, each) => sum + each.faults.length, 0);
-    if (faults > 0) {
-      throw new FaultFound(`Found ${counted(faults, "fault")} in ${counted(shown.length, "file")}; see above`);
-    }
-  });
-}
-
-async function filesIn(dir: string): Promise<string[]> {
-  let names: string[];
-  try {
-    names = await readdir(dir);
-  } catch (cause) {
-    const message = `Cannot read folder ${dir}: no certificates are there; make them with "certs init --dir ${dir}"`;
-    throw new CertificateError("not_found", message, { cause });
-  }
-  const files = names.filter((name) => [".crt", ".cer", ".pem", ".key"].includes(extname(name))).sort();
-  if (files.length === 0) {
-    const message = `Cannot show folder ${dir}: no .crt, .cer, .pem or .key is in it; make them with "certs init"`;
-    throw new CertificateError("not_found", message);
-  }
-  return files.map((name) => join(dir, name));
-}
-
-/** What interrupted runs have left in a folder, as faults of it. */
-async function leftIn(dir: string): Promise<ShownFile[]> {
-  // A folder that cannot be listed may hold files that can be read.
-  const { pending, abandoned } = await leftoversIn(dir).catch(() => ({ pending: [], abandoned: [] }));
-  const faults = [];
-  if (pending.length > 0) {
-    const state = `a change was interrupted before ${pending.join(", ")} had taken their names`;
-    faults.push(`Cannot rely on ${dir}: ${state}; certs rotate finishes it`);
-  }
-  if (abandoned.length > 0) {
-    const state = `a change was interrupted before it was complete, and left ${abandoned.join(", ")}`;
-    faults.push(`Nothing is changed in ${dir}: ${state}; remove ${abandoned.length === 1 ? "it" : "them"}`);
-  }
-  return faults.length === 0 ? [] : [{ file: dir, certificates: [], keys: [], faults }];
-}
-
-interface ShownCertificate extends CertificateFacts {
-  readonly daysLeft: number;
-  /** The file of the CA that its issuers lead to, when that CA is among the files; null when it is not. */
-  readonly issuedBy: string | null;
-}
-
-interface ShownKey {
-  readonly file: string;
-  /** Null when the key is encrypted, and the passphrase given is not its own. */
-  readonly keyType: string | null;
-  readonly encrypted: boolean;
-  /** The certificate file it belongs to; null when there is none, or the key could not be opened. */
-  readonly matches: string | null;
-}
-
-interface ShownFile {
-  readonly file: string;
-  readonly certificates: ShownCertificate[];
-  readonly keys: ShownKey[];
-  readonly faults: string[];
-}
-
-type Chain = ReturnType<typeof parseCertificates>;
-
-/** Each file with all that is wrong with it; a fault in one does not hide those of another. */
-async function inspect(files: readonly string[], now: Date, caPassphrase: Passphrase): Promise<ShownFile[]> {
-  const shown = new Map<string, ShownFile>();
-  const chains = new Map<string, Chain>();
-  const keys: { document: PemDocument; file: string; beside: string | undefined }[] = [];
-  const shownOf = (file: string): ShownFile => {
-    const known = shown.get(file) ?? { file, certificates: [], keys: [], faults: [] };
-    shown.set(file, known);
-    return known;
-  };
-
-  for (const file of new Set(files)) {
-    await noting(shownOf(file).faults, async () => {
-      const document = await readFileAs(file);
-      const isKey = holdsPrivateKey(document);
-      if (isKey) keys.push({ document, file, beside: undefined });
-      if (!isKey || holdsCertificate(document)) chains.set(file, parseCertificates(document));
-    });
-  }
-  for (const file of chains.keys()) {
-    const keyFile = file.slice(0, file.length - extname(file).length) + ".key";
-    const known = keys.find((key) => key.file === keyFile);
-    if (known !== undefined) known.beside = file;
-    else if (!shown.has(keyFile) && await access(keyFile).then(() => true, () => false)) {
-      await noting(shownOf(file).faults, async () => {
-        keys.push({ document: await readFileAs(keyFile), file: keyFile, beside: file });
-      });
-    }
-  }
-  const authorities = [...chains].flatMap(([file, chain]) =>
-    chain.filter((each) => each.ca).map((certificate) => ({ file, certificate }))
-  );
-  for (const [file, chain] of chains) {
-    for (const certificate of chain) {
-      await inspectCertificate(shownOf(file), certificate, chain, authorities, now);
-    }
-  }
-  for (const { document, file, beside } of keys) {
-    await inspectKey(shownOf(shown.has(file) ? file : beside ?? file), document, file, beside, chains, caPassphrase);
-  }
-  return [...shown.values()];
-}
-
-async function readFileAs(file: string): Promise<PemDocument> {
-  return await readPem({ what: "file", setting: "the argument", value: file });
-}
-
-/** Runs a check and notes a {@link CertificateError} as a fault. */
-async function noting(faults: string[], check: () => Promise<void> | void): Promise<void> {
-  try {
-    await check();
-  } catch (error) {
-    if (!(error instanceof CertificateError)) throw error;
-    faults.push(error.message);
-  }
-}
-
-async function inspectCertificate(
-  shown: ShownFile,
-  certificate: X509Certificate,
-  file: Chain,
-  authorities: readonly { readonly file: string; readonly certificate: X509Certificate }[],
-  now: Date,
-): Promise<void> {
-  const facts = describe(certificate);
-  const name = file.length === 1 ? shown.file : `${facts.subject} in ${shown.file}`;
-  const chain = chainOf(certificate, file, authorities.map((each) => each.certificate));
-  const anchor = chain.kind === "anchored" ? chain.path.at(-1) : undefined;
-  shown.certificates.push({
-    ...facts,
-    daysLeft: daysLeft(facts.validTo, now),
-    issuedBy: authorities.find((each) => each.certificate === anchor)?.file ?? null,
-  });
-  await noting(shown.faults, () => checkKeyType(certificate.publicKey, name));
-  await noting(shown.faults, () => checkDates(certificate, name, now));
-  if (!certificate.ca) await noting(shown.faults, () => checkForm(certificate, name));
-  // An issuer that is not among the files is no fault of theirs.
-  await noting(shown.faults, async () => {
-    const revoked = (await revocationsIn(dirname(shown.file))).find(({ serialNumber }) =>
-      serialNumber.toLowerCase() === certificate.serialNumber.toLowerCase()
-    );
-    if (revoked === undefined) return;
-    throw new CertificateError("revoked", `Cannot use ${name}: it was revoked on ${day(revoked.at)}; issue a new one`);
-  });
-  if (chain.kind === "bad_signature") await noting(shown.faults, () => checkChain(chain, name, "the files shown"));
-}
-
-async function inspectKey(
-  shown: ShownFile,
-  document: PemDocument,
-  file: string,
-  beside: string | undefined,
-  chains: ReadonlyMap<string, Chain>,
-  caPassphrase: Passphrase,
-): Promise<void> {
-  const exposure = exposureOf(document);
-  if (exposure !== undefined) shown.faults.push(`Cannot keep ${file} so: it ${exposure.state}; run chmod 600 on it`);
-  const encrypted = isEncryptedKey(document);
-  if (encrypted && !opens(document, caPassphrase)) {
-    shown.keys.push({ file, keyType: null, encrypted, matches: null });
-    return;
-  }
-  await noting(shown.faults, () => {
-    const key = parsePrivateKey(document, caPassphrase);
-    const matches = [...chains].find(([, chain]) => chain[0].checkPrivateKey(key))?.[0] ?? null;
-    shown.keys.push({ file, keyType: keyTypeOf(key), encrypted, matches });
-    const expected = beside ?? file;
-    const chain = chains.get(expected);
-    if (chain !== undefined && matches !== expected) checkKeyMatches(key, file, chain, expected);
-    if (chain === undefined && matches === null && chains.size > 0) {
-      throw new CertificateError("key_mismatch", `Cannot use ${file}: it matches none of the certificates shown`);
-    }
-  });
-}
-
-/** Whether this passphrase is the key's; other keys of the folder may have others. */
-function opens(document: PemDocument, passphrase: Passphrase): boolean {
-  try {
-    parsePrivateKey(document, passphrase);
-    return true;
-  } catch (error) {
-    return !(error instanceof CertificateError && error.code === "key_encrypted");
-  }
-}
-
-function linesOf(shown: ShownFile): string[] {
-  const lines = [shown.file];
-  for (const each of shown.certificates) {
-    const left = each.daysLeft < 0 ? `expired ${-each.daysLeft} days ago` : `${each.daysLeft} days left`;
-    lines.push(...table([
-      ["  subject", each.subject],
-      ["  SAN", each.subjectAltNames.join(" ") || "-"],
-      ["  issuer", each.issuedBy === null ? each.issuer : `${each.issuer} (${each.issuedBy})`],
-      ["  valid", `${day(each.validFrom)} to ${day(each.validTo)} (${left})`],
-      ["  serial", each.serialNumber],
-      ["  usages", [...each.isCa ? ["CA"] : [], ...each.usages, ...each.keyUsages].join(" ") || "any"],
-      ["  public key", each.keyType],
-      ["  SHA-256", each.fingerprintSha256],
-    ]));
-  }
-  for (const key of shown.keys) {
-    const type = key.keyType === null
-      ? "encrypted, so not compared (--ca-passphrase-file)"
-      : `${key.keyType}${key.encrypted ? ", encrypted" : ""}`;
-    const match = key.matches === null ? "" : `, matches ${key.matches}`;
-    lines.push(`  key         ${key.file}: ${type}${match}`);
-  }
-  for (const fault of shown.faults) lines.push(`  FAULT       ${fault}`);
-  return [...lines.map(printable), ""];
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-function day(date: Date): string {
-  return date.toISOString().slice(0, 10);
-}
-
-/** A certificate may say anything, terminal escapes included. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }

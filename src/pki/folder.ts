@@ -105,7 +105,7 @@ export async function issueCertificate(options: IssueCertificateOptions): Promis
   return writtenAt(dir, file, issued);
 }
 
-/** One certificate of the folder, and what became of it. */
+/** One certificate of the folder, and what became of it. `subject` is empty where it cannot be read. */
 export interface Rotated {
   readonly certificateFile: string;
   readonly subject: string;
@@ -127,7 +127,15 @@ export async function rotateCertificates(
   const { authority, authorities } = await openFolder(dir, options);
   const { now = new Date() } = options;
   const rotated: Rotated[] = [];
-  for (const { file, certificates, encrypted } of await leavesOf(dir)) {
+  const revoked = new Set((await revocationsIn(dir)).map(({ serialNumber }) => serialNumber.toLowerCase()));
+  for (const found of await leavesOf(dir)) {
+    const { file } = found;
+    if (found.kind === "unreadable") {
+      const { message } = found.error;
+      rotated.push({ certificateFile: join(dir, `${file}.crt`), subject: "", outcome: "skipped", reason: message });
+      continue;
+    }
+    const { certificates, encrypted } = found;
     const [leaf] = certificates;
     const facts = describe(leaf);
     const told = (outcome: Rotated["outcome"], reason: string) =>
@@ -136,16 +144,18 @@ export async function rotateCertificates(
     const obstacle = encrypted
       ? "its key is encrypted, and the new one would not be; issue it by hand"
       : obstacleTo(facts, certificates.length, chainOf(leaf, [], authorities).kind === "anchored");
-    if (left >= withinDays) told("kept", `${left} days left`);
+    // Its name may have been given up with it: whether there is to be another one, a person says.
+    if (revoked.has(facts.serialNumber.toLowerCase())) {
+      told("kept", "it was revoked; replace it with certs issue --force, or remove it");
+    } else if (left >= withinDays) told("kept", `${left} days left`);
     else if (obstacle !== undefined) told("skipped", obstacle);
     else {
-      const kind = keyTypeOf(leaf.publicKey).toLowerCase().replace(/^ec p-/, "ec-p").replace(" ", "-");
       const issued = await authority.issue({
         commonName: facts.commonName ?? file,
         subjectAltNames: facts.subjectAltNames.map((name) => name.replace(/^(DNS|IP):/, "")),
         usages: facts.usages.filter(isUsage),
         days: Math.max(1, Math.round((facts.validTo.getTime() - facts.validFrom.getTime()) / DAY_MS)),
-        keyType: isKeyType(kind) ? kind : undefined,
+        keyType: kindOf(leaf.publicKey),
         now,
       });
       await writeAll(dir, pairOf(file, issued));
@@ -154,6 +164,12 @@ export async function rotateCertificates(
     }
   }
   return rotated;
+}
+
+/** The kind of a key, where it can be issued here. */
+function kindOf(key: KeyObject): KeyType | undefined {
+  const kind = keyTypeOf(key).toLowerCase().replace(/^ec p-/, "ec-p").replace(" ", "-");
+  return isKeyType(kind) ? kind : undefined;
 }
 
 /** Why a certificate cannot be issued again as it is. */
@@ -173,7 +189,7 @@ function isUsage(text: string): text is Usage {
 /**
  * The first step to a new CA: makes one, and puts it before the old one into `ca.crt`, so that both ends come to trust both. What
  * is issued from then on is of the new one. The old key is kept beside it until the old CA is retired. With a passphrase the new key
- * is encrypted by it too.
+ * is encrypted by it too. It is of the old one's kind unless another is given.
  * @throws {CertificateError} `exists` when a roll is under way already.
  */
 export async function addAuthority(
@@ -189,7 +205,7 @@ export async function addAuthority(
   const next = await createAuthority({
     commonName: nextName(commonName ?? "CA"),
     days: Math.round((validTo.getTime() - validFrom.getTime()) / DAY_MS),
-    keyType: options.keyType,
+    keyType: options.keyType ?? kindOf(current.publicKey),
   });
   await copyFile(join(dir, "ca.key"), join(dir, OLD_KEY));
   await writeAll(dir, [
@@ -222,9 +238,12 @@ export async function retireAuthority(dir: string, options: OpenOptions = {}): P
       `Cannot retire a CA in ${dir}: ca.crt holds one alone; add one with certs rotate --ca`,
     );
   }
-  const left = (await leavesOf(dir)).filter(({ certificates: [leaf, ...rest] }) =>
-    chainOf(leaf, rest, old).kind === "anchored"
-  );
+  const revoked = new Set((await revocationsIn(dir)).map(({ serialNumber }) => serialNumber.toLowerCase()));
+  const left = (await leavesOf(dir)).filter((found) => {
+    if (found.kind === "unreadable") return false;
+    const [leaf, ...rest] = found.certificates;
+    return !revoked.has(leaf.serialNumber.toLowerCase()) && chainOf(leaf, rest, old).kind === "anchored";
+  });
   if (left.length > 0) {
     const names = left.map(({ file }) => `${file}.crt`).join(", ");
     const state = `${names} ${left.length === 1 ? "is" : "are"} of that CA`;
@@ -302,18 +321,35 @@ async function openFolder(
   return { authority: await openAuthority(current, key), current, authorities };
 }
 
+/** A certificate of the folder with its key. */
+type Leaf =
+  | {
+    readonly kind: "readable";
+    readonly file: string;
+    readonly certificates: ReturnType<typeof parseCertificates>;
+    /** Its key is. */
+    readonly encrypted: boolean;
+  }
+  | { readonly kind: "unreadable"; readonly file: string; readonly error: CertificateError };
+
 /** Every certificate of the folder that is no CA and has its key beside it. */
-async function leavesOf(dir: string) {
+async function leavesOf(dir: string): Promise<Leaf[]> {
   const names = await readdir(dir);
-  const leaves: { file: string; certificates: ReturnType<typeof parseCertificates>; encrypted: boolean }[] = [];
+  const leaves: Leaf[] = [];
   for (const name of names.sort()) {
     const file = basename(name, ".crt");
     if (extname(name) !== ".crt" || file === CA_NAME || !names.includes(`${file}.key`)) continue;
-    const document = await readPem({ what: "certificate", setting: "--dir", value: join(dir, name) });
-    const certificates = parseCertificates(document);
-    if (certificates[0].ca) continue;
-    const key = await readPem({ what: "key", setting: "--dir", value: join(dir, `${file}.key`) });
-    leaves.push({ file, certificates, encrypted: isEncryptedKey(key) });
+    try {
+      const document = await readPem({ what: "certificate", setting: "--dir", value: join(dir, name) });
+      const certificates = parseCertificates(document);
+      if (certificates[0].ca) continue;
+      const key = await readPem({ what: "key", setting: "--dir", value: join(dir, `${file}.key`) });
+      leaves.push({ kind: "readable", file, certificates, encrypted: isEncryptedKey(key) });
+    } catch (error) {
+      // One that is damaged is no reason to leave the others to their end.
+      if (!(error instanceof CertificateError)) throw error;
+      leaves.push({ kind: "unreadable", file, error });
+    }
   }
   return leaves;
 }

@@ -6,7 +6,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateError } from "../errors.ts";
-import { CLIENT, createAuthority, type Issued, type RsaBits, SERVER } from "./authority.ts";
+import { CLIENT, createAuthority, type Issued, type KeyType, type RsaBits, SERVER } from "./authority.ts";
 import { type CertificateFacts, describe, exportPrivateKey } from "./certificate.ts";
 import { CERTIFICATE_MODE, finishWriting, KEY_MODE, writeAll } from "./write.ts";
 
@@ -18,7 +18,9 @@ export interface InitOptions {
   readonly dir: string;
   /** `MyRootCA` unless given. */
   readonly caCommonName?: string | undefined;
-  /** RSA keys of this size; EC P-256 unless given. */
+  /** EC P-256 unless given. */
+  readonly keyType?: KeyType | undefined;
+  /** RSA keys of this size, where `keyType` is not given. */
   readonly rsaBits?: RsaBits | undefined;
   /** Days that server and client are valid; 365 unless given. The CA is valid for 3650, or as long as these. */
   readonly days?: number | undefined;
@@ -44,7 +46,7 @@ export interface InitResult {
  * cannot stand in a certificate; `permissions` or `unwritable` when the folder cannot be written.
  */
 export async function initCertificates(options: InitOptions): Promise<InitResult[]> {
-  const { dir, rsaBits, days } = options;
+  const { dir, keyType, rsaBits, days } = options;
   const names = ["ca", "server", "client"];
   await finishWriting(dir);
   if (options.force !== true) await refuseExisting(dir, names.flatMap((name) => [`${name}.crt`, `${name}.key`]));
@@ -52,6 +54,7 @@ export async function initCertificates(options: InitOptions): Promise<InitResult
   const now = new Date();
   const ca = await createAuthority({
     commonName: options.caCommonName ?? "MyRootCA",
+    keyType,
     rsaBits,
     days: Math.max(CA_DAYS_MIN, days ?? 0),
     now,
@@ -59,8 +62,8 @@ export async function initCertificates(options: InitOptions): Promise<InitResult
   const subjectAltNames = [...new Set([...SERVER.subjectAltNames, ...options.serverNames ?? []])];
   const issued: [string, Issued][] = [
     ["ca", { ...ca, key: exportPrivateKey(createPrivateKey(ca.key), options.caPassphrase) }],
-    ["server", await ca.issue({ ...SERVER, subjectAltNames, rsaBits, days, now })],
-    ["client", await ca.issue({ ...CLIENT, rsaBits, days, now })],
+    ["server", await ca.issue({ ...SERVER, subjectAltNames, keyType, rsaBits, days, now })],
+    ["client", await ca.issue({ ...CLIENT, keyType, rsaBits, days, now })],
   ];
   await writeAll(
     dir,

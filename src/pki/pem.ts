@@ -78,7 +78,7 @@ function readFailure(name: string, setting: string, error: unknown): Certificate
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ENOENT" || code === "ENOTDIR") {
     const remedy = `set ${setting} to a PEM file, or make one with "certs init"`;
-    return new CertificateError("not_found", `Cannot read ${name}: there is no such file; ${remedy}`, { cause: error });
+    return new CertificateError("not_found", `Cannot read ${name}: there is no such file; ${remedy}`);
   }
   if (error instanceof Error && error.name === "NotCapable") {
     const state = "Deno was started without the permission to read it; add its folder to --allow-read";

@@ -274,6 +274,27 @@ Deno.test("what is revoked, and a key that others can read, are faults that show
   assert.match(text, /FAULT +Cannot keep \S+server\.key so: it has mode 0644, .*; run chmod 600 on it/);
 });
 
+Deno.test("show: a sound key stands with its certificate, and one near its end says who renews it", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "made");
+  await certs("init", "--dir", dir, "--key-type", "ed25519", "--days", "20");
+  const text = await certs("show", "--dir", dir);
+  assert.deepEqual(text.match(/^\S+$/gm), ["ca.crt", "client.crt", "server.crt"].map((name) => join(dir, name)));
+  assert.match(text, /^ {2}key {9}\S+client\.key: Ed25519, matches \S+client\.crt$/m);
+  assert.match(text, /^ {2}valid .* \(19 days left, near its end: certs rotate renews it\)$/m);
+  // Apart, it is shown with what is wrong with it.
+  await copyFile(join(dir, "server.key"), join(dir, "client.key"));
+  const { text: wrong } = await faulty("show", "--dir", dir);
+  assert.match(
+    wrong,
+    /^\S+client\.key\n {2}key .*, matches \S+server\.crt\n {2}FAULT .* does not match \S+client\.crt/m,
+  );
+  await assert.rejects(certs("init", "--dir", dir, "--key-type", "ed25519", "--rsa", "2048"), {
+    name: "CommanderError",
+    message: "error: give one of --key-type and --rsa",
+  });
+});
+
 Deno.test("issue and rotate refuse wrong use before anything is written", async () => {
   await using certificates = await testCertificates();
   const dir = join(certificates.dir, "own");

@@ -155,6 +155,42 @@ Deno.test("what cannot be issued again as it is, is skipped and told of", () =>
     assert.match(client.reason, /intermediates stand behind it/);
   }));
 
+Deno.test("one that is damaged is skipped and told of; the others are renewed", () =>
+  withFolder(async (dir) => {
+    await writeFile(join(dir, "client.crt"), (await readFile(join(dir, "client.crt"), "utf8")).slice(0, 200));
+    const rotated = await rotateCertificates(dir, Infinity);
+    assert.deepEqual(rotated.map(({ outcome }) => outcome), ["skipped", "renewed"]);
+    assert.match(rotated[0]?.reason ?? "", /client\.crt: its CERTIFICATE block has no END line/);
+  }));
+
+Deno.test("one that was revoked is renewed by nobody, and does not hold up a change of the CA", () =>
+  withFolder(async (dir) => {
+    const { certificateFile } = await issueCertificate({ dir, usage: "clientAuth", name: "edge" });
+    await revokeCertificate(dir, certificateFile);
+    await addAuthority(dir);
+    const rotated = await rotateCertificates(dir, Infinity);
+    assert.deepEqual(rotated.map(({ outcome, reason }) => [outcome, reason.slice(0, 11)]), [
+      ["renewed", "valid until"],
+      ["kept", "it was revo"],
+      ["renewed", "valid until"],
+    ]);
+    assert.equal((await retireAuthority(dir)).length, 1);
+  }));
+
+Deno.test("a new CA is of the old one's kind, unless another is asked for", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "edgeferry-folder-"));
+  try {
+    await initCertificates({ dir, keyType: "ed25519" });
+    assert.equal((await addAuthority(dir)).facts.keyType, "Ed25519");
+    await rotateCertificates(dir, Infinity);
+    await retireAuthority(dir);
+    assert.equal((await factsOf(dir, "client.crt")).keyType, "Ed25519");
+    assert.equal((await addAuthority(dir, { keyType: "ec-p384" })).facts.keyType, "EC P-384");
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
 Deno.test("a CA is changed in two steps: trust both, then retire", () =>
   withFolder(async (dir) => {
     const load = (role: "client" | "server") =>
