@@ -306,7 +306,10 @@ export function chainOf(
     current = next;
   }
   const issuer = oneLine(current.issuer);
-  const namesake = [...intermediates, ...authorities].some((each) => each.subject === current.issuer);
+  // A root that came with the leaf and is not trusted has its own name as its issuer: it is no namesake of itself.
+  const namesake = [...intermediates, ...authorities].some((each) =>
+    each.subject === current.issuer && !each.raw.equals(current.raw)
+  );
   return { kind: namesake ? "bad_signature" : "unknown_issuer", issuer };
 }
 

@@ -266,6 +266,9 @@ Deno.test("issuers are followed by name and signature, through intermediates", a
     code: "wrong_issuer",
     message: /its issuer CN=OtherCA is not in CA certificate ca\.crt; give the CA that signed it$/,
   });
+  // Servers and files send their root along: not trusted, it is an unknown issuer all the same, and no namesake of itself.
+  const withRoot = chainOf(parse(otherClient.certificate), [parse(otherCa.certificate)], [root]);
+  assert.deepEqual(withRoot, { kind: "unknown_issuer", issuer: "CN=OtherCA" });
   const namesake = chainOf(parse(namesakeClient.certificate), [], [root]);
   assert.deepEqual(namesake, { kind: "bad_signature", issuer: "CN=MyRootCA" });
   assert.throws(() => checkChain(namesake, "client certificate", "CA certificate ca.crt"), {
