@@ -15,11 +15,13 @@ import { Batcher } from "./queue/batcher.ts";
 import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
+import { Deadlines } from "./receiver/deadlines.ts";
 import { mountReceiver } from "./receiver/app.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
 import { openLimiter, openRedactor, openSenders } from "./relay_senders.ts";
+import { sampleAtHead } from "./telemetry/head_sampling.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
@@ -84,6 +86,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     compression: bySignal((signal) => settings[signal].compression),
     consumers: direct ? DIRECT_CONSUMERS : config.sending_queue.num_consumers,
     batchBytesMax: config.sending_queue.batch.max_size,
+    linger: { bytesMin: config.sending_queue.batch.min_size, ms: config.sending_queue.batch.flush_timeout },
     retry: {
       initialMs: config.exporter.retry_on_failure.initial_interval,
       maxMs: config.exporter.retry_on_failure.max_interval,
@@ -99,14 +102,22 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   const { http } = config.receiver;
   const admission = new Admission(http.max_in_flight_bytes);
   const app = new Hono();
-  instrument(app, { ...telemetry, server: { address: http.endpoint.hostname, port: http.endpoint.port } });
+  instrument(app, {
+    ...telemetry,
+    // No trace passes through the relay, so that a request which is not sampled needs no id.
+    tracerProvider: sampleAtHead(telemetry.tracerProvider, config.telemetry.traces.sampling_ratio),
+    server: { address: http.endpoint.hostname, port: http.endpoint.port },
+  });
   const receiver = receiverEvents(metrics, log);
   mountReceiver(app, {
     ...senders,
     limiter: openLimiter(config, queue),
     admission,
     redactor: openRedactor(config, log),
-    limits: { bodyBytesMax: http.max_request_body_size, bodyMs: http.request_body_timeout },
+    limits: {
+      bodyBytesMax: http.max_request_body_size,
+      deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
+    },
     payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
     append: async (submission) => {
       const started = performance.now();
@@ -225,7 +236,8 @@ function startOwnTelemetry(
       traces: telemetry.traces.enabled ? target("traces") : undefined,
       metrics: telemetry.metrics.enabled ? target("metrics") : undefined,
     },
-    samplingRatio: telemetry.traces.sampling_ratio,
+    // Of those that `sampleAtHead` lets through.
+    samplingRatio: 1,
     metricIntervalMs: telemetry.metrics.interval,
     shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
     log,

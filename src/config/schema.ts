@@ -205,6 +205,11 @@ export const ConfigSchema = section({
     ),
     num_consumers: option(number(1, 64, true).prefault(4), "Requests to the Collector under way at once"),
     batch: section({
+      flush_timeout: option(
+        duration("0", "1m").prefault("200ms"),
+        "How long what has been answered 200 waits for more of its signal, to share one request (sqlite)",
+      ),
+      min_size: option(size("0", "16MiB").prefault("512KiB"), "Payload bytes that do not wait for more"),
       max_size: option(size("1KiB", "16MiB").prefault("4MiB"), "Payload bytes merged into one request"),
     }).prefault({}),
     max_age: option(

@@ -19,6 +19,8 @@ export interface ExporterOptions {
   readonly consumers: number;
   /** The most payload bytes of a request made of several. */
   readonly batchBytesMax: number;
+  /** How long what is queued waits for more, and how many payload bytes do not. */
+  readonly linger?: { readonly bytesMin: number; readonly ms: number };
   readonly retry: BreakerOptions;
   readonly events: ExporterEvents;
 }

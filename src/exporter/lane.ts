@@ -51,6 +51,8 @@ export interface LaneOptions {
   readonly consumers: number;
   /** The most payload bytes of a request made of several. */
   readonly batchBytesMax: number;
+  /** How long what is queued waits for more, and how many payload bytes do not. */
+  readonly linger?: { readonly bytesMin: number; readonly ms: number };
   readonly retry: BreakerOptions;
   readonly events: ExporterEvents;
 }
@@ -138,12 +140,13 @@ export class Lane {
    * queue does not take an outcome, which is a defect.
    */
   async run(stopping: AbortSignal): Promise<void> {
-    const { queue, batchBytesMax, consumers } = this.#options;
+    const { queue, batchBytesMax, consumers, linger } = this.#options;
     const limit: TakeLimit = {
       signal: this.signal,
       bytesMax: batchBytesMax,
       inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
       recordsMax: RECORDS_MAX,
+      ...(linger === undefined ? {} : { linger }),
     };
     const sending = new Set<Promise<void>>();
     const defects: unknown[] = [];

@@ -4,12 +4,14 @@
  * @module
  */
 import type { SignalName } from "../otlp/signal.ts";
-import type { PayloadEncoding, TakeLimit } from "./queue.ts";
+import type { Part, PayloadEncoding, TakeLimit } from "./queue.ts";
 import type { RecordHead } from "./sqlite_protocol.ts";
 
 /** A record that is known here. */
 export interface Entry {
   head: RecordHead;
+  /** What `head.parts` says; undefined until it has been read. */
+  parts?: readonly Part[] | undefined;
   /** Undefined where memory was short: it is read again before the record is taken. */
   payload: Uint8Array<ArrayBuffer> | undefined;
   /** How often it has been taken. */
@@ -64,6 +66,29 @@ export class Lane {
       if (full || !head.mergeable) return false;
     }
     return true;
+  }
+
+  /**
+   * Until when what could be taken waits for more, in ms since the Unix epoch; 0 when it does not wait.
+   * @param now The same clock's.
+   */
+  lingersUntil(limit: TakeLimit, now: number): number {
+    const first = this.#fresh[this.#freshFrom];
+    if (limit.linger === undefined || this.behind || this.#due.length > 0 || first === undefined) return 0;
+    const leftMs = first.head.enqueuedAt + limit.linger.ms - now;
+    // A clock that was set back is no reason to wait longer.
+    if (leftMs <= 0 || leftMs > limit.linger.ms) return 0;
+    let bytes = 0;
+    let inflatedBytes = 0;
+    for (let index = this.#freshFrom; index < this.#fresh.length; index++) {
+      const { head } = this.#fresh[index]!;
+      bytes += head.bytes;
+      inflatedBytes += head.inflatedBytes;
+      const enough = bytes >= limit.linger.bytesMin || inflatedBytes >= limit.inflatedBytesMax ||
+        index - this.#freshFrom + 1 >= limit.recordsMax;
+      if (enough || !head.mergeable) return 0;
+    }
+    return now + leftMs;
   }
 
   /** Adds a record behind all that are known. */

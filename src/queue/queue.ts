@@ -125,6 +125,11 @@ export interface TakeLimit {
   /** Sum of the parts' uncompressed lengths, in bytes. */
   readonly inflatedBytesMax: number;
   readonly recordsMax: number;
+  /**
+   * Where less than `bytesMin` payload bytes can be taken, they wait for more, until the oldest record has been queued for `ms`.
+   * What has been tried before never waits. Absent: nothing waits.
+   */
+  readonly linger?: { readonly bytesMin: number; readonly ms: number };
 }
 
 /** A sending queue, as the Collector's exporter helper calls it. */
@@ -141,7 +146,7 @@ export interface SendingQueue extends AsyncDisposable {
   append(record: NewRecord): Promise<Accepted>;
   /**
    * The oldest takeable records of the signal, all of one encoding, a record that is not mergeable by itself; waits for
-   * the first only. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
+   * the first only, unless {@link TakeLimit.linger} says otherwise. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
    */
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
   stats(): Promise<QueueStats>;

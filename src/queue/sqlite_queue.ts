@@ -13,6 +13,7 @@ import type {
   Accepted,
   Delivery,
   NewRecord,
+  Part,
   PartOutcome,
   PayloadEncoding,
   QueueStats,
@@ -69,6 +70,9 @@ const READ_RECORDS_MAX = 512;
 
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;
+
+/** How long an outcome waits for a transaction that it can share, in ms: a crash in this time delivers again what it was of. */
+const SETTLE_MS = 20;
 
 /** When settles that could not be written, and a storage that failed, are tried again, in ms: doubled each time, up to the second. */
 const RETRY_FIRST_MS = 50;
@@ -137,8 +141,9 @@ class SqliteQueue implements SendingQueue {
   #settles: PendingSettle[] = [];
   #committing: Promise<void> | undefined;
   #flushScheduled = false;
+  #settleTimer: ReturnType<typeof setTimeout> | undefined;
 
-  readonly #takers = new Set<() => void>();
+  readonly #takers = new Set<{ readonly signal: SignalName; readonly wake: () => void }>();
   #takerTimer: ReturnType<typeof setTimeout> | undefined;
   #polledAt = 0;
   #takerTimerAt = 0;
@@ -244,12 +249,22 @@ class SqliteQueue implements SendingQueue {
     });
   }
 
+  /** Outcomes wait a little for a transaction that they can share: no sender waits for them. */
+  #scheduleSettles(): void {
+    if (this.#settles.length >= TRANSACTION_SETTLES_MAX || this.#closed) return this.#schedule();
+    this.#settleTimer ??= setTimeout(() => {
+      this.#settleTimer = undefined;
+      this.#schedule();
+    }, SETTLE_MS);
+  }
+
   #flush(probe = false): void {
     if (this.#committing !== undefined || this.#link.ended) return;
     if (!probe && this.#appends.length === 0 && this.#settles.length === 0) return;
     this.#committing = this.#commit().finally(() => {
       this.#committing = undefined;
-      if (this.#appends.length > 0 || (this.#settles.length > 0 && this.#trouble === undefined)) this.#flush();
+      if (this.#appends.length > 0) this.#flush();
+      else if (this.#settles.length > 0 && this.#trouble === undefined) this.#scheduleSettles();
     });
   }
 
@@ -284,7 +299,9 @@ class SqliteQueue implements SendingQueue {
     this.#recountIfWanted();
     if (failure === undefined) this.#wellAgain();
     else this.#troubled(failure.text);
-    this.#wakeTakers();
+    // What has been appended concerns the takers of its signal, anything else all of them.
+    if (reply.foreign || reply.remainders.length > 0 || failure !== undefined) this.#wakeTakers();
+    else for (const signal of new Set(appends.map(({ op }) => op.signal))) this.#wakeTakers(signal);
   }
 
   #nextAppends(): PendingAppend[] {
@@ -328,7 +345,7 @@ class SqliteQueue implements SendingQueue {
       const lane = this.#laneOf(op);
       if (!lane.behind && payload !== undefined && this.#cachedBytes + op.bytes <= CACHE_BYTES_MAX) {
         this.#cachedBytes += op.bytes;
-        lane.push({ head: { ...op, id: reply.firstId + index }, payload, attempts: 0, dueAt: 0 });
+        lane.push({ head: { ...op, id: reply.firstId + index }, parts: record.parts, payload, attempts: 0, dueAt: 0 });
       } else {
         lane.behind = true;
       }
@@ -384,8 +401,9 @@ class SqliteQueue implements SendingQueue {
         continue;
       }
       const lane = oldestOf(lanes);
-      if (lane === undefined) {
-        await this.#wait(signal, Math.min(...lanes.map(({ nextDueAt }) => nextDueAt)));
+      const waitsUntil = lane?.lingersUntil(limit, now) ?? Infinity;
+      if (lane === undefined || waitsUntil > 0) {
+        await this.#wait(limit.signal, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
         continue;
       }
       const run = this.#unexpired(lane.takeRun(limit), now);
@@ -477,13 +495,13 @@ class SqliteQueue implements SendingQueue {
         entry.head.items,
       );
     }
-    if (expired.length > 0) this.#schedule();
+    if (expired.length > 0) this.#scheduleSettles();
     return run.filter((entry) => !expired.includes(entry));
   }
 
   #deliveryOf(lane: Lane, entry: Entry): Delivery {
-    const { id, signal, encoding, mergeable, enqueuedAt, parts: text } = entry.head;
-    const parts = decodeParts(text);
+    const { id, signal, encoding, mergeable, enqueuedAt } = entry.head;
+    const parts = partsOf(entry);
     const payload = entry.payload!;
     entry.attempts += 1;
     let settled = false;
@@ -502,16 +520,19 @@ class SqliteQueue implements SendingQueue {
   }
 
   /** Until a taker has something new to look at: a record, one that is due, another process's, an abort, the end. */
-  #wait(signal: AbortSignal, dueAt: number): Promise<void> {
+  #wait(of: SignalName, signal: AbortSignal, dueAt: number): Promise<void> {
     return new Promise((resolve) => {
-      const wake = () => {
-        signal.removeEventListener("abort", wake);
-        this.#takers.delete(wake);
-        if (this.#takers.size === 0) this.#disarm();
-        resolve();
+      const taker = {
+        signal: of,
+        wake: () => {
+          signal.removeEventListener("abort", taker.wake);
+          this.#takers.delete(taker);
+          resolve();
+        },
       };
-      signal.addEventListener("abort", wake);
-      this.#takers.add(wake);
+      signal.addEventListener("abort", taker.wake);
+      this.#takers.add(taker);
+      // A timer that goes off sooner than needed stays: setting another at each commit costs more than an idle look.
       const ms = Math.max(1, Math.min(POLL_MS, dueAt - this.#now()));
       if (this.#takerTimer === undefined || performance.now() + ms < this.#takerTimerAt) {
         this.#disarm();
@@ -528,6 +549,7 @@ class SqliteQueue implements SendingQueue {
 
   async #tick(): Promise<void> {
     this.#takerTimer = undefined;
+    if (this.#takers.size === 0) return;
     const now = performance.now();
     if (now - this.#polledAt >= POLL_MS && !this.#link.ended) {
       this.#polledAt = now;
@@ -546,8 +568,9 @@ class SqliteQueue implements SendingQueue {
     this.#wakeTakers();
   }
 
-  #wakeTakers(): void {
-    for (const wake of [...this.#takers]) wake();
+  /** Wakes those of one signal, or all. */
+  #wakeTakers(of?: SignalName): void {
+    for (const { signal, wake } of [...this.#takers]) if (of === undefined || of === signal) wake();
   }
 
   #fallBehind(): void {
@@ -589,7 +612,7 @@ class SqliteQueue implements SendingQueue {
       : { kind: "parts", id, outcomes: outcomes.map(settlementOf) };
     return new Promise((resolve, reject) => {
       this.#settles.push({ op, entry, dueAt, taken: true, resolve, reject });
-      this.#schedule();
+      this.#scheduleSettles();
     });
   }
 
@@ -600,7 +623,7 @@ class SqliteQueue implements SendingQueue {
       const remainder = left.get(head.id);
       if (taken) this.#inFlight -= 1;
       this.#drain.note(head.bytes - (remainder?.head?.bytes ?? 0));
-      this.shares.remove(decodeParts(head.parts));
+      this.shares.remove(partsOf(entry));
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
         this.#recountWanted = true;
@@ -613,6 +636,7 @@ class SqliteQueue implements SendingQueue {
       }
       if (remainder?.head !== undefined) {
         entry.head = remainder.head;
+        entry.parts = undefined;
         entry.payload = undefined;
         this.#giveBack(this.#laneOf(head), entry, dueAt);
       }
@@ -748,6 +772,8 @@ class SqliteQueue implements SendingQueue {
   async #close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#settleTimer);
+    this.#disarm();
     this.#wakeTakers();
     const closed = this.#finish().catch((error) => {
       this.#settings.log.warn(`Closing the queue failed: ${messageOf(error)}`, { path: this.#settings.path });
@@ -773,6 +799,11 @@ class SqliteQueue implements SendingQueue {
     } while (this.#trouble === undefined && this.#appends.length + this.#settles.length > 0);
     await this.#link.ask("close", {});
   }
+}
+
+/** The parts of a record; in memory already where it came in by this process. */
+function partsOf(entry: Entry): readonly Part[] {
+  return entry.parts ??= decodeParts(entry.head.parts);
 }
 
 /** The lane whose first record is the oldest. */

@@ -34,6 +34,13 @@ import { sqliteFaultOf, StorageError } from "./storage_error.ts";
 /** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `#checkAtStart`). */
 const CHECKED_AT_START_BYTES = 64 * 1024 * 1024;
 
+/** How often it is looked whether there is work that can wait: in ms, or once about so many pages have been written. */
+const LOOK_MS = 100;
+const LOOK_PAGES = CHECKPOINT_PAGES / 4;
+const PAGE_BYTES = 4096;
+/** What a commit writes beside the payloads, about. */
+const PAGES_A_COMMIT = 6;
+
 /** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
 const WAL_WARN_PAGES = 65_536;
 
@@ -141,6 +148,8 @@ export class SqliteStore {
   #attemptedId = 0;
   #walWarned = false;
   #vacuumAt = 0;
+  #lookAt = 0;
+  #pagesWritten = 0;
   #vacuumed = false;
 
   /**
@@ -282,6 +291,13 @@ export class SqliteStore {
   idle(): number | undefined {
     const open = this.#open;
     if (open === undefined) return undefined;
+    const now = performance.now();
+    // The questions below cost as much as a small commit, and their answers change slowly.
+    if (open.salvage === undefined && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
+      return this.#pagesWritten === 0 ? undefined : this.#lookAt - now;
+    }
+    this.#pagesWritten = 0;
+    this.#lookAt = now + LOOK_MS;
     try {
       const wal = open.sql.walState.get() as Row;
       const pages = Number(wal.log) - Number(wal.checkpointed);
@@ -359,12 +375,13 @@ export class SqliteStore {
     const remainders: Remainder[] = [];
     let firstId = 0;
     let foreign = false;
+    let transaction: Transaction | undefined;
     inTransaction(open, () => {
       this.#fault("begun", size);
       const meta = open.sql.meta.get() as Row;
       firstId = this.#attemptedId = Number(meta.next_id);
       foreign = firstId !== open.nextId;
-      const transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
+      transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
       for (const append of appends) transaction.append(append, payloadOf(append, request.packed));
       for (const settle of settles) {
         const remainder = transaction.settle(settle);
@@ -373,9 +390,12 @@ export class SqliteStore {
       transaction.finish();
       this.#fault("written", size);
     }, () => this.#fault("committed", size));
-    const totals = this.#readTotals(open);
+    // Reading the books again costs as much as writing them; only another process makes them other than what is known here.
+    const totals = foreign ? this.#readTotals(open) : open.totals = transaction!.totalsAfter(open.totals);
+    open.nextId = totals.lastId + 1;
     this.#writeMark(open, totals);
     this.#fault("marked", size);
+    this.#pagesWritten += appends.reduce((sum, { bytes }) => sum + Math.ceil(bytes / PAGE_BYTES), PAGES_A_COMMIT);
     return {
       totals,
       firstId,
@@ -812,6 +832,34 @@ class Transaction {
       dead_bytes: this.#deadBytes,
       held: this.#held,
     });
+  }
+
+  /** What the totals have become, once it is committed: where no other process has written since `before`. */
+  totalsAfter(before: Totals): Totals {
+    let { records, bytes } = before;
+    const books = { ...before.books };
+    for (const [signal, delta] of this.#deltas) {
+      records += delta.records;
+      bytes += delta.bytes;
+      const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books[signal];
+      books[signal] = {
+        accepted: accepted + delta.accepted,
+        delivered: delivered + delta.delivered,
+        rejectedByCollector: rejectedByCollector + delta.rejected,
+        deadLettered: deadLettered + delta.dead,
+        expired: expired + delta.expired,
+        queued: queued + delta.queued,
+      };
+    }
+    return {
+      records,
+      bytes,
+      books,
+      deadRecords: this.#deadRecords,
+      deadBytes: this.#deadBytes,
+      held: this.#held,
+      lastId: this.#nextId - 1,
+    };
   }
 
   #settleParts(id: number, outcomes: readonly PartSettlement[]): Remainder | undefined {

@@ -82,7 +82,11 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
 
 /** After each answer, and while there is more to do: the next message comes first. */
 function idle(): void {
-  clearTimeout(timer);
   const againMs = store?.idle();
-  if (againMs !== undefined) timer = setTimeout(idle, againMs);
+  if (againMs === undefined || (timer !== undefined && againMs > 0)) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    timer = undefined;
+    idle();
+  }, againMs);
 }

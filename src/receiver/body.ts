@@ -10,6 +10,7 @@ import { JsonError, JsonValuesError, TranscodedTooLargeError, transcodeJson } fr
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import { unzstd, ZstdError } from "../otlp/zstd.ts";
+import type { Deadlines } from "./deadlines.ts";
 
 /** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
 export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
@@ -18,8 +19,8 @@ export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
 export interface BodyLimits {
   /** The most bytes of a body, as received and after inflating. */
   readonly bodyBytesMax: number;
-  /** The most time in which a body has to arrive, in ms. */
-  readonly bodyMs: number;
+  /** By when a body has to have arrived. */
+  readonly deadlines: Deadlines;
 }
 
 /** Reads `Content-Encoding`; absent, `identity` and `none` are the same. Refuses what is unknown with 415. */
@@ -107,16 +108,17 @@ function otherLength(bytes: number, stated: number): Refusal {
   return new Refusal("malformed", `Body has ${bytes} bytes, its Content-Length says ${stated}; make them agree`);
 }
 
-async function readWhole(request: Request, limits: BodyLimits): Promise<Uint8Array<ArrayBuffer>> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(slow(limits)), limits.bodyMs);
+function readWhole(request: Request, { deadlines }: BodyLimits): Promise<Uint8Array<ArrayBuffer>> {
+  return new Promise((resolve, reject) => {
+    const lift = deadlines.set(() => reject(slow(deadlines)));
+    request.arrayBuffer().then((body) => {
+      lift();
+      resolve(new Uint8Array(body));
+    }, (error) => {
+      lift();
+      reject(error);
+    });
   });
-  try {
-    return new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** From this size on a body is read piece by piece into its place: taken in one piece it is held twice for a while. */
@@ -160,34 +162,34 @@ async function readChunks(
 /** Hands over each chunk as it comes. No race against a promise of the deadline: that would hold every chunk until its end. */
 async function forEachChunk(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
-  limits: BodyLimits,
+  { deadlines }: BodyLimits,
   take: (chunk: Uint8Array<ArrayBuffer>) => void,
 ): Promise<void> {
   const reader = body.getReader();
   let late = false;
-  const timer = setTimeout(() => {
+  const lift = deadlines.set(() => {
     late = true;
     // Ends the read that is under way.
     reader.cancel().catch(() => {});
-  }, limits.bodyMs);
+  });
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (late) throw slow(limits);
+      if (late) throw slow(deadlines);
       if (done) return;
       take(value);
     }
   } catch (error) {
     // What is left unread is given up: an answer follows, and the connection with it.
     reader.cancel().catch(() => {});
-    throw late ? slow(limits) : error;
+    throw late ? slow(deadlines) : error;
   } finally {
-    clearTimeout(timer);
+    lift();
   }
 }
 
-function slow(limits: BodyLimits): Refusal {
-  return new Refusal("body_timeout", `Body did not arrive within ${limits.bodyMs} ms; retry`);
+function slow({ ms }: Deadlines): Refusal {
+  return new Refusal("body_timeout", `Body did not arrive within ${ms} ms; retry`);
 }
 
 /** A request body in both forms: to be walked, and to be kept. */

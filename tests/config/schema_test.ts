@@ -45,7 +45,7 @@ Deno.test("the defaults, in the units of the type", () => {
     sizer: "bytes",
     queue_size: 2 ** 30,
     num_consumers: 4,
-    batch: { max_size: 4 * 2 ** 20 },
+    batch: { flush_timeout: 200, min_size: 512 * 2 ** 10, max_size: 4 * 2 ** 20 },
     dead_letters: { max_size: 256 * 2 ** 20 },
   });
   assert.equal("max_age" in config.sending_queue, false);

@@ -7,6 +7,7 @@ import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import type { Submission } from "../../src/queue/batcher.ts";
 import { Shares } from "../../src/queue/shares.ts";
+import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver } from "../../src/receiver/app.ts";
 import { INSECURE } from "../../src/receiver/authenticate.ts";
@@ -40,7 +41,7 @@ export class FuzzReceiver {
     mountReceiver(this.#app, {
       authenticator: INSECURE,
       admission: this.#admission,
-      limits: { bodyBytesMax: BODY_BYTES_MAX, bodyMs: REQUEST_MS_MAX },
+      limits: { bodyBytesMax: BODY_BYTES_MAX, deadlines: new Deadlines(REQUEST_MS_MAX) },
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
       payloadEncoding: "gzip",
       append: (submission) => {

@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import { type Entry, Lane } from "../../src/queue/lanes.ts";
 import { LIMIT } from "./records.ts";
 
-function entry(id: number, options: { bytes?: number; mergeable?: boolean; dueAt?: number } = {}): Entry {
-  const { bytes = 10, mergeable = true, dueAt = 0 } = options;
+function entry(
+  id: number,
+  options: { bytes?: number; mergeable?: boolean; dueAt?: number; enqueuedAt?: number } = {},
+): Entry {
+  const { bytes = 10, mergeable = true, dueAt = 0, enqueuedAt = 0 } = options;
   return {
     head: {
       id,
@@ -13,7 +16,7 @@ function entry(id: number, options: { bytes?: number; mergeable?: boolean; dueAt
       items: 1,
       bytes,
       inflatedBytes: bytes,
-      enqueuedAt: 0,
+      enqueuedAt,
       parts: "[]",
     },
     payload: new Uint8Array(bytes),
@@ -85,4 +88,44 @@ Deno.test("a lane keeps its order over thousands of takes, and forgets all on re
   lane.giveBack(entry(1, { dueAt: 9 }));
   lane.reset();
   assert.deepEqual([lane.cursor, lane.behind, lane.firstId, lane.nextDueAt], [0, true, undefined, Infinity]);
+});
+
+Deno.test("what is new waits for more until it is enough, or old enough", () => {
+  const limit = { ...LIMIT, linger: { bytesMin: 100, ms: 200 } };
+  const fresh = () => {
+    const lane = laneOf(entry(1, { bytes: 60, enqueuedAt: 1_000 }), entry(2, { bytes: 30, enqueuedAt: 1_150 }));
+    lane.behind = false;
+    return lane;
+  };
+  assert.equal(fresh().lingersUntil(limit, 1_050), 1_200, "by the first one's age");
+  assert.equal(fresh().lingersUntil(limit, 1_200), 0);
+  assert.equal(fresh().lingersUntil(LIMIT, 1_050), 0, "without a linger nothing waits");
+  const enough = fresh();
+  enough.push(entry(3, { bytes: 10, enqueuedAt: 1_160 }));
+  assert.equal(enough.lingersUntil(limit, 1_160), 0, "enough bytes");
+  assert.equal(fresh().lingersUntil({ ...limit, recordsMax: 2 }, 1_160), 0, "as many records as one take may have");
+  assert.equal(
+    fresh().lingersUntil({ ...limit, inflatedBytesMax: 90 }, 1_160),
+    0,
+    "as much as one take may inflate to",
+  );
+  const alone = fresh();
+  alone.push(entry(3, { mergeable: false, enqueuedAt: 1_160 }));
+  assert.equal(
+    alone.lingersUntil(limit, 1_160),
+    0,
+    "nothing can be added to what ends before one that is not mergeable",
+  );
+});
+
+Deno.test("what came back, what is behind and what a clock says that was set back wait for nothing", () => {
+  const limit = { ...LIMIT, linger: { bytesMin: 100, ms: 200 } };
+  const lane = laneOf(entry(1, { enqueuedAt: 1_000 }));
+  assert.equal(lane.lingersUntil(limit, 1_050), 0, "more may be in the file");
+  lane.behind = false;
+  assert.equal(lane.lingersUntil(limit, 1_050), 1_200);
+  assert.equal(lane.lingersUntil(limit, 500), 0, "a clock that was set back");
+  lane.giveBack(entry(9, { dueAt: 1_100 }));
+  lane.wake(1_100);
+  assert.equal(lane.lingersUntil(limit, 1_100), 0, "one that was tried before");
 });

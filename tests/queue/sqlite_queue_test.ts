@@ -24,7 +24,7 @@ import type { Fault } from "../../src/queue/faults.ts";
 import { queueStats } from "../../src/queue/inspect.ts";
 import { openQueue, type QueueSettings } from "../../src/queue/open.ts";
 import { assertBalanced, queueContract } from "./contract.ts";
-import { numberOf, record, settleAll, take, takeAll, TestLog } from "./records.ts";
+import { LIMIT, numberOf, record, settleAll, take, takeAll, TestLog } from "./records.ts";
 
 queueContract({
   name: "sqlite",
@@ -553,3 +553,48 @@ function queueRows(path: string): number {
 function disposable(db: DatabaseSync): Disposable & { db: DatabaseSync } {
   return { db, [Symbol.dispose]: () => db.close() };
 }
+
+inFolder("records of a linger are taken together once they are enough, or old enough", async ({ open }) => {
+  await using queue = await open();
+  const taken = take(queue, { linger: { bytesMin: 250, ms: 3_600_000 } });
+  let resolved = false;
+  taken.then(() => resolved = true);
+  for (let number = 0; number < 2; number++) await queue.append(record(number, { bytes: 100 }));
+  assert.equal(resolved, false);
+  await queue.append(record(2, { bytes: 100 }));
+  const deliveries = await taken;
+  assert.deepEqual(deliveries.map(numberOf), [0, 1, 2]);
+  await settleAll(deliveries);
+
+  await queue.append(record(3, { bytes: 100 }));
+  const alone = await take(queue, { linger: { bytesMin: 250, ms: 30 } });
+  assert.deepEqual(alone.map(numberOf), [3]);
+  assert.ok(Date.now() - alone[0]!.record.enqueuedAt >= 30);
+  await settleAll(alone);
+  assertBalanced(await queue.stats());
+});
+
+inFolder("a linger ends with an abort, and with the queue", async ({ open }) => {
+  const linger = { bytesMin: 1 << 20, ms: 3_600_000 };
+  await using queue = await open();
+  await queue.append(record(0));
+  const abort = new AbortController();
+  const aborted = queue.take({ ...LIMIT, linger }, abort.signal);
+  abort.abort();
+  assert.deepEqual(await aborted, []);
+  const left = take(queue, { linger });
+  await Promise.all([assert.rejects(left, /closed/), queue[Symbol.asyncDispose]()]);
+});
+
+inFolder("outcomes share a transaction, and are in the file when settle resolves", async ({ path, open }) => {
+  {
+    await using queue = await open();
+    await fill(queue, 0, 50);
+    await settleAll(await takeAll(queue, 50));
+    const books = queueStats(path).books.traces;
+    assert.equal(books.queued, 0);
+    assert.equal(books.delivered, books.accepted);
+  }
+  await using again = await open();
+  assert.equal((await again.stats()).records, 0);
+});

@@ -12,6 +12,7 @@ import { Walker } from "../../src/otlp/wire.ts";
 import type { Submission } from "../../src/queue/batcher.ts";
 import type { Accepted } from "../../src/queue/queue.ts";
 import { Shares } from "../../src/queue/shares.ts";
+import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverOptions } from "../../src/receiver/app.ts";
 import { digestOf, INSECURE, TokenAuthenticator, type TokenEntry } from "../../src/receiver/authenticate.ts";
@@ -37,7 +38,7 @@ function receiver(options: Partial<ReceiverOptions> = {}) {
   mountReceiver(app, {
     authenticator: INSECURE,
     admission,
-    limits: { bodyBytesMax, bodyMs: 10_000 },
+    limits: { bodyBytesMax, deadlines: new Deadlines(10_000) },
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     payloadEncoding: "gzip",
     append: (submission) => {
@@ -130,7 +131,7 @@ Deno.test("each signal is taken in both encodings and every coding, and kept as 
   for (const payloadEncoding of ["gzip", "identity"] as const) {
     const { post, submissions, told } = receiver({
       payloadEncoding,
-      limits: { bodyBytesMax: 1 << 20, bodyMs: 10_000 },
+      limits: { bodyBytesMax: 1 << 20, deadlines: new Deadlines(10_000) },
     });
     for (const { name, path } of SIGNALS) {
       for (const [coding, compress] of codings) {
@@ -571,7 +572,7 @@ Deno.test("whatever happens to requests, the room they held is given back, and n
     const random = new Random(seed);
     const { post, admission, told } = receiver({
       admission: new Admission(30_000),
-      limits: { bodyBytesMax, bodyMs: 5 },
+      limits: { bodyBytesMax, deadlines: new Deadlines(5) },
       append: () => {
         const fate = random.below(4);
         if (fate === 0) return Promise.reject(new Refusal("queue_full", "full"));

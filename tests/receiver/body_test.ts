@@ -12,8 +12,9 @@ import {
   readBody,
   statedLength,
 } from "../../src/receiver/body.ts";
+import { Deadlines } from "../../src/receiver/deadlines.ts";
 
-const limits: BodyLimits = { bodyBytesMax: 1_000, bodyMs: 60_000 };
+const limits: BodyLimits = { bodyBytesMax: 1_000, deadlines: new Deadlines(60_000) };
 const room = () => {};
 
 function request(body: BodyInit | null): Request {
@@ -166,7 +167,7 @@ Deno.test("a body that does not arrive in time is the sender's to retry", async 
       pull: () => new Promise(() => {}),
     });
     await assert.rejects(
-      readBody(request(body), stated, { ...limits, bodyMs: 5 }, room),
+      readBody(request(body), stated, { ...limits, deadlines: new Deadlines(5) }, room),
       (error) => {
         assert.ok(refusal("body_timeout", /^Body did not arrive within 5 ms; retry$/)(error));
         assert.equal((error as Refusal).status, 503);
