@@ -293,7 +293,8 @@ export class SqliteStore {
     if (open === undefined) return undefined;
     const now = performance.now();
     // The questions below cost as much as a small commit, and their answers change slowly.
-    if (open.salvage === undefined && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
+    const wanted = open.salvage !== undefined || !this.#reserve.held;
+    if (!wanted && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
       return this.#pagesWritten === 0 ? undefined : this.#lookAt - now;
     }
     this.#pagesWritten = 0;
@@ -329,19 +330,21 @@ export class SqliteStore {
     const used = Number(sql.allPages.get()?.page_count) - free;
     const kept = this.#reserve.held ? FREE_PAGES_KEPT + VACUUM_PAGES : 0;
     if (free <= kept || used > VACUUM_USED_PAGES) {
-      // The file gets shorter when the WAL is copied.
-      if (this.#vacuumed) sql.checkpoint.get();
+      // The file gets shorter when the WAL is copied; the reserve has to fit beside both.
+      if (this.#vacuumed) (this.#reserve.held ? sql.checkpoint : sql.truncate).get();
+      if (this.#vacuumed) this.#reserveAt = 0;
       this.#vacuumed = false;
       return undefined;
     }
     const now = performance.now();
-    if (now >= this.#vacuumAt) {
+    if (now >= this.#vacuumAt || !this.#reserve.held) {
       // `exec` would free one page: it does not step to the end.
       sql.vacuum.all();
       this.#vacuumed = true;
       this.#vacuumAt = now + VACUUM_EVERY_MS;
     }
-    return VACUUM_EVERY_MS;
+    // While the disk is full appends are refused: none is kept waiting, and the sooner there is room the better.
+    return this.#reserve.held ? VACUUM_EVERY_MS : 0;
   }
 
   /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
