@@ -4,6 +4,7 @@ import { copyFile, mkdir, readFile, rename, symlink, writeFile } from "node:fs/p
 import { join } from "node:path";
 import { startCollector } from "../src/collector.ts";
 import { CertificateError } from "../src/errors.ts";
+import { decodeRequest } from "../src/otlp/decode.ts";
 import { CLIENT, createAuthority, SERVER } from "../src/pki/authority.ts";
 import { type Pair, type TestCertificates, testCertificates } from "./support/certificates.ts";
 import { Journal } from "./support/exporting.ts";
@@ -260,6 +261,49 @@ Deno.test("the Collector's own certificate, as the handshake shows it: told of, 
   );
   assert.deepEqual((await fetch(`${relay.adminUrl}/readyz`).then((each) => each.json())).warnings, []);
 });
+
+Deno.test("the days left of every certificate arrive as a metric, by what it is to the relay", async () => {
+  await using certs = await testCertificates();
+  await using here = await identityRelay(certs);
+  const server = await certs.issueServer("server-20", { days: 20 });
+  const receiver = await certs.issueServer("receiver-10", { days: 10 });
+  const days = new Journal<Record<string, number>>();
+  await using collector = await startCollector({
+    host: "127.0.0.1",
+    port: 0,
+    tls: { ca: [certs.ca.certificate], cert: server.certificate, key: server.key },
+    onReceived: ({ signal, body }) => signal === "metrics" && days.push(daysByRole(body)),
+  });
+  await using _relay = await here.start(collector.url, {
+    receiver: {
+      http: {
+        tls: {
+          cert_file: receiver.certificateFile,
+          key_file: receiver.keyFile,
+          client_ca_file: certs.otherCa.certificateFile,
+        },
+      },
+    },
+    telemetry: { metrics: { interval: "1s" } },
+  });
+  const told = await days.find(({ collector }) => collector !== undefined, "the Collector's own");
+  const { ca, client, receiver_client_ca: clientCa, ...rest } = told;
+  assert.deepEqual(rest, { receiver: 9, collector: 19 });
+  assert(client! > 300 && ca! > 3_000 && clientCa! > 3_000, JSON.stringify(told));
+});
+
+/** The points of `edgeferry_certificate_days_left` in an export request. */
+function daysByRole(body: Uint8Array): Record<string, number> {
+  const messages = (value: unknown) => (Array.isArray(value) ? value : []) as Record<string, unknown>[];
+  const metrics = messages(decodeRequest("metrics", body)["resourceMetrics"])
+    .flatMap((each) => messages(each["scopeMetrics"])).flatMap((each) => messages(each["metrics"]));
+  const gauge = metrics.find(({ name }) => name === "edgeferry_certificate_days_left")?.["gauge"];
+  const points = messages((gauge as Record<string, unknown> | undefined)?.["dataPoints"]);
+  return Object.fromEntries(points.map((point) => {
+    const role = messages(point["attributes"]).find(({ key }) => key === "role")?.["value"];
+    return [String((role as Record<string, unknown>)["stringValue"]), Number(point["asInt"])];
+  }));
+}
 
 Deno.test("nginx answers 400 for a client certificate that it refuses: what that carried is kept, and sent later", async () => {
   await using certs = await testCertificates();

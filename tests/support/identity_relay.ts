@@ -68,7 +68,12 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
             ...more.exporter?.tls,
           },
         },
-        telemetry: { admin: { endpoint: "127.0.0.1:0" }, traces: { enabled: false }, metrics: { enabled: false } },
+        telemetry: {
+          admin: { endpoint: "127.0.0.1:0" },
+          traces: { enabled: false },
+          metrics: { enabled: false },
+          ...more.telemetry,
+        },
       };
       const write = (line: string) => log.push(JSON.parse(line));
       return startRelay(configFrom(config), createLog({ level: "debug", format: "json", write }));
