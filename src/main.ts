@@ -13,6 +13,8 @@ import { collectorCommand, configOf, devCommand, runCommand } from "./cli/run.ts
 import { sendCommand } from "./cli/send.ts";
 import { tokenCommand } from "./cli/token.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
+import { parseTokensFile } from "./receiver/authenticate.ts";
+import { readTokensFile } from "./receiver/tokens_file.ts";
 import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
 
@@ -30,7 +32,15 @@ export function program(io: Io): Command {
       configCommand(io),
       doctorCommand(io),
       sendCommand(io),
-      tokenCommand(io),
+      tokenCommand(io, async (config) => {
+        const { receiver, sending_queue } = await configOf(io, config);
+        const { tokens, tokens_file: file } = receiver.auth;
+        return {
+          tokens: async () =>
+            tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
+          queuePath: sending_queue.path,
+        };
+      }),
       queueCommand(io, async (file) => (await configOf(io, file)).sending_queue.path),
     ]
   ) {

@@ -20,7 +20,7 @@ import { mountReceiver } from "./receiver/app.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
-import { openLimiter, openRedactor, openSenders } from "./relay_senders.ts";
+import { openLimiter, openRedactor, openSenders, openUsage } from "./relay_senders.ts";
 import { sampleAtHead } from "./telemetry/head_sampling.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
@@ -78,6 +78,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       ...seams,
     }),
   );
+  const usage = await openUsage(config.sending_queue.path, log, stack);
   metrics.observeQueue(() => queue.stats());
   const settings = bySignal((signal) => exporterSettings(config, signal));
   const exporter = new Exporter({
@@ -113,6 +114,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     ...senders,
     limiter: openLimiter(config, queue),
     admission,
+    usage,
     redactor: openRedactor(config, log),
     limits: {
       bodyBytesMax: http.max_request_body_size,
@@ -129,8 +131,8 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     allowedOrigins: http.cors.allowed_origins,
   });
   const answering = new Set<Promise<Response>>();
-  const server = await listen(http, { receiver, metrics, log }, (request, incoming) => {
-    const answer = Promise.resolve(app.fetch(request, incoming === undefined ? undefined : { incoming }));
+  const server = await listen(http, { receiver, metrics, log }, (request, connection) => {
+    const answer = Promise.resolve(app.fetch(request, connection));
     answering.add(answer);
     const done = () => void answering.delete(answer);
     answer.then(done, done);

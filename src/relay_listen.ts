@@ -3,7 +3,7 @@
  * time.
  * @module
  */
-import type { IncomingMessage, RequestListener, ServerOptions } from "node:http";
+import type { RequestListener, ServerOptions } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { Socket } from "node:net";
 import type { Config } from "./config/schema.ts";
@@ -12,7 +12,7 @@ import { CertificateError, ConfigError, messageOf } from "./errors.ts";
 import type { Expiry } from "./pki/expiry.ts";
 import type { Identity } from "./pki/identity.ts";
 import { listenBounded } from "./receiver/node_listener.ts";
-import type { ReceiverEvents } from "./receiver/app.ts";
+import type { Connection, ReceiverEvents } from "./receiver/app.ts";
 import { serverIdentityConfig } from "./receiver/tls_identity.ts";
 import { keepServerIdentity, openServerIdentity } from "./relay_server_identity.ts";
 import type { Log } from "./telemetry/log.ts";
@@ -39,6 +39,9 @@ export interface ListeningEvents {
   readonly log: Log;
 }
 
+/** Answers a request that came by a connection. */
+export type Answer = (request: Request, connection: Connection) => Promise<Response>;
+
 /** One line in this time, in ms, about connections that were closed. */
 const LOG_INTERVAL_MS = 10_000;
 
@@ -55,7 +58,7 @@ export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"
 export async function listen(
   http: Config["receiver"]["http"],
   events: ListeningEvents,
-  answer: (request: Request, incoming?: IncomingMessage) => Promise<Response>,
+  answer: Answer,
 ): Promise<Listening> {
   const { hostname, port } = http.endpoint;
   const { log } = events;
@@ -78,7 +81,7 @@ export async function listen(
 async function bounded(
   http: Config["receiver"]["http"],
   { receiver, metrics, log }: ListeningEvents,
-  answer: (request: Request, incoming?: IncomingMessage) => Promise<Response>,
+  answer: Answer,
 ): Promise<Omit<Listening, "url"> & { readonly port: number }> {
   const tls = await openTls(http.tls, log);
   const listener = await listenBounded({
@@ -91,7 +94,7 @@ async function bounded(
       bodyMs: http.request_body_timeout,
       idleMs: http.idle_timeout,
     },
-    answer,
+    answer: (request, incoming) => answer(request, { incoming }),
     events: {
       refused: (refusal) => receiver.refused(undefined, undefined, refusal, undefined),
       failed: (error) => receiver.failed(error),
@@ -163,7 +166,7 @@ function secureContext({ caCerts, cert, key }: Identity) {
 function unbounded(
   http: Config["receiver"]["http"],
   { receiver }: ListeningEvents,
-  answer: (request: Request) => Promise<Response>,
+  answer: Answer,
 ): Omit<Listening, "url"> & { readonly port: number } {
   const server = Deno.serve({
     ...http.endpoint,
@@ -172,7 +175,7 @@ function unbounded(
       receiver.failed(error);
       return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     },
-  }, answer);
+  }, (request, info) => answer(request, { info }));
   return {
     port: server.addr.port,
     connections: () => undefined,

@@ -19,6 +19,8 @@ import { JwtVerifier } from "./receiver/jwt.ts";
 import { MintedVerifier } from "./receiver/minted.ts";
 import { CertificateAuthenticator } from "./receiver/peer.ts";
 import { isMissing, watchFile } from "./receiver/tokens_watch.ts";
+import { Usage, type UsageSnapshot } from "./receiver/usage.ts";
+import { keepUsage, readUsage, usageFileOf } from "./receiver/usage_file.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** What the receiver asks of its senders. */
@@ -77,6 +79,29 @@ export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<Sen
     queueBytesMax: sending_queue.queue_size,
     shares: queue.shares,
   });
+}
+
+/** How often what tokens are used for is written to its file, in ms. */
+const USAGE_WRITE_MS = 10_000;
+
+/** What their tokens are used for, kept beside the queue; what writes it goes to the stack. Never fails. */
+export async function openUsage(queuePath: string, log: Log, stack: AsyncDisposableStack): Promise<Usage> {
+  const file = usageFileOf(queuePath);
+  let before: UsageSnapshot | undefined;
+  try {
+    before = await readUsage(file);
+  } catch (error) {
+    log.warn("What tokens are used for is counted anew", { cause: messageOf(error) });
+  }
+  const usage = new Usage(before);
+  stack.use(keepUsage(usage, file, USAGE_WRITE_MS, {
+    failed: (error) =>
+      log.info("What tokens are used for cannot be written, so token usage does not know it", {
+        file,
+        cause: messageOf(error),
+      }),
+  }));
+  return usage;
 }
 
 /** What is taken out of their data; undefined where nothing is. */

@@ -1,44 +1,65 @@
 /**
- * `token new` and `token revoke`.
+ * `token new`, `token key`, `token mint`, `token usage` and `token revoke`.
  * @module
  */
 import process from "node:process";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { exportJWK, generateKeyPair } from "jose";
+import { messageOf } from "../errors.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import type { WrittenLimits } from "../receiver/authenticate.ts";
+import type { TokensFile, WrittenLimits } from "../receiver/authenticate.ts";
 import { mint } from "../receiver/minted.ts";
-import { addSigningKey, addToken, newSecret, removeTokens } from "../receiver/tokens_file.ts";
+import { addSigningKey, addToken, newSecret, readTokensFile, removeTokens } from "../receiver/tokens_file.ts";
+import { readUsage, usageFileOf } from "../receiver/usage_file.ts";
 import { FaultFound, type Io, newCommand } from "./io.ts";
+import * as option from "./token_options.ts";
+import { describeUsage, usageRows } from "./token_usage.ts";
 
 const FILE_DEFAULT = "config/tokens.yaml";
 
+/** The places that `token usage` looks into, by the configuration that `--config` names. */
+export interface ConfiguredTokens {
+  readonly tokens: () => Promise<TokensFile>;
+  readonly queuePath: string;
+}
+
 /** The family `token`. */
-export function tokenCommand(io: Io): Command {
+export function tokenCommand(
+  io: Io,
+  configured: (config: string | undefined) => Promise<ConfiguredTokens>,
+): Command {
   const family = newCommand(io, "token").description("Make and revoke the tokens that senders prove themselves with");
 
   family.command("new")
     .description("Make a token and print it, once; the file keeps its SHA-256 alone")
-    .requiredOption("--id <id>", "who sends with it: letters, digits, '.', '_' and '-'")
-    .option("--signals <names>", `what it may send (default: ${SIGNAL_NAMES.join(",")})`, signalNames)
+    .requiredOption("--id <id>", "who sends with it: letters, digits, '.', '_' and '-'", option.id)
+    .option("--signals <names>", `what it may send (default: ${SIGNAL_NAMES.join(",")})`, option.signals)
     .option(
       "--origins <list>",
       "the web origins it may be used from, e.g. https://app.example (default: anywhere)",
-      listed,
+      option.origins,
     )
     .option(
       "--resource-attributes <list>",
       "set on each resource that it sends, e.g. tenant.id=acme,tier=gold",
-      attributes,
+      option.attributes,
     )
-    .option("--not-after <time>", "refused from then on, e.g. 2027-01-31T12:00:00Z (default: never)")
-    .option("--requests-per-second <number>", "above it 429", Number)
-    .option("--items-per-second <number>", "spans, data points and log records; above it 429", Number)
-    .option("--bytes-per-second <size>", "of bodies as received, e.g. 1MiB; above it 429")
-    .option("--concurrent-requests <number>", "under way at once; above it 429", Number)
-    .option("--max-request-body-size <size>", "above it 413")
-    .option("--queue-share <number>", "of the queue, above 0 up to 1; above it 503", Number)
+    .option("--not-after <time>", "refused from then on, e.g. 2027-01-31T12:00:00Z (default: never)", option.moment)
+    .option("--requests-per-second <number>", "above it 429", option.limit.requests_per_second)
+    .option(
+      "--items-per-second <number>",
+      "spans, data points and log records; above it 429",
+      option.limit.items_per_second,
+    )
+    .option(
+      "--bytes-per-second <size>",
+      "of bodies as received, e.g. 1MiB; above it 429",
+      option.limit.bytes_per_second,
+    )
+    .option("--concurrent-requests <number>", "under way at once; above it 429", option.limit.concurrent_requests)
+    .option("--max-request-body-size <size>", "above it 413", option.limit.max_request_body_size)
+    .option("--queue-share <number>", "of the queue, above 0 up to 1; above it 503", option.limit.queue_share)
     .option("--file <path>", "the tokens file", FILE_DEFAULT)
     .option("--json", "print JSON")
     .action(async (flags: NewFlags) => {
@@ -62,12 +83,16 @@ export function tokenCommand(io: Io): Command {
 
   family.command("key")
     .description("Make a signing key, with which an app's backend mints short-lived tokens for its pages; printed once")
-    .requiredOption("--id <id>", "who sends with its tokens: letters, digits, '.', '_' and '-'")
-    .requiredOption("--origins <list>", "the web origins of the pages, e.g. https://app.example", listed)
-    .option("--signals <names>", `what they may send (default: ${SIGNAL_NAMES.join(",")})`, signalNames)
-    .option("--max-request-body-size <size>", "above it 413")
-    .option("--requests-per-second <number>", "of all its pages together; above it 429", Number)
-    .option("--max-age <duration>", "the longest that a token may be good", "15m")
+    .requiredOption("--id <id>", "who sends with its tokens: letters, digits, '.', '_' and '-'", option.id)
+    .requiredOption("--origins <list>", "the web origins of the pages, e.g. https://app.example", option.origins)
+    .option("--signals <names>", `what they may send (default: ${SIGNAL_NAMES.join(",")})`, option.signals)
+    .option("--max-request-body-size <size>", "above it 413", option.limit.max_request_body_size)
+    .option(
+      "--requests-per-second <number>",
+      "of all its pages together; above it 429",
+      option.limit.requests_per_second,
+    )
+    .option("--max-age <duration>", "the longest that a token may be good", option.duration("1s", "24h"), "15m")
     .option("--eddsa", "a pair of keys, of which the file has the public one (default: a secret for HS256)")
     .option("--file <path>", "the tokens file", FILE_DEFAULT)
     .action(async (flags: KeyFlags) => {
@@ -88,21 +113,18 @@ export function tokenCommand(io: Io): Command {
 
   family.command("mint")
     .description("Mint a token with a signing key, as a backend does; the key is read from EDGEFERRY_SIGNING_KEY")
-    .requiredOption("--id <id>", "the signing key's")
-    .option("--origins <list>", "for pages of these origins alone (default: all of the key's)", listed)
-    .option("--signals <names>", "for these signals alone (default: all of the key's)", signalNames)
-    .option("--max-request-body-size <size>", "bodies up to this size")
-    .option("--expires <duration>", "how long it is good", "5m")
+    .requiredOption("--id <id>", "the signing key's", option.id)
+    .option("--origins <list>", "for pages of these origins alone (default: all of the key's)", option.origins)
+    .option("--signals <names>", "for these signals alone (default: all of the key's)", option.signals)
+    .option("--max-request-body-size <size>", "bodies up to this size", option.limit.max_request_body_size)
+    .option("--expires <duration>", "how long it is good", option.duration("1s", "24h"), "5m")
     .action(async (flags: MintFlags) => {
       const secret = process.env["EDGEFERRY_SIGNING_KEY"];
       if (!secret) {
         throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not set; set it to what token key printed");
       }
-      const ageMs = parseDuration(flags.expires);
+      const ageMs = parseDuration(flags.expires) ?? 0;
       const size = flags.maxRequestBodySize === undefined ? undefined : parseSize(flags.maxRequestBodySize);
-      if (ageMs === undefined || (flags.maxRequestBodySize !== undefined && size === undefined)) {
-        throw new FaultFound("Cannot mint a token: use --expires 5m, and a size such as 64KiB");
-      }
       try {
         io.out(
           await mint({
@@ -117,6 +139,35 @@ export function tokenCommand(io: Io): Command {
       } catch {
         // What went wrong may quote the key.
         throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it");
+      }
+    });
+
+  family.command("usage")
+    .description("When each token was last used, how much, from where, and what it was refused; never used ones too")
+    .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
+    .option("--path <file>", "the queue's file, beside which usage is kept (default: sending_queue.path)")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--json", "print JSON")
+    .action(async (flags: UsageFlags) => {
+      const from = flags.file === undefined || flags.path === undefined ? await configured(flags.config) : undefined;
+      const usageFile = usageFileOf(flags.path ?? from!.queuePath);
+      const usage = await readUsage(usageFile).catch((error) => {
+        throw new FaultFound(messageOf(error));
+      });
+      const rows = usageRows(
+        await (flags.file === undefined ? from!.tokens() : readTokensFile(flags.file)),
+        usage,
+        Date.now(),
+      );
+      const [since, until] = [usage?.since, usage?.until].map((ms) => ms && new Date(ms).toISOString());
+      if (flags.json) io.out(JSON.stringify({ since, until, tokens: rows }, null, 2));
+      else {
+        io.out(describeUsage(rows).join("\n"));
+        io.err(
+          usage === undefined
+            ? `Nothing is counted yet: there is no ${usageFile}, which a running relay writes every 10 s`
+            : `Counted since ${since}, written at ${until}`,
+        );
       }
     });
 
@@ -140,6 +191,13 @@ interface NewFlags extends LimitFlags {
   readonly resourceAttributes?: Record<string, string>;
   readonly notAfter?: string;
   readonly file: string;
+  readonly json?: true;
+}
+
+interface UsageFlags {
+  readonly file?: string;
+  readonly path?: string;
+  readonly config?: string;
   readonly json?: true;
 }
 
@@ -182,7 +240,7 @@ interface LimitFlags {
   readonly queueShare?: number;
 }
 
-/** As the file writes them; undefined when none is given. What they may be is the file's to say. */
+/** As the file writes them; undefined when none is given. */
 function limitsIn(flags: LimitFlags): WrittenLimits | undefined {
   const limits: WrittenLimits = Object.fromEntries(
     Object.entries({
@@ -195,26 +253,4 @@ function limitsIn(flags: LimitFlags): WrittenLimits | undefined {
     }).filter(([, value]) => value !== undefined),
   );
   return Object.keys(limits).length === 0 ? undefined : limits;
-}
-
-function listed(value: string): string[] {
-  return value.split(",").map((part) => part.trim());
-}
-
-function attributes(value: string): Record<string, string> {
-  return Object.fromEntries(
-    listed(value).map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidArgumentError(`${pair} is no attribute; use key=value.`);
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
-}
-
-function signalNames(value: string): SignalName[] {
-  return value.split(",").map((name) => {
-    const signal = SIGNAL_NAMES.find((known) => known === name.trim());
-    if (signal === undefined) throw new InvalidArgumentError(`${name} is no signal; use ${SIGNAL_NAMES.join(", ")}.`);
-    return signal;
-  });
 }

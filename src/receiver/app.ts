@@ -17,7 +17,7 @@ import { Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
-import type { Authenticator } from "./authenticate.ts";
+import { type Authenticator, ExpiredToken } from "./authenticate.ts";
 import {
   type BodyLimits,
   type ContentEncoding,
@@ -31,6 +31,7 @@ import {
 import { encodeAnswer } from "./coding.ts";
 import type { Limiter } from "./limiter.ts";
 import { authorize, type Sender } from "./sender.ts";
+import type { From, Usage } from "./usage.ts";
 
 /** What the receiver tells of each request. */
 export interface ReceiverEvents {
@@ -60,6 +61,8 @@ export interface ReceiverOptions {
   readonly redactor?: Redactor | undefined;
   /** How payloads are kept: gzip members, or as they are when the exporter does not compress. */
   readonly payloadEncoding: PayloadEncoding;
+  /** Counts what each token is used for; absent: nobody does. */
+  readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
   readonly append: (submission: Submission) => Promise<Accepted>;
   readonly events: ReceiverEvents;
@@ -108,7 +111,7 @@ export function mountReceiver(app: Hono, options: ReceiverOptions): void {
         (context, next) => listed.size > 0 || tokenOrigins().size > 0 ? crossOrigin(context, next) : next(),
       );
     }
-    app.post(signal.path, (context) => handle(options, signal, context.req.raw, incomingOf(context.env)));
+    app.post(signal.path, (context) => handle(options, signal, context.req.raw, (context.env ?? {}) as Connection));
     app.all(signal.path, (context) =>
       refuse(
         options,
@@ -132,32 +135,51 @@ export function mountReceiver(app: Hono, options: ReceiverOptions): void {
 /** What is known of a request when it is refused. */
 interface Known {
   signal?: SignalName;
-  sender?: string;
+  sender?: Sender;
   items?: number;
   /** Of the redactor. */
   hits?: readonly number[];
 }
 
-/** The request of `node:http`, which that listener passes along as an app's environment. */
-function incomingOf(env: unknown): IncomingMessage | undefined {
-  return (env as { readonly incoming?: IncomingMessage } | undefined)?.incoming;
+/** What a listener passes along as an app's environment. */
+export interface Connection {
+  /** The request of `node:http`, by that listener. */
+  readonly incoming?: IncomingMessage;
+  /** What `Deno.serve` knows of the peer, by that one. */
+  readonly info?: { readonly remoteAddr: { readonly hostname: string } };
+}
+
+/** Where a request came from, looked at only when it is asked for. */
+function fromOf(request: Request, { incoming, info }: Connection): From {
+  return {
+    origin: request.headers.get("origin"),
+    address: () => incoming?.socket.remoteAddress ?? info?.remoteAddr.hostname,
+  };
 }
 
 async function handle(
   options: ReceiverOptions,
   signal: Signal,
   request: Request,
-  incoming: IncomingMessage | undefined,
+  connection: Connection,
 ): Promise<Response> {
   const known: Known = { signal: signal.name };
   try {
-    return await take(options, signal, request, incoming, known);
+    return await take(options, signal, request, connection, known);
   } catch (error) {
-    if (error instanceof Refusal) return refuse(options, request, error, known);
+    if (error instanceof Refusal) {
+      if (options.usage !== undefined) countRefusal(options.usage, error, known.sender, fromOf(request, connection));
+      return refuse(options, request, error, known);
+    }
     options.events.failed(error);
     // Never 500, which a conforming sender does not retry: the fault is ours, so the data stays the sender's.
     return refuse(options, request, new Refusal("internal", "The relay failed to take the request; retry"), known);
   }
+}
+
+function countRefusal(usage: Usage, refusal: Refusal, sender: Sender | undefined, from: From): void {
+  if (refusal instanceof ExpiredToken) usage.refused(refusal.sender, "expired", from);
+  else if (sender !== undefined) usage.refused(sender, refusal.code, from);
 }
 
 const walker = new Walker();
@@ -166,13 +188,13 @@ async function take(
   options: ReceiverOptions,
   signal: Signal,
   request: Request,
-  incoming: IncomingMessage | undefined,
+  connection: Connection,
   known: Known,
 ): Promise<Response> {
   const { headers } = request;
-  const proved = options.authenticator.authenticate(headers, incoming, request);
+  const proved = options.authenticator.authenticate(headers, connection.incoming, request);
   const sender: Sender = proved instanceof Promise ? await proved : proved;
-  known.sender = sender.id;
+  known.sender = sender;
   authorize(sender, signal.name, headers.get("origin"));
   const mediaType = mediaTypeOf(headers.get("content-type"));
   const encoding = contentEncodingOf(headers.get("content-encoding"));
@@ -198,6 +220,7 @@ async function take(
     }
     kept = true;
     options.events.accepted(signal.name, sender.id, submission.items);
+    options.usage?.accepted(sender, submission.items, fromOf(request, connection));
     if (known.hits !== undefined) options.events.redacted(signal.name, options.redactor!, known.hits);
     const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
     return respond(request, 200, success, { "content-type": mediaType });
@@ -294,7 +317,7 @@ function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */
 function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, known: Known): Response {
-  options.events.refused(known.signal, known.sender, refusal, known.items);
+  options.events.refused(known.signal, known.sender?.id, refusal, known.items);
   const mediaType = knownMediaType(request.headers.get("content-type")) ?? "application/json";
   const { status, grpcCode } = REFUSALS[refusal.code];
   const { message, field = "" } = refusal;

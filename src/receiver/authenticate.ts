@@ -37,12 +37,16 @@ export interface TokenVerifier {
 }
 
 /** The sender when there is no authentication (`receiver.auth.insecure`, loopback only). */
-const ANONYMOUS: Sender = { id: "anonymous", signals: new Set(SIGNAL_NAMES) };
+const ANONYMOUS: Sender = { id: "anonymous", proof: "none", signals: new Set(SIGNAL_NAMES) };
 
 /** Lets everyone in. */
 export const INSECURE: Authenticator = { authenticate: () => ANONYMOUS };
 
-const TOKEN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+/** Who sends. */
+export const TOKEN_ID = z.string().regex(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+  "is not an id: letters, digits, '.', '_' and '-', at most 63",
+);
 const SHA256_HEX = /^[0-9a-f]{64}$/i;
 /** A token is 43 characters as made here; what is longer than this is no token and is not hashed. */
 const TOKEN_CHARACTERS_MAX = 512;
@@ -71,7 +75,7 @@ export const ORIGINS = z.array(
 ).min(1).max(100);
 
 /** A moment with its zone. YAML readers may make a Date of it. */
-const moment = z.union([z.string(), z.date()]).transform((value, context): string => {
+export const MOMENT = z.union([z.string(), z.date()]).transform((value, context): string => {
   const date = value instanceof Date
     ? value
     : /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|z|[+-]\d\d:\d\d)$/.test(value)
@@ -83,7 +87,7 @@ const moment = z.union([z.string(), z.date()]).transform((value, context): strin
 });
 
 /** Attributes that each resource of a sender is given. */
-const RESOURCE_ATTRIBUTES = z.record(
+export const RESOURCE_ATTRIBUTES = z.record(
   z.string().min(1).max(255),
   z.union([z.string().max(1_024), z.number(), z.boolean()]),
 ).refine((attributes) => {
@@ -93,17 +97,17 @@ const RESOURCE_ATTRIBUTES = z.record(
 
 const TOKENS_FILE = z.strictObject({
   tokens: z.array(z.strictObject({
-    id: z.string().regex(TOKEN_ID, "is not a token id: letters, digits, '.', '_' and '-', at most 63"),
+    id: TOKEN_ID,
     sha256: z.string().regex(SHA256_HEX, "is not a SHA-256 digest: 64 hex digits"),
     signals: z.array(z.enum(SIGNAL_NAMES)).min(1).default([...SIGNAL_NAMES]),
     limits: LIMITS.exactOptional(),
     origins: ORIGINS.exactOptional(),
-    not_after: moment.exactOptional(),
+    not_after: MOMENT.exactOptional(),
     resource_attributes: RESOURCE_ATTRIBUTES.exactOptional(),
   })).max(10_000).default([]),
   signing_keys: z.array(
     z.strictObject({
-      id: z.string().regex(TOKEN_ID, "is not a key id: letters, digits, '.', '_' and '-', at most 63"),
+      id: TOKEN_ID,
       secret: z.string().regex(/^[\w-]{43,344}$/, "is not a secret: 32 to 258 bytes in base64url").exactOptional(),
       public_key: z.string().regex(/^[\w-]{43}$/, "is not an Ed25519 public key: 32 bytes in base64url")
         .exactOptional(),
@@ -234,6 +238,11 @@ export function digestOf(secret: string): string {
   return hash("sha256", secret);
 }
 
+/** How a sender with a static token is told to have proved itself: two tokens of one id are told apart. */
+export function proofOf(digest: string): string {
+  return `token ${digest.slice(0, 8).toLowerCase()}`;
+}
+
 interface Known {
   readonly digest: Buffer;
   readonly sender: Sender;
@@ -286,6 +295,7 @@ export class TokenAuthenticator implements Authenticator {
         digest: Buffer.from(digest, "hex"),
         sender: {
           id: entry.id,
+          proof: proofOf(digest),
           signals: new Set(entry.signals),
           ...(entry.origins === undefined ? {} : { origins: entry.origins }),
           ...(entry.limits === undefined ? {} : { limits: limitsOf(entry.limits) }),
@@ -313,10 +323,7 @@ export class TokenAuthenticator implements Authenticator {
     const known = this.#find(secret);
     if (known === undefined) throw unauthenticated("the token is not known", "invalid_token");
     if (known.notAfter !== Infinity && this.#now() >= known.notAfter) {
-      throw unauthenticated(
-        `the token of ${known.sender.id} has expired, at ${new Date(known.notAfter).toISOString()}`,
-        "invalid_token",
-      );
+      throw new ExpiredToken(known.sender, known.notAfter);
     }
     return known.sender;
   }
@@ -354,6 +361,21 @@ function secretOf(headers: Headers): string | undefined {
   }
   const apiKey = headers.get("x-api-key");
   return apiKey === null || apiKey === "" ? undefined : apiKey;
+}
+
+/** 401 for a token that was good once: whose it is is known. */
+export class ExpiredToken extends Refusal {
+  readonly sender: Sender;
+
+  /** @param notAfter ms since the Unix epoch */
+  constructor(sender: Sender, notAfter: number) {
+    const { message, headers } = unauthenticated(
+      `the token of ${sender.id} has expired, at ${new Date(notAfter).toISOString()}`,
+      "invalid_token",
+    );
+    super("unauthenticated", message, { headers });
+    this.sender = sender;
+  }
 }
 
 /** 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1. */

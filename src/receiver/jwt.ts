@@ -113,7 +113,7 @@ export class JwtVerifier implements TokenVerifier, AsyncDisposable {
         throw unauthenticated(`the token's claim ${permissionsClaim} is not as it must be`, "invalid_token");
       }
       const notAfterMs = (payload.exp ?? 0) * 1000 + clockToleranceMs;
-      return this.#verified.add(token, { sender: senderOf(id, permissions.data), notAfterMs });
+      return this.#verified.add(token, { sender: senderOf(id, "jwt", permissions.data), notAfterMs });
     } catch (error) {
       throw refusalFor(error);
     }

@@ -101,7 +101,7 @@ function narrowed(key: SigningKey, claims: z.output<typeof CLAIMS>): Sender {
   const size = Math.min(claimed ?? Infinity, key.limits?.max_request_body_size ?? Infinity);
   const limits = { ...key.limits, ...(size === Infinity ? {} : { max_request_body_size: size }) };
   return {
-    ...senderOf(key.id, { signals, origins, limits }),
+    ...senderOf(key.id, "key", { signals, origins, limits }),
     ...(key.resource_attributes === undefined
       ? {}
       : { resourceAttributes: encodeResourceAttributes(key.resource_attributes) }),

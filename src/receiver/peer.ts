@@ -58,7 +58,7 @@ function senderOf(socket: TLSSocket, now: number): Sender | Refusal {
   const id = idOf(certificate);
   return id === undefined
     ? refusal(`the client certificate of ${name} has no name that can be a sender's`)
-    : { id, signals: new Set(SIGNAL_NAMES) };
+    : { id, proof: "certificate", signals: new Set(SIGNAL_NAMES) };
 }
 
 function idOf({ subjectaltname, subject }: Partial<DetailedPeerCertificate>): string | undefined {

@@ -26,6 +26,8 @@ export interface SenderLimits {
 export interface Sender {
   /** Its id: on its parts in the queue, in metrics, in dead letters. */
   readonly id: string;
+  /** How it has proved it: `token` and the first digits of the token's digest, `key`, `jwt`, `certificate` or `none`. */
+  readonly proof: string;
   /** The signals that it may send. */
   readonly signals: ReadonlySet<SignalName>;
   /** The web origins that its requests must come from; absent: it is not bound to any. */

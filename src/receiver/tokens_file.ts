@@ -33,7 +33,8 @@ export async function readTokens(file: string): Promise<readonly TokenEntry[]> {
   return (await readTokensFile(file)).tokens;
 }
 
-async function readTokensFile(file: string): Promise<TokensFile> {
+/** The same with the signing keys. @throws {ConfigError} */
+export async function readTokensFile(file: string): Promise<TokensFile> {
   const text = await textOf(file);
   return text === undefined ? { tokens: [], signingKeys: [] } : parseTokensFile(text, file);
 }

@@ -20,9 +20,14 @@ export const PERMISSIONS = z.strictObject({
 });
 
 /** A sender by what its token says. */
-export function senderOf(id: string, { signals, origins, limits }: z.output<typeof PERMISSIONS>): Sender {
+export function senderOf(
+  id: string,
+  proof: string,
+  { signals, origins, limits }: z.output<typeof PERMISSIONS>,
+): Sender {
   return {
     id,
+    proof,
     signals: new Set(signals ?? SIGNAL_NAMES),
     ...(origins === undefined ? {} : { origins }),
     ...(limits === undefined ? {} : { limits: limitsOf(limits) }),

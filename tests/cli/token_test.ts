@@ -3,7 +3,7 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { main } from "../../src/main.ts";
-import { parseTokens, parseTokensFile, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { digestOf, parseTokens, parseTokensFile, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
 import { MintedVerifier } from "../../src/receiver/minted.ts";
 import { folder } from "../support/folder.ts";
 import { recorder } from "../support/recorder.ts";
@@ -32,6 +32,7 @@ Deno.test("token new prints the token once and keeps its digest alone, in a file
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.deepEqual(await senderOf(file, token), {
     id: "web",
+    proof: `token ${digestOf(token).slice(0, 8)}`,
     signals: new Set(["traces", "metrics", "logs", "profiles"]),
   });
 });
@@ -74,9 +75,26 @@ Deno.test("token new with origins, an end and limits", async () => {
     queueShare: 0.5,
   });
   const before = await readFile(file, "utf8");
-  for (const wrong of [["--queue-share", "2"], ["--not-after", "soon"], ["--requests-per-second", "many"]]) {
-    const refused = await run("new", "--id", "web", "--file", file, ...wrong);
-    assert.deepEqual([refused.code, refused.out], [1, []], wrong.join(" "));
+  const wrong: readonly (readonly [string, string, RegExp])[] = [
+    ["--queue-share", "2", /It must be a number above 0, up to 1\./],
+    ["--not-after", "soon", /It must be a time with its zone, such as 2027-01-31T12:00:00Z\./],
+    ["--requests-per-second", "many", /It must be a number above 0\./],
+    ["--requests-per-second", "", /It must be a number above 0\./],
+    ["--items-per-second", "-1", /It must be a number above 0\./],
+    ["--bytes-per-second", "fast", /It must be a size such as 1MiB\./],
+    ["--concurrent-requests", "1.5", /It must be a whole number from 1 to 1000000\./],
+    ["--max-request-body-size", "0", /It must be a size such as 64KiB\./],
+    ["--origins", "https://a.example/path", /It must be origins such as https:\/\/app\.example, without a path/],
+    ["--resource-attributes", "tenant", /tenant is no attribute; use key=value\./],
+    ["--resource-attributes", `a=${"x".repeat(1_025)}`, /It must be 1 to 32 attributes such as tenant\.id=acme/],
+    ["--id", "a b", /It must be 1 to 63 letters, digits/],
+  ];
+  for (const [option, value, told] of wrong) {
+    const refused = await run("new", "--id", "web", "--file", file, option, value);
+    assert.deepEqual([refused.code, refused.out], [2, []], option);
+    const said = refused.err.join("\n");
+    assert.match(said, told);
+    assert.ok(said.includes(`option '${option} <`), said);
   }
   assert.equal(await readFile(file, "utf8"), before);
 });
@@ -106,7 +124,7 @@ Deno.test("wrong use is 2, a file that cannot be used is 1", async () => {
   assert.equal((await run("mint")).code, 2);
   assert.equal((await run("key", "--id", "web")).code, 2);
   const id = await run("new", "--id", "a b\n", "--file", file);
-  assert.equal(id.code, 1);
+  assert.equal(id.code, 2);
   assert.equal(id.out.length, 0, "no token is shown that was not kept");
   await writeFile(file, "tokens: nonsense\n");
   const broken = await run("new", "--id", "web", "--file", file);
@@ -179,5 +197,9 @@ Deno.test("token mint without a key, with a wrong one or a wrong time", async ()
   assert.deepEqual([wrong.code, wrong.err], [1, [
     "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it",
   ]]);
-  assert.equal((await withKey("x".repeat(43), () => run("mint", "--id", "web", "--expires", "soon"))).code, 1);
+  const late = await withKey("x".repeat(43), () => run("mint", "--id", "web", "--expires", "soon"));
+  assert.equal(late.code, 2);
+  assert.match(late.err[0]!, /option '--expires <duration>'.*It must be a time such as 5m, from 1s to 24h\./);
+  const age = await run("key", "--id", "web", "--origins", "https://a.example", "--max-age", "25h");
+  assert.equal(age.code, 2);
 });

@@ -13,6 +13,7 @@ function scene(defaults: SenderLimits = {}) {
 
 const senderOf = (limits?: SenderLimits, id = "edge"): Sender => ({
   id,
+  proof: "none",
   signals: new Set(["traces"]),
   ...(limits === undefined ? {} : { limits }),
 });

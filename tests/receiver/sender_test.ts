@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Refusal } from "../../src/errors.ts";
 import { authorize, type Sender } from "../../src/receiver/sender.ts";
 
-const sender: Sender = { id: "edge", signals: new Set(["traces", "logs"]) };
+const sender: Sender = { id: "edge", proof: "none", signals: new Set(["traces", "logs"]) };
 
 function forbidden(work: () => void, message: string): void {
   assert.throws(work, (error) => {

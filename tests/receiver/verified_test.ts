@@ -6,7 +6,7 @@ import { refusalFor, senderOf, VerifiedTokens } from "../../src/receiver/verifie
 Deno.test("a verified token is remembered until it expires; beyond the bound all are checked again", () => {
   let now = 0;
   const tokens = new VerifiedTokens(() => now);
-  const sender = senderOf("shop", {});
+  const sender = senderOf("shop", "jwt", {});
   assert.equal(tokens.get("a"), undefined);
   assert.equal(tokens.add("a", { sender, notAfterMs: 10 }), sender);
   now = 9;

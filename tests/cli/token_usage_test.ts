@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { main } from "../../src/main.ts";
+import { digestOf } from "../../src/receiver/authenticate.ts";
+import { ENGINES, startRelayHere } from "../support/relay.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { folder } from "../support/folder.ts";
+import { recorder } from "../support/recorder.ts";
+import { startCollector } from "../../src/collector.ts";
+import { collectorTls } from "../support/far_end.ts";
+
+async function run(...argv: string[]) {
+  const { io, out, err } = recorder();
+  return { code: await main(["token", "usage", ...argv], io), out: out.join("\n"), err: err.join("\n") };
+}
+
+const span = '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"},{"name":"b"}]}]}]}';
+
+for (const engine of ENGINES) {
+  Deno.test(`${engine}: what a relay has counted is shown after it has ended, and unused tokens too`, async () => {
+    await using at = await folder();
+    await using certs = await testCertificates();
+    await using collector = await startCollector({
+      host: "127.0.0.1",
+      port: 0,
+      tls: await collectorTls(certs.dir),
+    });
+    const tokens_file = join(at.path, "tokens.yaml");
+    const queuePath = join(at.path, "queue.db");
+    const entry = (id: string, secret: string, more = "") => `  - { id: ${id}, sha256: ${digestOf(secret)}${more} }\n`;
+    const entries = [
+      entry("web", "first", ", signals: [traces]"),
+      entry("web", "second"),
+      entry("page", "page", ", origins: [https://app.example]"),
+      entry("late", "late", ", not_after: 2020-01-01T00:00:00Z"),
+      entry("idle", "idle"),
+    ];
+    await writeFile(tokens_file, `tokens:\n${entries.join("")}${entry("gone", "gone")}`);
+    {
+      await using relay = await startRelayHere({
+        engine,
+        collectorUrl: collector.url,
+        certsDir: certs.dir,
+        queuePath,
+        auth: { tokens_file },
+      });
+      const post = async (token: string, path = "traces", headers = {}) => {
+        const response = await fetch(`${relay.url}/v1/${path}`, {
+          method: "POST",
+          headers: { "content-type": "application/json", "x-api-key": token, ...headers },
+          body: span,
+        });
+        await response.body?.cancel();
+        return response.status;
+      };
+      assert.equal(await post("first"), 200);
+      assert.equal(await post("first"), 200);
+      assert.equal(await post("first", "logs"), 403);
+      assert.equal(await post("gone"), 200);
+      assert.equal(await post("late"), 401);
+      assert.equal(await post("nobody"), 401);
+      assert.equal(await post("page", "traces", { origin: "https://app.example" }), 200);
+      assert.equal(await post("page", "traces", { origin: "https://evil.example" }), 403);
+    }
+    await writeFile(tokens_file, `tokens:\n${entries.join("")}`);
+    const json = await run("--file", tokens_file, "--path", queuePath, "--json");
+    assert.equal(json.code, 0);
+    const { since, until, tokens } = JSON.parse(json.out) as {
+      since: string;
+      until: string;
+      tokens: Record<string, unknown>[];
+    };
+    assert.ok(since < until);
+    assert.deepEqual(
+      tokens.map(({ id, proof, state, requests, items, refused, last_use, from }) => [
+        id,
+        proof,
+        state,
+        requests,
+        items,
+        refused,
+        last_use !== null,
+        (from as { place: string }[]).map(({ place }) => place).sort(),
+      ]),
+      [
+        ["web", `token ${digestOf("first").slice(0, 8)}`, "valid", 2, 4, { forbidden: 1 }, true, ["127.0.0.1"]],
+        ["web", `token ${digestOf("second").slice(0, 8)}`, "valid", 0, 0, {}, false, []],
+        [
+          "page",
+          `token ${digestOf("page").slice(0, 8)}`,
+          "valid",
+          1,
+          2,
+          { forbidden: 1 },
+          true,
+          ["https://app.example", "https://evil.example"],
+        ],
+        ["late", `token ${digestOf("late").slice(0, 8)}`, "expired", 0, 0, { expired: 1 }, false, ["127.0.0.1"]],
+        ["idle", `token ${digestOf("idle").slice(0, 8)}`, "valid", 0, 0, {}, false, []],
+        ["gone", `token ${digestOf("gone").slice(0, 8)}`, "removed", 1, 2, {}, true, ["127.0.0.1"]],
+      ],
+    );
+    const shown = await run("--file", tokens_file, "--path", queuePath);
+    const lines = shown.out.split("\n");
+    assert.match(lines[0]!, /^id +proof +last use +requests +items +last hour +refused +from$/);
+    assert.match(lines[1]!, /^web +token [0-9a-f]{8} +20\S+Z +2 +4 +2 requests +forbidden 1 +127\.0\.0\.1$/);
+    assert.match(lines[5]!, /^idle +token [0-9a-f]{8} +never +0 +0 +0 requests +- +-$/);
+    assert.match(shown.err, /^Counted since 20\S+Z, written at 20\S+Z$/);
+  });
+}
+
+Deno.test("without a file every token is there as never used; a damaged file is a fault", async () => {
+  await using at = await folder();
+  const [file, path] = [join(at.path, "tokens.yaml"), join(at.path, "queue.db")];
+  await writeFile(file, `tokens:\n  - { id: web, sha256: ${digestOf("a")} }\n`);
+  const none = await run("--file", file, "--path", path);
+  assert.equal(none.code, 0);
+  assert.match(none.out, /web +token [0-9a-f]{8} +never/);
+  assert.match(none.err, /^Nothing is counted yet: there is no .*queue\.db\.usage, which a running relay writes/);
+  await writeFile(`${path}.usage`, "{");
+  const damaged = await run("--file", file, "--path", path);
+  assert.deepEqual([damaged.code, damaged.out], [1, ""]);
+  assert.match(damaged.err, /is damaged; remove it/);
+});
