@@ -41,7 +41,10 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
     host: endpoint.hostname,
     port: endpoint.port,
     tls: tlsOf(identity),
-    ...(quiet ? {} : { onReceived: (received) => io.out(`collector: ${describeReceived(received)}`) }),
+    onReceived(received) {
+      // An empty request is a trial of the relay's or a step of doctor's: nothing has arrived.
+      if (!quiet && received.items > 0) io.out(`collector: ${describeReceived(received)}`);
+    },
     onRefused: (reason) => io.err(`collector: refused a client: ${reason}`),
   });
   const watch = watchIdentity(config, identity, {
