@@ -100,7 +100,11 @@ function chainSent(leaf: DetailedPeerCertificate): X509Certificate[] {
     const { raw }: DetailedPeerCertificate = current;
     // A root is its own issuer.
     if (chain.some((each) => each.raw.equals(raw))) break;
-    chain.push(new X509Certificate(raw));
+    try {
+      chain.push(new X509Certificate(raw));
+    } catch {
+      break; // What cannot be read ends what can be told of.
+    }
     current = current.issuerCertificate;
   }
   return chain;

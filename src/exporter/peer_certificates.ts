@@ -3,6 +3,7 @@
  * looks at them now and then. Nothing is trusted, sent or decided by it.
  * @module
  */
+import type { X509Certificate } from "node:crypto";
 import { shakeHands } from "../diagnosis/handshake.ts";
 import { type CertificateFacts, describe } from "../pki/certificate.ts";
 import type { ClientIdentity } from "./client.ts";
@@ -32,6 +33,15 @@ const INTERVAL_MS = 3_600_000;
 const UNSEEN_MS = 60_000;
 const HANDSHAKE_MS = 10_000;
 
+/** Another one's certificate may be of any kind: what cannot be described is left out. */
+function described(certificate: X509Certificate): CertificateFacts[] {
+  try {
+    return [describe(certificate)];
+  } catch {
+    return [];
+  }
+}
+
 /** Looks now, and from time to time. */
 export function watchPeers({ urls, identity, onSeen, intervalMs = INTERVAL_MS }: PeerOptions): PeerCertificates {
   const secure = urls.filter(({ protocol }) => protocol === "https:");
@@ -54,7 +64,9 @@ export function watchPeers({ urls, identity, onSeen, intervalMs = INTERVAL_MS }:
     // Not reached, or refused: what was seen before is as near to the truth as can be told.
     if (certificates.length === 0 || ended.signal.aborted) return;
     const before = known.get(origin)?.map(({ fingerprintSha256 }) => fingerprintSha256) ?? [];
-    const facts = certificates.map(describe).filter(({ subject, issuer }, index) => index === 0 || subject !== issuer);
+    const facts = certificates.flatMap(described).filter(({ subject, issuer }, index) =>
+      index === 0 || subject !== issuer
+    );
     known.set(origin, facts);
     if (facts.some(({ fingerprintSha256 }) => !before.includes(fingerprintSha256))) onSeen();
   }
