@@ -32,6 +32,7 @@ import {
   type Passphrase,
   type Usage,
 } from "./certificate.ts";
+import { exposureOf } from "./identity.ts";
 import { readPem } from "./pem.ts";
 import { CERTIFICATE_MODE, finishWriting, KEY_MODE, type NewFile, writeAll } from "./write.ts";
 
@@ -308,6 +309,11 @@ async function openFolder(
   await finishWriting(dir);
   const certificate = await readPem({ what: "CA certificate", setting: "--dir", value: join(dir, "ca.crt") });
   const keyDocument = await readPem({ what: "CA key", setting: "--dir", value: join(dir, "ca.key") });
+  const exposure = exposureOf(keyDocument);
+  if (exposure?.to === "all") {
+    const message = `Cannot use ${keyDocument.name}: it ${exposure.state}, and issue with it; ${exposure.remedy}`;
+    throw new CertificateError("key_exposed", message);
+  }
   const authorities = parseCertificates(certificate);
   const key: KeyObject = parsePrivateKey(keyDocument, caPassphrase);
   const current = authorities.find((each) => each.checkPrivateKey(key));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -153,6 +153,19 @@ Deno.test("what cannot be issued again as it is, is skipped and told of", () =>
     const [client] = await rotateCertificates(dir, Infinity);
     assert.equal(client?.outcome, "skipped");
     assert.match(client.reason, /intermediates stand behind it/);
+  }));
+
+Deno.test("a CA key that every user of the machine can read is not used", () =>
+  withFolder(async (dir) => {
+    await chmod(join(dir, "ca.key"), 0o644);
+    await assert.rejects(
+      issueCertificate({ dir, usage: "clientAuth", name: "edge" }),
+      refusal(
+        "key_exposed",
+        /ca\.key: it has mode 0644, so every user .* can open it, and issue with it; run chmod 600 on/,
+      ),
+    );
+    assert(!(await readdir(dir)).includes("edge.crt"));
   }));
 
 Deno.test("one that is damaged is skipped and told of; the others are renewed", () =>
