@@ -75,6 +75,7 @@ Deno.test("the stock web SDK in Chromium, on another origin", async (t) => {
     await writeFile(join(pictures, `${service.replaceAll(" ", "_")}.png`), await tab.screenshot());
     return title;
   };
+  const shown = () => tab.text();
   const arrived = (service: string) =>
     sink.spans().filter((span) => span.resource.attributes["service.name"] === service);
 
@@ -89,6 +90,7 @@ Deno.test("the stock web SDK in Chromium, on another origin", async (t) => {
   await t.step("a page of an origin that the key does not have cannot even ask", async () => {
     assert.equal(await visit("header", { from: `http://127.0.0.1:${site.port}`, service: "elsewhere" }), "failed");
     assert.match(tab.log.join("\n"), /blocked by CORS policy/);
+    assert.match(await shown(), /TypeError: Failed to fetch/);
   });
 
   await t.step(
@@ -96,9 +98,11 @@ Deno.test("the stock web SDK in Chromium, on another origin", async (t) => {
     async () => {
       const expired = await mint({ keyId: "web", secret, ageMs: -60_000 });
       assert.equal(await visit("header", { token: expired, service: "expired" }), "failed");
+      assert.match(await shown(), /401: Not authenticated: the token has expired/);
       await relay.line(/"reason":"unauthenticated".*the token has expired/);
       const other = await mint({ keyId: "web", secret: newSecret(), ageMs: 60_000 });
       assert.equal(await visit("header", { token: other, service: "forged" }), "failed");
+      assert.match(await shown(), /401: Not authenticated: the token's signature is wrong/);
       await relay.line(/"reason":"unauthenticated".*the token's signature is wrong/);
     },
   );

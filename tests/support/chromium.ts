@@ -12,6 +12,8 @@ export interface Tab {
   visit(url: string): Promise<string>;
   /** What the page's console and the browser have logged. */
   readonly log: readonly string[];
+  /** What the page shows, as text. */
+  text(): Promise<string>;
   /** A picture of it, as PNG. */
   screenshot(): Promise<Uint8Array>;
 }
@@ -108,6 +110,14 @@ export async function startChromium(): Promise<Browser> {
           const { result } = await ask<{ result: { value: string } }>(
             "Runtime.evaluate",
             { expression: titled, awaitPromise: true },
+            sessionId,
+          );
+          return result.value;
+        },
+        async text() {
+          const { result } = await ask<{ result: { value: string } }>(
+            "Runtime.evaluate",
+            { expression: "document.body.innerText" },
             sessionId,
           );
           return result.value;

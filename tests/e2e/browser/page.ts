@@ -11,8 +11,13 @@ import { SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { WebTracerProvider } from "@opentelemetry/sdk-trace-web";
 
 /** The part of a browser's globals that is used here; the compiler is given Deno's. */
+interface Element {
+  textContent: string;
+  append(...children: Element[]): void;
+  setAttribute(name: string, value: string): void;
+}
 interface Page {
-  readonly document: { title: string; readonly body: { textContent: string } };
+  readonly document: { title: string; readonly body: Element; createElement(name: string): Element };
   readonly navigator: { sendBeacon(url: string, body: Blob): boolean };
 }
 const { document, navigator } = globalThis as unknown as Page;
@@ -58,6 +63,51 @@ async function stock(): Promise<string> {
   }
 }
 
+/** What a page can learn of why it was refused: the relay's answer, or no more than that the browser withheld it. */
+async function reason(): Promise<string> {
+  try {
+    const response = await fetch(`${relay}/v1/traces`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: "{}",
+    });
+    const { message } = await response.json();
+    return `${response.status}: ${message}`;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/** For the screenshot: a row for each thing that matters. */
+function show(rows: readonly (readonly [string, string])[]): void {
+  const table = document.createElement("table");
+  table.setAttribute("style", "font: 16px/1.6 sans-serif; margin: 24px; border-collapse: collapse");
+  for (const [name, value] of rows) {
+    const row = document.createElement("tr");
+    const head = document.createElement("th");
+    const cell = document.createElement("td");
+    head.textContent = name;
+    head.setAttribute("style", "text-align: left; padding-right: 24px; vertical-align: top; color: #555");
+    cell.textContent = value;
+    row.append(head, cell);
+    table.append(row);
+  }
+  document.body.append(table);
+}
+
+const WAYS: Readonly<Record<string, string>> = {
+  header: "Authorization: Bearer …, by the stock exporter",
+  url: "?access_token=…, by the stock exporter",
+  beacon: "?access_token=…, by navigator.sendBeacon",
+};
+
 const outcome = how === "beacon" ? beacon() : await stock();
-document.body.textContent = `${service}: ${outcome}`;
+show([
+  ["page", location.origin],
+  ["relay", relay],
+  ["token", WAYS[how] ?? how],
+  ["service.name", service],
+  ["outcome", outcome],
+  ...(outcome === "failed" ? [["because", await reason()] as const] : []),
+]);
 document.title = outcome;
