@@ -41,7 +41,8 @@ export async function openSenders(
 ): Promise<Senders> {
   const { auth } = receiver;
   if (auth.insecure) return { authenticator: INSECURE, tokenOrigins: () => new Set() };
-  if (receiver.http.tls.client_ca_file !== undefined) {
+  const { client_ca_file: clientCa, require_client_certificate: required } = receiver.http.tls;
+  if (clientCa !== undefined && required) {
     return { authenticator: new CertificateAuthenticator(), tokenOrigins: () => new Set() };
   }
   const jwt = jwtVerifier(auth.jwt, log);
@@ -69,7 +70,10 @@ export async function openSenders(
       onRefused: (reason) => log.error("Refused changed tokens; the old ones go on", { cause: reason }),
     }));
   }
-  return { authenticator, tokenOrigins: () => tokenOrigins };
+  return {
+    authenticator: clientCa === undefined ? authenticator : new CertificateAuthenticator(Date.now, authenticator),
+    tokenOrigins: () => tokenOrigins,
+  };
 }
 
 /** What each sender may do, as the configuration and its own token have it. */

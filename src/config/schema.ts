@@ -110,6 +110,10 @@ export const ConfigSchema = section({
           text(FILE).exactOptional(),
           "Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id",
         ),
+        require_client_certificate: option(
+          flag().prefault(true),
+          "With client_ca_file: false lets senders without a certificate prove themselves by a token",
+        ),
         key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
         reload_interval: option(
           duration("100ms", "24h").prefault("5s"),

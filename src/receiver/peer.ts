@@ -16,24 +16,38 @@ import type { Sender } from "./sender.ts";
 /** Visible ASCII without what separates or quotes names in Node's text of them. */
 const SENDER_ID = /^[\x21\x23-\x2b\x2d-\x7e]{1,255}$/;
 
+const NO_CERTIFICATE = refusal("no client certificate: send one of a CA in receiver.http.tls.client_ca_file");
+
 /** Lets in whoever has a certificate that the listener's CA stands for. */
 export class CertificateAuthenticator implements Authenticator {
   /** One look at the certificate for each connection. */
   readonly #senders = new WeakMap<TLSSocket, Sender | Refusal>();
   readonly #now: () => number;
+  readonly #otherwise: Authenticator | undefined;
 
-  /** @param now ms since the Unix epoch */
-  constructor(now: () => number = Date.now) {
+  /**
+   * @param now ms since the Unix epoch
+   * @param otherwise Asked about who shows no certificate at all; one that is not good is refused, whatever else is shown.
+   */
+  constructor(now: () => number = Date.now, otherwise?: Authenticator) {
     this.#now = now;
+    this.#otherwise = otherwise;
   }
 
-  authenticate(_headers: Headers, incoming?: IncomingMessage): Sender {
+  authenticate(
+    headers: Headers,
+    incoming?: IncomingMessage,
+    request?: { readonly url: string },
+  ): Sender | Promise<Sender> {
     const socket = incoming?.socket;
     if (!(socket instanceof TLSSocket)) throw refusal("the connection is not TLS");
     let sender = this.#senders.get(socket);
     if (sender === undefined) {
       sender = senderOf(socket, this.#now());
       this.#senders.set(socket, sender);
+    }
+    if (sender === NO_CERTIFICATE && this.#otherwise !== undefined) {
+      return this.#otherwise.authenticate(headers, incoming, request);
     }
     if (sender instanceof Refusal) throw sender;
     return sender;
@@ -43,9 +57,7 @@ export class CertificateAuthenticator implements Authenticator {
 function senderOf(socket: TLSSocket, now: number): Sender | Refusal {
   const certificate: Partial<DetailedPeerCertificate> = socket.getPeerCertificate(true) ?? {};
   const { subject, valid_from: from = "", valid_to: to = "" } = certificate;
-  if (subject === undefined) {
-    return refusal("no client certificate: send one of a CA in receiver.http.tls.client_ca_file");
-  }
+  if (subject === undefined) return NO_CERTIFICATE;
   const name = shown(subject);
   if (socket.authorized !== true) {
     if (now > Date.parse(to)) return refusal(`the client certificate of ${name} has expired, at ${to}`);

@@ -25,6 +25,12 @@ export default function autocannon(options: {
   readonly duration: number;
   /** Requests a second, of all connections together. */
   readonly overallRate?: number;
+  readonly tlsOptions?: {
+    readonly ca: Buffer;
+    readonly cert: Buffer;
+    readonly key: Buffer;
+    readonly servername: string;
+  };
   readonly method: "POST";
   readonly requests: readonly Request[];
   readonly setupClient: (client: { setRequests(requests: readonly Request[]): void }) => void;

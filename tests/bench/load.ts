@@ -1,15 +1,18 @@
 /**
- * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS [REQUESTS_PER_SECOND]`.
- * Prints one line of JSON.
+ * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS [REQUESTS_PER_SECOND [CERTS]]`.
+ * CERTS is a folder with a client certificate, shown to whoever asks for one. Prints one line of JSON.
  */
 // @ts-types="./autocannon.d.ts"
 import autocannon from "autocannon";
 import { Buffer } from "node:buffer";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { makeBodies, type Shape } from "./bodies.ts";
 
-const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5", rate] = process.argv
-  .slice(2);
+const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5", rate = "", certs] =
+  process
+    .argv.slice(2);
 const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
 const requests = bodies.map((body) => ({
   method: "POST" as const,
@@ -17,13 +20,18 @@ const requests = bodies.map((body) => ({
   headers: { ...body.headers, ...(token === "" ? {} : { authorization: `Bearer ${token}`, origin: "http://bench" }) },
   body: Buffer.from(body.bytes),
 }));
+const pem = (name: string) => readFileSync(join(certs ?? "", name));
+const tlsOptions = certs === undefined
+  ? undefined
+  : { ca: pem("ca.crt"), cert: pem("client.crt"), key: pem("client.key"), servername: "localhost" };
 let clients = 0;
 const result = await autocannon({
   url,
   connections: Number(connections),
   duration: Number(seconds),
   method: "POST",
-  ...(rate === undefined ? {} : { overallRate: Number(rate) }),
+  ...(rate === "" ? {} : { overallRate: Number(rate) }),
+  ...(tlsOptions === undefined ? {} : { tlsOptions }),
   requests,
   // Each connection begins elsewhere, or all would send the same body at the same time.
   setupClient: (client) => {

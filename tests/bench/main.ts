@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { initCertificates } from "../../src/pki/init.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
 import { mint } from "../../src/receiver/minted.ts";
@@ -96,35 +97,73 @@ async function startSink(): Promise<Sink> {
 }
 
 /** What senders prove themselves with, and what is done to their data for it. */
-type Proof = "token" | "nothing" | "minted" | "limits" | "attributes";
+type Proof =
+  | "token"
+  | "nothing"
+  | "minted"
+  | "jwt"
+  | "limits"
+  | "attributes"
+  | "bounded"
+  | "tls"
+  | "certificate"
+  | "redaction"
+  | "redaction-idle";
 
 const SIGNING_SECRET = "bench-signing-secret-of-32-bytes-or-more-000";
 
 function tokensFile(proof: Proof): string {
-  const more = {
+  const more: Partial<Record<Proof, string>> = {
     limits:
       ", limits: { requests_per_second: 1e6, items_per_second: 1e9, bytes_per_second: 1GiB, concurrent_requests: 1000 }",
     attributes: ", resource_attributes: { tenant.id: acme }",
-    token: "",
-    nothing: "",
-    minted: "",
-  }[proof];
+  };
   const keys = `signing_keys:\n  - { id: web, secret: ${SIGNING_SECRET}, origins: ["http://bench"], max_age: 2h }\n`;
   return `tokens:
-  - { id: bench, sha256: ${digestOf(TOKEN)}${more} }
+  - { id: bench, sha256: ${digestOf(TOKEN)}${more[proof] ?? ""} }
 ${proof === "minted" ? keys : ""}`;
+}
+
+const ISSUER = "https://issuer.bench";
+
+/** An issuer: its JWKS on loopback, and a token of its. */
+async function issuer() {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const jwks = JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: "one", alg: "ES256", use: "sig" }] });
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => new Response(jwks));
+  const token = await new SignJWT({}).setProtectedHeader({ alg: "ES256", kid: "one" }).setSubject("bench")
+    .setIssuer(ISSUER).setAudience("edgeferry").setExpirationTime("2h").sign(privateKey);
+  return { url: `http://127.0.0.1:${server.addr.port}/jwks.json`, token, server };
+}
+
+/** The sections of a configuration beside those that every relay here has. */
+function sections(proof: Proof, jwksUrl: string | undefined): string {
+  const serving = `cert_file: ${certs}/server.crt, key_file: ${certs}/server.key`;
+  const http: Partial<Record<Proof, string>> = {
+    bounded: ", listener: bounded",
+    tls: `, tls: { ${serving} }`,
+    certificate: `, tls: { ${serving}, client_ca_file: ${certs}/ca.crt }`,
+  };
+  const jwt = jwksUrl === undefined ? "" : `, jwt: { issuer: ${ISSUER}, audience: edgeferry, jwks_url: "${jwksUrl}" }`;
+  const redaction: Partial<Record<Proof, string>> = {
+    redaction:
+      "redaction: { salt: salt, actions: [{ key: user_agent.*, action: delete }, { key: client.address, action: hash }] }\n",
+    "redaction-idle": "redaction: { actions: [{ key: nobody.has.this, action: delete }] }\n",
+  };
+  return `receiver:
+  http: { endpoint: "127.0.0.1:0"${http[proof] ?? ""} }
+  auth: { tokens_file: tokens.yaml, insecure: ${proof === "nothing"}${jwt} }
+${redaction[proof] ?? ""}`;
 }
 
 async function relay(storage: "sqlite" | "none", sink: Sink, proof: Proof = "token"): Promise<Running> {
   const dir = join(folder, `relay-${storage}-${crypto.randomUUID()}`);
   await mkdir(dir, { recursive: true });
+  const issued = proof === "jwt" ? await issuer() : undefined;
   await writeFile(join(dir, "tokens.yaml"), tokensFile(proof));
   await writeFile(
     join(dir, "relay.yaml"),
-    `receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: tokens.yaml, insecure: ${
-      proof === "nothing"
-    } } }
-sending_queue: { storage: ${storage}, path: data/queue.db }
+    `${sections(proof, issued?.url)}sending_queue: { storage: ${storage}, path: data/queue.db }
 exporter:
   endpoint: https://localhost:${sink.port}
   tls: { ca_file: ${certs}/ca.crt, cert_file: ${certs}/client.crt, key_file: ${certs}/client.key }
@@ -136,8 +175,11 @@ telemetry: { admin: { endpoint: "127.0.0.1:0" } }
     for await (const _ of child.stdout);
   })();
   const match = await firstMatch(child.stderr, /Receiving url=(\S+)/);
-  const token = proof === "minted" ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 }) : TOKEN;
-  return { url: match[1]!, child, forwards: true, token };
+  await issued?.server.shutdown();
+  const token = proof === "minted"
+    ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 })
+    : issued?.token ?? TOKEN;
+  return { url: match[1]!.replace("https://127.0.0.1", "https://localhost"), child, forwards: true, token };
 }
 
 async function collector(queue: "memory" | "file", sink: Sink): Promise<Running> {
@@ -242,7 +284,14 @@ const SUBJECTS: Readonly<Record<string, (sink: Sink) => Promise<Running>>> = {
   "sqlite-nothing": (sink) => relay("sqlite", sink, "nothing"),
   "sqlite-limits": (sink) => relay("sqlite", sink, "limits"),
   "sqlite-minted": (sink) => relay("sqlite", sink, "minted"),
+  "sqlite-jwt": (sink) => relay("sqlite", sink, "jwt"),
+  // TLS is on the bounded listener, so that is what it is to be compared with.
+  "sqlite-bounded": (sink) => relay("sqlite", sink, "bounded"),
+  "sqlite-tls": (sink) => relay("sqlite", sink, "tls"),
+  "sqlite-mtls": (sink) => relay("sqlite", sink, "certificate"),
   "sqlite-attributes": (sink) => relay("sqlite", sink, "attributes"),
+  "sqlite-redaction": (sink) => relay("sqlite", sink, "redaction"),
+  "sqlite-redaction-idle": (sink) => relay("sqlite", sink, "redaction-idle"),
   none: (sink) => relay("none", sink),
   "collector-memory": (sink) => collector("memory", sink),
   "collector-file": (sink) => collector("file", sink),
@@ -274,6 +323,8 @@ async function load(running: Running, shape: string, spans: number, seconds: num
       String(spans),
       flags.connections,
       String(seconds),
+      "",
+      certs,
     ],
     folder,
   );

@@ -19,6 +19,7 @@ Deno.test("the defaults, in the units of the type", () => {
       read_header_timeout: 10_000,
       idle_timeout: 60_000,
       tls: {
+        require_client_certificate: true,
         reload_interval: 5_000,
         expiry_warning: 30 * 86_400_000,
         expiry_error: 3 * 86_400_000,

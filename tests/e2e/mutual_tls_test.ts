@@ -87,7 +87,7 @@ const line = async (relay: RelayHere, test: RegExp): Promise<string> => {
   return assert.fail(`The log has no ${test}`);
 };
 
-const files = (path: string, more: Record<string, string> = {}) => ({
+const files = (path: string, more: Record<string, string | boolean> = {}) => ({
   tls: { cert_file: join(path, "server.crt"), key_file: join(path, "server.key"), reload_interval: "100ms", ...more },
 });
 
@@ -144,6 +144,25 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
     for (const text of said) assert.match(text, /^refused: .*(tls|EOF|reset)/);
   });
   assert.deepEqual(sendersIn(relay.queuePath), ["client-app"], "nothing of theirs was kept");
+});
+
+Deno.test("where it is not required, a certificate or a token will do; a bad certificate is not helped by a token", async () => {
+  await using certs = await testCertificates();
+  await using at = await scene(
+    certs,
+    (path) => files(path, { client_ca_file: join(path, "ca.crt"), require_client_certificate: false }),
+  );
+  const authorization = `Bearer ${at.relay.token}`;
+  assert.equal((await post(at.relay, certs, certs.client)).status, 200);
+  assert.equal((await post(at.relay, certs, undefined, { authorization })).status, 200);
+  const nothing = await post(at.relay, certs);
+  assert.deepEqual([nothing.status, nothing.challenge], [401, 'Bearer realm="edgeferry"']);
+  assert.match(nothing.text, /no token: set Authorization/);
+  for (const who of [certs.otherClient, certs.expiredClient]) {
+    const bad = await post(at.relay, certs, who, { authorization });
+    assert.deepEqual([bad.status, bad.challenge], [401, 'ClientCertificate realm="edgeferry"']);
+  }
+  assert.deepEqual(sendersIn(at.relay.queuePath).sort(), ["client-app", "test"]);
 });
 
 Deno.test("a changed certificate and client CA are taken up; what does not fit is refused, and the old goes on", async () => {

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { TLSSocket } from "node:tls";
 import { Refusal } from "../../src/errors.ts";
 import { CertificateAuthenticator } from "../../src/receiver/peer.ts";
+import type { Sender } from "../../src/receiver/sender.ts";
 
 const NOW = Date.parse("2027-01-01T00:00:00Z");
 const dates = { valid_from: "Jan  1 00:00:00 2026 GMT", valid_to: "Jan  1 00:00:00 2028 GMT" };
@@ -25,10 +26,15 @@ function over(
   return { incoming: { socket } as IncomingMessage, looks: () => looks };
 }
 
+function idOf(sender: Sender | Promise<Sender>): string {
+  assert.ok(!(sender instanceof Promise));
+  return sender.id;
+}
+
 function ask(certificate: Record<string, unknown>, authorized = true): string {
   const authenticator = new CertificateAuthenticator(() => NOW);
   try {
-    return authenticator.authenticate(new Headers(), over(certificate, authorized).incoming).id;
+    return idOf(authenticator.authenticate(new Headers(), over(certificate, authorized).incoming));
   } catch (error) {
     assert.ok(error instanceof Refusal);
     assert.deepEqual([error.status, error.headers["www-authenticate"]], [401, 'ClientCertificate realm="edgeferry"']);
@@ -93,8 +99,23 @@ Deno.test("a connection is looked at once; one that is not TLS proves nothing", 
   const authenticator = new CertificateAuthenticator(() => NOW);
   const { incoming, looks } = over({ ...dates, subject: { CN: "shop" } });
   for (let request = 0; request < 3; request++) {
-    assert.equal(authenticator.authenticate(new Headers(), incoming).id, "shop");
+    assert.equal(idOf(authenticator.authenticate(new Headers(), incoming)), "shop");
   }
   assert.equal(looks(), 1);
   assert.throws(() => authenticator.authenticate(new Headers()), { code: "unauthenticated" });
+});
+
+Deno.test("who shows no certificate may be asked otherwise; who shows a bad one is not", () => {
+  const sender: Sender = { id: "by-token", proof: "token 5e884898", signals: new Set(["traces"]) };
+  const otherwise = { authenticate: () => sender };
+  const authenticator = new CertificateAuthenticator(() => NOW, otherwise);
+  const none = over({});
+  for (let round = 0; round < 2; round++) {
+    assert.equal(idOf(authenticator.authenticate(new Headers(), none.incoming)), "by-token");
+  }
+  assert.equal(none.looks(), 1);
+  const good = over({ ...dates, subject: { CN: "shop" } });
+  assert.equal(idOf(authenticator.authenticate(new Headers(), good.incoming)), "shop");
+  const bad = over({ ...dates, subject: { CN: "shop" } }, false);
+  assert.throws(() => authenticator.authenticate(new Headers(), bad.incoming), /is not of a CA/);
 });
