@@ -81,7 +81,7 @@ export const ConfigSchema = section({
       request_body_timeout: option(duration("100ms", "10m").prefault("10s"), "Time for a whole request body to arrive"),
       max_in_flight_bytes: option(
         size("1MiB", "16GiB").prefault("32MiB"),
-        "Request bytes held in memory over all requests; above it 503",
+        "Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429",
       ),
       listener: option(
         choice("auto", "bounded", "unbounded").prefault("auto"),

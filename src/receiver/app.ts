@@ -204,7 +204,7 @@ async function take(
   let permit: Permit | undefined;
   let kept = false;
   try {
-    const held = permit = options.admission.admit(stated ?? 0);
+    const held = permit = options.admission.admit(stated ?? 0, sender.id);
     const body = await readBody(request, stated, limits, (bytes) => held.grow(bytes));
     const bodyBytes = body.length;
     visit.bytes(bodyBytes);

@@ -7,10 +7,10 @@ const overloaded = (error: unknown) => error instanceof Refusal && error.code ==
 
 Deno.test("what fits is let in, what does not is 503 and takes nothing", () => {
   const gate = new Admission(100);
-  const first = gate.admit(60);
-  const second = gate.admit(40);
+  const first = gate.admit(60, "a");
+  const second = gate.admit(40, "b");
   assert.equal(gate.bytes, 100);
-  assert.throws(() => gate.admit(1), (error) => {
+  assert.throws(() => gate.admit(1, "c"), (error) => {
     assert.ok(error instanceof Refusal);
     assert.deepEqual([error.code, error.status, error.retryAfterS], ["overloaded", 503, 1]);
     assert.equal(error.message, "The relay holds 100 of at most 100 bytes in flight; retry");
@@ -27,19 +27,19 @@ Deno.test("what fits is let in, what does not is 503 and takes nothing", () => {
 
 Deno.test("a request alone is let in whatever its size, and may grow", () => {
   const gate = new Admission(100);
-  const alone = gate.admit(0);
+  const alone = gate.admit(0, "a");
   for (let chunk = 0; chunk < 5; chunk++) alone.grow(50);
   assert.equal(gate.bytes, 250);
-  assert.throws(() => gate.admit(1), overloaded);
+  assert.throws(() => gate.admit(1, "c"), overloaded);
   alone.release();
-  gate.admit(1_000).release();
+  gate.admit(1_000, "a").release();
   assert.equal(gate.bytes, 0);
 });
 
 Deno.test("a permit is given back once, whatever is called", () => {
   const gate = new Admission(100);
-  const permit = gate.admit(10);
-  const other = gate.admit(20);
+  const permit = gate.admit(10, "a");
+  const other = gate.admit(20, "a");
   permit.release();
   permit.release();
   assert.equal(gate.bytes, 20);
@@ -49,9 +49,9 @@ Deno.test("a permit is given back once, whatever is called", () => {
 
 Deno.test("a closed gate lets nothing in; what is in goes on", () => {
   const gate = new Admission(100);
-  const inside = gate.admit(10);
+  const inside = gate.admit(10, "a");
   gate.close();
-  assert.throws(() => gate.admit(0), (error) => {
+  assert.throws(() => gate.admit(0, "a"), (error) => {
     assert.ok(error instanceof Refusal);
     assert.deepEqual([error.code, error.status, error.headers], ["shutting_down", 503, { connection: "close" }]);
     return true;
@@ -72,7 +72,7 @@ Deno.test("the sum held is that of the permits out, and over the bound by one re
       const before = gate.bytes;
       try {
         const action = random.below(3);
-        if (action === 0) out.set(gate.admit(bytes), bytes);
+        if (action === 0) out.set(gate.admit(bytes, `${step}`), bytes);
         else if (permit === undefined) continue;
         else if (action === 1) {
           permit.grow(bytes);
@@ -92,4 +92,27 @@ Deno.test("the sum held is that of the permits out, and over the bound by one re
     for (const permit of out.keys()) permit.release();
     assert.equal(gate.bytes, 0);
   }
+});
+
+Deno.test("one sender has three quarters at most, however many requests it makes; one request alone is always let in", () => {
+  const gate = new Admission(100);
+  const noisy = [gate.admit(50, "noisy"), gate.admit(25, "noisy")];
+  assert.throws(() => gate.admit(1, "noisy"), (error) => {
+    assert.ok(error instanceof Refusal);
+    assert.deepEqual([error.code, error.status, error.retryAfterS], ["throttled", 429, 1]);
+    assert.equal(error.message, "Sender noisy has 75 of at most 75 bytes in flight; retry");
+    return true;
+  });
+  assert.throws(() => noisy[0]!.grow(1), (error) => error instanceof Refusal && error.code === "throttled");
+  const quiet = gate.admit(25, "quiet");
+  assert.throws(() => gate.admit(1, "third"), overloaded);
+  noisy[0]!.release();
+  const large = gate.admit(50, "large");
+  large.grow(0);
+  noisy[1]!.release();
+  quiet.release();
+  large.grow(45);
+  assert.equal(gate.bytes, 95);
+  large.release();
+  assert.equal(gate.bytes, 0);
 });

@@ -594,7 +594,7 @@ Deno.test("whatever happens to requests, the room they held is given back, and n
       return random.chance(0.4) ? post(body, headers) : post(streamOf(random, body), headers);
     });
     const statuses = (await Promise.all(answers)).map(({ status }) => status);
-    assert.ok(statuses.every((status) => [200, 400, 413, 415, 503].includes(status)), statuses.join(" "));
+    assert.ok(statuses.every((status) => [200, 400, 413, 415, 429, 503].includes(status)), statuses.join(" "));
     assert.ok(new Set(statuses).size >= 4, statuses.join(" "));
     assert.equal(told.filter(({ kind }) => kind !== "failed").length, 60, "each request has one outcome");
     assert.equal(admission.bytes, 0);
