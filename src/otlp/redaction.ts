@@ -44,10 +44,10 @@ export class Redactor {
   readonly rules: readonly RedactionRule[];
   readonly #key: KeyObject | undefined;
   readonly dryRun: boolean;
-  /** The index of the rule for a key, by the key's bytes; -1 where there is none. */
-  readonly #remembered = new Map<string, number>();
+  /** Keys by their hash, with the index of their rule; -1 where there is none. Of two with one hash the last is there. */
+  readonly #remembered = new Map<number, { readonly key: Uint8Array; readonly rule: number }>();
   readonly #field = fieldCursor();
-  readonly #inner = fieldCursor();
+  readonly #attribute = new Attribute();
 
   /**
    * @param rules Of several that are for a key a `delete` counts, or else the first.
@@ -111,16 +111,21 @@ export class Redactor {
       const message = field.wireType === LEN ? CHILDREN[within.message].get(field.number) : undefined;
       if (message === undefined) continue;
       if (message === "KeyValue" || message === "KeyValueAndUnit") {
-        const attribute = this.#attributeAt(request, message, field, strings);
-        const rule = this.#ruleFor(request, attribute);
+        const attribute = this.#attribute;
+        attribute.read(request, message, field);
+        const rule = this.#ruleFor(request, attribute, strings);
         if (rule >= 0) {
           hits ??= this.rules.map(() => 0);
           hits[rule]! += 1;
           strings?.keep(attribute.keyIndex);
           if (strings !== undefined) noteRemoved(request, message, field, strings);
-          if (edits !== undefined) within.growth += this.#change(edits, this.rules[rule]!.action, attribute);
+          if (edits !== undefined) {
+            within.growth += this.#change(request, edits, this.rules[rule]!.action, attribute, field, strings);
+          }
           continue;
         }
+        // Most values have nothing inside of them.
+        if (strings === undefined && !attribute.holdsMore) continue;
       }
       open.push(within);
       within = { message, end: field.end, lengthAt: field.tagEnd, contentStart: field.contentStart, growth: 0 };
@@ -146,77 +151,54 @@ export class Redactor {
     return edits?.replace(field.tagEnd, field.end, EMPTY_CONTENT) ?? 0;
   }
 
-  #change(edits: Edits, action: RedactionAction, attribute: Attribute): number {
-    if (action === "hash") return edits.replace(attribute.tagEnd, attribute.end, this.#hashed(attribute));
-    // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
-    return attribute.message === "KeyValueAndUnit"
-      ? edits.replace(attribute.tagEnd, attribute.end, EMPTY_CONTENT)
-      : edits.replace(attribute.start, attribute.end, NO_BYTES);
-  }
-
-  #attributeAt(
-    bytes: Uint8Array,
-    message: Attribute["message"],
+  #change(
+    request: Uint8Array,
+    edits: Edits,
+    action: RedactionAction,
+    attribute: Attribute,
     { start, tagEnd, contentStart, end }: FieldCursor,
     strings: StringTable | undefined,
-  ): Attribute {
-    const inner = this.#inner;
-    let key = NO_KEY;
-    let keyIndex = 0;
-    let empty = true;
-    for (let at = contentStart; at < end; at = inner.end) {
-      readField(bytes, at, inner);
-      if (message === "KeyValue" && inner.number === 1) key = { contentStart: inner.contentStart, end: inner.end };
-      else if (inner.number === KEY_INDEX[message]) keyIndex = int32At(bytes, inner.contentStart);
-      else if (inner.number === VALUE) empty = false;
+  ): number {
+    if (action === "hash") {
+      const hash = createHmac("sha256", this.#key!).update(valueOf(request, contentStart, end, strings)).digest("hex");
+      return edits.replace(tagEnd, end, attribute.with(request, hash));
     }
-    return { message, bytes, start, tagEnd, contentStart, end, key, keyIndex, strings, empty: empty && keyIndex === 0 };
+    // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
+    return attribute.message === "KeyValueAndUnit"
+      ? edits.replace(tagEnd, end, EMPTY_CONTENT)
+      : edits.replace(start, end, NO_BYTES);
   }
 
-  #ruleFor(bytes: Uint8Array, { message, key, keyIndex, strings, empty }: Attribute): number {
-    // Place 0 of an attribute table is such a one, by definition.
-    if (message === "KeyValueAndUnit" && empty) return -1;
+  #ruleFor(bytes: Uint8Array, attribute: Attribute, strings: StringTable | undefined): number {
+    const { message, keyStart, keyEnd, keyIndex, hasValue } = attribute;
+    // Place 0 of an attribute table is empty, by definition.
+    if (message === "KeyValueAndUnit" && keyIndex === 0 && !hasValue) return -1;
     const inTable = strings?.at(keyIndex);
-    const rule = key.end > key.contentStart || inTable === undefined
-      ? this.#ruleForKey(bytes, key.contentStart, key.end)
-      : -1;
+    const rule = keyEnd > keyStart || inTable === undefined ? this.#ruleForKey(bytes, keyStart, keyEnd) : -1;
     return rule >= 0 || inTable === undefined ? rule : this.#ruleForKey(bytes, inTable.contentStart, inTable.end);
   }
 
   #ruleForKey(bytes: Uint8Array, start: number, end: number): number {
-    const text = latin1(bytes, start, end);
-    const remembered = this.#remembered.get(text);
-    if (remembered !== undefined) return remembered;
-    const key = utf8.decode(bytes.subarray(start, end));
-    const matching = [...this.rules.keys()].filter((index) => matches(this.rules[index]!.key, key));
+    const hash = fnv1a(bytes, start, end);
+    const remembered = this.#remembered.get(hash);
+    if (remembered !== undefined && isSame(remembered.key, bytes, start, end)) return remembered.rule;
+    const key = bytes.slice(start, end);
+    const text = utf8.decode(key);
+    const matching = [...this.rules.keys()].filter((index) => matches(this.rules[index]!.key, text));
     const rule = matching.find((index) => this.rules[index]!.action === "delete") ?? matching[0] ?? -1;
-    if (text.length <= REMEMBERED_KEY_BYTES_MAX) {
+    if (key.length <= REMEMBERED_KEY_BYTES_MAX) {
       if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
-      this.#remembered.set(text, rule);
+      this.#remembered.set(hash, { key, rule });
     }
     return rule;
   }
-
-  /** Length and content of the attribute with the same key and a hash for its value; what else was in it is gone. */
-  #hashed({ message, bytes, contentStart, end, key, keyIndex, strings }: Attribute): Uint8Array {
-    const hash = createHmac("sha256", this.#key!).update(valueOf(bytes, contentStart, end, strings)).digest("hex");
-    const inTable = keyIndex === 0 ? [] : [KEY_INDEX[message] << 3, ...varint64(BigInt.asUintN(64, BigInt(keyIndex)))];
-    const content = Buffer.concat([
-      ...lengthDelimited(KEY_TAG, bytes.subarray(key.contentStart, key.end)),
-      Uint8Array.from(message === "KeyValueAndUnit" ? inTable : []),
-      Uint8Array.of(VALUE_TAG, hash.length + 2, STRING_VALUE_TAG, hash.length),
-      Buffer.from(hash, "latin1"),
-      Uint8Array.from(message === "KeyValue" ? inTable : []),
-    ]);
-    return Buffer.concat([Uint8Array.from(varint(content.length)), content]);
-  }
 }
 
-const KEY_TAG = 0x0a;
-const VALUE_TAG = 0x12;
 const STRING_VALUE_TAG = 0x0a;
 /** The field of both kinds of attribute that has the value. */
 const VALUE = 2;
+const ARRAY_VALUE = 5;
+const KVLIST_VALUE = 6;
 /** Profile.original_payload. */
 const ORIGINAL_PAYLOAD = 10;
 /** The field that names the key by its place in the string table. */
@@ -224,22 +206,68 @@ const KEY_INDEX = { KeyValue: 3, KeyValueAndUnit: 1 } as const;
 const NO_BYTES = new Uint8Array(0);
 /** A length of 0. */
 const EMPTY_CONTENT = Uint8Array.of(0);
-const NO_KEY = { contentStart: 0, end: 0 };
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** An attribute on the wire. Of a key that is there more than once the last counts. */
-interface Attribute {
-  readonly message: "KeyValue" | "KeyValueAndUnit";
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly tagEnd: number;
-  readonly contentStart: number;
-  readonly end: number;
-  readonly key: { readonly contentStart: number; readonly end: number };
-  readonly keyIndex: number;
-  readonly strings: StringTable | undefined;
-  /** No value, and no key in the string table. */
-  readonly empty: boolean;
+/** What is known of one attribute; read into again and again. Of a key that is there more than once the last counts. */
+class Attribute {
+  message: "KeyValue" | "KeyValueAndUnit" = "KeyValue";
+  keyStart = 0;
+  keyEnd = 0;
+  /** The key's place in the string table. */
+  keyIndex = 0;
+  hasValue = false;
+  /** Whether its value is a list or a map. */
+  holdsMore = false;
+  readonly #field = fieldCursor();
+  readonly #value = fieldCursor();
+
+  read(bytes: Uint8Array, message: "KeyValue" | "KeyValueAndUnit", { contentStart, end }: FieldCursor): void {
+    const field = this.#field;
+    this.message = message;
+    this.keyStart = this.keyEnd = this.keyIndex = 0;
+    this.hasValue = this.holdsMore = false;
+    for (let at = contentStart; at < end; at = field.end) {
+      readField(bytes, at, field);
+      if (field.number === 1 && field.wireType === LEN) {
+        this.keyStart = field.contentStart;
+        this.keyEnd = field.end;
+      } else if (field.number === VALUE && field.wireType === LEN) this.#readValue(bytes, field);
+      else if (field.number === KEY_INDEX[message]) this.keyIndex = int32At(bytes, field.contentStart);
+    }
+  }
+
+  #readValue(bytes: Uint8Array, { contentStart, end }: FieldCursor): void {
+    const value = this.#value;
+    this.hasValue = true;
+    for (let at = contentStart; at < end; at = value.end) {
+      readField(bytes, at, value);
+      this.holdsMore ||= value.number === ARRAY_VALUE || value.number === KVLIST_VALUE;
+    }
+  }
+
+  /** Length and content of the attribute with the same key and a text for its value; what else was in it is gone. */
+  with(bytes: Uint8Array, value: string): Uint8Array {
+    const key = bytes.subarray(this.keyStart, this.keyEnd);
+    const index = this.keyIndex === 0
+      ? []
+      : [KEY_INDEX[this.message] << 3, ...varint64(BigInt.asUintN(64, BigInt(this.keyIndex)))];
+    const head = [
+      ...(key.length === 0 ? [] : [1 << 3 | LEN, ...varint(key.length)]),
+      ...(this.message === "KeyValueAndUnit" ? index : []),
+    ];
+    const text = [VALUE << 3 | LEN, value.length + 2, STRING_VALUE_TAG, value.length];
+    const tail = this.message === "KeyValue" ? index : [];
+    const length = varint(head.length + key.length + text.length + value.length + tail.length);
+    const out = new Uint8Array(length.length + head.length + key.length + text.length + value.length + tail.length);
+    let at = 0;
+    for (const piece of [length, head, key, text]) {
+      out.set(piece, at);
+      at += piece.length;
+    }
+    for (let index = 0; index < value.length; index++) out[at++] = value.charCodeAt(index);
+    out.set(tail, at);
+    return out;
+  }
 }
 
 const MESSAGE_NAMES = Object.keys(MESSAGES) as MessageName[];
@@ -389,13 +417,17 @@ function varint64At(bytes: Uint8Array): bigint {
   return BigInt.asUintN(64, bytes.reduceRight((value, byte) => (value << 7n) | BigInt(byte & 0x7f), 0n));
 }
 
-function lengthDelimited(tag: number, content: Uint8Array): Uint8Array[] {
-  return content.length === 0 ? [] : [Uint8Array.of(tag, ...varint(content.length)), content];
+/** A hash of some bytes (FNV-1a), by which a key is found without making text of it. */
+function fnv1a(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let at = start; at < end; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
+  return hash;
 }
 
-/** Bytes as text, one character each: the cheapest key of a map. */
-function latin1(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("latin1");
+function isSame(key: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (key.length !== end - start) return false;
+  for (let index = 0; index < key.length; index++) if (key[index] !== bytes[start + index]) return false;
+  return true;
 }
 
 /** Whether a glob is for the whole of a text. Goes back to the last `*` alone, so that no text makes it slow. */
