@@ -52,6 +52,11 @@ export class Lane {
     return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.id;
   }
 
+  /** Payload bytes of the record that is taken next, 0 without one in memory. */
+  get firstBytes(): number {
+    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.bytes ?? 0;
+  }
+
   /** Whether a read is wanted before a take within `limit`. */
   wantsRead(limit: TakeLimit): boolean {
     if (!this.behind || this.#due.length > 0 || this.#waiting.length >= WAITING_MAX) return false;

@@ -24,6 +24,8 @@ export interface QueueSettings {
   readonly now?: () => number;
   /** Faults on purpose; for tests. */
   readonly faults?: readonly Fault[];
+  /** Payload bytes taken and not settled, from which on no more are taken; 16 MiB unless given. */
+  readonly takenBytesMax?: number;
   /** Most bytes the database's file may have; for tests of a full disk. */
   readonly fileBytesMax?: number;
 }

@@ -154,7 +154,11 @@ export interface Replies {
     /** Payloads asked back, in order. */
     readonly returned: readonly Uint8Array<ArrayBuffer>[];
   };
-  read: { readonly rows: readonly RecordRow[]; readonly exhausted: boolean };
+  /** A large payload is left where it is until the record is taken. */
+  read: {
+    readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
+    readonly exhausted: boolean;
+  };
   load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
   poll: { readonly foreign: boolean; readonly totals: Totals | undefined };

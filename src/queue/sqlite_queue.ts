@@ -4,7 +4,8 @@
  * @module
  */
 import { messageOf, Refusal, type RefusalCode } from "../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { discard } from "../otlp/bytes.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { Alarm, type QueueLog } from "./alarm.ts";
 import { DrainRate } from "./drain_rate.ts";
 import type { Fault } from "./faults.ts";
@@ -47,6 +48,8 @@ export interface SqliteQueueSettings {
   readonly log: QueueLog;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
+  /** Payload bytes taken and not settled, from which on no more are taken; 16 MiB unless given. */
+  readonly takenBytesMax?: number;
   /** Most bytes the file may have; undefined: as many as the disk has. */
   readonly fileBytesMax?: number;
   /** For tests. */
@@ -63,6 +66,13 @@ const TRANSACTION_SETTLES_MAX = 256;
 
 /** Payload bytes of known records that stay in memory, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * Payload bytes of records that are taken and not settled: from here on no more are taken, so that 20 MiB at most come on top. A signal
+ * of which nothing is taken may always take a small run, so that none waits for another's Collector.
+ */
+const TAKEN_BYTES_MAX = 16 * 1024 * 1024;
+const SMALL_RUN_BYTES_MAX = 4 * 1024 * 1024;
 
 /** What one read fetches at most, in bytes and rows. */
 const READ_BYTES_MAX = 1024 * 1024;
@@ -135,6 +145,10 @@ class SqliteQueue implements SendingQueue {
   readonly #reads = new Map<Lane, Promise<void>>();
   #cachedBytes = 0;
   #inFlight = 0;
+  /** Payload bytes taken and not settled, of each signal. */
+  readonly #takenBytes = bySignal(() => 0);
+  /** Whether a taker waits for what is taken to become less. */
+  #heldUp = false;
 
   #appends: PendingAppend[] = [];
   #appendBytes = 0;
@@ -300,7 +314,8 @@ class SqliteQueue implements SendingQueue {
     if (failure === undefined) this.#wellAgain();
     else this.#troubled(failure.text);
     // What has been appended concerns the takers of its signal, anything else all of them.
-    if (reply.foreign || reply.remainders.length > 0 || failure !== undefined) this.#wakeTakers();
+    const room = this.#heldUp && settles.length > 0;
+    if (reply.foreign || reply.remainders.length > 0 || failure !== undefined || room) this.#wakeTakers();
     else for (const signal of new Set(appends.map(({ op }) => op.signal))) this.#wakeTakers(signal);
   }
 
@@ -406,18 +421,34 @@ class SqliteQueue implements SendingQueue {
         await this.#wait(limit.signal, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
         continue;
       }
+      if (!this.#mayTake(lane)) {
+        this.#heldUp = true;
+        await this.#wait(limit.signal, signal, Infinity);
+        continue;
+      }
+      this.#heldUp = false;
       const run = this.#unexpired(lane.takeRun(limit), now);
       for (const { payload } of run) this.#cachedBytes -= payload?.length ?? 0;
+      const runBytes = bytesOf(run);
+      this.#takenBytes[limit.signal] += runBytes;
       const complete = await this.#withPayloads(lane, run);
+      this.#takenBytes[limit.signal] += bytesOf(complete) - runBytes;
       if (complete.length === 0) continue;
       if (signal.aborted || this.#closed) {
-        for (const entry of complete) this.#giveBack(lane, entry, 0);
+        for (const entry of complete) this.#leave(lane, entry, 0);
         this.#wakeTakers();
         continue;
       }
       this.#inFlight += complete.length;
       return complete.map((entry) => this.#deliveryOf(lane, entry));
     }
+  }
+
+  /** Whether there is room in memory for what the lane would give next. */
+  #mayTake({ signal, firstBytes }: Lane): boolean {
+    const taken = Object.values(this.#takenBytes).reduce((sum, bytes) => sum + bytes, 0);
+    return taken < (this.#settings.takenBytesMax ?? TAKEN_BYTES_MAX) ||
+      (this.#takenBytes[signal] === 0 && firstBytes <= SMALL_RUN_BYTES_MAX);
   }
 
   async #read(lane: Lane, limit: TakeLimit): Promise<void> {
@@ -447,7 +478,7 @@ class SqliteQueue implements SendingQueue {
     // The file was replaced meanwhile: its rows start anew.
     if (lane.cursor !== cursor) return;
     for (const { payload, ...head } of reply.rows) {
-      this.#cachedBytes += payload.length;
+      this.#cachedBytes += payload?.length ?? 0;
       lane.push({ head, payload, attempts: 0, dueAt: 0 });
     }
     // Answers come in order: an append that the read has not seen is announced after it, and finds the lane caught up.
@@ -597,7 +628,7 @@ class SqliteQueue implements SendingQueue {
     if (retried === outcomes.length) {
       // The row is as it should be.
       this.#inFlight -= 1;
-      this.#giveBack(lane, entry, dueAt);
+      this.#leave(lane, entry, dueAt);
       this.#wakeTakers();
       return Promise.resolve();
     }
@@ -621,7 +652,12 @@ class SqliteQueue implements SendingQueue {
     for (const { entry, dueAt, taken, resolve } of settles) {
       const { head } = entry;
       const remainder = left.get(head.id);
-      if (taken) this.#inFlight -= 1;
+      if (entry.payload !== undefined) discard(entry.payload);
+      entry.payload = undefined;
+      if (taken) {
+        this.#inFlight -= 1;
+        this.#takenBytes[head.signal] -= head.bytes;
+      }
       this.#drain.note(head.bytes - (remainder?.head?.bytes ?? 0));
       this.shares.remove(partsOf(entry));
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
@@ -637,7 +673,6 @@ class SqliteQueue implements SendingQueue {
       if (remainder?.head !== undefined) {
         entry.head = remainder.head;
         entry.parts = undefined;
-        entry.payload = undefined;
         this.#giveBack(this.#laneOf(head), entry, dueAt);
       }
       resolve();
@@ -662,10 +697,19 @@ class SqliteQueue implements SendingQueue {
     }
   }
 
+  /** Gives a record back that had been taken. */
+  #leave(lane: Lane, entry: Entry, dueAt: number): void {
+    this.#takenBytes[entry.head.signal] -= entry.head.bytes;
+    this.#giveBack(lane, entry, dueAt);
+  }
+
   #giveBack(lane: Lane, entry: Entry, dueAt: number): void {
     const bytes = entry.payload?.length ?? 0;
     if (this.#cachedBytes + bytes <= CACHE_BYTES_MAX) this.#cachedBytes += bytes;
-    else entry.payload = undefined;
+    else {
+      if (entry.payload !== undefined) discard(entry.payload);
+      entry.payload = undefined;
+    }
     entry.dueAt = dueAt;
     lane.giveBack(entry);
   }
@@ -804,6 +848,10 @@ class SqliteQueue implements SendingQueue {
 /** The parts of a record; in memory already where it came in by this process. */
 function partsOf(entry: Entry): readonly Part[] {
   return entry.parts ??= decodeParts(entry.head.parts);
+}
+
+function bytesOf(entries: readonly Entry[]): number {
+  return entries.reduce((sum, { head }) => sum + head.bytes, 0);
 }
 
 /** The lane whose first record is the oldest. */

@@ -105,7 +105,8 @@ const STATEMENTS = {
   rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
   dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
     enqueued_at, died_at, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  read: `SELECT ${HEAD}, payload FROM records WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
+  read: `SELECT ${HEAD}, CASE WHEN bytes <= ? THEN payload END AS payload FROM records
+    WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
   heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
   release: "UPDATE records SET held = 0 WHERE id = ?",
   releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
@@ -218,10 +219,11 @@ export class SqliteStore {
   /** Records of a lane in order of id, until one of the bounds is passed. */
   read(request: Request & { kind: "read" }): Replies["read"] {
     return this.#guarded({ rows: [], exhausted: true }, ({ sql }) => {
-      const rows: RecordRow[] = [];
+      const rows: Replies["read"]["rows"][number][] = [];
       let bytes = 0;
-      for (const row of sql.read.iterate(request.signal, request.encoding, request.afterId)) {
-        const record = { ...headOf(row), payload: row.payload as Uint8Array<ArrayBuffer> };
+      for (const row of sql.read.iterate(request.bytesMax, request.signal, request.encoding, request.afterId)) {
+        const payload = (row.payload ?? undefined) as Uint8Array<ArrayBuffer> | undefined;
+        const record = { ...headOf(row), payload };
         rows.push(record);
         bytes += record.bytes;
         if (rows.length >= request.recordsMax || bytes >= request.bytesMax) return { rows, exhausted: false };

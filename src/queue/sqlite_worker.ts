@@ -3,6 +3,7 @@
  * @module
  */
 import { messageOf } from "../errors.ts";
+import { discard } from "../otlp/bytes.ts";
 import { WorkerCrash } from "./faults.ts";
 import type { FromWorker, Replies, Request, ToWorker } from "./sqlite_protocol.ts";
 import { SqliteStore, type StoreNews } from "./sqlite_store.ts";
@@ -57,11 +58,15 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
     case "commit": {
       const reply = store.commit(request);
       for (const payload of reply.returned) transfer.push(payload.buffer);
+      // Left to the garbage collector, large payloads lie here in the thread until there are 64 MiB of them.
+      for (const { payload, giveBack } of request.appends) {
+        if (payload instanceof Uint8Array && !giveBack) discard(payload);
+      }
       return reply;
     }
     case "read": {
       const reply = store.read(request);
-      for (const { payload } of reply.rows) transfer.push(payload.buffer);
+      for (const { payload } of reply.rows) if (payload !== undefined) transfer.push(payload.buffer);
       return reply;
     }
     case "load": {

@@ -30,7 +30,7 @@ queueContract({
   name: "sqlite",
   claims: { durable: true, deduplicates: false, itemStats: true, merges: true },
   open: ({ folder, ...settings }) =>
-    openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), ...settings }),
+    openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), takenBytesMax: Infinity, ...settings }),
 });
 
 interface Place {
@@ -59,7 +59,15 @@ function placeIn(folder: string): Place {
     path,
     log,
     open: (settings = {}) =>
-      openQueue({ storage: "sqlite", path, bytesMax: 1 << 28, deadLetterBytesMax: 1 << 20, log, ...settings }),
+      openQueue({
+        storage: "sqlite",
+        path,
+        bytesMax: 1 << 28,
+        deadLetterBytesMax: 1 << 20,
+        takenBytesMax: Infinity,
+        log,
+        ...settings,
+      }),
   };
 }
 
@@ -98,6 +106,27 @@ inFolder("appends of one turn share one transaction, and settles join them", asy
   await queue.append(record(501));
   await Promise.all([settleAll(deliveries.slice(0, 200)), fill(queue, 502, 700)]);
   await assert.rejects(queue.append(record(701)), { code: "storage_failed" });
+});
+
+inFolder("what is taken and not settled has a bound, by which no signal waits for another's", async ({ open }) => {
+  await using queue = await open({ takenBytesMax: 2_000_000 });
+  // Larger than what a read fetches: such payloads are loaded when they are taken.
+  for (const number of [1, 2, 3]) await queue.append(record(number, { bytes: 1_500_000 }));
+  await queue.append(record(4, { signal: "logs", bytes: 1_000 }));
+  await queue.append(record(5, { signal: "metrics", bytes: 5_000_000 }));
+  const first = await takeAll(queue, 2);
+  assert.deepEqual(first.map(numberOf), [1, 2]);
+  const third = takeAll(queue, 1);
+  const large = takeAll(queue, 1, "metrics");
+  assert.deepEqual((await takeAll(queue, 1, "logs")).map(numberOf), [4]);
+  const waiting = Symbol("still waiting");
+  const state = (work: Promise<unknown>) => Promise.race([work, Promise.resolve(waiting)]);
+  assert.deepEqual([await state(third), await state(large)], [waiting, waiting]);
+  await settleAll(first);
+  const [one, two] = [await third, await large];
+  assert.deepEqual([...one, ...two].map(numberOf), [3, 5]);
+  await settleAll([...one, ...two]);
+  assertBalanced(await queue.stats());
 });
 
 inFolder("the books can be checked against the rows by any SQLite", async ({ open, path }) => {
@@ -338,9 +367,14 @@ async function fillsUpAndRecovers(queue: Awaited<ReturnType<typeof openQueue>>):
   }
   assert.ok(accepted.length > 10);
   assert.equal(queue.readiness().ready, false);
-  const deliveries = await takeAll(queue, accepted.length);
-  assert.deepEqual(deliveries.map(numberOf), accepted);
-  await settleAll(deliveries);
+  // In turns: what is taken and not settled has a bound in memory.
+  const taken: number[] = [];
+  while (taken.length < accepted.length) {
+    const deliveries = await takeAll(queue, 1);
+    taken.push(...deliveries.map(numberOf));
+    await settleAll(deliveries);
+  }
+  assert.deepEqual(taken, accepted);
   await ready(queue);
   await queue.append(record(5000, { bytes: 20_000 }));
   assert.deepEqual((await takeAll(queue, 1)).map(numberOf), [5000]);
