@@ -315,6 +315,7 @@ class SqliteQueue implements SendingQueue {
     else this.#troubled(failure.text);
     // What has been appended concerns the takers of its signal, anything else all of them.
     const room = this.#heldUp && settles.length > 0;
+    if (room) this.#heldUp = false;
     if (reply.foreign || reply.remainders.length > 0 || failure !== undefined || room) this.#wakeTakers();
     else for (const signal of new Set(appends.map(({ op }) => op.signal))) this.#wakeTakers(signal);
   }
@@ -426,7 +427,6 @@ class SqliteQueue implements SendingQueue {
         await this.#wait(limit.signal, signal, Infinity);
         continue;
       }
-      this.#heldUp = false;
       const run = this.#unexpired(lane.takeRun(limit), now);
       for (const { payload } of run) this.#cachedBytes -= payload?.length ?? 0;
       const runBytes = bytesOf(run);
