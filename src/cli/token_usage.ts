@@ -93,7 +93,9 @@ export function describeUsage(rows: readonly UsageRow[]): string[] {
 }
 
 function placesOf(places: readonly string[]): string {
-  const shown = places.slice(0, PLACES_SHOWN).join(", ") || "-";
+  // An origin is the sender's to choose: control characters have no business on a terminal.
+  // deno-lint-ignore no-control-regex
+  const shown = places.slice(0, PLACES_SHOWN).join(", ").replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ") || "-";
   return places.length > PLACES_SHOWN ? `${shown} and ${places.length - PLACES_SHOWN} more` : shown;
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { describeUsage, usageRows } from "../../src/cli/token_usage.ts";
 import { main } from "../../src/main.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
 import { ENGINES, startRelayHere } from "../support/relay.ts";
@@ -109,6 +110,29 @@ for (const engine of ENGINES) {
     assert.match(shown.err, /^Counted since 20\S+Z, written at 20\S+Z$/);
   });
 }
+
+Deno.test("more places than a line has room for, one of them not made for a terminal", () => {
+  const places = ["https://\u001b[31mred.example", "192.0.2.1", "192.0.2.2", "192.0.2.3"];
+  const rows = usageRows({ tokens: [], signingKeys: [] }, {
+    since: 0,
+    until: 10,
+    tokens: [{
+      id: "shop",
+      proof: "jwt",
+      last_seen: 9,
+      requests: 0,
+      items: 0,
+      hour: { start: 0, requests: 0, items: 0, previous_requests: 0, previous_items: 0 },
+      refused: { throttled: 1 },
+      places: places.map((place, index) => ({ place, first_use: 0, last_use: 9 - index })),
+    }],
+  }, 10);
+  assert.deepEqual(rows.map(({ state }) => state), ["valid"]);
+  assert.match(
+    describeUsage(rows)[1]!,
+    /throttled 1 +https:\/\/ \[31mred\.example, 192\.0\.2\.1, 192\.0\.2\.2 and 1 more$/,
+  );
+});
 
 Deno.test("without a file every token is there as never used; a damaged file is a fault", async () => {
   await using at = await folder();
