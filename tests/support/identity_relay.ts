@@ -57,7 +57,8 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
           http: { endpoint: "127.0.0.1:0", ...more.receiver?.http },
           auth: { tokens_file: join(dir, "tokens.yaml") },
         },
-        sending_queue: { path: queuePath, ...more.sending_queue },
+        // Nothing waits for company: what is under way on old connections shows in many requests, not in a few merged ones.
+        sending_queue: { path: queuePath, batch: { flush_timeout: "0" }, ...more.sending_queue },
         exporter: {
           endpoint: collectorUrl,
           retry_on_failure: { initial_interval: "10ms", max_interval: "200ms" },
