@@ -6,6 +6,9 @@
  * point, exemplar and log record, a metric's metadata, and maps inside of values and log bodies at any depth. In a profiles
  * request the attribute table too, and the strings that only what is taken out refers to; `original_payload`, which cannot be read
  * here, is taken out of it.
+ *
+ * Fields that the schema does not have stay as they are: a newer Collector may know them, and dropping them would lose data behind
+ * a 200.
  * @module
  */
 import { Buffer } from "node:buffer";

@@ -169,6 +169,9 @@ async function handle(
   } catch (error) {
     if (error instanceof Refusal) {
       if (options.usage !== undefined) countRefusal(options.usage, error, known.sender, fromOf(request, connection));
+      if (error.code === "throttled" && known.sender !== undefined) {
+        await options.limiter.holdBack(known.sender, error.retryAfterS ?? 1);
+      }
       return refuse(options, request, error, known);
     }
     options.events.failed(error);

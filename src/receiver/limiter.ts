@@ -19,6 +19,11 @@ export interface LimiterOptions {
   readonly now?: () => number;
 }
 
+/** How long the answer to a sender is held back that comes again before the time it was told, in ms. */
+const HOLD_MS = 250;
+/** Answers held back at once, of all senders; beyond that they are given at once. */
+const HELD_MAX = 512;
+
 /** The most senders remembered; the oldest that is idle is forgotten first. */
 const SENDERS_MAX = 10_000;
 
@@ -55,6 +60,8 @@ interface State {
   concurrent: number;
   /** Payload bytes handed to the queue and not yet among its own. */
   appending: number;
+  /** When it may come again, as it was told last. */
+  notBefore: number;
 }
 
 /** The limits of all senders. */
@@ -63,6 +70,7 @@ export class Limiter {
   readonly #now: () => number;
   readonly #states = new Map<string, State>();
   readonly #limits = new WeakMap<Sender, SenderLimits>();
+  #held = 0;
 
   constructor(options: LimiterOptions) {
     this.#options = options;
@@ -86,6 +94,26 @@ export class Limiter {
     return visit;
   }
 
+  /**
+   * A sender is answered 429. One that comes again and again before the time it is told, as no OTLP exporter does, would make the
+   * relay refuse as fast as it can and slow down the others; its answer is held back.
+   * @returns what to wait for before the answer; undefined where it is given at once.
+   */
+  holdBack(sender: Sender, retryAfterS: number): Promise<void> | undefined {
+    const state = this.#stateOf(sender.id);
+    const now = this.#now();
+    const early = now < state.notBefore;
+    state.notBefore = Math.max(state.notBefore, now + retryAfterS * 1000);
+    if (!early || this.#held >= HELD_MAX) return undefined;
+    this.#held++;
+    return new Promise((resolve) =>
+      setTimeout(() => {
+        this.#held--;
+        resolve();
+      }, HOLD_MS)
+    );
+  }
+
   #limitsOf(sender: Sender): SenderLimits {
     if (sender.limits === undefined) return this.#options.defaults;
     let limits = this.#limits.get(sender);
@@ -100,7 +128,14 @@ export class Limiter {
     let state = this.#states.get(id);
     if (state !== undefined) return state;
     if (this.#states.size >= SENDERS_MAX) this.#forgetOne();
-    state = { requests: undefined, items: undefined, bytes: undefined, concurrent: 0, appending: 0 };
+    state = {
+      requests: undefined,
+      items: undefined,
+      bytes: undefined,
+      concurrent: 0,
+      appending: 0,
+      notBefore: -Infinity,
+    };
     this.#states.set(id, state);
     return state;
   }

@@ -915,3 +915,20 @@ Deno.test("a body that a hash makes too large is refused, and nothing of it kept
   );
   assert.deepEqual(submissions, []);
 });
+
+Deno.test("a sender over its limit that does not wait is answered after the others", async () => {
+  const limits = { requestsPerSecond: 1 };
+  const senders = new Map(["noisy", "quiet"].map((id) => [id, { id, proof: "none", signals: new Set(SIGNAL_NAMES) }]));
+  const { post } = receiver({
+    authenticator: { authenticate: (headers) => senders.get(headers.get("x-api-key")!)! },
+    limiter: new Limiter({ defaults: limits, queueBytesMax: 1 << 30, shares: new Shares(Date.now), now: () => 0 }),
+  });
+  const noisy = { "x-api-key": "noisy" };
+  assert.equal((await post(oneSpan, noisy)).status, 200);
+  assert.equal((await post(oneSpan, noisy)).status, 429);
+  const order: string[] = [];
+  const again = post(oneSpan, noisy).then(({ status }) => order.push(`noisy ${status}`));
+  await post(oneSpan, { "x-api-key": "quiet" }).then(({ status }) => order.push(`quiet ${status}`));
+  await again;
+  assert.deepEqual(order, ["quiet 200", "noisy 429"]);
+});

@@ -172,3 +172,27 @@ Deno.test("senders beyond the bound displace idle ones, not those with a request
   for (let index = 0; index < 10_500; index++) limiter.enter(senderOf(undefined, `s${index}`)).leave(true);
   assert.match(refused(() => limiter.enter(senderOf(undefined, "busy"))).message, /under way/);
 });
+
+Deno.test("who comes again before the time it was told is held back, and nobody else", async () => {
+  const { limiter, clock } = scene();
+  const edge = senderOf();
+  assert.equal(limiter.holdBack(edge, 1), undefined, "the first time");
+  clock.now = 999;
+  const held = limiter.holdBack(edge, 1);
+  assert.ok(held instanceof Promise);
+  assert.equal(limiter.holdBack(senderOf(undefined, "other"), 1), undefined);
+  await held;
+  clock.now = 2_000;
+  assert.equal(limiter.holdBack(edge, 1), undefined, "it has waited");
+});
+
+Deno.test("so many answers are held back at most", async () => {
+  const { limiter } = scene();
+  const edge = senderOf();
+  const held = Array.from({ length: 600 }, () => limiter.holdBack(edge, 1));
+  assert.equal(held.filter((one) => one !== undefined).length, 512);
+  await Promise.all(held);
+  const again = limiter.holdBack(edge, 1);
+  assert.ok(again instanceof Promise);
+  await again;
+});
