@@ -98,7 +98,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,
     inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
-  });
+  }, metrics.appended);
 
   const { http } = config.receiver;
   const admission = new Admission(http.max_in_flight_bytes);
@@ -121,12 +121,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
     },
     payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
-    append: async (submission) => {
-      const started = performance.now();
-      const accepted = await batcher.append(submission);
-      metrics.appended(submission.signal, performance.now() - started);
-      return accepted;
-    },
+    append: (submission) => batcher.append(submission),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });

@@ -42,12 +42,21 @@ interface Waiting {
 export class Batcher {
   readonly #queue: SendingQueue;
   readonly #limits: BatchLimits;
+  readonly #onAppended: (signal: SignalName, durationMs: number) => void;
   #waiting: Waiting[] = [];
+  /** When the first of them came. */
+  #waitingSince = 0;
   #committing: Promise<void> | undefined;
 
-  constructor(queue: SendingQueue, limits: BatchLimits) {
+  /** @param onAppended Told of each record how long the first of its requests waited until it was kept. */
+  constructor(
+    queue: SendingQueue,
+    limits: BatchLimits,
+    onAppended: (signal: SignalName, durationMs: number) => void = () => {},
+  ) {
     this.#queue = queue;
     this.#limits = limits;
+    this.#onAppended = onAppended;
   }
 
   /**
@@ -55,8 +64,9 @@ export class Batcher {
    * @throws {Refusal} as `append` does; nothing of the request has been kept then.
    */
   append(submission: Submission): Promise<Accepted> {
-    if (!this.#queue.capabilities.merges) return this.#queue.append(recordOf([submission]));
+    if (!this.#queue.capabilities.merges) return this.#append([submission], performance.now());
     return new Promise((resolve, reject) => {
+      if (this.#waiting.length === 0) this.#waitingSince = performance.now();
       this.#waiting.push({ submission, resolve, reject });
       this.#committing ??= this.#commitAll();
     });
@@ -71,19 +81,27 @@ export class Batcher {
     while (this.#waiting.length > 0) {
       const waiting = this.#waiting;
       this.#waiting = [];
+      const since = this.#waitingSince;
       // Appends of one turn share one transaction (the queue's contract), whatever number of records they are.
-      await Promise.all(this.#groups(waiting).map((group) => this.#commit(group)));
+      await Promise.all(this.#groups(waiting).map((group) => this.#commit(group, since)));
     }
     this.#committing = undefined;
   }
 
-  async #commit(group: readonly Waiting[]): Promise<void> {
+  async #commit(group: readonly Waiting[], since: number): Promise<void> {
     try {
-      const accepted = await this.#queue.append(recordOf(group.map(({ submission }) => submission)));
+      const accepted = await this.#append(group.map(({ submission }) => submission), since);
       for (const { resolve } of group) resolve(accepted);
     } catch (error) {
       for (const { reject } of group) reject(error);
     }
+  }
+
+  async #append(submissions: readonly Submission[], since: number): Promise<Accepted> {
+    const record = recordOf(submissions);
+    const accepted = await this.#queue.append(record);
+    this.#onAppended(record.signal, performance.now() - since);
+    return accepted;
   }
 
   /** Runs of one signal and encoding within the limits, in order of arrival. */

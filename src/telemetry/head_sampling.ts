@@ -21,7 +21,7 @@ const UNSAMPLED: Span = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
  * Tracers of `provider`, of whose root spans only a share is begun. A caller's decision holds: a span with a parent goes to
  * `provider`, whose sampler should take every root that it is asked for.
  *
- * What is not begun has no id, so that nothing can be propagated from it. A service that calls others for its callers wants the
+ * What is not begun has no id, so that nothing can be propagated from it, and `instrument` does not make it the active span. A service that calls others for its callers wants the
  * SDK's own samplers instead.
  * @param ratio The share, 0 to 1.
  * @param random A number in [0, 1).

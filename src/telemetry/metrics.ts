@@ -121,7 +121,8 @@ export const INSTRUMENTS = {
   edgeferry_queue_append_duration: {
     kind: "histogram",
     unit: "s",
-    description: "Time until a request was safe and its 200 could be sent",
+    description:
+      "Time until requests that were written together were safe and their 200s could be sent, from the first one on",
     attributes: ["signal"],
     boundaries: LATENCY_BOUNDARIES_S,
   },
@@ -284,7 +285,7 @@ export interface RelayMetrics {
   refused(reason: RefusalCode, signal: SignalName | undefined, items?: number, sender?: string): void;
   /** An action of redaction was for attributes of a request that was answered 200. */
   redacted(rule: RedactionOfMetrics, attributes: number): void;
-  /** An append resolved after `durationMs`: the time until a 200 could be sent. */
+  /** Requests that were written together were safe, `durationMs` after the first one came. */
   appended(signal: SignalName, durationMs: number): void;
   /** The Collector will never take them. */
   deadLettered(signal: SignalName, items: number): void;
