@@ -5,7 +5,7 @@
  */
 import type { Fault } from "../diagnosis/faults.ts";
 import { messageOf, Refusal } from "../errors.ts";
-import { concatenate } from "../otlp/bytes.ts";
+import { concatenate, discard } from "../otlp/bytes.ts";
 import { gzipMember } from "../otlp/gzip.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import { splitResources, Walker } from "../otlp/wire.ts";
@@ -226,7 +226,9 @@ export class Lane {
       return await this.#narrow(units, job, permit, { reason: `Damaged in the queue: ${messageOf(error)}` });
     }
     const { client, events } = this.#options;
+    const bytes = body.bytes.length;
     const answer = await client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
+    if (body.own) discard(body.bytes);
     if (answer.kind === "none") return answer;
     const disposition = dispositionOf(answer.status, answer.message);
     if (disposition !== "delivered" && disposition !== "inspect") return answer;
@@ -239,7 +241,7 @@ export class Lane {
     events.sent(this.signal, {
       items: job.items(units),
       requests: job.requests ?? units.length,
-      bytes: body.bytes.length,
+      bytes,
       durationMs: answer.durationMs,
     });
     const { partialSuccess } = answer;

@@ -10,28 +10,30 @@ import type { Part, PayloadEncoding, QueueRecord } from "../queue/queue.ts";
 /** `exporter.compression`: members as the senders made them, one recompressed member, or none. */
 export type Compression = "passthrough" | "gzip" | "none";
 
-/** One part of a record, with its bytes. */
+/** One part of a record. */
 export interface Piece {
   readonly record: QueueRecord;
   /** Index of the part in its record. */
   readonly index: number;
-  /** A view into the record's payload. */
-  readonly bytes: Uint8Array;
+  /** Where its bytes begin in the record's payload. */
+  readonly offset: number;
 }
 
 /** The parts of a record, in order. */
 export function piecesOf(record: QueueRecord): Piece[] {
   let offset = 0;
-  return record.parts.map((part, index) => {
-    const bytes = record.payload.subarray(offset, offset + part.bytes);
-    offset += part.bytes;
-    return { record, index, bytes };
+  return record.parts.map(({ bytes }, index) => {
+    const piece = { record, index, offset };
+    offset += bytes;
+    return piece;
   });
 }
 
 /** A body, ready to be sent. */
 export interface Body {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Whether the bytes are the body's alone, and not a record's payload. */
+  readonly own: boolean;
   readonly encoding: PayloadEncoding;
 }
 
@@ -60,21 +62,43 @@ export function contentOf(pieces: readonly Piece[]): Uint8Array {
 /** Puts pieces of one encoding into one body. A single piece is not copied. */
 export function compose(pieces: readonly Piece[], compression: Compression): Body {
   const { encoding } = pieces[0]!.record;
-  if (compression === "passthrough" && encoding === "gzip") return { bytes: join(pieces), encoding };
+  if (compression === "passthrough" && encoding === "gzip") {
+    return { bytes: join(pieces), own: pieces.some(({ record }) => record !== pieces[0]!.record), encoding };
+  }
   return encodeContent(contentOf(pieces), compression);
 }
 
 /** Encodes an uncompressed request as the exporter is told to. */
 export function encodeContent(content: Uint8Array, compression: Compression): Body {
-  if (compression === "none") return { bytes: owned(content), encoding: "identity" };
+  if (compression === "none") return { bytes: owned(content), own: false, encoding: "identity" };
   return {
     bytes: compression === "gzip" ? owned(gzipSync(content)) : gzipMember(content),
+    own: true,
     encoding: "gzip",
   };
 }
 
 function join(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
-  return pieces.length === 1 ? owned(pieces[0]!.bytes) : concatenate(pieces.map(({ bytes }) => bytes));
+  const runs = runsOf(pieces);
+  return runs.length === 1 ? owned(runs[0]!) : concatenate(runs);
+}
+
+/** Views of the payloads, pieces that follow each other in one: most requests are made of whole records. */
+function runsOf(pieces: readonly Piece[]): Uint8Array[] {
+  const runs: Uint8Array[] = [];
+  for (let index = 0; index < pieces.length;) {
+    const first = pieces[index]!;
+    let end = first.offset;
+    let last = index;
+    for (; last < pieces.length; last++) {
+      const piece = pieces[last]!;
+      if (piece.record !== first.record || piece.offset !== end) break;
+      end += partOf(piece).bytes;
+    }
+    runs.push(first.record.payload.subarray(first.offset, end));
+    index = last;
+  }
+  return runs;
 }
 
 function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {

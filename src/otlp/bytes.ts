@@ -5,11 +5,11 @@
  */
 
 /** Buffers from this size on are worth the call, in bytes. */
-const DISCARD_BYTES_MIN = 256 * 1024;
+const DISCARD_BYTES_MIN = 16 * 1024;
 
 /**
  * Gives the memory of a large buffer back at once; what was in it is gone. Left to the garbage collector, requests of 16 MiB
- * took 440 MiB: it lets 64 MiB of buffers lie before it looks for them, and more while it looks.
+ * took 440 MiB: each isolate lets 64 MiB of buffers lie before it looks for them, and more while it looks.
  */
 export function discard(bytes: Uint8Array): void {
   const { buffer } = bytes;

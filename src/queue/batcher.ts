@@ -3,6 +3,7 @@
  * the next one. No timer stands before a 200.
  * @module
  */
+import { discard } from "../otlp/bytes.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue } from "./queue.ts";
 
@@ -148,6 +149,7 @@ function recordOf(submissions: readonly Submission[]): NewRecord {
   for (const submission of submissions) {
     payload.set(submission.payload, offset);
     offset += submission.payload.length;
+    discard(submission.payload);
   }
   return { signal, encoding, mergeable, parts, payload };
 }

@@ -58,10 +58,11 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
     case "commit": {
       const reply = store.commit(request);
       for (const payload of reply.returned) transfer.push(payload.buffer);
-      // Left to the garbage collector, large payloads lie here in the thread until there are 64 MiB of them.
+      // What is in the file now is garbage here, and this thread makes too little of any other kind to look for it soon.
       for (const { payload, giveBack } of request.appends) {
         if (payload instanceof Uint8Array && !giveBack) discard(payload);
       }
+      discard(new Uint8Array(request.packed));
       return reply;
     }
     case "read": {

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
-import { compose, contentOf, encodeContent, itemsOf, partOf, piecesOf } from "../../src/exporter/payload.ts";
+import {
+  compose,
+  contentOf,
+  encodeContent,
+  itemsOf,
+  partOf,
+  type Piece,
+  piecesOf,
+} from "../../src/exporter/payload.ts";
 import { concatenate } from "../../src/otlp/bytes.ts";
 import { gzipMember } from "../../src/otlp/gzip.ts";
 import type { PayloadEncoding, QueueRecord } from "../../src/queue/queue.ts";
@@ -49,6 +57,25 @@ Deno.test("passthrough forwards the senders' members as they are, and compresses
   assert.deepEqual(namesIn("traces", gunzipSync(plain.bytes)), ["a", "b"]);
 });
 
+Deno.test("pieces that do not follow each other are joined in their order; a body of one record's bytes is not the body's own", () => {
+  const first = record("gzip", ["a"], ["b"], ["c"]);
+  const second = record("gzip", ["d"], ["e"]);
+  const [a, b, c] = piecesOf(first);
+  const [d, e] = piecesOf(second);
+  const sets: [Piece[], string[], boolean][] = [
+    [[a!, b!, c!], ["a", "b", "c"], false],
+    [[b!], ["b"], false],
+    [[a!, b!, c!, d!, e!], ["a", "b", "c", "d", "e"], true],
+    [[a!, c!, e!], ["a", "c", "e"], true],
+  ];
+  for (const [pieces, names, own] of sets) {
+    const body = compose(pieces, "passthrough");
+    assert.deepEqual(namesIn("traces", gunzipSync(body.bytes)), names);
+    assert.equal(body.own, own);
+    assert.equal(body.bytes.buffer === first.payload.buffer, !own);
+  }
+});
+
 Deno.test("gzip makes one member of several, none sends what was inflated", () => {
   for (const encoding of ["gzip", "identity"] as const) {
     const pieces = piecesOf(record(encoding, ["a"], ["b"]));
@@ -60,7 +87,7 @@ Deno.test("gzip makes one member of several, none sends what was inflated", () =
     assert.deepEqual(namesIn("traces", none.bytes), ["a", "b"]);
   }
   const content = requestOf("traces", ["x"]);
-  assert.deepEqual(encodeContent(content, "none"), { bytes: content, encoding: "identity" });
+  assert.deepEqual(encodeContent(content, "none"), { bytes: content, own: false, encoding: "identity" });
 });
 
 Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {
