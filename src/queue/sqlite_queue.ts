@@ -638,8 +638,6 @@ class SqliteQueue implements SendingQueue {
       );
     }
     const { id } = entry.head;
-    // Nobody reads it again: what is not delivered is read from the file.
-    if (delivered === outcomes.length && entry.payload !== undefined) discard(entry.payload);
     const op: SettleOp = delivered === outcomes.length
       ? { kind: "done", id, rejected }
       : { kind: "parts", id, outcomes: outcomes.map(settlementOf) };

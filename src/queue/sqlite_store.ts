@@ -21,7 +21,6 @@ import {
   encodeParts,
   type PartSettlement,
   type RecordHead,
-  type RecordRow,
   type Remainder,
   type Replies,
   type Request,
