@@ -145,7 +145,8 @@ Deno.test("whatever is wrong with a token is 401, in words that repeat nothing o
     const refusal = await refused(at.ask(token), 401, message);
     for (const part of token.split(".").filter((part) => part.length > 8)) assert.ok(!refusal.message.includes(part));
   }
-  assert.equal((await at.ask(good)).id, "shop");
+  const { id, proof } = await at.ask(good);
+  assert.deepEqual([id, proof], ["shop", "jwt"]);
 });
 
 Deno.test("clocks may differ by the tolerance; a remembered token is refused when it has expired", async () => {

@@ -49,6 +49,7 @@ async function refused(asked: Promise<unknown>, message: RegExp): Promise<void> 
 Deno.test("a minted token is its key's sender, for no more than it claims", async () => {
   const at = scene({ signals: ["traces", "logs"], limits: { max_request_body_size: 1_000, requests_per_second: 9 } });
   const all = await at.ask(await at.mint());
+  assert.equal(all.proof, "key");
   assert.deepEqual([all.id, [...all.signals], all.origins, all.limits], [
     "web",
     ["traces", "logs"],

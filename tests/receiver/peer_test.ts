@@ -28,6 +28,7 @@ function over(
 
 function idOf(sender: Sender | Promise<Sender>): string {
   assert.ok(!(sender instanceof Promise));
+  assert.match(sender.proof, /^(certificate|token )/);
   return sender.id;
 }
 
