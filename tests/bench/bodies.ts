@@ -8,6 +8,11 @@ import { transcodeJson } from "../../src/otlp/json.ts";
 /** How a body is sent. */
 export type Shape = "gzip" | "plain" | "json";
 
+/** Whether a name is one of a shape. */
+export function isShape(name: string): name is Shape {
+  return name === "gzip" || name === "plain" || name === "json";
+}
+
 /** One request body, with its headers. */
 export interface BenchBody {
   readonly bytes: Uint8Array;

@@ -1,0 +1,108 @@
+/** One measurement: a subject, a load, and everything that was accepted counted at the sink. */
+import { join } from "node:path";
+import type { Shape } from "./bodies.ts";
+import { counts, cpuUs, deno, kill, peakRssMiB, resetCounts, type Sink, startSink } from "./processes.ts";
+import { type Running, SUBJECTS, TOKEN } from "./subjects.ts";
+
+/** What came of one measurement. */
+export interface Figures {
+  /** us of CPU a request: user and system time of the process, until all has arrived. */
+  readonly cpuUs: number;
+  readonly requestsPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly rssMiB: number;
+  /** Bytes of body to the sink, a request. */
+  readonly wireBytes: number;
+}
+
+/** How it is driven. */
+export interface Load {
+  readonly shape: Shape;
+  /** Spans a request. */
+  readonly spans: number;
+  readonly connections: number;
+  readonly seconds: number;
+  /** Not counted, first: V8 compiles what is hot in that time. */
+  readonly warmSeconds: number;
+}
+
+/** Requests a second are as many as `load.ts` manages, unless it is told a rate. */
+export async function drive(
+  running: Pick<Running, "url" | "token">,
+  { shape, spans, connections }: Pick<Load, "shape" | "spans" | "connections">,
+  seconds: number,
+  at: { readonly folder: string; readonly certs: string },
+) {
+  const child = deno(
+    [
+      join(import.meta.dirname!, "load.ts"),
+      running.url,
+      running.token ?? TOKEN,
+      shape,
+      String(spans),
+      String(connections),
+      String(seconds),
+      "",
+      at.certs,
+    ],
+    at.folder,
+  );
+  const output = await new Response(child.stdout).text();
+  await child.status;
+  const line = output.trim().split("\n").at(-1) ?? "";
+  return JSON.parse(line) as {
+    ok: number;
+    refused: number;
+    errors: number;
+    seconds: number;
+    p50Ms: number;
+    p99Ms: number;
+  };
+}
+
+/** Starts a subject and its sink, drives it, and ends both. @throws where a span that was accepted has not arrived. */
+export async function measure(
+  name: string,
+  load: Load,
+  at: { readonly folder: string; readonly certs: string },
+): Promise<Figures> {
+  const sink = await startSink(at.certs);
+  const running = await SUBJECTS[name]!({ ...at, sink });
+  try {
+    const warm = await drive(running, load, load.warmSeconds, at);
+    await delivered(running, sink, warm.ok * load.spans, name);
+    await resetCounts(sink);
+    const before = await cpuUs(running.child.pid);
+    const result = await drive(running, load, load.seconds, at);
+    await delivered(running, sink, result.ok * load.spans, name);
+    const spent = await cpuUs(running.child.pid) - before;
+    if (result.refused > 0 || result.errors > 0) {
+      console.error(`${name} ${load.shape}:${load.spans}: ${result.refused} refused, ${result.errors} errors`);
+    }
+    return {
+      cpuUs: spent / result.ok,
+      requestsPerSecond: result.ok / result.seconds,
+      p50Ms: result.p50Ms,
+      p99Ms: result.p99Ms,
+      rssMiB: await peakRssMiB(running.child.pid),
+      wireBytes: running.forwards ? (await counts(sink)).bytes / result.ok : 0,
+    };
+  } finally {
+    await kill(running.child, sink.child);
+  }
+}
+
+/** Waits until the sink has all of it; fails when it stops arriving before. */
+async function delivered(running: Running, sink: Sink, expected: number, name: string): Promise<void> {
+  if (!running.forwards) return;
+  let last = -1;
+  for (let idle = 0; idle < 200; idle++) {
+    const { items } = await counts(sink);
+    if (items >= expected) return;
+    if (items > last) idle = 0;
+    last = items;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${name} lost spans: ${last} of ${expected} arrived`);
+}

@@ -1,0 +1,215 @@
+/** What is measured: the relay with each kind of proof, and what else a user would put in its place. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { digestOf } from "../../src/receiver/authenticate.ts";
+import { mint } from "../../src/receiver/minted.ts";
+import { buildCollector } from "../support/collector.ts";
+import { deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
+
+/** The token of every sender that shows one. */
+export const TOKEN = "bench-token";
+
+/** One that runs. */
+export interface Running {
+  readonly url: string;
+  readonly child: Deno.ChildProcess;
+  /** Whether what it accepts goes on to the sink. */
+  readonly forwards: boolean;
+  /** What its senders show, where that is not {@link TOKEN}. */
+  readonly token?: string;
+}
+
+/** Where a subject lives and where it sends. */
+export interface Place {
+  /** A folder for all. */
+  readonly folder: string;
+  /** Its certificates. */
+  readonly certs: string;
+  readonly sink: Sink;
+}
+
+/** What senders prove themselves with, and what is done to their data for it. */
+type Proof =
+  | "token"
+  | "nothing"
+  | "minted"
+  | "jwt"
+  | "limits"
+  | "attributes"
+  | "bounded"
+  | "tls"
+  | "certificate"
+  | "redaction"
+  | "redaction-idle";
+
+const SIGNING_SECRET = "bench-signing-secret-of-32-bytes-or-more-000";
+
+function tokensFile(proof: Proof): string {
+  const more: Partial<Record<Proof, string>> = {
+    limits:
+      ", limits: { requests_per_second: 1e6, items_per_second: 1e9, bytes_per_second: 1GiB, concurrent_requests: 1000 }",
+    attributes: ", resource_attributes: { tenant.id: acme }",
+  };
+  const keys = `signing_keys:\n  - { id: web, secret: ${SIGNING_SECRET}, origins: ["http://bench"], max_age: 2h }\n`;
+  return `tokens:
+  - { id: bench, sha256: ${digestOf(TOKEN)}${more[proof] ?? ""} }
+${proof === "minted" ? keys : ""}`;
+}
+
+const ISSUER = "https://issuer.bench";
+
+/** An issuer: its JWKS on loopback, and a token of its. */
+async function issuer() {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const jwks = JSON.stringify({ keys: [{ ...await exportJWK(publicKey), kid: "one", alg: "ES256", use: "sig" }] });
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => new Response(jwks));
+  const token = await new SignJWT({}).setProtectedHeader({ alg: "ES256", kid: "one" }).setSubject("bench")
+    .setIssuer(ISSUER).setAudience("edgeferry").setExpirationTime("2h").sign(privateKey);
+  return { url: `http://127.0.0.1:${server.addr.port}/jwks.json`, token, server };
+}
+
+/** The sections of a configuration beside those that every relay here has. */
+function sections(proof: Proof, certs: string, jwksUrl: string | undefined): string {
+  const serving = `cert_file: ${certs}/server.crt, key_file: ${certs}/server.key`;
+  const http: Partial<Record<Proof, string>> = {
+    bounded: ", listener: bounded",
+    tls: `, tls: { ${serving} }`,
+    certificate: `, tls: { ${serving}, client_ca_file: ${certs}/ca.crt }`,
+  };
+  const jwt = jwksUrl === undefined ? "" : `, jwt: { issuer: ${ISSUER}, audience: edgeferry, jwks_url: "${jwksUrl}" }`;
+  const redaction: Partial<Record<Proof, string>> = {
+    redaction:
+      "redaction: { salt: salt, actions: [{ key: user_agent.*, action: delete }, { key: client.address, action: hash }] }\n",
+    "redaction-idle": "redaction: { actions: [{ key: nobody.has.this, action: delete }] }\n",
+  };
+  return `receiver:
+  http: { endpoint: "127.0.0.1:0"${http[proof] ?? ""} }
+  auth: { tokens_file: tokens.yaml, insecure: ${proof === "nothing"}${jwt} }
+${redaction[proof] ?? ""}`;
+}
+
+async function relay(storage: "sqlite" | "none", place: Place, proof: Proof = "token"): Promise<Running> {
+  const dir = join(place.folder, `relay-${storage}-${crypto.randomUUID()}`);
+  await mkdir(dir, { recursive: true });
+  const issued = proof === "jwt" ? await issuer() : undefined;
+  await writeFile(join(dir, "tokens.yaml"), tokensFile(proof));
+  await writeFile(
+    join(dir, "relay.yaml"),
+    `${sections(proof, place.certs, issued?.url)}sending_queue: { storage: ${storage}, path: data/queue.db }
+${exporting(place)}`,
+  );
+  const running = await startRelay(dir);
+  await issued?.server.shutdown();
+  const token = proof === "minted"
+    ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 })
+    : issued?.token ?? TOKEN;
+  return { ...running, forwards: true, token };
+}
+
+/** Where a relay of the bench sends to, and its admin port. */
+export function exporting(
+  { certs, sink }: { readonly certs: string; readonly sink: { readonly port: number } },
+): string {
+  return `exporter:
+  endpoint: https://localhost:${sink.port}
+  tls: { ca_file: ${certs}/ca.crt, cert_file: ${certs}/client.crt, key_file: ${certs}/client.key }
+telemetry: { admin: { endpoint: "127.0.0.1:0" } }
+`;
+}
+
+async function collector(queue: "memory" | "file", { folder, certs, sink }: Place): Promise<Running> {
+  const dir = join(folder, `collector-${queue}-${crypto.randomUUID()}`);
+  await mkdir(join(dir, "storage"), { recursive: true });
+  const port = freePort();
+  const storage = queue === "file";
+  await writeFile(
+    join(dir, "config.yaml"),
+    `receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
+${storage ? `extensions: { file_storage: { directory: ${dir}/storage, fsync: true } }` : "processors: { batch: {} }"}
+exporters:
+  otlp_http:
+    endpoint: https://localhost:${sink.port}
+    tls: { ca_file: ${certs}/ca.crt, cert_file: ${certs}/client.crt, key_file: ${certs}/client.key }
+    sending_queue: ${
+      storage
+        ? "{ storage: file_storage, queue_size: 100000, block_on_overflow: true, batch: {} }"
+        : "{ queue_size: 100000, block_on_overflow: true }"
+    }
+service:
+  ${storage ? "extensions: [file_storage]" : ""}
+  telemetry: { metrics: { level: none }, logs: { level: warn } }
+  pipelines: { traces: { receivers: [otlp], ${storage ? "" : "processors: [batch], "}exporters: [otlp_http] } }
+`,
+  );
+  const child = new Deno.Command(await buildCollector(), {
+    args: ["--config", join(dir, "config.yaml")],
+    stdout: "null",
+    stderr: "null",
+    stdin: "null",
+  }).spawn();
+  const url = `http://127.0.0.1:${port}`;
+  await untilListening(port);
+  return { url, child, forwards: true };
+}
+
+async function floor({ folder }: Place): Promise<Running> {
+  const child = deno([join(import.meta.dirname!, "floor.ts")], folder);
+  const match = await firstMatch(child.stdout, /"port":(\d+)/);
+  return { url: `http://127.0.0.1:${match[1]}`, child, forwards: false };
+}
+
+/** nginx as a mutual-TLS proxy, where it is installed: no batching, no durability. */
+async function nginx({ folder, certs, sink }: Place): Promise<Running> {
+  const dir = join(folder, `nginx-${crypto.randomUUID()}`);
+  await mkdir(dir, { recursive: true });
+  const port = freePort();
+  await writeFile(
+    join(dir, "nginx.conf"),
+    `daemon off; master_process off; pid ${dir}/pid; error_log ${dir}/error.log;
+events { worker_connections 1024; }
+http {
+  access_log off; client_body_temp_path ${dir}/body; proxy_temp_path ${dir}/proxy; fastcgi_temp_path ${dir}/f;
+  uwsgi_temp_path ${dir}/u; scgi_temp_path ${dir}/s; client_max_body_size 20m; client_body_buffer_size 1m;
+  upstream sink { server localhost:${sink.port}; keepalive 64; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass https://sink; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_ssl_session_reuse on;
+      proxy_ssl_certificate ${certs}/client.crt; proxy_ssl_certificate_key ${certs}/client.key;
+      proxy_ssl_trusted_certificate ${certs}/ca.crt; proxy_ssl_verify on; proxy_ssl_name localhost;
+    }
+  }
+}
+`,
+  );
+  const child = new Deno.Command("nginx", {
+    args: ["-c", join(dir, "nginx.conf")],
+    stdout: "null",
+    stderr: "null",
+    stdin: "null",
+  }).spawn();
+  await untilListening(port);
+  return { url: `http://127.0.0.1:${port}`, child, forwards: true };
+}
+
+/** Every subject, by name. */
+export const SUBJECTS: Readonly<Record<string, (place: Place) => Promise<Running>>> = {
+  floor,
+  nginx,
+  sqlite: (place) => relay("sqlite", place),
+  "sqlite-nothing": (place) => relay("sqlite", place, "nothing"),
+  "sqlite-limits": (place) => relay("sqlite", place, "limits"),
+  "sqlite-minted": (place) => relay("sqlite", place, "minted"),
+  "sqlite-jwt": (place) => relay("sqlite", place, "jwt"),
+  // TLS is on the bounded listener, so that is what it is to be compared with.
+  "sqlite-bounded": (place) => relay("sqlite", place, "bounded"),
+  "sqlite-tls": (place) => relay("sqlite", place, "tls"),
+  "sqlite-mtls": (place) => relay("sqlite", place, "certificate"),
+  "sqlite-attributes": (place) => relay("sqlite", place, "attributes"),
+  "sqlite-redaction": (place) => relay("sqlite", place, "redaction"),
+  "sqlite-redaction-idle": (place) => relay("sqlite", place, "redaction-idle"),
+  none: (place) => relay("none", place),
+  "collector-memory": (place) => collector("memory", place),
+  "collector-file": (place) => collector("file", place),
+};
