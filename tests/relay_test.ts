@@ -287,6 +287,27 @@ Deno.test("a changed client certificate is taken up without a restart; one that 
   assert.equal(endpoint.requests[2]?.fingerprint, new X509Certificate(next.certificate).fingerprint256);
 });
 
+Deno.test("what failed for an old certificate is sent when a new one is shown, and not when its backoff ends", async () => {
+  await using here = await place();
+  await using endpoint = await startMtlsEndpoint(here.certs);
+  // The Collector does not know who issued this one.
+  await writeFile(join(here.dir, "client.key"), here.certs.otherClient.key);
+  await writeFile(join(here.dir, "client.crt"), here.certs.otherClient.certificate);
+  await using relay = await here.start(
+    here.config(endpoint.url, {
+      exporter: { retry_on_failure: { initial_interval: "1h", max_interval: "1h" } },
+      shutdown: { grace: "2s" },
+    }),
+  );
+  assert.equal(await post(relay.url, ["waiting"]), 200);
+  await here.lines.find((line) => line["signal"] === "traces" && line["failures"] === 1, "the failure");
+  await writeFile(join(here.dir, "client.key"), here.certs.client.key);
+  await writeFile(join(here.dir, "client.crt"), here.certs.client.certificate);
+  // The trial's empty request, and then what waited.
+  await endpoint.arrived(2);
+  assert.deepEqual(await arrivedNames(endpoint), ["waiting"]);
+});
+
 async function arrivedNames(endpoint: MtlsEndpoint): Promise<string[]> {
   await Promise.resolve();
   return endpoint.requests.flatMap(({ message }) => [...JSON.stringify(message).matchAll(/"name":"(\w+)"/g)])

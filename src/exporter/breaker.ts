@@ -91,6 +91,12 @@ export class Breaker {
     return waitMs;
   }
 
+  /** Ends the wait: what was in the way may be gone. A probe under way is waited for all the same. */
+  hasten(): void {
+    this.#openUntil = Math.min(this.#openUntil, this.#now());
+    this.#tell();
+  }
+
   /** Nothing more comes of this permit. A probe that was never sent, or told nothing, makes room for another. */
   release(permit: Permit): void {
     if (this.#probe === permit) this.#settle();
@@ -104,6 +110,10 @@ export class Breaker {
 
   #settle(): void {
     this.#probe = undefined;
+    this.#tell();
+  }
+
+  #tell(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
   }

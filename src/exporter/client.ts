@@ -59,6 +59,7 @@ export class CollectorClient {
   #identity: ClientIdentity;
   #http: Deno.HttpClient;
   #replaced = 0;
+  readonly #onReplaced: (() => void)[] = [];
   #answered = false;
 
   constructor(
@@ -101,6 +102,12 @@ export class CollectorClient {
     this.#replaced++;
     this.#answered = false;
     old.close();
+    for (const tell of this.#onReplaced) tell();
+  }
+
+  /** Tells of each other identity that is shown from now on. */
+  whenReplaced(tell: () => void): void {
+    this.#onReplaced.push(tell);
   }
 
   /** How often the identity has been replaced: each time all connections are new. */

@@ -89,6 +89,8 @@ interface Shipment {
   readonly pieces: readonly Piece[];
   readonly outcomes: Map<Piece, PartOutcome>;
   readonly permit: Permit;
+  /** How often the identity had been replaced when it was sent off. */
+  readonly identity: number;
 }
 
 /** One signal's lane. */
@@ -113,6 +115,13 @@ export class Lane {
       onChange: (members) => events.members(signal, members, client.target(signal).url),
       ...(retry.now === undefined ? {} : { now: retry.now }),
     });
+    client.whenReplaced(() => this.#hasten());
+  }
+
+  /** Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends. */
+  #hasten(): void {
+    this.#breaker.hasten();
+    this.#options.queue.hasten(this.signal);
   }
 
   /** Failures in a row; 0 is healthy. */
@@ -178,10 +187,10 @@ export class Lane {
 
   async #send(deliveries: readonly Delivery[], permit: Permit): Promise<void> {
     const pieces = deliveries.flatMap(({ record }) => piecesOf(record));
-    const shipment: Shipment = { pieces, outcomes: new Map(), permit };
+    const shipment: Shipment = { pieces, outcomes: new Map(), permit, identity: this.#options.client.replaced };
     try {
       const stopped = await this.#deliver(shipment);
-      if (stopped !== undefined) this.#keepRest(shipment, this.#failed(stopped, permit));
+      if (stopped !== undefined) this.#keepRest(shipment, this.#failed(stopped, shipment));
     } catch (error) {
       // A defect of ours is no reason to lose a record: all that has no outcome is kept.
       this.#keepRest(shipment, this.#defect(error, permit));
@@ -334,11 +343,13 @@ export class Lane {
     }
   }
 
-  #failed(answer: Answer, permit: Permit): PartOutcome {
+  #failed(answer: Answer, { permit, identity }: Shipment): PartOutcome {
     if (answer.kind === "none") {
       if (answer.aborted) return STOPPING;
       this.#members.lost();
     }
+    // Sent with an identity that has been replaced since: that tells nothing of the one in use.
+    if (identity !== this.#options.client.replaced) return REPLACED;
     const fault = this.#options.client.diagnose(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     const cause = answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`.trim();
@@ -365,6 +376,7 @@ export class Lane {
   }
 }
 
+const REPLACED: PartOutcome = { kind: "retry", cause: "The identity was replaced meanwhile" };
 const STOPPING: PartOutcome = { kind: "retry", cause: "The relay is stopping" };
 
 /** Which of several requests the rejected items came from is not said; the sum per signal is what can be right. */

@@ -188,6 +188,10 @@ class DirectQueue implements SendingQueue {
     this.shares.remove(waiting.record.parts);
   }
 
+  hasten(): void {
+    // Nothing waits here between two tries: who was refused has been answered, and tries again by itself.
+  }
+
   stats(): Promise<QueueStats> {
     let oldestAt: number | undefined;
     for (const { record } of [...this.#waiting, ...this.#taken]) {

@@ -108,6 +108,13 @@ export class Lane {
     this.#nextDueAt = Math.min(this.#nextDueAt, entry.dueAt);
   }
 
+  /** Makes what waits for its time due. */
+  hasten(): void {
+    if (this.#waiting.length === 0) return;
+    for (const entry of this.#waiting) entry.dueAt = 0;
+    this.#nextDueAt = 0;
+  }
+
   /** Moves what is due by now to where it is taken from. */
   wake(now: number): void {
     if (now < this.#nextDueAt) return;

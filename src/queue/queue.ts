@@ -149,6 +149,8 @@ export interface SendingQueue extends AsyncDisposable {
    * the first only, unless {@link TakeLimit.linger} says otherwise. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
    */
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
+  /** What waits until it may be tried again, of one signal, may be taken now. */
+  hasten(signal: SignalName): void;
   stats(): Promise<QueueStats>;
   /** Whether an append would be tried now: room left and storage in order. The reason is for `/readyz` and for people. */
   readiness(): { readonly ready: boolean; readonly reason?: string };

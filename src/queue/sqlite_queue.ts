@@ -599,6 +599,11 @@ class SqliteQueue implements SendingQueue {
     this.#wakeTakers();
   }
 
+  hasten(signal: SignalName): void {
+    for (const lane of this.#lanes) if (lane.signal === signal) lane.hasten();
+    this.#wakeTakers(signal);
+  }
+
   /** Wakes those of one signal, or all. */
   #wakeTakers(of?: SignalName): void {
     for (const { signal, wake } of [...this.#takers]) if (of === undefined || of === signal) wake();

@@ -147,3 +147,19 @@ Deno.test("who may not wait goes at once, open or not", async () => {
   made.failed(await admitted(made));
   assert.equal(made.succeeded(made.pass()), 1);
 });
+
+Deno.test("a wait that is hastened ends at once; one request goes, and the others wait for it", async () => {
+  const { breaker: made } = breaker();
+  made.failed(await admitted(made));
+  const first = made.admit(NEVER);
+  const second = made.admit(NEVER);
+  assert(await isPending(first));
+  made.hasten();
+  const permit = await Promise.race([first, second]);
+  assert(permit);
+  assert(await isPending(Promise.all([first, second])));
+  assert.equal(made.succeeded(permit), 1);
+  await Promise.all([first, second]);
+  made.hasten();
+  assert.equal(made.failures, 0);
+});

@@ -21,6 +21,7 @@ class Entrance {
         return new Promise((resolve, reject) => this.open.push({ record, resolve, reject }));
       },
       take: () => assert.fail("a batcher takes nothing"),
+      hasten: () => assert.fail("a batcher hastens nothing"),
       stats: () => assert.fail("a batcher asks for no statistics"),
       readiness: () => ({ ready: true }),
       shares: new Shares(Date.now),

@@ -400,6 +400,21 @@ export function queueContract(engine: Engine): void {
     },
   );
 
+  promise(durable, "what waits for its time is taken at once when its signal is hastened", async ({ open }) => {
+    await using queue = await open();
+    await queue.append(record(1));
+    await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 3_600_000, cause: "503" });
+    const taken = take(queue);
+    queue.hasten("logs");
+    await queue.append(record(2, { signal: "logs" }));
+    assert.deepEqual((await take(queue, { signal: "logs" })).map(numberOf), [2], "no other signal's");
+    queue.hasten("traces");
+    const [delivery] = await taken;
+    assert.equal(numberOf(delivery!), 1);
+    assert.equal(delivery!.attempt, 2);
+    await settleAll([delivery!]);
+  });
+
   promise(durable, "a waiting take wakes when a record's time has come", async ({ open }) => {
     await using queue = await open({ now: Date.now });
     await queue.append(record(1));

@@ -129,3 +129,17 @@ Deno.test("what came back, what is behind and what a clock says that was set bac
   lane.wake(1_100);
   assert.equal(lane.lingersUntil(limit, 1_100), 0, "one that was tried before");
 });
+
+Deno.test("what waits for its time is due at once when it is hastened, in its order", () => {
+  const lane = laneOf(entry(7));
+  lane.hasten();
+  assert.equal(lane.nextDueAt, Infinity);
+  lane.giveBack(entry(5, { dueAt: 9_000 }));
+  lane.giveBack(entry(3, { dueAt: 99_000 }));
+  lane.wake(10);
+  assert.equal(lane.firstId, 7);
+  lane.hasten();
+  lane.wake(10);
+  assert.deepEqual(ids(lane.takeRun(LIMIT)), [3, 5, 7]);
+  assert.equal(lane.nextDueAt, Infinity);
+});
