@@ -2,7 +2,7 @@
  * edgeferry as a library: the relay in a program of yours, and the instrumentation of any Hono app.
  * @module
  */
-export { type Relay, startRelay } from "./relay.ts";
+export { createRelay, type EmbeddedRelay, type Relay, startRelay } from "./relay.ts";
 export { configFrom, loadConfig, type LoadedConfig } from "./config/load.ts";
 export type { Config, ConfigInput } from "./config/schema.ts";
 export { httpInstrumentation, instrument, type InstrumentOptions } from "./telemetry/instrument.ts";

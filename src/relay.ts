@@ -3,41 +3,49 @@
  * @module
  */
 import { Hono } from "hono";
-import { startAdmin } from "./admin/admin.ts";
+import { adminApp, startAdmin } from "./admin/admin.ts";
 import type { Config } from "./config/schema.ts";
 import { exporterSettings } from "./config/exporter_settings.ts";
-import { messageOf } from "./errors.ts";
-import { CollectorClient } from "./exporter/client.ts";
+import { sameEndpoint } from "./config/units.ts";
+import { ConfigError, messageOf } from "./errors.ts";
 import { Exporter } from "./exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "./otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES } from "./otlp/signal.ts";
 import { Batcher } from "./queue/batcher.ts";
 import type { Fault } from "./queue/faults.ts";
 import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
 import { Deadlines } from "./receiver/deadlines.ts";
 import { mountReceiver } from "./receiver/app.ts";
+import { openClients, OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./relay_clients.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
-import { keepIdentity, type KeptIdentity, openIdentity } from "./relay_identity.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./relay_senders.ts";
 import { sampleAtHead } from "./telemetry/head_sampling.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import type { Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
-import { startTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
-import { USER_AGENT, VERSION } from "./version.ts";
 
-/** A running relay. */
-export interface Relay extends AsyncDisposable {
-  /** Where senders post, e.g. `http://127.0.0.1:4319`. */
-  readonly url: string;
-  /** Where health is asked for. */
-  readonly adminUrl: string;
+/** A relay that runs. */
+interface Running extends AsyncDisposable {
   /** Rejects when the relay cannot go on by itself: a defect, after which it must be started again. */
   readonly failed: Promise<never>;
   /** Answers what is under way, sends what it can within `shutdown.grace`, and keeps the rest on disk. */
   stop(): Promise<void>;
+}
+
+/** A relay with sockets of its own. */
+export interface Relay extends Running {
+  /** Where senders post, e.g. `http://127.0.0.1:4319`. */
+  readonly url: string;
+  /** Where health is asked for. */
+  readonly adminUrl: string;
+}
+
+/** A relay without a socket, for a server that is there already. */
+export interface EmbeddedRelay extends Running {
+  /** POST `/v1/traces` and the other signals' paths, GET `/livez` and `/readyz`; `host.route("/otlp", relay.app)` serves them. */
+  readonly app: Hono;
 }
 
 /** What tests put in; a relay for use has none. */
@@ -46,21 +54,60 @@ export interface RelaySeams {
   readonly faults?: readonly Fault[];
 }
 
-/** The longest that an append to the `none` engine may take, in ms: senders give up at 10 s. */
-const DIRECT_MS_MAX = 8_000;
 /** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
 const DIRECT_CONSUMERS = 64;
-/** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
-const OWN_TELEMETRY_MS_MAX = 1_000;
 /** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
 const CLOSE_MS_MAX = 500;
 
 /**
- * Starts a relay.
+ * Starts a relay. Where `telemetry.admin.endpoint` is that of the receiver, health is answered there too.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
 export async function startRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
+  const core = await build(config, log, stack, seams);
+  const { http } = config.receiver;
+  const health = { ...core, certificates: () => [...core.certificates(), ...server.expiries()] };
+  const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
+  const onReceiver = onePort ? adminApp(health) : undefined;
+  const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
+  const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, connection) => {
+    const app = healthPaths.has(onePort ? new URL(request.url).pathname : "") ? onReceiver! : core.app;
+    return core.track(Promise.resolve(app.fetch(request, connection)));
+  });
+  // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
+  stack.defer(async () => {
+    await within(server.close(), CLOSE_MS_MAX);
+    server.abandon();
+  });
+  core.metrics.observeCertificates(health.certificates);
+  core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
+  const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, health);
+  if (admin !== undefined) stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  return { ...running(config, log, core, stack.move()), url: server.url, adminUrl: admin?.url ?? server.url };
+}
+
+/**
+ * A relay as a Hono app, whatever serves it. It listens nowhere: `receiver.http.endpoint` and `telemetry.admin.endpoint` are not
+ * used, and `receiver.auth.insecure` is the caller's to answer for.
+ * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
+ */
+export async function createRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<EmbeddedRelay> {
+  if (config.receiver.http.tls.cert_file !== undefined) {
+    throw new ConfigError(
+      "Cannot use receiver.http.tls here: this relay has no socket of its own; set TLS up in the server that serves it",
+    );
+  }
+  await using stack = new AsyncDisposableStack();
+  const core = await build(config, log, stack, seams);
+  core.metrics.observeCertificates(core.certificates);
+  core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
+  const app = new Hono().route("/", adminApp(core)).use((_, next) => core.track(next())).route("/", core.app);
+  return { ...running(config, log, core, stack.move()), app };
+}
+
+/** All but sockets; what is to be closed goes to the stack. */
+async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
   // First, though it stands last: without senders that can be told apart nothing else is begun.
   const senders = await openSenders(config, log, stack);
   const { clients, identities } = await openClients(config, log, stack);
@@ -78,7 +125,7 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       ...seams,
     }),
   );
-  const usage = await openUsage(config.sending_queue.path, log, stack);
+  const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
   const settings = bySignal((signal) => exporterSettings(config, signal));
   const exporter = new Exporter({
@@ -125,28 +172,36 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });
-  const answering = new Set<Promise<Response>>();
-  const server = await listen(http, { receiver, metrics, log }, (request, connection) => {
-    const answer = Promise.resolve(app.fetch(request, connection));
-    answering.add(answer);
-    const done = () => void answering.delete(answer);
-    answer.then(done, done);
-    return answer;
-  });
-  // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
-  stack.defer(async () => {
-    await within(server.close(), CLOSE_MS_MAX);
-    server.abandon();
-  });
-  const certificates = () => [...identities, server].flatMap((each) => each.expiries());
-  metrics.observeCertificates(certificates);
-  metrics.observeReceiver(() => ({ inFlightBytes: admission.bytes, connections: server.connections() }));
-  const admin = startAdmin(config.telemetry.admin.endpoint, { queue, exporter, certificates });
-  stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  const answering = new Set<Promise<unknown>>();
+  return {
+    app,
+    queue,
+    exporter,
+    batcher,
+    admission,
+    metrics,
+    receiver,
+    answering,
+    certificates: () => identities.flatMap((each) => each.expiries()),
+    /** Has a stop wait for an answer. */
+    track<Answer>(answer: Promise<Answer>): Promise<Answer> {
+      answering.add(answer);
+      const done = () => void answering.delete(answer);
+      answer.then(done, done);
+      return answer;
+    },
+  };
+}
 
+/** How it ends: upstream first. */
+function running(
+  config: Config,
+  log: Log,
+  { exporter, batcher, admission, answering, queue }: Awaited<ReturnType<typeof build>>,
+  stack: AsyncDisposableStack,
+): Running {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
-  const running = stack.move();
   let stopping: Promise<void> | undefined;
   const stop = () =>
     stopping ??= (async () => {
@@ -160,85 +215,10 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
       await exporter.stop(remainingMs());
       // Refuses whoever still waits for the Collector's answer, before the connections close.
       await queue[Symbol.asyncDispose]();
-      await running.disposeAsync();
+      await stack.disposeAsync();
       log.info("Stopped");
     })();
-  return {
-    url: server.url,
-    adminUrl: admin.url,
-    failed,
-    stop,
-    [Symbol.asyncDispose]: stop,
-  };
-}
-
-/** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */
-async function openClients(
-  config: Config,
-  log: Log,
-  stack: AsyncDisposableStack,
-): Promise<{ clients: Record<SignalName, CollectorClient>; identities: readonly KeptIdentity[] }> {
-  const durable = config.sending_queue.storage !== "none";
-  const settings = bySignal((signal) => exporterSettings(config, signal));
-  const targets = bySignal((signal) => ({
-    url: settings[signal].url,
-    headers: settings[signal].headers,
-    timeoutMs: config.sending_queue.storage === "none"
-      ? Math.min(settings[signal].timeoutMs, DIRECT_MS_MAX)
-      : settings[signal].timeoutMs,
-  }));
-  const keyOf = (signal: SignalName) => JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]);
-  const opened = new Map<string, CollectorClient>();
-  const identities: KeptIdentity[] = [];
-  for (const signal of SIGNAL_NAMES) {
-    const { tls, url } = settings[signal];
-    const key = keyOf(signal);
-    if (opened.has(key)) continue;
-    const identity = url.startsWith("https:") ? await openIdentity(tls, durable, log) : undefined;
-    const client = new CollectorClient({
-      identity: identity ?? { caCerts: [] },
-      targets,
-      userAgent: USER_AGENT,
-      idleConnectionsMax: config.sending_queue.num_consumers,
-    });
-    opened.set(key, client);
-    stack.defer(() => client.close());
-    if (identity === undefined) continue;
-    const signals = SIGNAL_NAMES.filter((each) => keyOf(each) === key);
-    identities.push(stack.use(keepIdentity({ tls, identity, client, signals, log })));
-  }
-  return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
-}
-
-/** The relay's own spans and metrics leave through the mTLS client, never through the queue. */
-function startOwnTelemetry(
-  { telemetry, exporter }: Config,
-  clients: Readonly<Record<SignalName, CollectorClient>>,
-  log: Log,
-): Telemetry {
-  const target = (signal: "traces" | "metrics") => {
-    const client = clients[signal];
-    const { url, headers, timeoutMs } = client.target(signal);
-    return {
-      url,
-      headers,
-      timeoutMs,
-      fetch: (to: string, init: RequestInit) => fetch(to, { ...init, client: client.http }),
-    };
-  };
-  return startTelemetry({
-    serviceName: telemetry.resource.service_name,
-    serviceVersion: VERSION,
-    exporter: {
-      traces: telemetry.traces.enabled ? target("traces") : undefined,
-      metrics: telemetry.metrics.enabled ? target("metrics") : undefined,
-    },
-    // Of those that `sampleAtHead` lets through.
-    samplingRatio: 1,
-    metricIntervalMs: telemetry.metrics.interval,
-    shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
-    log,
-  });
+  return { failed, stop, [Symbol.asyncDispose]: stop };
 }
 
 async function within(work: PromiseLike<unknown>, ms: number): Promise<void> {

@@ -88,9 +88,16 @@ export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<Sen
 /** How often what tokens are used for is written to its file, in ms. */
 const USAGE_WRITE_MS = 10_000;
 
-/** What their tokens are used for, kept beside the queue; what writes it goes to the stack. Never fails. */
-export async function openUsage(queuePath: string, log: Log, stack: AsyncDisposableStack): Promise<Usage> {
-  const file = usageFileOf(queuePath);
+/**
+ * What their tokens are used for, kept beside the queue where that has a disk; what writes it goes to the stack. Never fails.
+ */
+export async function openUsage(
+  { storage, path }: Pick<Config["sending_queue"], "storage" | "path">,
+  log: Log,
+  stack: AsyncDisposableStack,
+): Promise<Usage> {
+  if (storage === "none") return new Usage();
+  const file = usageFileOf(path);
   let before: UsageSnapshot | undefined;
   try {
     before = await readUsage(file);

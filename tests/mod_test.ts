@@ -12,6 +12,7 @@ Deno.test("the library exports what it promises, by hand", () => {
     "Refusal",
     "configFrom",
     "createLog",
+    "createRelay",
     "httpInstrumentation",
     "instrument",
     "loadConfig",

@@ -20,6 +20,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "admin": 5,
   "doctor": 5,
   "collector.ts": 5,
+  "relay_clients.ts": 6,
   "relay_events.ts": 6,
   "relay_senders.ts": 6,
   "relay_expiry.ts": 6,
@@ -28,6 +29,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   "relay_server_identity.ts": 6,
   "relay.ts": 6,
   "cli": 7,
+  "deploy.ts": 8,
   "mod.ts": 8,
   "main.ts": 8,
 };
@@ -53,6 +55,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",
   "receiver/tls_identity.ts": "relay_server_identity_test.ts",
+  "relay_clients.ts": "relay_test.ts",
   "version.ts": "tidy_test.ts",
 };
 

@@ -29,7 +29,7 @@ export function runCommand(io: Io): Command {
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .action(async (flags: { config?: string }) => {
       const config = await configOf(io, flags.config);
-      await runUntilStopped(io, config, () => Promise.resolve());
+      await runUntilStopped(io, config);
     });
 }
 
@@ -89,7 +89,12 @@ export async function configOf(io: Io, file: string | undefined): Promise<Config
   return config;
 }
 
-async function runUntilStopped(io: Io, config: Config, onReady: (url: string) => Promise<void>): Promise<void> {
+/** Runs the relay until SIGTERM or SIGINT, or a defect of its own. */
+export async function runUntilStopped(
+  io: Io,
+  config: Config,
+  onReady: (url: string) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
   warnOfTrust(io);
   const stopped = stopSignal();
   const log = createLog({ level: config.telemetry.log.level, format: config.telemetry.log.format });

@@ -13,7 +13,7 @@ import { type Environment, readEnvironment, substitute, SubstitutionError, withD
 import { nearest } from "./nearest.ts";
 import { type Option, redact } from "./option.ts";
 import { alternativeOf, type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
-import { formatDuration, formatEndpoint, formatSize, isLoopback } from "./units.ts";
+import { formatDuration, formatEndpoint, formatSize, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
 /** Read when no file is named, if it is there; relative to the working folder. */
@@ -24,8 +24,8 @@ const FAULTS_MAX = 20;
 
 /** Where to read from. */
 export interface LoadOptions {
-  /** Must exist when it is given. Without it {@link CONFIG_FILE_DEFAULT} is read if it exists. */
-  readonly file?: string;
+  /** Must exist when it is given; null reads none. Without it {@link CONFIG_FILE_DEFAULT} is read if it exists. */
+  readonly file?: string | null;
   readonly env: Environment;
   /** What a relative `file` is relative to; the process's own by default. Paths inside the file stay as written. */
   readonly cwd?: string;
@@ -49,7 +49,7 @@ export interface LoadedConfig {
  * @throws {ConfigError} naming every fault found, one a line.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
-  const read = await readConfigFile(options);
+  const read = options.file === null ? undefined : await readConfigFile(options.file, options.cwd);
   const draft = new Draft(options.env, read);
   draft.takeFile();
   const reading = readEnvironment(options.env);
@@ -98,14 +98,14 @@ interface ReadFile {
   readonly yaml: YamlFile;
 }
 
-async function readConfigFile(options: LoadOptions): Promise<ReadFile | undefined> {
-  const name = options.file ?? CONFIG_FILE_DEFAULT;
+async function readConfigFile(file: string | undefined, cwd = process.cwd()): Promise<ReadFile | undefined> {
+  const name = file ?? CONFIG_FILE_DEFAULT;
   let text: string;
   try {
-    text = await readFile(resolve(options.cwd ?? process.cwd(), name), "utf8");
+    text = await readFile(resolve(cwd, name), "utf8");
   } catch (error) {
     const code = codeOf(error);
-    if (code === "ENOENT" && options.file === undefined) return undefined;
+    if (code === "ENOENT" && file === undefined) return undefined;
     throw new ConfigError(`Cannot read configuration ${name}: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
   }
   return { name, yaml: parseYaml(text, name) };
@@ -377,7 +377,10 @@ function warningsOf(config: Config): string[] {
   if (receiver.auth.insecure) {
     warnings.push("receiver.auth.insecure is true: whoever reaches the endpoint on this machine may send");
   }
-  if (!isLoopback(telemetry.admin.endpoint.hostname)) {
+  // Where it is the receiver's own, health alone is answered there.
+  if (
+    !isLoopback(telemetry.admin.endpoint.hostname) && !sameEndpoint(telemetry.admin.endpoint, receiver.http.endpoint)
+  ) {
     warnings.push(
       `telemetry.admin.endpoint ${formatEndpoint(telemetry.admin.endpoint)} is not loopback and asks for no token; ` +
         "see that only your monitoring reaches it",

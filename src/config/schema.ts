@@ -274,7 +274,7 @@ export const ConfigSchema = section({
     admin: section({
       endpoint: option(
         endpoint().prefault("127.0.0.1:9464"),
-        "Where /livez and /readyz are",
+        "Where /livez and /readyz are; the receiver's own endpoint answers them on one port",
       ),
     }).prefault({}),
     traces: section({

@@ -100,6 +100,11 @@ export function formatEndpoint(endpoint: Endpoint): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
+/** Whether two listeners would want the same port. Port 0, which any free one answers, is never the same. */
+export function sameEndpoint(one: Endpoint, other: Endpoint): boolean {
+  return one.port !== 0 && one.port === other.port && one.hostname === other.hostname;
+}
+
 /** Whether only this machine can reach the host: `localhost`, `127.0.0.0/8` or `::1`. Brackets are allowed. */
 export function isLoopback(hostname: string): boolean {
   const bare = hostname.replace(/^\[|\]$/g, "").toLowerCase();

@@ -200,7 +200,8 @@ function claimContext(): string[] {
   const key = createContextKey("edgeferry context probe");
   const managed = context.with(ROOT_CONTEXT.setValue(key, true), () => context.active().getValue(key) === true);
   if (!managed) context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  return environment("OTEL_DENO") === "true" ? [OTEL_DENO_WARNING] : [];
+  // At Deno's own host it is always on, and nobody there can do what the warning asks for.
+  return environment("OTEL_DENO") === "true" && environment("DENO_DEPLOY") !== "true" ? [OTEL_DENO_WARNING] : [];
 }
 
 /** A variable; undefined also where reading it is not permitted. */

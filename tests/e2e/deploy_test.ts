@@ -1,0 +1,174 @@
+/**
+ * src/deploy.ts as a host starts it: the task's own words, an environment of nothing but the names of config/relay.deploy.env and
+ * what Deno Deploy sets, a folder that is empty and stays so. With the embedded and the real Collector.
+ */
+import assert from "node:assert/strict";
+import { chmod, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { digestOf } from "../../src/receiver/authenticate.ts";
+import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end.ts";
+import { folder } from "../support/folder.ts";
+import { type NumberedRequest, numberedRequest } from "../support/numbered_spans.ts";
+import { type Program, startProgram } from "../support/program.ts";
+import { Random } from "../support/requests.ts";
+import { ROOT } from "../support/restartable_relay.ts";
+
+/** From SIGINT to SIGKILL at Deno Deploy, in ms. */
+const KILL_MS = 5_000;
+
+const FAR_ENDS: Readonly<Record<FarEnd["name"], (certs: TestCertificates, dir: string) => Promise<FarEnd>>> = {
+  embedded: startEmbeddedFarEnd,
+  real: startRealFarEnd,
+};
+
+interface Deployed extends AsyncDisposable {
+  readonly program: Program;
+  readonly url: string;
+  send(request: NumberedRequest): Promise<Response>;
+}
+
+async function startDeployed(certs: TestCertificates, collectorUrl: string): Promise<Deployed> {
+  await using stack = new AsyncDisposableStack();
+  const { path } = stack.use(await folder());
+  await chmod(path, 0o555);
+  const manifest: { tasks: { deploy: { command: string } } } = JSON.parse(
+    await readFile(join(ROOT, "deno.json"), "utf8"),
+  );
+  const [deno, ...args] = manifest.tasks.deploy.command.split(" ");
+  assert.equal(deno, "deno");
+  const token = newSecret();
+  const program = startProgram({
+    command: Deno.execPath(),
+    args: args.map((word) => word === "src/deploy.ts" ? join(ROOT, word) : word),
+    cwd: path,
+    env: {
+      EDGEFERRY_EXPORTER_OTLP_ENDPOINT: collectorUrl,
+      EDGEFERRY_EXPORTER_OTLP_CERTIFICATE: certs.ca.certificate,
+      EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE: certs.client.certificate,
+      EDGEFERRY_EXPORTER_OTLP_CLIENT_KEY: certs.client.key,
+      EDGEFERRY_RECEIVER_AUTH_TOKENS: `{tokens: [{id: edge, sha256: ${digestOf(token)}}]}`,
+      // Set by the host itself.
+      DENO_DEPLOY: "true",
+      OTEL_DENO: "true",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
+      DENO_SERVE_ADDRESS: "tcp:127.0.0.1:0",
+    },
+  });
+  stack.defer(async () => {
+    const { code } = await program.stop();
+    assert.equal(code, 0, program.lines.join("\n"));
+    assert.deepEqual(await readdir(path), [], "nothing was written");
+  });
+  const { url: said } = JSON.parse(await program.line(/"message":"Receiving"/)) as { url: string };
+  const url = said.replace("0.0.0.0", "127.0.0.1");
+  const kept = stack.move();
+  return {
+    program,
+    url,
+    send: ({ body, headers }) =>
+      fetch(`${url}/v1/traces`, { method: "POST", headers: { ...headers, authorization: `Bearer ${token}` }, body }),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+async function statusOf(answer: Promise<Response>): Promise<number> {
+  const response = await answer;
+  await response.body?.cancel();
+  return response.status;
+}
+
+/** SIGINT, and the end of the process before the host would kill it. */
+async function interrupt({ program }: Deployed): Promise<void> {
+  const timer = setTimeout(() => program.signal("SIGKILL"), KILL_MS);
+  program.signal("SIGINT");
+  const { code, signal } = await program.ended;
+  clearTimeout(timer);
+  assert.deepEqual([code, signal], [0, null], program.lines.join("\n"));
+}
+
+for (const [name, start] of Object.entries(FAR_ENDS)) {
+  Deno.test(`a Deploy-style host, Collector: ${name}`, async (t) => {
+    await using certs = await testCertificates();
+    await using dir = await folder();
+    await using end = await start(certs, dir.path);
+    const random = new Random(8);
+    let count = 0;
+    const next = () => numberedRequest(random, `r${count++}`, 3);
+    const arrived = () =>
+      new Set(end.receipts.flatMap(({ spans }) => spans).filter((span) => span.intact).map(({ id }) => id));
+    const taken = async (relay: Deployed, request = next()) => {
+      assert.equal(await statusOf(relay.send(request)), 200);
+      // 200 means that the Collector has it: there is nothing to wait for.
+      for (const id of request.ids) assert(arrived().has(id), id);
+    };
+
+    await t.step("sends on within the request, answers health on the one port, without a warning", async () => {
+      await using relay = await startDeployed(certs, end.url);
+      await taken(relay);
+      assert.equal(await statusOf(fetch(`${relay.url}/livez`)), 200);
+      assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 200);
+      assert.equal(await statusOf(fetch(`${relay.url}/v1/traces`, { method: "POST" })), 401);
+      await interrupt(relay);
+      const said = relay.program.lines.filter((line) => /warn|error/i.test(line) && !line.includes("unauthenticated"));
+      // Deno's own telemetry has nobody to send to here, and is not ours.
+      assert.deepEqual(said.filter((line) => !line.includes("OpenTelemetry")), []);
+    });
+
+    await t.step("frozen between requests, while the Collector is another one", async () => {
+      await using relay = await startDeployed(certs, end.url);
+      await taken(relay);
+      relay.program.signal("SIGSTOP");
+      await end.crash();
+      await end.revive();
+      relay.program.signal("SIGCONT");
+      await taken(relay);
+      await end.crash();
+      for (let tries = 0; tries < 3; tries++) {
+        const answer = await relay.send(next());
+        assert.equal(answer.status, 503, await answer.text());
+        assert.match(answer.headers.get("retry-after") ?? "", /^\d+$/);
+      }
+      assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 503);
+      relay.program.signal("SIGSTOP");
+      await end.revive();
+      relay.program.signal("SIGCONT");
+      await taken(relay);
+      assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 200);
+    });
+
+    await t.step("stopped under load: what was answered 200 is there, the rest was refused", async () => {
+      await using relay = await startDeployed(certs, end.url);
+      const requests = Array.from({ length: 32 }, next);
+      const first = Promise.withResolvers<void>();
+      const statuses = Promise.all(requests.map(async (request) => {
+        // No answer: the host had closed the port, and the sender knows that nothing was taken.
+        const status = await statusOf(relay.send(request)).catch(() => 0);
+        first.resolve();
+        return status;
+      }));
+      await first.promise;
+      await interrupt(relay);
+      for (const [index, status] of (await statuses).entries()) {
+        assert([0, 200, 503].includes(status), String(status));
+        if (status !== 200) continue;
+        for (const id of requests[index]!.ids) assert(arrived().has(id), id);
+      }
+    });
+
+    await t.step("stopped while the Collector is silent: the sender is told 503 before the host kills", async () => {
+      await using relay = await startDeployed(certs, end.url);
+      await taken(relay);
+      end.freeze();
+      try {
+        const status = statusOf(relay.send(next()));
+        assert.equal(await statusOf(fetch(`${relay.url}/livez`)), 200);
+        await interrupt(relay);
+        assert.equal(await status, 503);
+      } finally {
+        end.thaw();
+      }
+    });
+  });
+}
