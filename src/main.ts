@@ -4,55 +4,43 @@
  */
 import process from "node:process";
 import { type Command, CommanderError } from "commander";
-import { certsCommand } from "./cli/certs.ts";
-import { configCommand } from "./cli/config.ts";
-import { doctorCommand } from "./cli/doctor.ts";
+import { configOf } from "./cli/configuration.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
-import { queueCommand } from "./cli/queue.ts";
-import { collectorCommand, configOf, devCommand, runCommand } from "./cli/run.ts";
-import { sendCommand } from "./cli/send.ts";
-import { tokenCommand } from "./cli/token.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
-import { parseTokensFile } from "./receiver/authenticate.ts";
-import { readTokensFile } from "./receiver/tokens_file.ts";
 import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
 
-/** Every command. */
-export function program(io: Io): Command {
+/** Every command. Each is loaded when it is asked for: a relay that starts need not wait for what issues certificates. */
+const COMMANDS: Readonly<Record<string, (io: Io) => Promise<Command>>> = {
+  run: async (io) => (await import("./cli/run.ts")).runCommand(io),
+  dev: async (io) => (await import("./cli/dev.ts")).devCommand(io),
+  collector: async (io) => (await import("./cli/dev.ts")).collectorCommand(io),
+  certs: async (io) => (await import("./cli/certs.ts")).certsCommand(io),
+  config: async (io) => (await import("./cli/config.ts")).configCommand(io),
+  doctor: async (io) => (await import("./cli/doctor.ts")).doctorCommand(io),
+  send: async (io) => (await import("./cli/send.ts")).sendCommand(io),
+  token: async (io) => {
+    const { configuredTokens, tokenCommand } = await import("./cli/token.ts");
+    return tokenCommand(io, async (file) => configuredTokens(await configOf(io, file)));
+  },
+  queue: async (io) =>
+    (await import("./cli/queue.ts")).queueCommand(io, async (file) => (await configOf(io, file)).sending_queue.path),
+};
+
+/** The program with the command of this name, or with all of them where there is none. */
+export async function program(io: Io, name?: string): Promise<Command> {
   const root = newCommand(io, "edgeferry")
     .description("An OTLP relay: plain OTLP/HTTP with a token in, mutual TLS to the Collector out")
     .version(VERSION);
-  for (
-    const command of [
-      runCommand(io),
-      devCommand(io),
-      collectorCommand(io),
-      certsCommand(io),
-      configCommand(io),
-      doctorCommand(io),
-      sendCommand(io),
-      tokenCommand(io, async (config) => {
-        const { receiver, sending_queue } = await configOf(io, config);
-        const { tokens, tokens_file: file } = receiver.auth;
-        return {
-          tokens: async () =>
-            tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
-          queuePath: sending_queue.path,
-        };
-      }),
-      queueCommand(io, async (file) => (await configOf(io, file)).sending_queue.path),
-    ]
-  ) {
-    root.addCommand(command);
-  }
+  const named = name !== undefined && Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
+  for (const load of named) root.addCommand(await load(io));
   return root;
 }
 
 /** Runs one command and returns its exit code; every error ends as a message on `io.err`. */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   try {
-    await program(io).parseAsync([...argv], { from: "user" });
+    await (await program(io, argv[0])).parseAsync([...argv], { from: "user" });
     return 0;
   } catch (error) {
     // --help and --version are thrown too; what commander has to say, it has said.

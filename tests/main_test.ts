@@ -20,8 +20,8 @@ function commands(command: Command, words: readonly string[] = []): { words: rea
   ];
 }
 
-Deno.test("the commands are those that are promised", () => {
-  const names = commands(program(recorder().io)).map(({ words }) => words.join(" "));
+Deno.test("the commands are those that are promised", async () => {
+  const names = commands(await program(recorder().io)).map(({ words }) => words.join(" "));
   for (
     const name of [
       "run",
@@ -44,7 +44,7 @@ Deno.test("the commands are those that are promised", () => {
 });
 
 Deno.test("every command has --help, which is 0 and says what it does and each option", async () => {
-  for (const { words, command } of commands(program(recorder().io))) {
+  for (const { words, command } of commands(await program(recorder().io))) {
     const { code, out, err } = await run(...words, "--help");
     assert.deepEqual([code, err], [0, ""], words.join(" "));
     assert.match(out, /^Usage: edgeferry/m);
@@ -58,9 +58,9 @@ Deno.test("every command has --help, which is 0 and says what it does and each o
   }
 });
 
-Deno.test("every command that reads the configuration has --config", () => {
+Deno.test("every command that reads the configuration has --config", async () => {
   const without = ["", "collector", "send", "config reference"];
-  for (const { words, command } of commands(program(recorder().io))) {
+  for (const { words, command } of commands(await program(recorder().io))) {
     const name = words.join(" ");
     if (command.commands.length > 0 || without.includes(name) || /^(certs|token)/.test(name)) continue;
     assert(command.options.some(({ long }) => long === "--config"), `${name} has no --config`);

@@ -37,7 +37,7 @@ const LAYERS: Readonly<Record<string, number>> = {
 /** Files that may say `Deno.`: what has no Web or `node:` equivalent. */
 const DENO_FILES = new Set([
   "admin/admin.ts",
-  "cli/run.ts",
+  "cli/dev.ts",
   "exporter/client.ts",
   "relay_listen.ts",
   "telemetry/telemetry.ts",

@@ -5,10 +5,11 @@
 import process from "node:process";
 import type { Command } from "commander";
 import { exportJWK, generateKeyPair } from "jose";
+import type { Config } from "../config/schema.ts";
 import { messageOf } from "../errors.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import type { TokensFile, WrittenLimits } from "../receiver/authenticate.ts";
+import { parseTokensFile, type TokensFile, type WrittenLimits } from "../receiver/authenticate.ts";
 import { mint } from "../receiver/minted.ts";
 import { addSigningKey, addToken, newSecret, readTokensFile, removeTokens } from "../receiver/tokens_file.ts";
 import { readUsage, usageFileOf } from "../receiver/usage_file.ts";
@@ -22,6 +23,16 @@ const FILE_DEFAULT = "config/tokens.yaml";
 export interface ConfiguredTokens {
   readonly tokens: () => Promise<TokensFile>;
   readonly queuePath: string;
+}
+
+/** Where a configuration has its tokens. */
+export function configuredTokens({ receiver, sending_queue }: Config): ConfiguredTokens {
+  const { tokens, tokens_file: file } = receiver.auth;
+  return {
+    tokens: async () =>
+      tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
+    queuePath: sending_queue.path,
+  };
 }
 
 /** The family `token`. */

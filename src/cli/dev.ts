@@ -1,0 +1,99 @@
+/**
+ * `dev` and `collector`: all that is needed for development, in one process or the Collector by itself.
+ * @module
+ */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { exporterSettings } from "../config/exporter_settings.ts";
+import type { Config } from "../config/schema.ts";
+import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
+import { ConfigError } from "../errors.ts";
+import { initCertificates } from "../pki/init.ts";
+import { finishWriting } from "../pki/write.ts";
+import { configOf } from "./configuration.ts";
+import { ensureDevToken } from "./dev_token.ts";
+import { openCollector } from "./embedded_collector.ts";
+import { type Io, newCommand } from "./io.ts";
+import { runUntilStopped, stopSignal } from "./run.ts";
+
+const CERTS_DIR = "certs";
+const COLLECTOR_ENDPOINT = "127.0.0.1:4318";
+
+/** The command `dev`: sets up what is missing and runs everything. */
+export function devCommand(io: Io): Command {
+  return newCommand(io, "dev")
+    .description("Make certificates and a token if there are none, run the embedded Collector and the relay")
+    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--no-collector", "use the Collector that is already there")
+    .option("--quiet", "do not print what the embedded Collector receives")
+    .action(async (flags: { config?: string; collector: boolean; quiet?: true }) => {
+      await ensureCertificates(io);
+      const loaded = await configOf(io, flags.config);
+      const config: Config = {
+        ...loaded,
+        telemetry: { ...loaded.telemetry, traces: { ...loaded.telemetry.traces, sampling_ratio: 1 } },
+      };
+      if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
+      await using stack = new AsyncDisposableStack();
+      if (flags.collector) {
+        const options = { endpoint: collectorOf(config), certs: CERTS_DIR, quiet: flags.quiet === true };
+        stack.use(await openCollector(io, options));
+      }
+      await runUntilStopped(io, config, (url) => {
+        // A signal may have an endpoint of its own, as in the specification's variables.
+        const collector = new URL(exporterSettings(config, "traces").url).origin;
+        io.out(`Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
+        io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
+        return Promise.resolve();
+      });
+    });
+}
+
+/** The command `collector`: the embedded Collector alone. */
+export function collectorCommand(io: Io): Command {
+  return newCommand(io, "collector")
+    .description("Run the embedded development Collector: OTLP/HTTP over mutual TLS, prints what it receives")
+    .addOption(
+      new Option("--endpoint <host:port>", "where to listen").argParser(endpointOf)
+        .default(endpointOf(COLLECTOR_ENDPOINT), COLLECTOR_ENDPOINT),
+    )
+    .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
+    .action(async (flags: { endpoint: Endpoint; certs: string }) => {
+      await using collector = await openCollector(io, flags);
+      io.out(`Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
+      await stopSignal();
+    });
+}
+
+async function ensureCertificates(io: Io): Promise<void> {
+  await finishWriting(CERTS_DIR);
+  try {
+    await access(join(CERTS_DIR, "ca.crt"));
+  } catch {
+    await initCertificates({ dir: CERTS_DIR });
+    io.out(`Made a CA, a server and a client certificate in ${CERTS_DIR}/`);
+  }
+}
+
+/** Where the relay's Collector is looked for: there the embedded one has to listen. */
+function collectorOf(config: Config): Endpoint {
+  const { url } = exporterSettings(config, "traces");
+  const { protocol, hostname, port } = new URL(url);
+  if (protocol !== "https:" || !isLoopback(hostname)) {
+    throw new ConfigError(
+      `Cannot stand in for the Collector at ${url}: the embedded one is https:// on this machine; to use the Collector ` +
+        "that is there, run dev with --no-collector",
+    );
+  }
+  const host = hostname === "localhost" ? "127.0.0.1" : hostname.replaceAll(/^\[|\]$/g, "");
+  return { hostname: host, port: Number(port || 443) };
+}
+
+function endpointOf(value: string): Endpoint {
+  const endpoint = parseEndpoint(value);
+  if (endpoint === undefined) {
+    throw new InvalidArgumentError(`It is not of the form host:port, as ${COLLECTOR_ENDPOINT}.`);
+  }
+  return endpoint;
+}
