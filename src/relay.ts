@@ -17,7 +17,7 @@ import { openQueue } from "./queue/open.ts";
 import { Admission } from "./receiver/admission.ts";
 import { Deadlines } from "./receiver/deadlines.ts";
 import { mountReceiver } from "./receiver/app.ts";
-import { openClients, OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./relay_clients.ts";
+import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./relay_clients.ts";
 import { exporterEvents, receiverEvents } from "./relay_events.ts";
 import { listen } from "./relay_listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./relay_senders.ts";
@@ -54,8 +54,6 @@ export interface RelaySeams {
   readonly faults?: readonly Fault[];
 }
 
-/** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
-const DIRECT_CONSUMERS = 64;
 /** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
 const CLOSE_MS_MAX = 500;
 
@@ -113,7 +111,6 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   const { clients, identities } = await openClients(config, log, stack);
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
-  const direct = config.sending_queue.storage === "none";
   const queue = stack.use(
     await openQueue({
       storage: config.sending_queue.storage,
@@ -132,7 +129,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     queue,
     clients,
     compression: bySignal((signal) => settings[signal].compression),
-    consumers: direct ? DIRECT_CONSUMERS : config.sending_queue.num_consumers,
+    consumers: requestsAtOnce(config.sending_queue),
     batchBytesMax: config.sending_queue.batch.max_size,
     linger: { bytesMin: config.sending_queue.batch.min_size, ms: config.sending_queue.batch.flush_timeout },
     retry: {

@@ -16,6 +16,14 @@ const DIRECT_MS_MAX = 8_000;
 /** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
 export const OWN_TELEMETRY_MS_MAX = 1_000;
 
+/** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
+const DIRECT_CONSUMERS = 64;
+
+/** Requests to the Collector under way at once, for each signal. */
+export function requestsAtOnce({ storage, num_consumers }: Config["sending_queue"]): number {
+  return storage === "none" ? DIRECT_CONSUMERS : num_consumers;
+}
+
 /** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */
 export async function openClients(
   config: Config,
@@ -43,7 +51,8 @@ export async function openClients(
       identity: identity ?? { caCerts: [] },
       targets,
       userAgent: USER_AGENT,
-      idleConnectionsMax: config.sending_queue.num_consumers,
+      // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
+      idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
     });
     opened.set(key, client);
     stack.defer(() => client.close());

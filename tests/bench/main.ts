@@ -23,7 +23,7 @@ const { values: flags } = parseArgs({
     seconds: { type: "string", default: "5" },
     warm: { type: "string", default: "5" },
     connections: { type: "string", default: "64" },
-    shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
+    shapes: { type: "string", default: "gzip:10,gzip:100,json:10,gzip:1,gzip:512,plain:10" },
     subjects: { type: "string", default: "floor,nginx,sqlite,none,collector-memory,collector-file" },
     json: { type: "boolean", default: false },
   },

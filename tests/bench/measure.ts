@@ -8,6 +8,8 @@ import { type Running, SUBJECTS, TOKEN } from "./subjects.ts";
 export interface Figures {
   /** us of CPU a request: user and system time of the process, until all has arrived. */
   readonly cpuUs: number;
+  /** The same a span. */
+  readonly spanCpuUs: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -82,6 +84,7 @@ export async function measure(
     }
     return {
       cpuUs: spent / result.ok,
+      spanCpuUs: spent / result.ok / load.spans,
       requestsPerSecond: result.ok / result.seconds,
       p50Ms: result.p50Ms,
       p99Ms: result.p99Ms,

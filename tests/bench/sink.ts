@@ -11,6 +11,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { gunzipSync } from "node:zlib";
+import { transcodeJson } from "../../src/otlp/json.ts";
 import { SIGNALS } from "../../src/otlp/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 
@@ -27,7 +28,9 @@ async function take(request: IncomingMessage, response: ServerResponse): Promise
   const signal = SIGNALS.find(({ path }) => path === request.url);
   if (signal !== undefined && raw.length > 0) {
     try {
-      const content = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
+      const sent = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
+      const json = request.headers["content-type"] === "application/json";
+      const content = json ? transcodeJson(signal.name, sent, 1 << 26) : sent;
       items += signal.name === "traces" ? walker.walk(signal.name, content).items : 0;
       bytes += raw.length;
       requests++;

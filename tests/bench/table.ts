@@ -3,6 +3,7 @@ import type { Figures } from "./measure.ts";
 
 const COLUMNS: readonly { key: keyof Figures; title: string; digits: number }[] = [
   { key: "cpuUs", title: "us CPU a request", digits: 0 },
+  { key: "spanCpuUs", title: "a span", digits: 1 },
   { key: "requestsPerSecond", title: "requests/s", digits: 0 },
   { key: "p50Ms", title: "p50 ms", digits: 1 },
   { key: "p99Ms", title: "p99 ms", digits: 1 },
