@@ -51,8 +51,8 @@ export async function openSenders(
   const authenticator = new TokenAuthenticator([], Date.now, [minted, ...(jwt === undefined ? [] : [jwt])]);
   let tokenOrigins: ReadonlySet<string> = new Set();
   const take = (text: string, name: string): void => {
-    const { tokens, signingKeys } = parseTokensFile(text, name);
-    authenticator.replace(tokens);
+    const { tokens, signingKeys, revoked } = parseTokensFile(text, name);
+    authenticator.replace(tokens, revoked);
     minted.replace(signingKeys);
     tokenOrigins = new Set([...tokens, ...signingKeys].flatMap(({ origins }) => origins ?? []));
   };

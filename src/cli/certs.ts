@@ -26,8 +26,8 @@ import {
 import { initCertificates } from "../pki/init.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { showCommand } from "./certs_show.ts";
-import { counted, day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
-import { FaultFound, type Io, newCommand, table } from "./io.ts";
+import { day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
+import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
 

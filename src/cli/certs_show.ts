@@ -30,8 +30,8 @@ import { exposureOf } from "../pki/identity.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
 import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
-import { counted, day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
-import { FaultFound, type Io, newCommand, table } from "./io.ts";
+import { day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
+import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
 
 interface ShowFlags extends CaPassphraseFlags {
   readonly dir?: string;

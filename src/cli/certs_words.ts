@@ -1,5 +1,5 @@
 /**
- * What the `certs` commands have in common: their defaults, and how they write dates and counts.
+ * What the `certs` commands have in common: their defaults, and how they write dates.
  * @module
  */
 
@@ -8,10 +8,6 @@ export const DIR_DEFAULT = "certs";
 /** Fewer days left than this is near the end. */
 export const WITHIN_DAYS_DEFAULT = 30;
 export const OPENS_CA = "the passphrase of an encrypted CA key is in this file";
-
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
 
 export function day(date: Date): string {
   return date.toISOString().slice(0, 10);

@@ -13,7 +13,7 @@ import { parseTokensFile, type TokensFile, type WrittenLimits } from "../receive
 import { mint } from "../receiver/minted.ts";
 import { addSigningKey, addToken, newSecret, readTokensFile, removeTokens } from "../receiver/tokens_file.ts";
 import { readUsage, usageFileOf } from "../receiver/usage_file.ts";
-import { FaultFound, type Io, newCommand } from "./io.ts";
+import { counted, FaultFound, type Io, newCommand } from "./io.ts";
 import * as option from "./token_options.ts";
 import { describeUsage, usageRows } from "./token_usage.ts";
 
@@ -22,7 +22,8 @@ const FILE_DEFAULT = "config/tokens.yaml";
 /** The places that `token usage` looks into, by the configuration that `--config` names. */
 export interface ConfiguredTokens {
   readonly tokens: () => Promise<TokensFile>;
-  readonly queuePath: string;
+  /** Beside it usage is kept; undefined where there is no disk. */
+  readonly queuePath: string | undefined;
 }
 
 /** Where a configuration has its tokens. */
@@ -31,7 +32,7 @@ export function configuredTokens({ receiver, sending_queue }: Config): Configure
   return {
     tokens: async () =>
       tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
-    queuePath: sending_queue.path,
+    queuePath: sending_queue.storage === "none" ? undefined : sending_queue.path,
   };
 }
 
@@ -161,7 +162,13 @@ export function tokenCommand(
     .option("--json", "print JSON")
     .action(async (flags: UsageFlags) => {
       const from = flags.file === undefined || flags.path === undefined ? await configured(flags.config) : undefined;
-      const usageFile = usageFileOf(flags.path ?? from!.queuePath);
+      const queuePath = flags.path ?? from?.queuePath;
+      if (queuePath === undefined) {
+        throw new FaultFound(
+          "Cannot show usage: sending_queue.storage is none, with which no file of it is kept; see the relay's metrics",
+        );
+      }
+      const usageFile = usageFileOf(queuePath);
       const usage = await readUsage(usageFile).catch((error) => {
         throw new FaultFound(messageOf(error));
       });
@@ -189,7 +196,7 @@ export function tokenCommand(
     .action(async (id: string, flags: { file: string }) => {
       const removed = await removeTokens(flags.file, id);
       if (removed === 0) throw new FaultFound(`No token of ${id} is in ${flags.file}`);
-      io.out(`Removed ${removed} token${removed === 1 ? "" : "s"} of ${id} from ${flags.file}`);
+      io.out(`Removed ${counted(removed, "token")} of ${id} from ${flags.file}`);
     });
 
   return family;

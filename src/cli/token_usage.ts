@@ -5,15 +5,15 @@
 import type { TokensFile } from "../receiver/authenticate.ts";
 import { proofOf } from "../receiver/authenticate.ts";
 import { lastHour, type TokenUsage, type UsageSnapshot } from "../receiver/usage.ts";
-import { table } from "./io.ts";
+import { counted, table } from "./io.ts";
 
 /** One token, or one sender by another proof. Times are ISO 8601, in UTC. */
 export interface UsageRow {
   readonly id: string;
   /** `token` with the first digits of its SHA-256, `key`, `jwt`, `certificate` or `none`. */
   readonly proof: string;
-  /** `expired`: after its `not_after`. `removed`: it is not in the tokens file any more. */
-  readonly state: "valid" | "expired" | "removed";
+  /** `expired`: after its `not_after`. `revoked`: by `token revoke`. `removed`: it is not in the tokens file any more. */
+  readonly state: "valid" | "expired" | "revoked" | "removed";
   /** null: never, as far as it has been counted. */
   readonly last_use: string | null;
   /** Answered 200, since it has been counted. */
@@ -41,6 +41,10 @@ export function usageRows(file: TokensFile, usage: UsageSnapshot | undefined, no
       return rowOf(id, proof, state, take(proof, id), now);
     }),
     ...file.signingKeys.map(({ id }) => rowOf(id, "key", "valid", take("key", id), now)),
+    // Revoked ones as far as they have been seen.
+    ...file.revoked.map(({ id, sha256 }) => ({ id, proof: proofOf(sha256) }))
+      .filter(({ id, proof }) => seen.has(`${proof} ${id}`))
+      .map(({ id, proof }) => rowOf(id, proof, "revoked", take(proof, id), now)),
     // Tokens that are gone; JWT and certificates, which stand in no file.
     ...[...seen.values()].map((one) =>
       rowOf(one.id, one.proof, /^(token|key)\b/.test(one.proof) ? "removed" : "valid", one, now)
@@ -85,7 +89,7 @@ export function describeUsage(rows: readonly UsageRow[]): string[] {
       last_use ?? "never",
       String(requests),
       String(items),
-      `${last_hour.requests} requests`,
+      counted(last_hour.requests, "request"),
       Object.entries(refused).map(([reason, count]) => `${reason} ${count}`).join(", ") || "-",
       placesOf(from.map(({ place }) => place)),
     ]),

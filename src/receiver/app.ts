@@ -17,7 +17,7 @@ import { Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
-import { type Authenticator, ExpiredToken } from "./authenticate.ts";
+import { type Authenticator, FormerToken } from "./authenticate.ts";
 import {
   type BodyLimits,
   type ContentEncoding,
@@ -193,7 +193,7 @@ async function handle(
 }
 
 function countRefusal(usage: Usage, refusal: Refusal, sender: Sender | undefined, from: From): void {
-  if (refusal instanceof ExpiredToken) usage.refused(refusal.sender, "expired", from);
+  if (refusal instanceof FormerToken) usage.refused(refusal.sender, refusal.state, from);
   else if (sender !== undefined) usage.refused(sender, refusal.code, from);
 }
 

@@ -47,6 +47,8 @@ export const TOKEN_ID = z.string().regex(
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
   "is not an id: letters, digits, '.', '_' and '-', at most 63",
 );
+/** 32 to 258 bytes, in base64url. */
+export const SIGNING_SECRET = /^[\w-]{43,344}$/;
 const SHA256_HEX = /^[0-9a-f]{64}$/i;
 /** A token is 43 characters as made here; what is longer than this is no token and is not hashed. */
 const TOKEN_CHARACTERS_MAX = 512;
@@ -95,6 +97,9 @@ export const RESOURCE_ATTRIBUTES = z.record(
   return length > 0 && length <= 32;
 }, "has from 1 to 32 attributes");
 
+/** Revoked tokens that a file remembers at most. */
+export const REVOKED_MAX = 1_000;
+
 const TOKENS_FILE = z.strictObject({
   tokens: z.array(z.strictObject({
     id: TOKEN_ID,
@@ -108,7 +113,7 @@ const TOKENS_FILE = z.strictObject({
   signing_keys: z.array(
     z.strictObject({
       id: TOKEN_ID,
-      secret: z.string().regex(/^[\w-]{43,344}$/, "is not a secret: 32 to 258 bytes in base64url").exactOptional(),
+      secret: z.string().regex(SIGNING_SECRET, "is not a secret: 32 to 258 bytes in base64url").exactOptional(),
       public_key: z.string().regex(/^[\w-]{43}$/, "is not an Ed25519 public key: 32 bytes in base64url")
         .exactOptional(),
       origins: ORIGINS,
@@ -127,6 +132,11 @@ const TOKENS_FILE = z.strictObject({
       return { ...key, max_age_ms: ageMs ?? 0 };
     }),
   ).max(1_000).default([]),
+  revoked: z.array(z.strictObject({
+    id: TOKEN_ID,
+    sha256: z.string().regex(SHA256_HEX, "is not a SHA-256 digest: 64 hex digits"),
+    at: MOMENT,
+  })).max(REVOKED_MAX).default([]),
 });
 
 /** A key with which an app's backend mints tokens for its pages, under the file's names. */
@@ -151,6 +161,15 @@ export interface SigningKey {
 export interface TokensFile {
   readonly tokens: readonly TokenEntry[];
   readonly signingKeys: readonly SigningKey[];
+  readonly revoked: readonly RevokedToken[];
+}
+
+/** A token that is no longer good: who still uses it is to be found. */
+export interface RevokedToken {
+  readonly id: string;
+  readonly sha256: string;
+  /** When it was revoked: ISO 8601, in UTC. */
+  readonly at: string;
 }
 
 /** The limits of a sender as a file has them: sizes are text or bytes. */
@@ -230,7 +249,8 @@ export function parseTokensFile(text: string, name: string): TokensFile {
       `Cannot use tokens file ${name}: signing key ${twice} stands in it twice; give it another id`,
     );
   }
-  return { tokens: result.data.tokens, signingKeys: result.data.signing_keys };
+  const { tokens, signing_keys: signingKeys, revoked } = result.data;
+  return { tokens, signingKeys, revoked };
 }
 
 /** The digest of a secret, in hex. */
@@ -248,7 +268,10 @@ interface Known {
   readonly sender: Sender;
   /** ms since the Unix epoch; Infinity where it does not expire. */
   readonly notAfter: number;
+  readonly revoked: boolean;
 }
+
+const NO_SIGNALS: ReadonlySet<SignalName> = new Set();
 
 /** Secrets whose digest has been found remembered: a digest costs more than all else that is done to know a sender. */
 const REMEMBERED_MAX = 1_000;
@@ -285,14 +308,20 @@ export class TokenAuthenticator implements Authenticator {
     return this.#origins;
   }
 
-  /** Takes other tokens in place of those there were; the next request is judged by them. */
-  replace(entries: readonly TokenEntry[]): void {
+  /**
+   * Takes other tokens in place of those there were; the next request is judged by them.
+   * @param revoked Refused as others are, but by name.
+   */
+  replace(entries: readonly TokenEntry[], revoked: readonly RevokedToken[] = []): void {
     const known = new Map<string, Known[]>();
-    for (const entry of entries) {
-      const digest = entry.sha256.toLowerCase();
+    const add = (sha256: string, of: (digest: string) => Omit<Known, "digest">) => {
+      const digest = sha256.toLowerCase();
       const bucket = known.get(digest.slice(0, 8)) ?? [];
-      bucket.push({
-        digest: Buffer.from(digest, "hex"),
+      bucket.push({ digest: Buffer.from(digest, "hex"), ...of(digest) });
+      known.set(digest.slice(0, 8), bucket);
+    };
+    for (const entry of entries) {
+      add(entry.sha256, (digest) => ({
         sender: {
           id: entry.id,
           proof: proofOf(digest),
@@ -304,8 +333,16 @@ export class TokenAuthenticator implements Authenticator {
             : { resourceAttributes: encodeResourceAttributes(entry.resource_attributes) }),
         },
         notAfter: entry.not_after === undefined ? Infinity : Date.parse(entry.not_after),
-      });
-      known.set(digest.slice(0, 8), bucket);
+        revoked: false,
+      }));
+    }
+    // Behind the others: one that is among them again counts.
+    for (const { id, sha256, at } of revoked) {
+      add(sha256, (digest) => ({
+        sender: { id, proof: proofOf(digest), signals: NO_SIGNALS },
+        notAfter: Date.parse(at),
+        revoked: true,
+      }));
     }
     this.#known = known;
     this.#origins = new Set(entries.flatMap(({ origins }) => origins ?? []));
@@ -322,8 +359,9 @@ export class TokenAuthenticator implements Authenticator {
     if (verifier !== undefined) return verifier.verify(secret);
     const known = this.#find(secret);
     if (known === undefined) throw unauthenticated("the token is not known", "invalid_token");
+    if (known.revoked) throw new FormerToken(known.sender, "revoked", known.notAfter);
     if (known.notAfter !== Infinity && this.#now() >= known.notAfter) {
-      throw new ExpiredToken(known.sender, known.notAfter);
+      throw new FormerToken(known.sender, "expired", known.notAfter);
     }
     return known.sender;
   }
@@ -364,17 +402,21 @@ function secretOf(headers: Headers): string | undefined {
 }
 
 /** 401 for a token that was good once: whose it is is known. */
-export class ExpiredToken extends Refusal {
+export class FormerToken extends Refusal {
   readonly sender: Sender;
+  readonly state: "expired" | "revoked";
 
-  /** @param notAfter ms since the Unix epoch */
-  constructor(sender: Sender, notAfter: number) {
+  /** @param at Since when, in ms since the Unix epoch. */
+  constructor(sender: Sender, state: "expired" | "revoked", at: number) {
     const { message, headers } = unauthenticated(
-      `the token of ${sender.id} has expired, at ${new Date(notAfter).toISOString()}`,
+      `the token of ${sender.id} ${state === "expired" ? "has expired" : "was revoked"}, at ${
+        new Date(at).toISOString()
+      }`,
       "invalid_token",
     );
     super("unauthenticated", message, { headers });
     this.sender = sender;
+    this.state = state;
   }
 }
 

@@ -7,7 +7,14 @@ import { createRemoteJWKSet, customFetch, decodeJwt, errors, type JWTHeaderParam
 import { messageOf, Refusal } from "../errors.ts";
 import { type TokenVerifier, unauthenticated } from "./authenticate.ts";
 import type { Sender } from "./sender.ts";
-import { PERMISSIONS, refusalFor, senderOf, SIGNED_CHARACTERS_MAX, VerifiedTokens } from "./verified.ts";
+import {
+  PERMISSIONS,
+  refusalFor,
+  senderOf,
+  SIGNED_CHARACTERS_MAX,
+  VerifiedTokens,
+  wrongPermissions,
+} from "./verified.ts";
 
 /** What an issuer's tokens are held to. */
 export interface JwtOptions {
@@ -109,9 +116,7 @@ export class JwtVerifier implements TokenVerifier, AsyncDisposable {
         throw unauthenticated(`the token's claim ${senderClaim} is no name of a sender`, "invalid_token");
       }
       const permissions = PERMISSIONS.safeParse(payload[permissionsClaim] ?? {});
-      if (!permissions.success) {
-        throw unauthenticated(`the token's claim ${permissionsClaim} is not as it must be`, "invalid_token");
-      }
+      if (!permissions.success) throw wrongPermissions(permissionsClaim, permissions.error);
       const notAfterMs = (payload.exp ?? 0) * 1000 + clockToleranceMs;
       return this.#verified.add(token, { sender: senderOf(id, "jwt", permissions.data), notAfterMs });
     } catch (error) {

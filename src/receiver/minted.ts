@@ -9,7 +9,7 @@ import { z } from "zod";
 import { parseSize } from "../config/units.ts";
 import { encodeResourceAttributes } from "../otlp/resource_attributes.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
-import { type SigningKey, type TokenVerifier, unauthenticated } from "./authenticate.ts";
+import { SIGNING_SECRET, type SigningKey, type TokenVerifier, unauthenticated } from "./authenticate.ts";
 import { isCompact } from "./jwt.ts";
 import type { Sender } from "./sender.ts";
 import { refusalFor, senderOf, SIGNED_CHARACTERS_MAX, VerifiedTokens } from "./verified.ts";
@@ -124,6 +124,8 @@ export interface MintOptions {
 export async function mint(options: MintOptions, now: number = Date.now()): Promise<string> {
   const { keyId, secret, origins, signals, bodyBytesMax, ageMs } = options;
   const alg = secret.trimStart().startsWith("{") ? "EdDSA" : "HS256";
+  // jose signs with a shorter one too, and every relay refuses what comes of it.
+  if (alg === "HS256" && !SIGNING_SECRET.test(secret)) throw new TypeError("The secret is not one of a signing key");
   const key = alg === "EdDSA" ? await importJWK(JSON.parse(secret), alg) : Buffer.from(secret, "base64url");
   return await new SignJWT({
     ...(origins === undefined ? {} : { origins }),

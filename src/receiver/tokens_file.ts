@@ -12,6 +12,7 @@ import {
   digestOf,
   parseTokens,
   parseTokensFile,
+  REVOKED_MAX,
   type SigningKey,
   type TokenEntry,
   type TokensFile,
@@ -19,6 +20,9 @@ import {
 } from "./authenticate.ts";
 
 const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
+
+/** How long a revoked token is remembered, in ms. */
+const REVOKED_MS = 90 * 86_400_000;
 
 /** 32 random bytes: 43 characters of base64url. */
 export function newSecret(): string {
@@ -36,12 +40,18 @@ export async function readTokens(file: string): Promise<readonly TokenEntry[]> {
 /** The same with the signing keys. @throws {ConfigError} */
 export async function readTokensFile(file: string): Promise<TokensFile> {
   const text = await textOf(file);
-  return text === undefined ? { tokens: [], signingKeys: [] } : parseTokensFile(text, file);
+  return text === undefined ? { tokens: [], signingKeys: [], revoked: [] } : parseTokensFile(text, file);
 }
 
 /** The file's text, written anew. */
-function written(tokens: readonly unknown[], signingKeys: readonly unknown[]): string {
-  return HEAD + stringify({ tokens, ...(signingKeys.length === 0 ? {} : { signing_keys: signingKeys }) });
+function written(
+  { tokens, signingKeys, revoked }: { readonly [part in keyof TokensFile]: readonly unknown[] },
+): string {
+  return HEAD + stringify({
+    tokens,
+    ...(signingKeys.length === 0 ? {} : { signing_keys: signingKeys }),
+    ...(revoked.length === 0 ? {} : { revoked }),
+  });
 }
 
 /** A key as it is written. */
@@ -54,8 +64,8 @@ export async function addSigningKey(
   file: string,
   key: Pick<SigningKey, "id" | "origins"> & Partial<Omit<SigningKey, "limits">> & { readonly limits?: WrittenLimits },
 ): Promise<void> {
-  const { tokens, signingKeys } = await readTokensFile(file);
-  const next = written(tokens, [...signingKeys.map(keyEntry), key]);
+  const { signingKeys, ...others } = await readTokensFile(file);
+  const next = written({ ...others, signingKeys: [...signingKeys.map(keyEntry), key] });
   parseTokens(next, file);
   await replace(file, next);
 }
@@ -74,28 +84,36 @@ export async function addToken(
 ): Promise<void> {
   const { id, secret, signals, ...more } = token;
   const entry = { id, sha256: digestOf(secret), signals: signals ?? SIGNAL_NAMES, ...more };
-  const { tokens, signingKeys } = await readTokensFile(file);
+  const { tokens, signingKeys, revoked } = await readTokensFile(file);
   const entries = [...tokens, entry];
   const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
   const text = await textOf(file) ?? `${HEAD}tokens:\n`;
   // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
   const appended = `${text.trimEnd()}\n${addition}`;
-  const anew = written(entries, signingKeys.map(keyEntry));
+  const anew = written({ tokens: entries, signingKeys: signingKeys.map(keyEntry), revoked });
   const next = parsesTo(appended, file, entries.length) ? appended : anew;
   parseTokens(next, file);
   await replace(file, next);
 }
 
 /**
- * Removes every token and signing key of an id.
+ * Removes every token and signing key of an id. The digests of the tokens are remembered for 90 days, so that whoever still uses
+ * one is told of by name.
  * @returns how many there were.
  */
-export async function removeTokens(file: string, id: string): Promise<number> {
-  const { tokens, signingKeys } = await readTokensFile(file);
+export async function removeTokens(file: string, id: string, now: Date = new Date()): Promise<number> {
+  const { tokens, signingKeys, revoked } = await readTokensFile(file);
   const kept = tokens.filter((entry) => entry.id !== id);
   const keptKeys = signingKeys.filter((key) => key.id !== id);
   const removed = tokens.length - kept.length + signingKeys.length - keptKeys.length;
-  if (removed > 0) await replace(file, written(kept, keptKeys.map(keyEntry)));
+  const at = now.toISOString();
+  const remembered = [
+    ...revoked.filter((token) => now.getTime() - Date.parse(token.at) < REVOKED_MS),
+    ...tokens.filter((entry) => entry.id === id).map(({ sha256 }) => ({ id, sha256, at })),
+  ].slice(-REVOKED_MAX);
+  if (removed > 0) {
+    await replace(file, written({ tokens: kept, signingKeys: keptKeys.map(keyEntry), revoked: remembered }));
+  }
   return removed;
 }
 

@@ -109,7 +109,7 @@ export class Usage {
   }
 
   /** A request of a sender who had proved who it is was refused. */
-  refused(sender: Sender, code: RefusalCode | "expired", from: From): void {
+  refused(sender: Sender, code: RefusalCode | "expired" | "revoked", from: From): void {
     const now = this.#now();
     const kept = this.#of(sender, now);
     kept.usage.refused[code] = (kept.usage.refused[code] ?? 0) + 1;

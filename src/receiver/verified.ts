@@ -34,6 +34,13 @@ export function senderOf(
   };
 }
 
+/** The 401 for a claim with permissions that cannot be used. @param claim Its name. */
+export function wrongPermissions(claim: string, error: z.ZodError): Refusal {
+  const issue = error.issues[0]!;
+  const where = [claim, ...issue.path].join(".");
+  return unauthenticated(`the token's claim ${where} is not as it must be: ${issue.message}`, "invalid_token");
+}
+
 /** A token whose signature has been checked. */
 export interface Verified {
   readonly sender: Sender;
@@ -77,7 +84,7 @@ export class VerifiedTokens {
   }
 }
 
-/** The 401 for what jose found wrong; anything else as it is. Nothing of the token is repeated. */
+/** The 401 for what jose found wrong; anything else as it is. Nothing of a token that is not proved is repeated. */
 export function refusalFor(error: unknown): unknown {
   if (error instanceof Refusal || !(error instanceof errors.JOSEError)) return error;
   return unauthenticated(faultOf(error), "invalid_token");

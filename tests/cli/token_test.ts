@@ -197,6 +197,10 @@ Deno.test("token mint without a key, with a wrong one or a wrong time", async ()
   assert.deepEqual([wrong.code, wrong.err], [1, [
     "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it",
   ]]);
+  // As a signature these would do; no relay has a key so short.
+  for (const short of ["garbage", "x".repeat(42), `${"x".repeat(43)}\n${"x".repeat(43)}`]) {
+    assert.deepEqual((await withKey(short, () => run("mint", "--id", "web"))).err, wrong.err, short);
+  }
   const late = await withKey("x".repeat(43), () => run("mint", "--id", "web", "--expires", "soon"));
   assert.equal(late.code, 2);
   assert.match(late.err[0]!, /option '--expires <duration>'.*It must be a time such as 5m, from 1s to 24h\./);

@@ -4,6 +4,7 @@ import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import {
   type Authenticator,
   digestOf,
+  FormerToken,
   INSECURE,
   limitsOf,
   parseTokens,
@@ -257,4 +258,22 @@ Deno.test("more tokens in use than are remembered are known all the same", () =>
       assert.equal(letIn(authenticator, { "x-api-key": `secret-${index}` }).id, `t${index}`);
     }
   }
+});
+
+Deno.test("a revoked token is refused by the name of its id, and counts for it; one that is in use again is let in", () => {
+  const authenticator = new TokenAuthenticator([entry("a", "secret-a")]);
+  assert.equal(letIn(authenticator, { "x-api-key": "secret-a" }).id, "a");
+  const revoked = [{ id: "a", sha256: digestOf("secret-a").toUpperCase(), at: "2027-01-01T00:00:00.000Z" }];
+  authenticator.replace([], revoked);
+  const refusal = unauthenticated(authenticator, { authorization: "Bearer secret-a" });
+  assert.equal(refusal.message, "Not authenticated: the token of a was revoked, at 2027-01-01T00:00:00.000Z");
+  assert.ok(refusal instanceof FormerToken);
+  assert.deepEqual([refusal.state, refusal.sender.id, refusal.sender.proof], [
+    "revoked",
+    "a",
+    `token ${digestOf("secret-a").slice(0, 8)}`,
+  ]);
+  assert.match(unauthenticated(authenticator, { authorization: "Bearer secret-b" }).message, /is not known$/);
+  authenticator.replace([entry("a", "secret-a")], revoked);
+  assert.equal(letIn(authenticator, { "x-api-key": "secret-a" }).id, "a");
 });

@@ -4,7 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../src/errors.ts";
 import { digestOf } from "../../src/receiver/authenticate.ts";
-import { addToken, newSecret, readTokens, removeTokens } from "../../src/receiver/tokens_file.ts";
+import {
+  addSigningKey,
+  addToken,
+  newSecret,
+  readTokens,
+  readTokensFile,
+  removeTokens,
+} from "../../src/receiver/tokens_file.ts";
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "tokens-"));
@@ -90,6 +97,36 @@ Deno.test("every token of an id is removed, and of an unknown one none", () =>
     assert.deepEqual(await readTokens(file), []);
     await addToken(file, { id: "d", secret: "4" });
     assert.deepEqual((await readTokens(file)).map(({ id }) => id), ["d"]);
+  }));
+
+Deno.test("revoked tokens are remembered for 90 days, a thousand of them, whatever else becomes of the file", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "tokens.yaml");
+    const revoked = async () => (await readTokensFile(file)).revoked.map(({ id, sha256, at }) => [id, sha256, at]);
+    for (const id of ["a", "b"]) await addToken(file, { id, secret: id });
+    await removeTokens(file, "a", new Date("2027-01-01T00:00:00Z"));
+    const first = ["a", digestOf("a"), "2027-01-01T00:00:00.000Z"];
+    assert.deepEqual(await revoked(), [first]);
+    await addToken(file, { id: "c", secret: "c" });
+    await addSigningKey(file, { id: "page", secret: newSecret(), origins: ["https://app.example"] });
+    assert.deepEqual(await revoked(), [first]);
+    await removeTokens(file, "b", new Date("2027-03-31T00:00:00Z"));
+    assert.deepEqual((await revoked()).map(([id]) => id), ["a", "b"]);
+    await removeTokens(file, "c", new Date("2027-04-01T00:00:00Z"));
+    assert.deepEqual((await revoked()).map(([id]) => id), ["b", "c"], "after 90 days");
+    assert.deepEqual(await readTokens(file), []);
+    const many = Array.from({ length: 1_000 }, (_, index) => digestOf(`${index}`));
+    const at = "2027-04-01T00:00:00Z";
+    await writeFile(
+      file,
+      JSON.stringify({
+        tokens: [{ id: "last", sha256: digestOf("last") }],
+        revoked: many.map((sha256) => ({ id: "many", sha256, at })),
+      }),
+    );
+    await removeTokens(file, "last", new Date(at));
+    const kept = await revoked();
+    assert.deepEqual([kept.length, kept[0]![1], kept.at(-1)![0]], [1_000, many[1], "last"]);
   }));
 
 Deno.test("a file that cannot be used is left as it is", () =>
