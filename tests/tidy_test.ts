@@ -52,6 +52,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "doctor/way.ts": "doctor/doctor_test.ts",
   "exporter/trial.ts": "relay_identity_test.ts",
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
+  "queue/sqlite_statements.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",
   "receiver/tls_identity.ts": "relay_server_identity_test.ts",

@@ -3,31 +3,37 @@
  * @module
  */
 import { statSync } from "node:fs";
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../errors.ts";
-import { concatenate } from "../otlp/bytes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { faultInjector, WorkerCrash } from "./faults.ts";
-import type { PayloadEncoding } from "./queue.ts";
 import { type Mark, MarkFile } from "./sqlite_mark.ts";
 import { Reserve } from "./sqlite_reserve.ts";
 import { Salvage, setAside } from "./sqlite_salvage.ts";
 import { CHECKPOINT_PAGES, openDatabase } from "./sqlite_schema.ts";
-import {
-  type AppendOp,
-  type DeadLetter,
-  decodeParts,
-  type Disowned,
-  encodeParts,
-  type PartSettlement,
-  type RecordHead,
-  type Remainder,
-  type Replies,
-  type Request,
-  type SettleOp,
-  type Totals,
-  type WorkerSettings,
+import type {
+  AppendOp,
+  Disowned,
+  RecordHead,
+  Remainder,
+  Replies,
+  Request,
+  SettleOp,
+  Totals,
+  WorkerSettings,
 } from "./sqlite_protocol.ts";
+import {
+  addBooks,
+  emptyDelta,
+  headOf,
+  inTransaction,
+  type Open,
+  prepareStatements,
+  type Row,
+  setMeta,
+  VACUUM_PAGES,
+} from "./sqlite_statements.ts";
+import { Transaction } from "./sqlite_transaction.ts";
 import { sqliteFaultOf, StorageError } from "./storage_error.ts";
 
 /** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `#checkAtStart`). */
@@ -43,11 +49,7 @@ const PAGES_A_COMMIT = 6;
 /** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
 const WAL_WARN_PAGES = 65_536;
 
-/** Held records that one release may free. */
-const RELEASE_MAX = 256;
-
-/** Pages given back to the file system at a time (1 MiB), how often, in ms, and how many are kept for reuse (16 MiB). */
-const VACUUM_PAGES = 256;
+/** How often pages are given back to the file system, in ms, and how many are kept for reuse (16 MiB). */
 const VACUUM_EVERY_MS = 25;
 const FREE_PAGES_KEPT = 4096;
 
@@ -66,73 +68,6 @@ const SALVAGE_STEP_MS = 20;
 export interface StoreNews {
   log(level: "warn" | "error", message: string, fields: Record<string, unknown>): void;
   rows(reset: boolean, totals: Totals): void;
-}
-
-type Row = Record<string, unknown>;
-
-/** What one transaction adds to a signal's books. */
-interface Delta {
-  accepted: number;
-  delivered: number;
-  rejected: number;
-  dead: number;
-  expired: number;
-  queued: number;
-  records: number;
-  bytes: number;
-}
-
-const HEAD = "id, signal, encoding, mergeable, items, bytes, inflated_bytes, enqueued_at, parts";
-
-const STATEMENTS = {
-  begin: "BEGIN IMMEDIATE",
-  commit: "COMMIT",
-  rollback: "ROLLBACK",
-  meta:
-    "SELECT identity, next_id, dead_records, dead_bytes, held, salvage_path, salvage_after, salvage_records FROM meta",
-  setMeta: "UPDATE meta SET next_id = ?, dead_records = ?, dead_bytes = ?, held = ?",
-  setBounds: "UPDATE meta SET bytes_max = ?, dead_letter_bytes_max = ?",
-  setSalvage: "UPDATE meta SET salvage_path = ?, salvage_after = ?, salvage_records = ?",
-  books: "SELECT * FROM books",
-  addBooks:
-    `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
-    expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
-  insert: "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-  remove: "DELETE FROM records WHERE id = ? RETURNING signal, items, bytes, held",
-  row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
-  payload: "SELECT payload FROM records WHERE id = ?",
-  rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
-  dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
-    enqueued_at, died_at, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  read: `SELECT ${HEAD}, CASE WHEN bytes <= ? THEN payload END AS payload FROM records
-    WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
-  heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
-  release: "UPDATE records SET held = 0 WHERE id = ?",
-  releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
-  oldest: "SELECT enqueued_at FROM records ORDER BY id LIMIT 1",
-  senders: `SELECT json_extract(part.value, '$[0]') AS sender, sum(json_extract(part.value, '$[2]')) AS bytes
-    FROM records, json_each(records.parts) AS part GROUP BY 1`,
-  dataVersion: "PRAGMA data_version",
-  walState: "PRAGMA wal_checkpoint(NOOP)",
-  checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
-  truncate: "PRAGMA wal_checkpoint(TRUNCATE)",
-  freePages: "PRAGMA freelist_count",
-  allPages: "PRAGMA page_count",
-  vacuum: `PRAGMA incremental_vacuum(${VACUUM_PAGES})`,
-} as const;
-
-type Statements = Record<keyof typeof STATEMENTS, StatementSync>;
-
-/** The file, open; everything about it is in this one place, so that closing forgets it all. */
-interface Open {
-  readonly db: DatabaseSync;
-  readonly sql: Statements;
-  readonly mark: MarkFile;
-  readonly identity: number;
-  nextId: number;
-  dataVersion: number;
-  totals: Totals;
-  salvage: Salvage | undefined;
 }
 
 export class SqliteStore {
@@ -541,9 +476,7 @@ export class SqliteStore {
       }
       this.#checkAtStart(db);
       mark = new MarkFile(`${path}.mark`);
-      const sql = Object.fromEntries(
-        Object.entries(STATEMENTS).map(([name, text]) => [name, db.prepare(text)]),
-      ) as Statements;
+      const sql = prepareStatements(db);
       const open: Open = {
         db,
         sql,
@@ -773,269 +706,6 @@ export class SqliteStore {
   }
 }
 
-/** The operations of one transaction, and what they add up to. */
-class Transaction {
-  readonly #open: Open;
-  readonly #meta: Row;
-  readonly #now: number;
-  readonly #deadBytesMax: number;
-  readonly #deltas = new Map<SignalName, Delta>();
-  #nextId: number;
-  #deadRecords: number;
-  #deadBytes: number;
-  #held: number;
-
-  constructor(open: Open, meta: Row, now: number, deadBytesMax: number) {
-    this.#open = open;
-    this.#meta = meta;
-    this.#now = now;
-    this.#deadBytesMax = deadBytesMax;
-    this.#nextId = Number(meta.next_id);
-    this.#deadRecords = Number(meta.dead_records);
-    this.#deadBytes = Number(meta.dead_bytes);
-    this.#held = Number(meta.held);
-  }
-
-  append(record: Omit<RecordHead, "id">, payload: Uint8Array): void {
-    this.#insert(record, payload, 0);
-    const delta = this.#delta(record.signal);
-    delta.accepted += record.items;
-    delta.queued += record.items;
-  }
-
-  keepDeadLetter(letter: DeadLetter): void {
-    this.#insertDeadLetter(letter);
-    const delta = this.#delta(letter.signal);
-    delta.accepted += letter.items;
-    delta.dead += letter.items;
-  }
-
-  /** A record that is gone already (a settle that is tried again) moves nothing. */
-  settle(op: SettleOp): Remainder | undefined {
-    const { sql } = this.#open;
-    if (op.kind === "parts") return this.#settleParts(op.id, op.outcomes);
-    const row = sql.remove.get(op.id);
-    if (row === undefined) return undefined;
-    const items = Number(row.items);
-    const delta = this.#removed(row);
-    if (op.kind === "expired") {
-      delta.expired += items;
-    } else {
-      const rejected = Math.min(op.rejected, items);
-      delta.rejected += rejected;
-      delta.delivered += items - rejected;
-    }
-    return undefined;
-  }
-
-  finish(): void {
-    for (const [signal, delta] of this.#deltas) addBooks(this.#open, signal, delta);
-    setMeta(this.#open, this.#meta, {
-      next_id: this.#nextId,
-      dead_records: this.#deadRecords,
-      dead_bytes: this.#deadBytes,
-      held: this.#held,
-    });
-  }
-
-  /** What the totals have become, once it is committed: where no other process has written since `before`. */
-  totalsAfter(before: Totals): Totals {
-    let { records, bytes } = before;
-    const books = { ...before.books };
-    for (const [signal, delta] of this.#deltas) {
-      records += delta.records;
-      bytes += delta.bytes;
-      const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books[signal];
-      books[signal] = {
-        accepted: accepted + delta.accepted,
-        delivered: delivered + delta.delivered,
-        rejectedByCollector: rejectedByCollector + delta.rejected,
-        deadLettered: deadLettered + delta.dead,
-        expired: expired + delta.expired,
-        queued: queued + delta.queued,
-      };
-    }
-    return {
-      records,
-      bytes,
-      books,
-      deadRecords: this.#deadRecords,
-      deadBytes: this.#deadBytes,
-      held: this.#held,
-      lastId: this.#nextId - 1,
-    };
-  }
-
-  #settleParts(id: number, outcomes: readonly PartSettlement[]): Remainder | undefined {
-    const { sql } = this.#open;
-    const row = sql.row.get(id);
-    if (row === undefined) return undefined;
-    const head = headOf(row);
-    const payload = row.payload as Uint8Array<ArrayBuffer>;
-    const delta = this.#delta(head.signal);
-    const retried = new Remnant();
-    const held = new Remnant();
-    let offset = 0;
-    for (const [index, part] of decodeParts(head.parts).entries()) {
-      const bytes = payload.subarray(offset, offset + part.bytes);
-      offset += part.bytes;
-      // A settle that is tried again after a crash of the Worker may meet a row that was cut down already.
-      const outcome = outcomes[index] ?? { kind: "retry" };
-      if (outcome.kind === "retry") {
-        retried.add(part, bytes);
-      } else if (outcome.kind === "delivered") {
-        const rejected = Math.min(outcome.rejected, part.items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - rejected;
-        delta.queued -= part.items;
-      } else {
-        const guilty = outcome.payload ?? bytes;
-        const items = Math.min(outcome.items ?? part.items, part.items);
-        const rejected = Math.min(outcome.rejected ?? 0, part.items - items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - items - rejected;
-        delta.queued -= part.items - items;
-        if (this.#deadBytes + guilty.length > this.#deadBytesMax) {
-          held.add({ ...part, items }, guilty);
-          continue;
-        }
-        this.#insertDeadLetter({
-          ...head,
-          sender: part.sender,
-          items,
-          bytes: guilty.length,
-          inflatedBytes: part.inflatedBytes,
-          reason: outcome.reason,
-          status: outcome.status ?? null,
-          diedAt: this.#now,
-          payload: guilty,
-        });
-        delta.dead += items;
-        delta.queued -= items;
-      }
-    }
-    const heldRecords = held.empty ? 0 : 1;
-    this.#held += heldRecords;
-    if (retried.empty && held.empty) {
-      sql.remove.get(id);
-      delta.records -= 1;
-      delta.bytes -= head.bytes;
-      return undefined;
-    }
-    // Where both are left they part company: the held one gets an id of its own, so that it does not hold up the other.
-    const staying = retried.empty ? held : retried;
-    const stayed = staying.head(head);
-    sql.rewrite.run(
-      retried.empty ? 1 : 0,
-      stayed.items,
-      stayed.bytes,
-      stayed.inflatedBytes,
-      stayed.parts,
-      staying.payload(),
-      id,
-    );
-    delta.bytes += stayed.bytes - head.bytes;
-    if (!retried.empty && !held.empty) this.#insert(held.head(head), held.payload(), 1);
-    return { id, head: retried.empty ? undefined : stayed, heldRecords };
-  }
-
-  #insert(record: Omit<RecordHead, "id">, payload: Uint8Array, held: 0 | 1): void {
-    this.#open.sql.insert.run(
-      this.#nextId++,
-      held,
-      record.signal,
-      record.encoding,
-      record.mergeable ? 1 : 0,
-      record.items,
-      record.bytes,
-      record.inflatedBytes,
-      record.enqueuedAt,
-      record.parts,
-      payload,
-    );
-    const delta = this.#delta(record.signal);
-    delta.records += 1;
-    delta.bytes += record.bytes;
-  }
-
-  #insertDeadLetter(letter: DeadLetter): void {
-    this.#open.sql.dead.run(
-      letter.signal,
-      letter.encoding,
-      letter.mergeable ? 1 : 0,
-      letter.sender,
-      letter.items,
-      letter.bytes,
-      letter.inflatedBytes,
-      letter.reason,
-      letter.status,
-      letter.enqueuedAt,
-      letter.diedAt,
-      letter.payload,
-    );
-    this.#deadRecords += 1;
-    this.#deadBytes += letter.bytes;
-  }
-
-  #removed(row: Row): Delta {
-    if (Number(row.held) === 1) this.#held -= 1;
-    const delta = this.#delta(row.signal as SignalName);
-    delta.queued -= Number(row.items);
-    delta.records -= 1;
-    delta.bytes -= Number(row.bytes);
-    return delta;
-  }
-
-  #delta(signal: SignalName): Delta {
-    let delta = this.#deltas.get(signal);
-    if (delta === undefined) this.#deltas.set(signal, delta = emptyDelta());
-    return delta;
-  }
-}
-
-/** Parts of a record that stay after its settle. */
-class Remnant {
-  readonly #parts: { sender: string; items: number; bytes: number; inflatedBytes: number }[] = [];
-  readonly #payloads: Uint8Array[] = [];
-
-  get empty(): boolean {
-    return this.#parts.length === 0;
-  }
-
-  add(part: { sender: string; items: number; inflatedBytes: number }, payload: Uint8Array): void {
-    this.#parts.push({ ...part, bytes: payload.length });
-    this.#payloads.push(payload);
-  }
-
-  head(of: RecordHead): RecordHead {
-    const sum = (pick: (part: { items: number; bytes: number; inflatedBytes: number }) => number) =>
-      this.#parts.reduce((total, part) => total + pick(part), 0);
-    return {
-      ...of,
-      items: sum(({ items }) => items),
-      bytes: sum(({ bytes }) => bytes),
-      inflatedBytes: sum(({ inflatedBytes }) => inflatedBytes),
-      parts: encodeParts(this.#parts),
-    };
-  }
-
-  payload(): Uint8Array<ArrayBuffer> {
-    return concatenate(this.#payloads);
-  }
-}
-
-function inTransaction(open: Open, work: () => void, committed?: () => void): void {
-  open.sql.begin.run();
-  try {
-    work();
-    open.sql.commit.run();
-    committed?.();
-  } catch (error) {
-    if (open.db.isTransaction) open.sql.rollback.run();
-    throw error;
-  }
-}
-
 function failedWith(text: string): Replies["commit"] {
   return {
     totals: undefined,
@@ -1051,36 +721,4 @@ function failedWith(text: string): Replies["commit"] {
 function payloadOf(append: AppendOp, packed: ArrayBuffer): Uint8Array<ArrayBuffer> {
   if (append.payload instanceof Uint8Array) return append.payload;
   return new Uint8Array(packed, append.payload.offset, append.bytes);
-}
-
-function headOf(row: Row): RecordHead {
-  return {
-    id: Number(row.id),
-    signal: row.signal as SignalName,
-    encoding: row.encoding as PayloadEncoding,
-    mergeable: row.mergeable === 1,
-    items: Number(row.items),
-    bytes: Number(row.bytes),
-    inflatedBytes: Number(row.inflated_bytes),
-    enqueuedAt: Number(row.enqueued_at),
-    parts: String(row.parts),
-  };
-}
-
-function emptyDelta(): Delta {
-  return { accepted: 0, delivered: 0, rejected: 0, dead: 0, expired: 0, queued: 0, records: 0, bytes: 0 };
-}
-
-function addBooks(open: Open, signal: SignalName, delta: Delta): void {
-  const { accepted, delivered, rejected, dead, expired, queued, records, bytes } = delta;
-  open.sql.addBooks.run(accepted, delivered, rejected, dead, expired, queued, records, bytes, signal);
-}
-
-function setMeta(
-  open: Open,
-  meta: Row,
-  changes: { next_id?: number; dead_records?: number; dead_bytes?: number; held?: number },
-): void {
-  const value = (name: keyof typeof changes) => changes[name] ?? Number(meta[name]);
-  open.sql.setMeta.run(value("next_id"), value("dead_records"), value("dead_bytes"), value("held"));
 }
