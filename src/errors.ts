@@ -53,7 +53,9 @@ const RETRY_AFTER_MAX_S = 3_600;
 
 /** A request that is not taken: it stays the sender's, to retry or to drop as the status says. */
 export class Refusal extends Error {
+  /** Tells it from other errors, also across copies of this module. */
   override readonly name = "Refusal";
+  /** Why; it indexes {@link REFUSALS}. */
   readonly code: RefusalCode;
   /** Seconds, whole, from 1 to an hour; set on every retryable refusal (OTLP: "SHOULD include Retry-After"). */
   readonly retryAfterS: number | undefined;
@@ -62,6 +64,7 @@ export class Refusal extends Error {
   /** Of a body that is malformed: the path of the field, where there is one. */
   readonly field: string | undefined;
 
+  /** `retryAfterS` is rounded up and kept within an hour; it counts for retryable codes alone. */
   constructor(
     code: RefusalCode,
     message: string,
@@ -87,6 +90,7 @@ function wholeSeconds(estimate: number | undefined): number {
 
 /** A configuration that cannot be used: names the key (with line and column where it came from a file) and the remedy. */
 export class ConfigError extends Error {
+  /** Tells it from other errors, also across copies of this module. */
   override readonly name = "ConfigError";
 }
 
@@ -113,9 +117,12 @@ export type CertificateErrorCode =
 
 /** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */
 export class CertificateError extends Error {
+  /** Tells it from other errors, also across copies of this module. */
   override readonly name = "CertificateError";
+  /** What is wrong. */
   readonly code: CertificateErrorCode;
 
+  /** The message names the file or setting, its state and the remedy. */
   constructor(code: CertificateErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;

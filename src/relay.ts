@@ -23,11 +23,11 @@ import { listen } from "./relay_listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./relay_senders.ts";
 import { sampleAtHead } from "./telemetry/head_sampling.ts";
 import { instrument } from "./telemetry/instrument.ts";
-import type { Log } from "./telemetry/log.ts";
+import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
 /** A relay that runs. */
-interface Running extends AsyncDisposable {
+export interface RunningRelay extends AsyncDisposable {
   /** Rejects when the relay cannot go on by itself: a defect, after which it must be started again. */
   readonly failed: Promise<never>;
   /** Answers what is under way, sends what it can within `shutdown.grace`, and keeps the rest on disk. */
@@ -35,7 +35,7 @@ interface Running extends AsyncDisposable {
 }
 
 /** A relay with sockets of its own. */
-export interface Relay extends Running {
+export interface Relay extends RunningRelay {
   /** Where senders post, e.g. `http://127.0.0.1:4319`. */
   readonly url: string;
   /** Where health is asked for. */
@@ -43,7 +43,7 @@ export interface Relay extends Running {
 }
 
 /** A relay without a socket, for a server that is there already. */
-export interface EmbeddedRelay extends Running {
+export interface EmbeddedRelay extends RunningRelay {
   /** POST `/v1/traces` and the other signals' paths, GET `/livez` and `/readyz`; `host.route("/otlp", relay.app)` serves them. */
   readonly app: Hono;
 }
@@ -58,10 +58,15 @@ export interface RelaySeams {
 const CLOSE_MS_MAX = 500;
 
 /**
- * Starts a relay. Where `telemetry.admin.endpoint` is that of the receiver, health is answered there too.
+ * Starts a relay on sockets of its own. Where `telemetry.admin.endpoint` is that of the receiver, health is answered there too.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
-export async function startRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<Relay> {
+export function startRelay(config: Config, log: Log = createLog()): Promise<Relay> {
+  return startRelayWith(config, log, {});
+}
+
+/** {@link startRelay}, with what tests put in. */
+export async function startRelayWith(config: Config, log: Log, seams: RelaySeams): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
   const core = await build(config, log, stack, seams);
   const { http } = config.receiver;
@@ -90,14 +95,14 @@ export async function startRelay(config: Config, log: Log, seams: RelaySeams = {
  * used, and `receiver.auth.insecure` is the caller's to answer for.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
-export async function createRelay(config: Config, log: Log, seams: RelaySeams = {}): Promise<EmbeddedRelay> {
+export async function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
   if (config.receiver.http.tls.cert_file !== undefined) {
     throw new ConfigError(
       "Cannot use receiver.http.tls here: this relay has no socket of its own; set TLS up in the server that serves it",
     );
   }
   await using stack = new AsyncDisposableStack();
-  const core = await build(config, log, stack, seams);
+  const core = await build(config, log, stack, {});
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
   const app = new Hono().route("/", adminApp(core)).use((_, next) => core.track(next())).route("/", core.app);
@@ -196,7 +201,7 @@ function running(
   log: Log,
   { exporter, batcher, admission, answering, queue }: Awaited<ReturnType<typeof build>>,
   stack: AsyncDisposableStack,
-): Running {
+): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
   let stopping: Promise<void> | undefined;

@@ -1,9 +1,22 @@
 import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Hono } from "hono";
 import * as edgeferry from "../src/mod.ts";
 import { VERSION } from "../src/version.ts";
 import { testCertificates } from "./support/certificates.ts";
 import { requestOf } from "./support/exporting.ts";
 import { startMtlsEndpoint } from "./support/mtls_endpoint.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+async function deno(...args: string[]): Promise<{ code: number; said: string }> {
+  const env = { NO_COLOR: "1", DENO_TLS_CA_STORE: "" };
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: root, env, stdin: "null" })
+    .output();
+  return { code, said: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
 
 Deno.test("the library exports what it promises, by hand", () => {
   assert.deepEqual(Object.keys(edgeferry).sort(), [
@@ -44,4 +57,60 @@ Deno.test("a program of somebody else's can hold a relay, without a file, an env
   assert.equal(answer.status, 200);
   assert.equal(endpoint.requests.length, 1);
   assert.throws(() => edgeferry.configFrom({ exporter: { endpoint: "nonsense" } }), edgeferry.ConfigError);
+});
+
+Deno.test("a relay without a socket is a part of somebody else's app", async () => {
+  await using certs = await testCertificates();
+  await using endpoint = await startMtlsEndpoint(certs);
+  const input: edgeferry.ConfigInput = {
+    receiver: { auth: { insecure: true } },
+    sending_queue: { storage: "none" },
+    exporter: {
+      endpoint: endpoint.url,
+      tls: { ca_pem: certs.ca.certificate, cert_pem: certs.client.certificate, key_pem: certs.client.key },
+    },
+    telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
+  };
+  const relay = await edgeferry.createRelay(edgeferry.configFrom(input), edgeferry.createLog({ write: () => {} }));
+  const app = new Hono().get("/", (c) => c.text("theirs")).route("/otlp", relay.app);
+  const post = (path: string) =>
+    app.request(path, {
+      method: "POST",
+      headers: { "content-type": "application/x-protobuf" },
+      body: requestOf("traces", ["a"]),
+    });
+  assert.equal((await post("/otlp/v1/traces")).status, 200);
+  assert.equal(endpoint.requests.length, 1);
+  assert.equal((await app.request("/otlp/v1/traces")).status, 405);
+  assert.equal((await app.request("/otlp/readyz")).status, 200);
+  assert.equal(await (await app.request("/")).text(), "theirs");
+  assert.equal((await post("/v1/traces")).status, 404);
+  // What is under way is answered before it has stopped; after that the sender is told to come again.
+  const [answer] = await Promise.all([post("/otlp/v1/traces"), relay.stop()]);
+  assert.equal(answer.status, 200);
+  assert.equal((await post("/otlp/v1/traces")).status, 503);
+
+  const tls = { cert_file: "a.crt", key_file: "a.key" };
+  const withTls = edgeferry.configFrom({ ...input, receiver: { http: { tls }, auth: { insecure: true } } });
+  await assert.rejects(
+    edgeferry.createRelay(withTls),
+    /Cannot use receiver\.http\.tls here: .*; set TLS up in the server/,
+  );
+});
+
+Deno.test("the examples in the library's documentation run, and nothing of it is undocumented", async () => {
+  const sources = (await readdir(join(root, "src"), { recursive: true })).filter((name) => name.endsWith(".ts"));
+  const examples: string[] = [];
+  let count = 0;
+  for (const name of sources) {
+    const blocks = (await readFile(join(root, "src", name), "utf8")).match(/^ \* ```ts$/gm)?.length ?? 0;
+    if (blocks > 0) examples.push(join("src", name));
+    count += blocks;
+  }
+  assert(examples.includes("src/mod.ts"));
+  const run = await deno("test", "--allow-net", "--allow-env", "--allow-read", "--allow-sys", "--doc", ...examples);
+  assert.match(run.said, new RegExp(`^ok \\| ${count} passed \\| 0 failed`, "m"));
+  // The types of dependencies are documented where they come from.
+  const lint = await deno("doc", "--lint", "--no-npm", "src/mod.ts");
+  assert.equal(lint.code, 0, lint.said);
 });

@@ -26,6 +26,7 @@ const FAULTS_MAX = 20;
 export interface LoadOptions {
   /** Must exist when it is given; null reads none. Without it {@link CONFIG_FILE_DEFAULT} is read if it exists. */
   readonly file?: string | null;
+  /** The variables, e.g. `Deno.env.toObject()`. */
   readonly env: Environment;
   /** What a relative `file` is relative to; the process's own by default. Paths inside the file stay as written. */
   readonly cwd?: string;
@@ -33,9 +34,11 @@ export interface LoadOptions {
 
 /** A configuration that can be used, and where it came from. */
 export interface LoadedConfig {
+  /** What `startRelay` takes. */
   readonly config: Config;
   /** Nothing here stops the relay; each is one sentence for the log. */
   readonly warnings: readonly string[];
+  /** Where its settings came from. */
   readonly sources: {
     /** The file as it was named; undefined when none was read. */
     readonly file: string | undefined;

@@ -66,7 +66,10 @@ const signalOverrides = () =>
     tls: signalTls().prefault({}),
   }).prefault({});
 
-/** The schema of the configuration file. `ConfigSchema.parse({})` is the defaults. */
+/**
+ * The schema of the configuration file. `ConfigSchema.parse({})` is the defaults.
+ * @internal
+ */
 export const ConfigSchema = section({
   receiver: section({
     http: section({

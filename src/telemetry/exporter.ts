@@ -42,6 +42,7 @@ export interface OtlpTarget {
    * swapped meanwhile is taken up by the next one.
    */
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Default `gzip`. */
   readonly compression?: "gzip" | "none";

@@ -40,7 +40,9 @@ import {
 
 /** What {@link instrument} needs; a `Telemetry` of `startTelemetry` is one. */
 export interface InstrumentOptions {
+  /** Makes the spans. */
   readonly tracerProvider: TracerProvider;
+  /** Makes the metrics. */
   readonly meterProvider: MeterProvider;
   /** How the caller's trace is read from the request headers. Default: W3C `traceparent` and `tracestate`. */
   readonly propagator?: TextMapPropagator;
@@ -55,7 +57,9 @@ export interface InstrumentOptions {
 
 /** The part of a Hono app that {@link instrument} uses. */
 export interface InstrumentableApp {
+  /** Those registered so far. */
   readonly routes: readonly unknown[];
+  /** Registers a middleware. */
   use(path: string, handler: MiddlewareHandler): unknown;
 }
 

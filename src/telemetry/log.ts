@@ -8,19 +8,24 @@
 import process from "node:process";
 import { messageOf } from "../errors.ts";
 
-/** In rising order of importance. */
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+/** How much a line matters. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
 
-export type LogLevel = typeof LOG_LEVELS[number];
+/** In rising order of importance. */
+export const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 /** Details of a line, by name. An Error is written with its chain of causes; undefined is left out. */
 export type LogFields = Readonly<Record<string, string | number | bigint | boolean | null | undefined | Error>>;
 
 /** Where events are written to. */
 export interface Log {
+  /** Explains a single request. */
   debug(message: string, fields?: LogFields): void;
+  /** What an operator wants to see once. */
   info(message: string, fields?: LogFields): void;
+  /** Nothing is lost. */
   warn(message: string, fields?: LogFields): void;
+  /** Data is lost, or a person is needed. */
   error(message: string, fields?: LogFields): void;
   /**
    * The same log, writing at most one line in `intervalMs` for `key`; the next one tells how many were withheld. Lines that

@@ -45,6 +45,7 @@ export interface CollectorEndpoint {
    * `DENO_TLS_CA_STORE=` (empty) to trust it alone.
    */
   readonly tls?: { readonly ca?: string; readonly cert: string; readonly key: string };
+  /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Default `gzip`. */
   readonly compression?: "gzip" | "none";
@@ -54,7 +55,9 @@ export interface CollectorEndpoint {
 
 /** A target a signal, with a `fetch` that the caller owns; a signal left out is not exported. */
 export interface SignalTargets {
+  /** Where spans go. */
   readonly traces?: OtlpTarget | undefined;
+  /** Where metrics go. */
   readonly metrics?: OtlpTarget | undefined;
 }
 
@@ -68,6 +71,7 @@ export interface TelemetryOptions {
   readonly serviceInstanceId?: string;
   /** More of the resource. `OTEL_RESOURCE_ATTRIBUTES` is read as well, and loses to these. */
   readonly resourceAttributes?: Attributes;
+  /** Where it all goes. */
   readonly exporter: CollectorEndpoint | SignalTargets;
   /** Share of traces recorded where the caller has not decided, 0 to 1. Default 1. */
   readonly samplingRatio?: number;
@@ -85,7 +89,9 @@ export interface TelemetryOptions {
 
 /** A running telemetry; `instrument(app, telemetry)` takes it as it is. */
 export interface Telemetry extends AsyncDisposable {
+  /** For spans of your own. */
   readonly tracerProvider: TracerProvider;
+  /** For metrics of your own. */
   readonly meterProvider: ApiMeterProvider;
   /** What the user should know about this process, also written to the log. */
   readonly warnings: readonly string[];
@@ -102,8 +108,12 @@ export interface Telemetry extends AsyncDisposable {
  * Starts exporting spans and metrics of one service.
  *
  * ```ts
- * const telemetry = startTelemetry({ serviceName: "checkout", exporter: { endpoint, tls: { ca, cert, key } } });
- * instrument(app, telemetry);
+ * import { Hono } from "hono";
+ * import { instrument, startTelemetry } from "@edgeferry/edgeferry";
+ *
+ * const telemetry = startTelemetry({ serviceName: "checkout", exporter: { endpoint: "http://127.0.0.1:4318" } });
+ * instrument(new Hono(), telemetry);
+ * await telemetry.shutdown();
  * ```
  * A Collector that is down costs the batches of that time and a line in the log, and nothing else.
  * @throws {ConfigError} An option cannot be used.

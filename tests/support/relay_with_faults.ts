@@ -2,12 +2,12 @@
 import process from "node:process";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Fault } from "../../src/queue/faults.ts";
-import { startRelay } from "../../src/relay.ts";
+import { startRelayWith } from "../../src/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 
 const stopped = new Promise<void>((resolve) => process.once("SIGTERM", () => resolve()));
 const { config } = await loadConfig({ env: {}, file: process.argv.at(-1)! });
 const faults: readonly Fault[] = JSON.parse(process.env["RELAY_FAULTS"]!);
-const relay = await startRelay(config, createLog({ level: "info", format: "text" }), { faults });
+const relay = await startRelayWith(config, createLog({ level: "info", format: "text" }), { faults });
 await Promise.race([stopped, relay.failed]);
 await relay.stop();
