@@ -113,20 +113,22 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
   // First, though it stands last: without senders that can be told apart nothing else is begun.
   const senders = await openSenders(config, log, stack);
+  // Its thread starts while certificates are read.
+  const opening = openQueue({
+    storage: config.sending_queue.storage,
+    path: config.sending_queue.path,
+    bytesMax: config.sending_queue.queue_size,
+    ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
+    deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
+    log,
+    ...seams,
+  });
+  const closed = opening.then((queue) => () => queue[Symbol.asyncDispose](), () => () => Promise.resolve());
+  stack.defer(async () => await (await closed)());
   const { clients, identities } = await openClients(config, log, stack);
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
-  const queue = stack.use(
-    await openQueue({
-      storage: config.sending_queue.storage,
-      path: config.sending_queue.path,
-      bytesMax: config.sending_queue.queue_size,
-      ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
-      deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
-      log,
-      ...seams,
-    }),
-  );
+  const queue = await opening;
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
   const settings = bySignal((signal) => exporterSettings(config, signal));
