@@ -2,7 +2,7 @@
  * The calendar of the certificates in use: each that comes near its end is told of once a day.
  * @module
  */
-import { type Expiry, expiryText } from "./pki/expiry.ts";
+import { type Expiry, expiryRemedy, expiryText } from "./pki/expiry.ts";
 import type { Log } from "./telemetry/log.ts";
 
 /** Between two looks at the calendar, in ms. */
@@ -22,9 +22,7 @@ export function keepCalendar(expiries: () => readonly Expiry[], log: Log): Calen
     for (const expiry of expiries()) {
       if (expiry.level === "ok") continue;
       const limited = log.limited(`expiry ${expiry.role} ${expiry.fingerprintSha256} ${expiry.level}`, LOG_MS);
-      const remedy = expiry.ours
-        ? "renew it (certs rotate); changed files are taken up by themselves"
-        : "renew it on the Collector's side";
+      const remedy = expiryRemedy(expiry);
       if (expiry.level === "error") limited.error(expiryText(expiry), { remedy });
       else limited.warn(expiryText(expiry), { remedy });
     }

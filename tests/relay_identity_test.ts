@@ -6,7 +6,7 @@ import { startCollector } from "../src/collector.ts";
 import { CertificateError } from "../src/errors.ts";
 import { decodeRequest } from "../src/otlp/decode.ts";
 import { CLIENT, createAuthority, SERVER } from "../src/pki/authority.ts";
-import { type Pair, type TestCertificates, testCertificates } from "./support/certificates.ts";
+import { ending, type Pair, type TestCertificates, testCertificates } from "./support/certificates.ts";
 import { Journal } from "./support/exporting.ts";
 import { identityRelay, postTrace } from "./support/identity_relay.ts";
 import { startNginx } from "./support/nginx.ts";
@@ -208,7 +208,7 @@ Deno.test("a certificate near its end: a WARN, then an ERROR with which the rela
   await using certs = await testCertificates();
   await using far = await collecting(certs);
   const readiness = async (days: number, tls: object = {}) => {
-    const pair = await certs.issueClient(`days-${days}`, { days });
+    const pair = await certs.issueClient(`days-${days}`, ending(days));
     await using here = await identityRelay(certs, pair);
     await using relay = await here.start(far.collector.url, { exporter: { tls } });
     const response = await fetch(`${relay.adminUrl}/readyz`);
@@ -232,7 +232,7 @@ Deno.test("a certificate near its end: a WARN, then an ERROR with which the rela
 Deno.test("the Collector's own certificate, as the handshake shows it: told of, and no reason not to be ready", async () => {
   await using certs = await testCertificates();
   await using here = await identityRelay(certs);
-  const server = await certs.issueServer("ending", { days: 2 });
+  const server = await certs.issueServer("ending", ending(2));
   await using far = await collecting(certs);
   far.collector.replaceTls({ ca: [certs.ca.certificate], cert: server.certificate, key: server.key });
   await using relay = await here.start(far.collector.url, { exporter: { tls: INTERVAL } });

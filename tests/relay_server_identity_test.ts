@@ -8,7 +8,7 @@ import type { Identity } from "../src/pki/identity.ts";
 import { serverIdentityConfig } from "../src/receiver/tls_identity.ts";
 import { keepServerIdentity, openServerIdentity } from "../src/relay_server_identity.ts";
 import { createLog } from "../src/telemetry/log.ts";
-import { type TestCertificates, testCertificates } from "./support/certificates.ts";
+import { ending, type TestCertificates, testCertificates } from "./support/certificates.ts";
 import { Journal } from "./support/exporting.ts";
 
 interface Line {
@@ -115,9 +115,9 @@ Deno.test("files that are switched by a link, as Kubernetes does, are taken up b
     ["receiver", "ok"],
     ["receiver_client_ca", "ok"],
   ]);
-  const next = await certs.issueServer("next", { days: 20 });
-  const ending = await createAuthority({ commonName: "EndingCA", days: 2 });
-  await fill("..2", next, ending.certificate);
+  const next = await certs.issueServer("next", ending(20));
+  const root = await createAuthority({ commonName: "EndingCA", ...ending(2) });
+  await fill("..2", next, root.certificate);
   await symlink("..2", join(mount, "..data_tmp"));
   await rename(join(mount, "..data_tmp"), join(mount, "..data"));
   const { serialNumber } = new X509Certificate(next.certificate);

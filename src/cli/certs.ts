@@ -26,7 +26,7 @@ import {
 import { initCertificates } from "../pki/init.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { showCommand } from "./certs_show.ts";
-import { day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
+import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
 import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
@@ -219,7 +219,7 @@ function writtenTable(made: readonly Written[]): string[] {
 
 interface RotateFlags extends CaPassphraseFlags {
   readonly dir: string;
-  readonly within: number;
+  readonly within?: number;
   readonly all?: true;
   readonly ca?: true;
   readonly retireCa?: true;
@@ -230,7 +230,11 @@ function rotateCommand(io: Io): Command {
   const command = newCommand(io, "rotate")
     .description("Renew in place what is near its end, keeping the CA; or change the CA, in two steps")
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
-    .option("--within <days>", "renew what has fewer days left than this", parseDays, WITHIN_DAYS_DEFAULT)
+    .option(
+      "--within <days>",
+      "renew what has fewer days left than this (default: 30, or a third of its lifetime where that is less)",
+      parseDays,
+    )
     .option("--all", "renew everything, whatever time is left")
     .option("--ca", "first step to a new CA: make it, and let ca.crt hold both")
     .option("--retire-ca", "second step: take the old CA out of ca.crt")

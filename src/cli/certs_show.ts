@@ -25,12 +25,13 @@ import {
   parsePrivateKey,
   type Passphrase,
 } from "../pki/certificate.ts";
+import { isNearItsEnd } from "../pki/expiry.ts";
 import { revocationsIn } from "../pki/folder.ts";
 import { exposureOf } from "../pki/identity.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
 import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
-import { day, DIR_DEFAULT, OPENS_CA, printable, WITHIN_DAYS_DEFAULT } from "./certs_words.ts";
+import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
 import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
 
 interface ShowFlags extends CaPassphraseFlags {
@@ -49,14 +50,15 @@ export function showCommand(io: Io): Command {
     if (files.length > 0 && flags.dir !== undefined) command.error("error: give files or --dir, not both");
     const dirs = files.length > 0 ? new Set(files.map((file) => dirname(file))) : [flags.dir ?? DIR_DEFAULT];
     const left = (await Promise.all([...dirs].map(leftIn))).flat();
+    const now = new Date();
     const shown = await inspect(
       files.length > 0 ? files : await filesIn(flags.dir ?? DIR_DEFAULT),
-      new Date(),
+      now,
       await readCaPassphrase(flags),
     );
     shown.push(...left);
     if (flags.json) io.out(JSON.stringify(shown, null, 2));
-    else for (const line of folded(shown).flatMap(linesOf)) io.out(line);
+    else for (const line of folded(shown).flatMap((each) => linesOf(each, now))) io.out(line);
     const faults = shown.reduce((sum, each) => sum + each.faults.length, 0);
     if (faults > 0) {
       throw new FaultFound(`Found ${counted(faults, "fault")} in ${counted(shown.length, "file")}; see above`);
@@ -260,10 +262,12 @@ function folded(shown: readonly ShownFile[]): ShownFile[] {
   return [...files.values()];
 }
 
-function linesOf(shown: ShownFile): string[] {
+function linesOf(shown: ShownFile, now: Date): string[] {
   const lines = [shown.file];
   for (const each of shown.certificates) {
-    const soon = each.daysLeft < WITHIN_DAYS_DEFAULT ? ", near its end: certs rotate renews it" : "";
+    const soon = isNearItsEnd(each, now)
+      ? `, near its end: certs rotate${each.isCa ? " --ca changes" : " renews"} it`
+      : "";
     const left = each.daysLeft < 0 ? `expired ${-each.daysLeft} days ago` : `${each.daysLeft} days left${soon}`;
     lines.push(...table([
       ["  subject", each.subject],

@@ -5,8 +5,6 @@
 
 /** The folder of the certificates. */
 export const DIR_DEFAULT = "certs";
-/** Fewer days left than this is near the end. */
-export const WITHIN_DAYS_DEFAULT = 30;
 export const OPENS_CA = "the passphrase of an encrypted CA key is in this file";
 
 export function day(date: Date): string {

@@ -31,11 +31,11 @@ const PEM = "PEM text, with its -----BEGIN line";
 const expiryLimits = () => ({
   expiry_warning: option(
     duration("0", "87600h").prefault("720h"),
-    "A certificate with less time left than this is a WARN, in the log and in /readyz",
+    "A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz",
   ),
   expiry_error: option(
     duration("0", "87600h").prefault("72h"),
-    "A certificate with less time left than this is an ERROR, and the relay is not ready",
+    "A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready",
   ),
 });
 

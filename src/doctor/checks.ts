@@ -32,6 +32,7 @@ import {
   parseCertificates,
   parsePrivateKey,
 } from "../pki/certificate.ts";
+import { expiryLevel } from "../pki/expiry.ts";
 import { exposureOf } from "../pki/identity.ts";
 import { readPem } from "../pki/pem.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
@@ -342,17 +343,17 @@ function checkOurDates(way: Way): Finding {
   if (own !== undefined) return faultFrom(own, "certificate");
   const ofCa = authorities.flatMap((each) => errorOf(() => checkDates(each, ca.name, now)) ?? []);
   if (ofCa[0] !== undefined && ofCa.length === authorities.length) return faultFrom(ofCa[0], "ca");
-  const ends = [...certificates, ...authorities].map((each) => ({
-    subject: describe(each).subject,
-    leftMs: each.validToDate.getTime() - now.getTime(),
-    text: `${describe(each).subject}: ${daysLeft(each.validToDate, now)} days left`,
+  const ends = [...certificates, ...authorities].map(describe).map((facts) => ({
+    leftMs: facts.validTo.getTime() - now.getTime(),
+    level: expiryLevel(facts, way.tls.expiry, now),
+    text: `${facts.subject}: ${daysLeft(facts.validTo, now)} days left`,
   }));
-  const nearest = ends.filter(({ leftMs }) => leftMs > 0).sort((a, b) => a.leftMs - b.leftMs)[0];
-  const { warningMs, errorMs } = way.tls.expiry;
+  const near = ends.filter(({ leftMs, level }) => leftMs > 0 && level !== "ok").sort((a, b) => a.leftMs - b.leftMs);
+  const worst = near.find(({ level }) => level === "error") ?? near[0];
   const evidence = [...ends.map(({ text }) => text), ...ofCa.map(({ message }) => message)];
-  if (nearest !== undefined && nearest.leftMs <= warningMs) {
-    const status = nearest.leftMs <= errorMs ? "fault" : "warning";
-    return { status, fault: "expires_soon", finding: `A certificate is near its end: ${nearest.text}`, evidence };
+  if (worst !== undefined) {
+    const status = worst.level === "error" ? "fault" : "warning";
+    return { status, fault: "expires_soon", finding: `A certificate is near its end: ${worst.text}`, evidence };
   }
   if (ofCa.length > 0) return warning("ca_unusable", "A CA certificate of the bundle is out of date", ...evidence);
   return ok(ends.map(({ text }) => text).join(", "));
@@ -492,12 +493,11 @@ function checkServerDates(way: Way): Finding | Promise<Finding> {
     return { status: "fault", fault: "server_certificate_not_yet_valid", finding, evidence };
   }
   const left = `${daysLeft(leaf.validToDate, now)} days left`;
-  const leftMs = leaf.validToDate.getTime() - now.getTime();
-  const { warningMs, errorMs } = way.tls.expiry;
-  if (leftMs > warningMs) return ok(`It is in date: ${left}`);
+  const level = expiryLevel(describe(leaf), way.tls.expiry, now);
+  if (level === "ok") return ok(`It is in date: ${left}`);
   return {
     ...warning("expires_soon", `The Collector's certificate is near its end: ${left}`, ...evidence),
-    ...(leftMs <= errorMs ? { status: "fault", goesOn: true } : {}),
+    ...(level === "error" ? { status: "fault", goesOn: true } : {}),
     remedy: "renew it on the Collector's side",
   };
 }

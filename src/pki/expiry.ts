@@ -5,7 +5,10 @@
 import { type CertificateFacts, daysLeft } from "./certificate.ts";
 import type { IdentityFacts } from "./identity.ts";
 
-/** How near to its end a certificate may come, in ms. */
+/**
+ * How near to its end a certificate may come, in ms. Of one that lasts for less than those are made for, a part of its lifetime
+ * counts: a third and a tenth.
+ */
 export interface ExpiryLimits {
   /** Worth a warning. */
   readonly warningMs: number;
@@ -18,13 +21,20 @@ export type ExpiryRole = keyof typeof ROLES;
 
 /** In words. `ours`: in files of the relay's; others are renewed elsewhere. */
 const ROLES = {
-  client: { what: "client certificate", ours: true },
-  intermediate: { what: "intermediate certificate", ours: true },
-  ca: { what: "CA certificate", ours: true },
-  receiver: { what: "receiver's certificate", ours: true },
-  receiver_client_ca: { what: "receiver's client CA certificate", ours: true },
-  collector: { what: "Collector's certificate", ours: false },
+  client: { what: "client certificate", ours: true, remedy: "renew it (certs rotate)" },
+  intermediate: { what: "intermediate certificate", ours: true, remedy: "renew it where it was issued" },
+  ca: { what: "CA certificate", ours: true, remedy: "change the CA in two steps (certs rotate --ca)" },
+  receiver: { what: "receiver's certificate", ours: true, remedy: "renew it (certs rotate)" },
+  receiver_client_ca: {
+    what: "receiver's client CA certificate",
+    ours: true,
+    remedy: "change the CA in two steps (certs rotate --ca)",
+  },
+  collector: { what: "Collector's certificate", ours: false, remedy: "renew it on the Collector's side" },
 } as const;
+
+/** From when on `certs` takes a certificate for one near its end, in ms. */
+const NEAR_MS = 30 * 86_400_000;
 
 /** One certificate and its end. */
 export interface Expiry {
@@ -36,13 +46,29 @@ export interface Expiry {
   readonly validTo: Date;
   /** Whole days; negative once it has ended. */
   readonly daysLeft: number;
-  readonly level: "ok" | "warning" | "error";
+  readonly level: ExpiryLevel;
+}
+
+export type ExpiryLevel = "ok" | "warning" | "error";
+
+type Lifetime = Pick<CertificateFacts, "validFrom" | "validTo">;
+
+/** How near to its end a certificate is. */
+export function expiryLevel({ validFrom, validTo }: Lifetime, limits: ExpiryLimits, now: Date): ExpiryLevel {
+  const lifetimeMs = validTo.getTime() - validFrom.getTime();
+  const leftMs = validTo.getTime() - now.getTime();
+  if (leftMs <= Math.min(limits.errorMs, lifetimeMs / 10)) return "error";
+  return leftMs <= Math.min(limits.warningMs, lifetimeMs / 3) ? "warning" : "ok";
+}
+
+/** Whether it is time to renew a certificate, where nobody says how long before its end. */
+export function isNearItsEnd(certificate: Lifetime, now: Date): boolean {
+  return expiryLevel(certificate, { warningMs: NEAR_MS, errorMs: 0 }, now) !== "ok";
 }
 
 /** The end of one certificate. */
 export function expiryOf(role: ExpiryRole, certificate: CertificateFacts, limits: ExpiryLimits, now: Date): Expiry {
   const { subject, fingerprintSha256, validTo } = certificate;
-  const leftMs = validTo.getTime() - now.getTime();
   return {
     role,
     ours: ROLES[role].ours,
@@ -50,7 +76,7 @@ export function expiryOf(role: ExpiryRole, certificate: CertificateFacts, limits
     fingerprintSha256,
     validTo,
     daysLeft: daysLeft(validTo, now),
-    level: leftMs <= limits.errorMs ? "error" : leftMs <= limits.warningMs ? "warning" : "ok",
+    level: expiryLevel(certificate, limits, now),
   };
 }
 
@@ -81,4 +107,10 @@ export function expiryText({ role, subject, daysLeft, validTo }: Expiry): string
   const when = validTo.toISOString().replace(/\.\d+Z$/, "Z");
   const state = daysLeft < 0 ? `ended ${days(-daysLeft)} ago` : `ends in ${days(daysLeft)}`;
   return `The ${ROLES[role].what} ${subject || "without a name"} ${state}, at ${when}`;
+}
+
+/** What is to be done. */
+export function expiryRemedy({ role, ours }: Pick<Expiry, "role" | "ours">): string {
+  const { remedy } = ROLES[role];
+  return ours ? `${remedy}; changed files are taken up by themselves` : remedy;
 }

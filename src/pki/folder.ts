@@ -32,6 +32,7 @@ import {
   type Passphrase,
   type Usage,
 } from "./certificate.ts";
+import { isNearItsEnd } from "./expiry.ts";
 import { exposureOf } from "./identity.ts";
 import { readPem } from "./pem.ts";
 import { CERTIFICATE_MODE, finishWriting, KEY_MODE, type NewFile, writeAll } from "./write.ts";
@@ -117,12 +118,13 @@ export interface Rotated {
 
 /**
  * Renews what is near its end, in place: the same names, usages, kind of key and lifetime, with a new key. The CA stays.
- * @param withinDays Fewer days left than this is near; infinite for all.
+ * @param withinDays Fewer days left than this is near; infinite for all. Unless given: 30, or a third of its lifetime where that is
+ * less.
  * @throws {CertificateError} as for reading and writing files.
  */
 export async function rotateCertificates(
   dir: string,
-  withinDays: number,
+  withinDays: number | undefined,
   options: OpenOptions = {},
 ): Promise<Rotated[]> {
   const { authority, authorities } = await openFolder(dir, options);
@@ -148,8 +150,9 @@ export async function rotateCertificates(
     // Its name may have been given up with it: whether there is to be another one, a person says.
     if (revoked.has(facts.serialNumber.toLowerCase())) {
       told("kept", "it was revoked; replace it with certs issue --force, or remove it");
-    } else if (left >= withinDays) told("kept", `${left} days left`);
-    else if (obstacle !== undefined) told("skipped", obstacle);
+    } else if (withinDays === undefined ? !isNearItsEnd(facts, now) : left >= withinDays) {
+      told("kept", `${left} days left`);
+    } else if (obstacle !== undefined) told("skipped", obstacle);
     else {
       const issued = await authority.issue({
         commonName: facts.commonName ?? file,

@@ -6,7 +6,7 @@ import { createPrivateKey } from "node:crypto";
 import { parseEnv } from "node:util";
 import { certsCommand, environmentOf } from "../../src/cli/certs.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { ending, testCertificates } from "../support/certificates.ts";
 import { opensslCertificates } from "../support/openssl.ts";
 import { recorder } from "../support/recorder.ts";
 
@@ -237,7 +237,9 @@ Deno.test("issue makes one certificate with the CA of the folder; rotate renews 
     ...["issue", "--server", "collector.example", "--san", "10.0.0.7", "--key-type", "ed25519", "--json", "--dir", dir],
   );
   assert.deepEqual(JSON.parse(server).facts.subjectAltNames, ["DNS:collector.example", "IP:10.0.0.7"]);
-  const rotated = await certs("rotate", "--dir", dir);
+  // It is made for 10 days, and has them all.
+  assert.match(await certs("rotate", "--dir", dir), /checkout-edge\.crt +CN=checkout-edge +kept +9 days left/);
+  const rotated = await certs("rotate", "--within", "30", "--dir", dir);
   assert.match(rotated, /checkout-edge\.crt +CN=checkout-edge +renewed +valid until /);
   assert.match(rotated, /client\.crt +CN=client-app +kept +364 days left/);
   const all = JSON.parse(await certs("rotate", "--all", "--json", "--dir", dir));
@@ -281,7 +283,18 @@ Deno.test("show: a sound key stands with its certificate, and one near its end s
   const text = await certs("show", "--dir", dir);
   assert.deepEqual(text.match(/^\S+$/gm), ["ca.crt", "client.crt", "server.crt"].map((name) => join(dir, name)));
   assert.match(text, /^ {2}key {9}\S+client\.key: Ed25519, matches \S+client\.crt$/m);
-  assert.match(text, /^ {2}valid .* \(19 days left, near its end: certs rotate renews it\)$/m);
+  assert.match(text, /^ {2}valid .* \(19 days left\)$/m);
+  const near = await certificates.issueClient("near", ending(20));
+  assert.match(
+    await certs("show", near.certificateFile),
+    /^ {2}valid .* \(19 days left, near its end: certs rotate renews it\)$/m,
+  );
+  const root = join(certificates.dir, "root.crt");
+  await writeFile(root, (await createAuthority({ commonName: "Root", ...ending(20) })).certificate);
+  assert.match(
+    await certs("show", root),
+    /^ {2}valid .* \(19 days left, near its end: certs rotate --ca changes it\)$/m,
+  );
   // Apart, it is shown with what is wrong with it.
   await copyFile(join(dir, "server.key"), join(dir, "client.key"));
   const { text: wrong } = await faulty("show", "--dir", dir);

@@ -8,7 +8,7 @@ import type { SignalName } from "../../src/otlp/signal.ts";
 import { startCollector } from "../../src/collector.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { examine, type Report } from "../../src/doctor/doctor.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { ending, type TestCertificates, testCertificates } from "../support/certificates.ts";
 
 const ALONE = { DENO_TLS_CA_STORE: "" };
 
@@ -114,7 +114,7 @@ Deno.test("a certificate near its end is a warning, and a fault when it is very 
   await using certs = await testCertificates();
   await using collector = await embedded(certs);
   const at = async (days: number, tls: NonNullable<ConfigInput["exporter"]>["tls"] = {}) => {
-    const { certificateFile, keyFile } = await certs.issueClient(`days-${days}`, { days });
+    const { certificateFile, keyFile } = await certs.issueClient(`days-${days}`, ending(days));
     const exporter = { tls: { cert_file: certificateFile, key_file: keyFile, ...tls } };
     const report = await doctor(certs, collector.url, { exporter });
     return { ...checkOf(report, "dates"), faults: report.faults };
@@ -233,7 +233,7 @@ Deno.test("the first of several faults is found and the others with it: nothing 
 Deno.test("the Collector's certificate near its end: a warning, then a fault that stands in no other step's way", async () => {
   await using certs = await testCertificates();
   for (const [days, status] of [[20, "warning"], [2, "fault"]] as const) {
-    const server = await certs.issueServer(`server-${days}`, { days });
+    const server = await certs.issueServer(`server-${days}`, ending(days));
     await using collector = await embedded(certs, {
       tls: { ca: [certs.ca.certificate], cert: server.certificate, key: server.key },
     });

@@ -12,7 +12,7 @@ import { examine, type Report } from "../../src/doctor/doctor.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
 import { initCertificates } from "../../src/pki/init.ts";
 import { issueCertificate, revokeCertificate } from "../../src/pki/folder.ts";
-import { type Pair, testCertificates } from "../support/certificates.ts";
+import { ending, type Pair, testCertificates } from "../support/certificates.ts";
 import { startCollector as startReal } from "../support/collector.ts";
 import { startNginx } from "../support/nginx.ts";
 import { startProgram } from "../support/program.ts";
@@ -84,7 +84,7 @@ Deno.test("each row of the README's table of faults is produced by doctor, in th
   await writeFile(join(dir, "past.crt"), past.certificate);
   note(await doctor(dir, sound, { ...good, ca: join(dir, "past.crt") }));
   note(await doctor(dir, sound, { ...good, key: dir }));
-  const near = await certs.issueClient("near", { days: 9 });
+  const near = await certs.issueClient("near", ending(9));
   note(await doctor(dir, sound, { ...good, cert: near.certificateFile, key: near.keyFile }));
 
   // Answers.

@@ -5,7 +5,7 @@ import { ConfigSchema } from "../../src/config/schema.ts";
 import type { Finding } from "../../src/doctor/finding.ts";
 import { RECEIVER_CHECKS, type ReceiverSubject } from "../../src/doctor/receiver_checks.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
-import { type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { ending, type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -22,7 +22,7 @@ async function check(
 }
 
 function inDays(certs: TestCertificates, days: number): Promise<Pair> {
-  return certs.issueServer(`days-${days}`, { days });
+  return certs.issueServer(`days-${days}`, ending(days));
 }
 
 Deno.test("a sound door, with and without TLS, and a client CA", async () => {
@@ -78,8 +78,8 @@ Deno.test("ends: a warning, then a fault; an ended one is named so, with what to
     `${dates.finding}; ${dates.remedy}`,
     /it expired 7 days ago, at .*; issue a new one and replace the file$/,
   );
-  const ending = join(certs.dir, "ending.crt");
-  await writeFile(ending, (await createAuthority({ commonName: "EndingCA", days: 2 })).certificate);
-  const [, ofCa] = await check(certs.server, { client_ca_file: ending });
+  const root = join(certs.dir, "root.crt");
+  await writeFile(root, (await createAuthority({ commonName: "EndingCA", ...ending(2) })).certificate);
+  const [, ofCa] = await check(certs.server, { client_ca_file: root });
   assert.match(ofCa.finding, /^The receiver's client CA certificate CN=EndingCA ends in 1 day, at /);
 });

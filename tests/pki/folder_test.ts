@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { appendFile, chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, chmod, cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -120,6 +120,18 @@ Deno.test("rotate renews in place what is near its end, as it was, and keeps the
     const ca = await readFile(join(dir, "ca.crt"), "utf8");
     const kept = await readFile(join(dir, "client.crt"), "utf8");
 
+    // Of its 20 days a third is near its end.
+    for (
+      const [days, ofForeign, outcome] of [[0, "kept", "kept"], [13, "skipped", "kept"], [14, "skipped", "renewed"]]
+    ) {
+      const copy = await mkdtemp(`${dir}-`);
+      await cp(dir, copy, { recursive: true });
+      const rotated = await rotateCertificates(copy, undefined, {
+        now: new Date(Date.now() + Number(days) * 86_400_000),
+      });
+      assert.deepEqual(rotated.map(({ outcome }) => outcome), ["kept", ofForeign, outcome, "kept"], `${days} days on`);
+      await rm(copy, { recursive: true });
+    }
     const rotated = await rotateCertificates(dir, 30);
     assert.deepEqual(rotated.map(({ certificateFile, outcome }) => [certificateFile.slice(dir.length + 1), outcome]), [
       ["client.crt", "kept"],

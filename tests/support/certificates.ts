@@ -44,7 +44,13 @@ export interface TestCertificates extends AsyncDisposable {
   readonly namesakeServer: Pair;
 }
 
-const YEAR_MS = 365 * 86_400_000;
+const DAY_MS = 86_400_000;
+const YEAR_MS = 365 * DAY_MS;
+
+/** For a certificate of a year that has so many days left. One that is issued for so few is near its end later. */
+export function ending(days: number): { readonly days: number; readonly now: Date } {
+  return { days: 365, now: new Date(Date.now() - YEAR_MS + days * DAY_MS) };
+}
 
 /** Makes them, with EC P-256 keys unless told otherwise: a few milliseconds each. */
 export async function testCertificates(options: IssueOptions = {}): Promise<TestCertificates> {
