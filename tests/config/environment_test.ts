@@ -42,16 +42,6 @@ Deno.test("the example's .env works word for word, and .env.example holds it", a
   assert.deepEqual(readDotEnv(ours), readDotEnv(EXAMPLE));
 });
 
-Deno.test("config/relay.deploy.env is a valid environment, without warnings", async () => {
-  const text = await readFile(new URL("../../config/relay.deploy.env", import.meta.url), "utf8");
-  const { config, warnings } = await load(readDotEnv(text));
-  assert.deepEqual(warnings, []);
-  assert.equal(config.sending_queue.storage, "none");
-  assert.deepEqual(config.receiver.http.endpoint, { hostname: "0.0.0.0", port: 8000 });
-  assert.equal(exporterSettings(config, "logs").url, "https://collector.example:4318/v1/logs");
-  for (const name of Object.keys(readDotEnv(text))) assert.ok(name.startsWith("EDGEFERRY_"), name);
-});
-
 Deno.test("every suffix, general and per signal; the signal's own wins", async () => {
   const pem = "-----BEGIN CERTIFICATE-----\\nabc\\n-----END CERTIFICATE-----";
   const { config, warnings } = await load({

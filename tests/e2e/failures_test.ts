@@ -60,16 +60,19 @@ async function post({ url, token }: { url: string; token: string }, encoding: En
   };
 }
 
-/** A google.rpc.Status, read without the relay's own decoder. */
-function statusIn({ contentType, body }: Seen): { code: number; message: string } {
-  if (contentType === "application/json") return JSON.parse(TEXT.decode(body));
+/** Code and message of a google.rpc.Status, and whether it has details, read without the relay's own decoder. */
+function statusIn({ contentType, body }: Seen): { code: number; message: string; detailed: boolean } {
+  if (contentType === "application/json") {
+    const { code, message, details } = JSON.parse(TEXT.decode(body));
+    return { code, message, detailed: details !== undefined };
+  }
   assert.equal(contentType, "application/x-protobuf");
-  // 1: code, a varint below 128; 2: message.
+  // 1: code, a varint below 128; 2: message; 3: details.
   assert.deepEqual([body[0], body[2]], [0x08, 0x12]);
   const start = body[3]! < 128 ? 4 : 5;
-  const length = start === 4 ? body[3]! : (body[3]! & 127) + body[4]! * 128;
-  assert.equal(body.length, start + length);
-  return { code: body[1]!, message: TEXT.decode(body.subarray(start)) };
+  const end = start + (start === 4 ? body[3]! : (body[3]! & 127) + body[4]! * 128);
+  if (end < body.length) assert.equal(body[end], 0x1a);
+  return { code: body[1]!, message: TEXT.decode(body.subarray(start, end)), detailed: end < body.length };
 }
 
 /** Both encodings at once; each is told to retry, by a message that matches. */
@@ -249,7 +252,7 @@ Deno.test("a Collector that refuses the data itself: 400, which is not to be ret
         const seen = await post(relay, encoding);
         assert.deepEqual([seen.status, seen.retryAfter, seen.contentType], [400, null, encoding]);
         // INVALID_ARGUMENT.
-        assert.deepEqual(statusIn(seen), { code: 3, message: "no such span" });
+        assert.deepEqual(statusIn(seen), { code: 3, message: "no such span", detailed: true });
       }
     });
   }
