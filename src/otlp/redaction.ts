@@ -12,8 +12,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { createHmac, createSecretKey, type KeyObject } from "node:crypto";
 import { type FieldCursor, fieldCursor, int32At, LEN, readField, varint, varint64 } from "./fields.ts";
+import { HmacSha256 } from "./hmac.ts";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
 import type { SignalName } from "./signal.ts";
 import { StringTable } from "./string_table.ts";
@@ -45,7 +45,7 @@ const REMEMBERED_KEY_BYTES_MAX = 256;
 /** The rules of a relay. One at a time: a call never awaits, so what it works with is used again. */
 export class Redactor {
   readonly rules: readonly RedactionRule[];
-  readonly #key: KeyObject | undefined;
+  readonly #hmac: HmacSha256 | undefined;
   readonly dryRun: boolean;
   /** Keys by their hash, with the index of their rule; -1 where there is none. Of two with one hash the last is there. */
   readonly #remembered = new Map<number, { readonly key: Uint8Array; readonly rule: number }>();
@@ -60,7 +60,7 @@ export class Redactor {
   constructor(rules: readonly RedactionRule[], salt: string | undefined, dryRun: boolean) {
     if (!salt && rules.some(({ action }) => action === "hash")) throw new TypeError("Cannot hash without a salt");
     this.rules = rules;
-    this.#key = salt ? createSecretKey(salt, "utf8") : undefined;
+    this.#hmac = salt ? new HmacSha256(salt) : undefined;
     this.dryRun = dryRun;
   }
 
@@ -163,7 +163,7 @@ export class Redactor {
     strings: StringTable | undefined,
   ): number {
     if (action === "hash") {
-      const hash = createHmac("sha256", this.#key!).update(valueOf(request, contentStart, end, strings)).digest("hex");
+      const hash = this.#hmac!.hex(valueOf(request, contentStart, end, strings));
       return edits.replace(tagEnd, end, attribute.with(request, hash));
     }
     // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
