@@ -8,6 +8,7 @@ import { messageOf } from "../errors.ts";
 import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
+import { BytesBlob } from "./bytes_blob.ts";
 
 /** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
 export interface ClientIdentity {
@@ -50,6 +51,9 @@ export interface Unanswered {
   /** The attempt was given up on request: that tells nothing of the Collector. */
   readonly aborted: boolean;
 }
+
+/** From this size on a body is read by `fetch` piece by piece, in bytes. */
+const STREAMED_BYTES_MIN = 256 * 1024;
 
 /** Posts to the Collector. */
 export class CollectorClient {
@@ -170,7 +174,7 @@ export class CollectorClient {
           ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
           "user-agent": this.#userAgent,
         },
-        body,
+        body: body.length < STREAMED_BYTES_MIN ? body : new BytesBlob(body),
         // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
         redirect: "manual",
         signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),

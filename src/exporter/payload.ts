@@ -55,17 +55,29 @@ export function contentOf(pieces: readonly Piece[]): Uint8Array {
   const bytes = join(pieces);
   if (pieces[0]!.record.encoding === "identity") return bytes;
   const inflatedBytes = pieces.reduce((sum, piece) => sum + partOf(piece).inflatedBytes, 0);
-  // A bound of 0 is not taken by zlib.
-  return gunzipSync(bytes, { maxOutputLength: Math.max(1, inflatedBytes) });
+  // A bound of 0 is not taken by zlib. One chunk for all of it: it is not held in pieces and as a whole then.
+  return gunzipSync(bytes, { maxOutputLength: Math.max(1, inflatedBytes), chunkSize: Math.max(64, inflatedBytes + 1) });
 }
 
 /** Puts pieces of one encoding into one body. A single piece is not copied. */
 export function compose(pieces: readonly Piece[], compression: Compression): Body {
   const { encoding } = pieces[0]!.record;
   if (compression === "passthrough" && encoding === "gzip") {
+    // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
+    if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) {
+      return { bytes: owned(contentOf(pieces)), own: true, encoding: "identity" };
+    }
     return { bytes: join(pieces), own: pieces.some(({ record }) => record !== pieces[0]!.record), encoding };
   }
   return encodeContent(contentOf(pieces), compression);
+}
+
+/** From here on, in bytes, a body is near the 20 MiB that are the Collector's own limit. */
+const LARGE_BYTES = 16 * 1024 * 1024;
+
+function isLargeAndGrown(piece: Piece): boolean {
+  const { bytes, inflatedBytes } = partOf(piece);
+  return bytes > LARGE_BYTES && bytes > inflatedBytes;
 }
 
 /** Encodes an uncompressed request as the exporter is told to. */

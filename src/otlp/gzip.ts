@@ -6,7 +6,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { concatenate } from "./bytes.ts";
+import { concatenate, discard } from "./bytes.ts";
 import { Deflater, Inflater } from "./zlib.ts";
 
 /** The body is not gzip, or not all of it is. */
@@ -70,7 +70,7 @@ export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipp
     position = member.end;
   }
   const inflated = concatenate(pieces);
-  return { inflated, member: () => gzipMember(inflated) };
+  return { inflated, member: () => gzipMember(inflated, true) };
 }
 
 /** Gives back at once what a large content has taken: {@link Gunzipped.inflated} is of no use afterwards. */
@@ -78,16 +78,22 @@ export function freeInflated(): void {
   inflater.free();
 }
 
-/** One member with `content`, at the fastest level. */
-export function gzipMember(content: Uint8Array): Uint8Array<ArrayBuffer> {
+/**
+ * One member with `content`, at the fastest level.
+ * @param spent Whether `content` is of no use afterwards: a large one is given up before the member is made.
+ */
+export function gzipMember(content: Uint8Array, spent = false): Uint8Array<ArrayBuffer> {
   const deflated = deflater.deflate(content);
+  const checksum = crc32(content);
+  const { length } = content;
+  if (spent) discard(content);
   const member = new Uint8Array(HEADER_BYTES + deflated.length + TRAILER_BYTES);
   member.set(deflated, HEADER_BYTES);
   deflater.free();
   writeHeader(member, 0);
   const view = new DataView(member.buffer);
-  view.setUint32(member.length - 8, crc32(content), true);
-  view.setUint32(member.length - 4, content.length, true);
+  view.setUint32(member.length - 8, checksum, true);
+  view.setUint32(member.length - 4, length, true);
   return member;
 }
 

@@ -7,6 +7,8 @@
  * @module
  */
 import { isUtf8 } from "node:buffer";
+import { discard } from "./bytes.ts";
+import { leaveGarbage } from "./garbage.ts";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE, type ScalarKind } from "./schema.ts";
 import type { SignalName } from "./signal.ts";
 
@@ -20,6 +22,9 @@ export const JSON_NESTING_MAX = 500;
 export const JSON_VALUES_MAX = 1_000_000;
 /** The same where an integer that a double does not hold stands as a number: keeping its digits takes 300 bytes a value. */
 export const JSON_VALUES_WITH_DIGITS_MAX = 250_000;
+
+/** What a value leaves behind, in bytes: between 50 and 300. */
+const VALUE_BYTES = 100;
 
 /** A body of more values than {@link JSON_VALUES_MAX}. */
 export class JsonValuesError extends Error {
@@ -80,6 +85,8 @@ export function transcodeJson(signal: SignalName, body: Uint8Array, bytesMax: nu
       );
     }
     return transcode(signal, parse(text, keepDigits), new BackWriter(text.length + 64, bytesMax, true));
+  } finally {
+    if (values > 0) leaveGarbage(values * VALUE_BYTES + text.length);
   }
 }
 
@@ -411,7 +418,9 @@ class BackWriter {
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    return this.#buffer.slice(this.#start);
+    const written = this.#buffer.slice(this.#start);
+    discard(this.#buffer);
+    return written;
   }
 
   #room(bytes: number): number {
@@ -426,6 +435,7 @@ class BackWriter {
     const grown = new Uint8Array(Math.min(this.#bytesMax, 2 * (this.#buffer.length + bytes)));
     grown.set(this.#buffer.subarray(this.#start), grown.length - length);
     this.#start = grown.length - length;
+    discard(this.#buffer);
     this.#buffer = grown;
     this.#view = new DataView(grown.buffer);
   }

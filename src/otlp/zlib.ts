@@ -63,6 +63,8 @@ export class Inflater {
 export class Deflater {
   readonly #engine: Engine | undefined;
   readonly #level: number;
+  /** Content that could not be compressed, as it was returned last. */
+  #stored: Uint8Array | undefined;
 
   /** @param level zlib's, 1 to 9. `reuse`: false to use `deflateRawSync` alone. */
   constructor(level: number, reuse = true) {
@@ -81,14 +83,47 @@ export class Deflater {
   /** Gives back what a large stream has taken; the view that `deflate` returned last is of no use afterwards. */
   free(): void {
     this.#engine?.free();
+    if (this.#stored !== undefined) discard(this.#stored);
+    this.#stored = undefined;
   }
 
-  /** One whole deflate stream of `content`: a view, valid until the next call. */
+  /** One whole deflate stream of `content`, hardly longer than it in any case: a view, valid until the next call. */
   deflate(content: Uint8Array): Uint8Array {
-    // Deflate grows what it cannot compress by 5 bytes in 16 KiB; this is more than that.
-    const result = this.#engine?.run(content, content.length + (content.length >> 8) + 1024);
-    return typeof result === "object" ? result.output : deflateRawSync(content, { level: this.#level });
+    this.free();
+    const storedBytes = content.length +
+      STORED_HEADER_BYTES * Math.max(1, Math.ceil(content.length / STORED_BYTES_MAX));
+    const result = this.#engine?.run(content, storedBytes);
+    if (typeof result === "object") return result.output;
+    if (result === undefined) {
+      const output = deflateRawSync(content, { level: this.#level });
+      if (output.length <= storedBytes) return output;
+    }
+    // At its fastest level zlib grows what it cannot compress by a twentieth, over what the Collector takes of a large body.
+    this.free();
+    return this.#stored = stored(content, storedBytes);
   }
+}
+
+/** The most content of a block that is not compressed (RFC 1951, 3.2.4), and the bytes before it. */
+const STORED_BYTES_MAX = 0xffff;
+const STORED_HEADER_BYTES = 5;
+
+/** A deflate stream of blocks that are not compressed. */
+function stored(content: Uint8Array, storedBytes: number): Uint8Array {
+  const output = new Uint8Array(storedBytes);
+  const view = new DataView(output.buffer);
+  let at = 0;
+  let from = 0;
+  do {
+    const length = Math.min(STORED_BYTES_MAX, content.length - from);
+    output[at] = from + length === content.length ? 1 : 0;
+    view.setUint16(at + 1, length, true);
+    view.setUint16(at + 3, ~length & 0xffff, true);
+    output.set(content.subarray(from, from + length), at + STORED_HEADER_BYTES);
+    at += STORED_HEADER_BYTES + length;
+    from += length;
+  } while (from < content.length);
+  return output;
 }
 
 /** The part of zlib's own object that is used (Node and Deno alike). */

@@ -643,6 +643,11 @@ class SqliteQueue implements SendingQueue {
       );
     }
     const { id } = entry.head;
+    // Whatever becomes of the transaction, what has arrived is not sent again by this process.
+    if (delivered === outcomes.length && entry.payload !== undefined) {
+      discard(entry.payload);
+      entry.payload = undefined;
+    }
     const op: SettleOp = delivered === outcomes.length
       ? { kind: "done", id, rejected }
       : { kind: "parts", id, outcomes: outcomes.map(settlementOf) };

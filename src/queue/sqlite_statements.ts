@@ -45,13 +45,14 @@ const STATEMENTS = {
   addBooks:
     `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
     expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
-  insert: "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  // This and `dead` do nothing without a payload: see `unbind`.
+  insert: "INSERT INTO records SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?11 IS NOT NULL",
   remove: "DELETE FROM records WHERE id = ? RETURNING signal, items, bytes, held",
   row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
   payload: "SELECT payload FROM records WHERE id = ?",
   rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
   dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
-    enqueued_at, died_at, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    enqueued_at, died_at, payload) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?12 IS NOT NULL`,
   read: `SELECT ${HEAD}, CASE WHEN bytes <= ? THEN payload END AS payload FROM records
     WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
   heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
@@ -136,4 +137,15 @@ export function setMeta(
 ): void {
   const value = (name: keyof typeof changes) => changes[name] ?? Number(meta[name]);
   open.sql.setMeta.run(value("next_id"), value("dead_records"), value("dead_bytes"), value("held"));
+}
+
+/** A payload of this size on, in bytes, is not left bound to its statement. */
+const BOUND_BYTES_MAX = 256 * 1024;
+
+/** How many values are bound to the statements that a payload is bound to. */
+const BINDINGS = { insert: 11, dead: 12, rewrite: 7 } as const;
+
+/** Binds nulls, for which these statements do nothing: SQLite keeps its copy of a payload until something else is bound. */
+export function unbind({ sql }: Open, statement: keyof typeof BINDINGS, payloadBytes: number): void {
+  if (payloadBytes >= BOUND_BYTES_MAX) sql[statement].run(...Array<null>(BINDINGS[statement]).fill(null));
 }

@@ -2,7 +2,7 @@
  * What one transaction does to the rows and to the books, added up and written once at its end.
  * @module
  */
-import { concatenate } from "../otlp/bytes.ts";
+import { concatenate, discard } from "../otlp/bytes.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import {
   type DeadLetter,
@@ -14,7 +14,7 @@ import {
   type SettleOp,
   type Totals,
 } from "./sqlite_protocol.ts";
-import { addBooks, type Delta, emptyDelta, headOf, type Open, type Row, setMeta } from "./sqlite_statements.ts";
+import { addBooks, type Delta, emptyDelta, headOf, type Open, type Row, setMeta, unbind } from "./sqlite_statements.ts";
 
 /** The operations of one transaction, and what they add up to. */
 export class Transaction {
@@ -113,8 +113,21 @@ export class Transaction {
     const { sql } = this.#open;
     const row = sql.row.get(id);
     if (row === undefined) return undefined;
-    const head = headOf(row);
     const payload = row.payload as Uint8Array<ArrayBuffer>;
+    try {
+      return this.#settlePartsOf(headOf(row), payload, outcomes);
+    } finally {
+      discard(payload);
+    }
+  }
+
+  #settlePartsOf(
+    head: RecordHead,
+    payload: Uint8Array<ArrayBuffer>,
+    outcomes: readonly PartSettlement[],
+  ): Remainder | undefined {
+    const { sql } = this.#open;
+    const { id } = head;
     const delta = this.#delta(head.signal);
     const retried = new Remnant();
     const held = new Remnant();
@@ -177,6 +190,7 @@ export class Transaction {
       staying.payload(),
       id,
     );
+    unbind(this.#open, "rewrite", stayed.bytes);
     delta.bytes += stayed.bytes - head.bytes;
     if (!retried.empty && !held.empty) this.#insert(held.head(head), held.payload(), 1);
     return { id, head: retried.empty ? undefined : stayed, heldRecords };
@@ -196,6 +210,7 @@ export class Transaction {
       record.parts,
       payload,
     );
+    unbind(this.#open, "insert", payload.length);
     const delta = this.#delta(record.signal);
     delta.records += 1;
     delta.bytes += record.bytes;
@@ -216,6 +231,7 @@ export class Transaction {
       letter.diedAt,
       letter.payload,
     );
+    unbind(this.#open, "dead", letter.payload.length);
     this.#deadRecords += 1;
     this.#deadBytes += letter.bytes;
   }

@@ -7,6 +7,7 @@ import type { Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
 import { discard } from "../otlp/bytes.ts";
+import { leaveGarbage } from "../otlp/garbage.ts";
 import { freeInflated } from "../otlp/gzip.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { gzipMember } from "../otlp/gzip.ts";
@@ -26,6 +27,7 @@ import {
   mediaTypeOf,
   openBody,
   readBody,
+  type ReadyBody,
   statedLength,
 } from "./body.ts";
 import { encodeAnswer } from "./coding.ts";
@@ -263,8 +265,9 @@ function prepare(
   known: Known,
 ): Submission {
   let kept: ArrayBuffer | undefined;
+  let opened: ReadyBody | undefined;
   try {
-    const { protobuf, member } = openBody(signal.name, mediaType, encoding, body, limits);
+    const { protobuf, member } = opened = openBody(signal.name, mediaType, encoding, body, limits);
     const { items, mergeable } = walk(signal.name, protobuf);
     const changed = rewritten(options, signal.name, sender, protobuf, known);
     const inflatedBytes = (changed ?? protobuf).length;
@@ -272,7 +275,7 @@ function prepare(
       ? changed ?? owned(protobuf)
       : changed === undefined
       ? member()
-      : gzipMember(changed);
+      : gzipMember(changed, true);
     kept = payload.buffer;
     return {
       signal: signal.name,
@@ -286,9 +289,13 @@ function prepare(
   } finally {
     // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
     if (kept !== body.buffer) discard(body);
+    if (opened?.own === true && kept !== opened.protobuf.buffer) discard(opened.protobuf);
     freeInflated();
   }
 }
+
+/** From this size on what is written anew is worth counting, in bytes. */
+const GARBAGE_BYTES_MIN = 256 * 1024;
 
 /**
  * The request without what is redacted and with what the sender's token sets on each resource, which the operator has chosen and no
@@ -308,7 +315,9 @@ function rewritten(
     if (redaction.hits !== undefined) known.hits = redaction.hits;
   }
   if (resourceAttributes !== undefined) changed = withResourceAttributes(changed ?? protobuf, resourceAttributes);
-  if (changed === undefined || changed.length <= limits.bodyBytesMax) return changed;
+  if (changed === undefined) return undefined;
+  if (changed.length >= GARBAGE_BYTES_MIN) leaveGarbage(changed.length);
+  if (changed.length <= limits.bodyBytesMax) return changed;
   throw new Refusal(
     "too_large",
     `Body with what the relay writes into it is over the limit of ${limits.bodyBytesMax} bytes; send smaller batches`,

@@ -5,7 +5,8 @@
 import { inflateSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
-import { concatenate } from "../otlp/bytes.ts";
+import { concatenate, discard } from "../otlp/bytes.ts";
+import { leaveGarbage } from "../otlp/garbage.ts";
 import { JsonError, JsonValuesError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
@@ -135,6 +136,8 @@ async function readInto(
       if (length + chunk.length > place.length) throw otherLength(length + chunk.length, place.length);
       place.set(chunk, length);
       length += chunk.length;
+      // One that is a view into more may not be this request's alone.
+      if (chunk.byteLength === chunk.buffer.byteLength) discard(chunk);
     });
   }
   if (length < place.length) throw otherLength(length, place.length);
@@ -196,8 +199,10 @@ function slow({ ms }: Deadlines): Refusal {
 export interface ReadyBody {
   /** The export request as protobuf: a view, valid until the next body is opened. */
   readonly protobuf: Uint8Array;
-  /** The same as one gzip member, in a buffer of its own. */
+  /** The same as one gzip member, in a buffer of its own; `protobuf` is of no use afterwards. */
   readonly member: () => Uint8Array<ArrayBuffer>;
+  /** Whether `protobuf` has a buffer that is nobody else's, which may be kept, or given up when it is not. */
+  readonly own: boolean;
 }
 
 /**
@@ -214,11 +219,17 @@ export function openBody(
   try {
     if (mediaType === "application/x-protobuf" && encoding === "gzip" && body.length > 0) {
       const { inflated, member } = gunzip(body, limits.bodyBytesMax);
-      return { protobuf: inflated, member };
+      return { protobuf: inflated, member, own: false };
     }
     const plain = inflate(encoding, body, limits.bodyBytesMax);
-    const protobuf = mediaType === "application/json" ? transcodeJson(signal, plain, limits.bodyBytesMax) : plain;
-    return { protobuf, member: () => gzipMember(protobuf) };
+    const own = encoding === "deflate" || encoding === "zstd";
+    if (mediaType !== "application/json") return { protobuf: plain, member: () => gzipMember(plain, true), own };
+    try {
+      const protobuf = transcodeJson(signal, plain, limits.bodyBytesMax);
+      return { protobuf, member: () => gzipMember(protobuf, true), own: true };
+    } finally {
+      if (own) discard(plain);
+    }
   } catch (error) {
     if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
     if (error instanceof JsonValuesError) throw new Refusal("too_large", `${error.message}; send smaller batches`);
@@ -232,7 +243,15 @@ export function openBody(
 function inflate(encoding: ContentEncoding, body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
   if (encoding === "identity" || body.length === 0) return body;
   if (encoding === "gzip") return gunzip(body, bytesMax).inflated;
-  return encoding === "zstd" ? unzstd(body, bytesMax) : inflateZlib(body, bytesMax);
+  let garbage = bytesMax;
+  try {
+    const content = encoding === "zstd" ? unzstd(body, bytesMax) : inflateZlib(body, bytesMax);
+    garbage = content.length;
+    return content;
+  } finally {
+    // Node inflates these by pieces, which it then joins.
+    if (garbage >= PIECE_BYTES_MAX) leaveGarbage(garbage);
+  }
 }
 
 /** What zlib answers when asked for `info`: the content, and the engine that says how much it read. */

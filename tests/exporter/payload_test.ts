@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import {
   compose,
@@ -97,4 +98,23 @@ Deno.test("what the storage has damaged is an error, and so is what inflates to 
   const whole = record("gzip", ["a".repeat(500)]);
   const lying = { ...whole, parts: whole.parts.map((part) => ({ ...part, inflatedBytes: part.inflatedBytes - 1 })) };
   assert.throws(() => contentOf(piecesOf(lying)));
+});
+
+Deno.test("a large body that did not compress goes as it came: its framing could be too much for the Collector", () => {
+  const content = new Uint8Array(16 * 1024 * 1024 + 1);
+  for (let at = 0; at < content.length; at += 65_536) crypto.getRandomValues(content.subarray(at, at + 65_536));
+  const payload = gzipMember(content);
+  const part = { sender: "s", items: 1, bytes: payload.length, inflatedBytes: content.length };
+  const large: QueueRecord = {
+    id: 1,
+    enqueuedAt: 0,
+    signal: "traces",
+    encoding: "gzip",
+    mergeable: true,
+    parts: [part],
+    payload,
+  };
+  const body = compose(piecesOf(large), "passthrough");
+  assert.equal(body.encoding, "identity");
+  assert.equal(Buffer.compare(body.bytes, content), 0);
 });

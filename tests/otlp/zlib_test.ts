@@ -71,7 +71,12 @@ for (const reuse of [true, false]) {
     for (let at = 0; at < incompressible.length; at += 65_536) {
       crypto.getRandomValues(incompressible.subarray(at, at + 65_536));
     }
-    assert.equal(Buffer.compare(inflateRawSync(deflater.deflate(incompressible)), incompressible), 0);
+    const deflated = deflater.deflate(incompressible);
+    assert.equal(Buffer.compare(inflateRawSync(deflated), incompressible), 0);
+    assert(
+      deflated.length <= incompressible.length + 5 * Math.ceil(incompressible.length / 65_535),
+      `${deflated.length}`,
+    );
   });
 }
 
