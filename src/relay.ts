@@ -153,6 +153,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
 
   const { http } = config.receiver;
   const admission = new Admission(http.max_in_flight_bytes);
+  const limiter = openLimiter(config, queue);
   const app = new Hono();
   instrument(app, {
     ...telemetry,
@@ -163,7 +164,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   const receiver = receiverEvents(metrics, log);
   mountReceiver(app, {
     ...senders,
-    limiter: openLimiter(config, queue),
+    limiter,
     admission,
     usage,
     redactor: openRedactor(config, log),
@@ -183,6 +184,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     exporter,
     batcher,
     admission,
+    limiter,
     metrics,
     receiver,
     answering,
@@ -201,7 +203,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
 function running(
   config: Config,
   log: Log,
-  { exporter, batcher, admission, answering, queue }: Awaited<ReturnType<typeof build>>,
+  { exporter, batcher, admission, limiter, answering, queue }: Awaited<ReturnType<typeof build>>,
   stack: AsyncDisposableStack,
 ): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
@@ -212,6 +214,7 @@ function running(
       const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
       const remainingMs = () => Math.max(0, deadline - Date.now());
       admission.close();
+      limiter.close();
       // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
       await within(Promise.allSettled(answering), remainingMs());
       await within(batcher.idle(), remainingMs());

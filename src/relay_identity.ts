@@ -113,6 +113,7 @@ export function keepIdentity(options: {
       void peers.look();
     },
     onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
+    onRestored: () => log.info("The refused change of the client certificate is undone; nothing is to be taken up"),
   });
   return {
     expiries,

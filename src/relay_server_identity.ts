@@ -51,6 +51,8 @@ export function keepServerIdentity(options: {
     },
     onRefused: (reason) =>
       log.error("Refused a changed certificate of receiver.http.tls; the old one goes on", { cause: reason }),
+    onRestored: () =>
+      log.info("The refused change of receiver.http.tls's certificate is undone; nothing is to be taken up"),
   });
   return {
     expiries,

@@ -144,10 +144,11 @@ async function runAll<Subject>(
 ): Promise<void> {
   // A step that says itself that there is nothing to look at stands in nobody's way.
   const blocked = new Set<string>();
+  const titles = new Map([CONFIG, ...checks].map(({ id, title }) => [id, title]));
   for (const check of checks) {
-    const need = subject === undefined ? "config" : check.needs.find((each) => blocked.has(each));
+    const need = subject === undefined ? CONFIG.id : check.needs.find((each) => blocked.has(each));
     const finding = subject === undefined || need !== undefined
-      ? skipped(need ?? "config")
+      ? skipped(titles.get(need ?? CONFIG.id) ?? CONFIG.title)
       : await attempt(check, subject);
     if (need !== undefined || (finding.status === "fault" && finding.goesOn !== true)) blocked.add(check.id);
     results.push(resultOf(check, endpoint, finding));

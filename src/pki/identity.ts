@@ -265,6 +265,8 @@ export interface WatchOptions {
    * by event or interval is told when a later look finds it again.
    */
   readonly onRefused: (reason: CertificateError) => void;
+  /** Hears once that a change which it has heard the refusal of is undone: the files are those in use again. */
+  readonly onRestored?: () => void;
   /** The clock, for tests. */
   readonly now?: () => Date;
 }
@@ -312,6 +314,7 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
       digest = digestOf(documents);
       if (ended.signal.aborted) return "unchanged";
       if (digest === currentDigest) {
+        if (refused?.told === true) options.onRestored?.();
         refused = undefined;
         return "unchanged";
       }

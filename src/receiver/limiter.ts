@@ -70,7 +70,9 @@ export class Limiter {
   readonly #now: () => number;
   readonly #states = new Map<string, State>();
   readonly #limits = new WeakMap<Sender, SenderLimits>();
-  #held = 0;
+  /** Ends the wait of each answer that is held back. */
+  readonly #held = new Set<() => void>();
+  #closed = false;
 
   constructor(options: LimiterOptions) {
     this.#options = options;
@@ -104,14 +106,22 @@ export class Limiter {
     const now = this.#now();
     const early = now < state.notBefore;
     state.notBefore = Math.max(state.notBefore, now + retryAfterS * 1000);
-    if (!early || this.#held >= HELD_MAX) return undefined;
-    this.#held++;
-    return new Promise((resolve) =>
-      setTimeout(() => {
-        this.#held--;
+    if (!early || this.#closed || this.#held.size >= HELD_MAX) return undefined;
+    return new Promise((resolve) => {
+      const release = () => {
+        clearTimeout(timer);
+        this.#held.delete(release);
         resolve();
-      }, HOLD_MS)
-    );
+      };
+      const timer = setTimeout(release, HOLD_MS);
+      this.#held.add(release);
+    });
+  }
+
+  /** Gives every answer that is held back, and holds back none from now on. */
+  close(): void {
+    this.#closed = true;
+    for (const release of [...this.#held]) release();
   }
 
   #limitsOf(sender: Sender): SenderLimits {

@@ -90,7 +90,7 @@ Deno.test("a configuration that cannot be used: all else is skipped, and says so
   assert.match(config.evidence.join("\n"), /receivr/);
   for (const { id, status, finding } of report.checks) {
     if (["config", "trust", "proxy"].includes(id)) continue;
-    assert.deepEqual([status, finding], ["skipped", 'Skipped: it needs "config", which did not pass'], id);
+    assert.deepEqual([status, finding], ["skipped", 'Skipped: it needs "configuration", which did not pass'], id);
   }
 });
 

@@ -254,13 +254,14 @@ Deno.test("certificates out of their dates are taken by who can wait, and said t
 /** A watch by hand over a client's files, and what it was told. */
 async function watched(
   config: IdentityConfig,
-  test: (watch: IdentityWatch, seen: { taken: string[]; refused: string[] }) => Promise<void>,
+  test: (watch: IdentityWatch, seen: { taken: string[]; refused: string[]; restored: number }) => Promise<void>,
 ): Promise<void> {
-  const seen = { taken: [] as string[], refused: [] as string[] };
+  const seen = { taken: [] as string[], refused: [] as string[], restored: 0 };
   await using watch = watchIdentity(config, await loadIdentity(config), {
     reloadIntervalMs: 0,
     onChange: (identity) => void seen.taken.push(identity.facts.certificate.serialNumber),
     onRefused: (reason) => void seen.refused.push(reason.code),
+    onRestored: () => void seen.restored++,
   });
   await test(watch, seen);
 }
@@ -279,11 +280,11 @@ Deno.test("a renewed pair is taken once, when both files are there", async () =>
     await rename(next.certificateFile, client.certificateFile);
     assert.equal(await watch.checkNow(), "refused");
     assert.equal(await watch.checkNow(), "refused");
-    assert.deepEqual(seen, { taken: [], refused: ["key_mismatch"] });
+    assert.deepEqual(seen, { taken: [], refused: ["key_mismatch"], restored: 0 });
     await rename(next.keyFile, client.keyFile);
     assert.equal(await watch.checkNow(), "changed");
     assert.equal(await watch.checkNow(), "unchanged");
-    assert.deepEqual(seen, { taken: [serial], refused: ["key_mismatch"] });
+    assert.deepEqual(seen, { taken: [serial], refused: ["key_mismatch"], restored: 0 });
   });
 });
 
@@ -302,7 +303,7 @@ Deno.test("a change is noticed when a symbolic link is switched, as by Kubernete
     await symlink("v2", join(dir, "data-next"));
     await rename(join(dir, "data-next"), join(dir, "data"));
     assert.equal(await watch.checkNow(), "changed");
-    assert.deepEqual(seen, { taken: [await serialOf(ca, next)], refused: [] });
+    assert.deepEqual(seen, { taken: [await serialOf(ca, next)], refused: [], restored: 0 });
   });
 });
 
@@ -335,7 +336,8 @@ Deno.test("a file that is away for a moment is reported once, and its return is 
       assert.equal(await watch.checkNow(), "refused");
       await rename(client.keyFile + ".away", client.keyFile);
       assert.equal(await watch.checkNow(), "unchanged");
-      assert.deepEqual(seen, { taken: [], refused: Array(round).fill("not_found") });
+      assert.equal(await watch.checkNow(), "unchanged");
+      assert.deepEqual(seen, { taken: [], refused: Array(round).fill("not_found"), restored: round });
     }
   });
 });

@@ -186,6 +186,20 @@ Deno.test("who comes again before the time it was told is held back, and nobody 
   assert.equal(limiter.holdBack(edge, 1), undefined, "it has waited");
 });
 
+Deno.test("a stop waits for none: what is held back is given at once, and nothing is held back any more", async () => {
+  const { limiter } = scene();
+  const edge = senderOf();
+  limiter.holdBack(edge, 1);
+  const held = [limiter.holdBack(edge, 1), limiter.holdBack(edge, 1)];
+  assert.ok(held.every((one) => one instanceof Promise));
+  let given = 0;
+  for (const one of held) void one.then(() => given++);
+  limiter.close();
+  await Promise.resolve();
+  assert.equal(given, 2);
+  assert.equal(limiter.holdBack(edge, 1), undefined);
+});
+
 Deno.test("so many answers are held back at most", async () => {
   const { limiter } = scene();
   const edge = senderOf();
