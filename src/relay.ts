@@ -3,10 +3,13 @@
  * @module
  */
 import { Hono } from "hono";
-import { adminApp, startAdmin } from "./admin/admin.ts";
+import { accessOf } from "./admin/access.ts";
+import { adminApp, type AdminSources, startAdmin } from "./admin/admin.ts";
+import type { HealthSources } from "./admin/health.ts";
+import { StatusPage } from "./admin/status_page.ts";
 import type { Config } from "./config/schema.ts";
 import { exporterSettings } from "./config/exporter_settings.ts";
-import { sameEndpoint } from "./config/units.ts";
+import { isLoopback, sameEndpoint } from "./config/units.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import { Exporter } from "./exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "./exporter/lane.ts";
@@ -72,7 +75,8 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   const { http } = config.receiver;
   const health = { ...core, certificates: () => [...core.certificates(), ...server.expiries()] };
   const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
-  const onReceiver = onePort ? adminApp(health) : undefined;
+  const sources = openAdmin(config, core, health, onePort, stack);
+  const onReceiver = onePort ? adminApp(sources) : undefined;
   const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
   const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, connection) => {
     const app = healthPaths.has(onePort ? new URL(request.url).pathname : "") ? onReceiver! : core.app;
@@ -85,8 +89,10 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   });
   core.metrics.observeCertificates(health.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
-  const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, health);
+  const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, sources);
   if (admin !== undefined) stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  // Before the servers close, which would wait for those who look at it.
+  stack.defer(() => sources.page?.[Symbol.dispose]());
   return { ...running(config, log, core, stack.move()), url: server.url, adminUrl: admin?.url ?? server.url };
 }
 
@@ -105,9 +111,13 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
   const core = await build(config, log, stack, {});
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
-  const app = new Hono().route("/", adminApp(core)).use((_, next) => core.track(next())).route("/", core.app);
+  // Whoever serves it may serve anybody.
+  const admin = openAdmin(config, core, core, true, stack);
+  const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.track(next())).route("/", core.app);
   return { ...running(config, log, core, stack.move()), app };
 }
+
+type Core = Awaited<ReturnType<typeof build>>;
 
 /** All but sockets; what is to be closed goes to the stack. */
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
@@ -188,6 +198,8 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     metrics,
     receiver,
     answering,
+    collect: () => telemetry.collect(),
+    queuePath: queue.capabilities.durable ? config.sending_queue.path : undefined,
     certificates: () => identities.flatMap((each) => each.expiries()),
     /** Has a stop wait for an answer. */
     track<Answer>(answer: Promise<Answer>): Promise<Answer> {
@@ -199,11 +211,28 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   };
 }
 
+/** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */
+function openAdmin(
+  config: Config,
+  { collect, queuePath }: Pick<Core, "collect" | "queuePath">,
+  health: HealthSources,
+  onReceiver: boolean,
+  stack: AsyncDisposableStack,
+): AdminSources {
+  const { endpoint, token } = config.telemetry.admin;
+  const access = accessOf({ token, exposed: onReceiver || !isLoopback(endpoint.hostname) });
+  return {
+    ...health,
+    access,
+    page: access.possible ? stack.use(new StatusPage({ ...health, collect, queuePath })) : undefined,
+  };
+}
+
 /** How it ends: upstream first. */
 function running(
   config: Config,
   log: Log,
-  { exporter, batcher, admission, limiter, answering, queue }: Awaited<ReturnType<typeof build>>,
+  { exporter, batcher, admission, limiter, answering, queue }: Core,
   stack: AsyncDisposableStack,
 ): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));

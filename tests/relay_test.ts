@@ -424,3 +424,43 @@ Deno.test("where it is in the way of another relay on the same queue, it says so
   assert.equal(await post(relay.url, ["a"]), 200);
   assert((await readFile(join(here.dir, "queue.db"))).length > 0);
 });
+
+Deno.test("on one port the rest of admin is behind its token, and not there without one", async () => {
+  await using here = await place();
+  const free = createServer();
+  free.listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const endpoint = `127.0.0.1:${(free.address() as AddressInfo).port}`;
+  free.close();
+  await once(free, "close");
+  const input = (token?: string) =>
+    here.config("https://127.0.0.1:9", {
+      receiver: { http: { endpoint, listener: "bounded" }, auth: { tokens_file: join(here.dir, "tokens.yaml") } },
+      telemetry: { admin: { endpoint, ...(token === undefined ? {} : { token }) } },
+    });
+  const status = async (path: string, authorization = "") => {
+    const answer = await fetch(`http://${endpoint}${path}`, { headers: { authorization } });
+    await answer.body?.cancel();
+    return answer.status;
+  };
+  const open = ["/livez", "/readyz"];
+  const guarded = ["/", "/metrics", "/events"];
+  {
+    await using relay = await here.start(input("s3cret"));
+    assert.equal(relay.adminUrl, relay.url);
+    for (const path of open) assert.equal(await status(path), 200, path);
+    for (const path of guarded) {
+      assert.equal(await status(path), 401, path);
+      assert.equal(await status(path, `Bearer ${TOKEN}`), 401, "a sender's token is another");
+      assert.equal(await status(path, "Bearer s3cret"), 200, path);
+    }
+    assert.equal(await status("/v1/traces"), 405);
+    // A stop does not wait for who looks.
+    const looking = await fetch(`http://${endpoint}/events`, { headers: { authorization: "Bearer s3cret" } });
+    await relay.stop();
+    assert.match(await looking.text(), /^data: /);
+  }
+  await using _relay = await here.start(input());
+  for (const path of open) assert.equal(await status(path), 200, path);
+  for (const path of guarded) assert.equal(await status(path), 404, path);
+});

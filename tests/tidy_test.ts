@@ -45,6 +45,8 @@ const DENO_FILES = new Set([
 
 /** Sources that a test of another name covers: which one. */
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
+  "admin/page_script.ts": "e2e/status_page_test.ts",
+  "admin/page_style.ts": "e2e/status_page_test.ts",
   "cli/certs_show.ts": "cli/certs_test.ts",
   "cli/certs_words.ts": "cli/certs_test.ts",
   "doctor/checks.ts": "doctor/matrix_test.ts",
@@ -60,7 +62,9 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "version.ts": "tidy_test.ts",
 };
 
-const sources = filesBelow(join(root, "src"), ".ts").map((path) => relative(join(root, "src"), path));
+const sources = [...filesBelow(join(root, "src"), ".ts"), ...filesBelow(join(root, "src"), ".tsx")].map((path) =>
+  relative(join(root, "src"), path)
+);
 
 function filesBelow(folder: string, ending: string): string[] {
   return readdirSync(folder).sort().flatMap((name) => {
@@ -122,7 +126,7 @@ Deno.test("`Deno.` stands in the listed files only", () => {
 Deno.test("each source has a test", () => {
   const tests = new Set(filesBelow(join(root, "tests"), "_test.ts").map((path) => relative(join(root, "tests"), path)));
   for (const source of sources) {
-    const test = TESTED_ELSEWHERE[source] ?? source.replace(/\.ts$/, "_test.ts");
+    const test = TESTED_ELSEWHERE[source] ?? source.replace(/\.tsx?$/, "_test.ts");
     assert(tests.has(test), `src/${source} has no test: tests/${test} is missing`);
   }
   for (const source of Object.keys(TESTED_ELSEWHERE)) assert(sources.includes(source), `${source} is listed and gone`);
@@ -135,7 +139,9 @@ Deno.test("no loose ends: ts-ignore, export *, marks of unfinished work", () => 
     /^export \*/m,
     /\b(TODO|FIXME|XXX)\b/,
   ];
-  for (const path of [...filesBelow(join(root, "src"), ".ts"), ...filesBelow(join(root, "tests"), ".ts")]) {
+  for (
+    const path of [...sources.map((source) => join(root, "src", source)), ...filesBelow(join(root, "tests"), ".ts")]
+  ) {
     if (path.endsWith("tidy_test.ts")) continue;
     const content = readFileSync(path, "utf8");
     for (const pattern of loose) assert(!pattern.test(content), `${relative(root, path)} has ${pattern}`);

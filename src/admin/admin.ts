@@ -1,21 +1,25 @@
 /**
- * Health on a port of its own: `/livez` and `/readyz`, with reasons as JSON.
+ * What an operator asks for: health (`/livez`, `/readyz`) by everybody, the status page (`/`) and the metrics for Prometheus
+ * (`/metrics`) by this machine or with a token. On a port of its own, or on the receiver's.
  * @module
  */
 import { Hono } from "hono";
+import { streamSSE } from "hono/streaming";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
-import type { Exporter } from "../exporter/exporter.ts";
-import { SIGNAL_NAMES } from "../otlp/signal.ts";
-import { type Expiry, expiryText } from "../pki/expiry.ts";
-import type { SendingQueue } from "../queue/queue.ts";
+import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "../telemetry/prometheus.ts";
+import { type Access, guard } from "./access.ts";
+import { healthOf, type HealthSources } from "./health.ts";
+import { PAGE_HEADERS } from "./page.tsx";
+import type { PartId } from "./page_parts.tsx";
+import type { StatusPage } from "./status_page.ts";
 
-/** What health is told from. */
-export interface AdminSources {
-  readonly queue: SendingQueue;
-  readonly exporter: Exporter;
-  /** The end of each certificate that the relay shows, trusts or has seen. */
-  readonly certificates?: () => readonly Expiry[];
+/** What is told, and to whom. */
+export interface AdminSources extends HealthSources {
+  /** Absent: health alone is answered. */
+  readonly page?: StatusPage | undefined;
+  /** Who is shown more than health. Absent: everybody. */
+  readonly access?: Access | undefined;
 }
 
 /** A running admin server. */
@@ -23,40 +27,59 @@ export interface Admin extends AsyncDisposable {
   readonly url: string;
 }
 
-/** Failures in a row after which a Collector counts as out of reach. */
-const FAILURES_UNREACHABLE = 3;
-
 /** The routes, without a socket. */
-export function adminApp({ queue, exporter, certificates }: AdminSources): Hono {
+export function adminApp(sources: AdminSources): Hono {
+  const { page, access = { possible: true, denial: () => undefined } } = sources;
   const app = new Hono();
   // Alive: the event loop turns. What is behind it is readiness.
   app.get("/livez", (context) => context.json({ status: "ok" }));
   app.get("/readyz", (context) => {
-    const reasons: string[] = [];
-    const { ready, reason } = queue.readiness();
-    if (!ready) reasons.push(reason ?? "the queue takes nothing now");
-    for (const signal of queue.capabilities.durable ? [] : SIGNAL_NAMES) {
-      // With a disk there is room to wait for the Collector; without one there is none.
-      const failures = exporter.failures(signal);
-      if (failures >= FAILURES_UNREACHABLE) {
-        reasons.push(`${signal}: ${failures} requests to the Collector failed in a row`);
-      }
-    }
-    const ends = certificates?.();
-    // What is renewed elsewhere says nothing of this relay: it takes and keeps on.
-    const alarming = ({ level, ours }: Expiry) => level === "error" && ours;
-    for (const end of ends ?? []) if (alarming(end)) reasons.push(expiryText(end));
+    const { ready, reasons, warnings, certificates } = healthOf(sources);
+    const shown = certificates !== undefined && access.denial(context.req.raw) === undefined;
     return context.json(
       {
-        status: reasons.length === 0 ? "ready" : "not ready",
+        status: ready ? "ready" : "not ready",
         reasons,
-        ...(ends === undefined ? {} : {
-          warnings: ends.filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText),
-          certificates: ends.map(({ role, subject, validTo, daysLeft }) => ({ role, subject, validTo, daysLeft })),
-        }),
+        ...(shown
+          ? {
+            warnings,
+            certificates: certificates.map(({ role, subject, validTo, daysLeft }) => ({
+              role,
+              subject,
+              validTo,
+              daysLeft,
+            })),
+          }
+          : {}),
       },
-      reasons.length === 0 ? 200 : 503,
+      ready ? 200 : 503,
     );
+  });
+  if (page === undefined) return app;
+  const guarded = guard(access);
+  app.get("/", guarded, async (context) => context.html(await page.html(), 200, PAGE_HEADERS));
+  app.get(
+    "/metrics",
+    guarded,
+    async (context) =>
+      context.body(prometheusText(await page.collect()), 200, { "content-type": PROMETHEUS_CONTENT_TYPE }),
+  );
+  app.get("/events", guarded, (context) => {
+    const watcher = page.watch();
+    if (watcher === undefined) return context.text("As many look at this page as may; close one\n", 503);
+    return streamSSE(context, async (stream) => {
+      stream.onAbort(() => watcher[Symbol.dispose]());
+      const sent = new Map<string, string>();
+      try {
+        for (let parts = await watcher.next(); parts !== undefined && !stream.aborted; parts = await watcher.next()) {
+          const changed = Object.entries(parts).filter(([id, html]) => sent.get(id as PartId) !== html);
+          for (const [id, html] of changed) sent.set(id, html);
+          await stream.writeSSE({ data: JSON.stringify(Object.fromEntries(changed)) });
+        }
+      } finally {
+        watcher[Symbol.dispose]();
+      }
+    });
   });
   return app;
 }

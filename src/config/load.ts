@@ -380,13 +380,14 @@ function warningsOf(config: Config): string[] {
   if (receiver.auth.insecure) {
     warnings.push("receiver.auth.insecure is true: whoever reaches the endpoint on this machine may send");
   }
-  // Where it is the receiver's own, health alone is answered there.
-  if (
-    !isLoopback(telemetry.admin.endpoint.hostname) && !sameEndpoint(telemetry.admin.endpoint, receiver.http.endpoint)
-  ) {
+  const { endpoint, token } = telemetry.admin;
+  // Where it is the receiver's own, a host with one port is meant.
+  if (token === undefined && !isLoopback(endpoint.hostname) && !sameEndpoint(endpoint, receiver.http.endpoint)) {
     warnings.push(
-      `telemetry.admin.endpoint ${formatEndpoint(telemetry.admin.endpoint)} is not loopback and asks for no token; ` +
-        "see that only your monitoring reaches it",
+      `telemetry.admin.endpoint ${
+        formatEndpoint(endpoint)
+      } is not loopback: only /livez and /readyz are answered there; ` +
+        "set telemetry.admin.token for /metrics and the status page",
     );
   }
   for (const key of ["endpoint", "traces_endpoint", "metrics_endpoint", "logs_endpoint"] as const) {

@@ -277,7 +277,11 @@ export const ConfigSchema = section({
     admin: section({
       endpoint: option(
         endpoint().prefault("127.0.0.1:9464"),
-        "Where /livez and /readyz are; the receiver's own endpoint answers them on one port",
+        "Where /livez, /readyz, /metrics and the status page (/) are; the receiver's own endpoint answers them on one port",
+      ),
+      token: option(
+        secretText("text without spaces").exactOptional(),
+        "What /metrics and the status page ask for, as a bearer token or a password. Without it they are there on loopback only",
       ),
     }).prefault({}),
     traces: section({

@@ -6,7 +6,7 @@ import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { CollectorClient } from "./client.ts";
-import { type ExporterEvents, Lane } from "./lane.ts";
+import { type ExporterEvents, type Failure, Lane } from "./lane.ts";
 import type { Compression } from "./payload.ts";
 
 /** Settings of an exporter. */
@@ -31,12 +31,14 @@ const SETTLE_MS_MAX = 2_000;
 /** Sends every signal, each on a lane of its own, so that one that the Collector refuses holds up no other. */
 export class Exporter {
   readonly #queue: SendingQueue;
+  readonly #clients: ExporterOptions["clients"];
   readonly #lanes: readonly Lane[];
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
 
   constructor(options: ExporterOptions) {
     this.#queue = options.queue;
+    this.#clients = options.clients;
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(signal, { ...options, client: options.clients[signal], compression: options.compression[signal] })
     );
@@ -52,7 +54,22 @@ export class Exporter {
 
   /** Failures in a row of a signal's way to the Collector; 0 is healthy. */
   failures(signal: SignalName): number {
-    return this.#lanes.find((lane) => lane.signal === signal)!.failures;
+    return this.#lane(signal).failures;
+  }
+
+  /** The last request of a signal that failed, also when it has been made good. */
+  lastFailure(signal: SignalName): Failure | undefined {
+    return this.#lane(signal).lastFailure;
+  }
+
+  /** Where a signal goes, without what a URL may carry beside its path. */
+  urlOf(signal: SignalName): string {
+    const { origin, pathname } = new URL(this.#clients[signal].target(signal).url);
+    return origin + pathname;
+  }
+
+  #lane(signal: SignalName): Lane {
+    return this.#lanes.find((lane) => lane.signal === signal)!;
   }
 
   /** Sends what is queued until it is empty, the Collector does not take what is left, or the time is over. */

@@ -84,6 +84,17 @@ interface Job<Unit> {
   readonly guilty: (unit: Unit, verdict: Verdict) => Promise<Answer | undefined>;
 }
 
+/** A request to the Collector that failed. */
+export interface Failure {
+  /** ms since the Unix epoch. */
+  readonly at: number;
+  readonly fault: Fault;
+  /** In the words of what failed. */
+  readonly cause: string;
+  /** When it is tried again, in ms since the Unix epoch. */
+  readonly retryAt: number;
+}
+
 /** Deliveries under way: what each piece has met so far, and the leave to send them. */
 interface Shipment {
   readonly pieces: readonly Piece[];
@@ -102,6 +113,7 @@ export class Lane {
   readonly #giveUp = new AbortController();
   readonly #walker = new Walker();
   #underWay = 0;
+  #lastFailure: Failure | undefined;
   #settled = Promise.withResolvers<void>();
 
   constructor(signal: SignalName, options: LaneOptions) {
@@ -127,6 +139,11 @@ export class Lane {
   /** Failures in a row; 0 is healthy. */
   get failures(): number {
     return this.#breaker.failures;
+  }
+
+  /** The last request that failed, also when it has been made good. */
+  get lastFailure(): Failure | undefined {
+    return this.#lastFailure;
   }
 
   /** Whether no request is under way. */
@@ -371,6 +388,8 @@ export class Lane {
 
   #open(fault: Fault, cause: string, permit: Permit, askedMs?: number): PartOutcome {
     const retryMs = this.#breaker.failed(permit, askedMs, fault.lasting);
+    const at = Date.now();
+    this.#lastFailure = { at, fault, cause, retryAt: at + retryMs };
     this.#options.events.failed(this.signal, fault, { cause, failures: this.#breaker.failures, retryMs });
     return { kind: "retry", afterMs: retryMs, cause: `${fault.what} (${cause})` };
   }

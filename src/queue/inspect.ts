@@ -123,17 +123,17 @@ export function queueStats(path: string): QueueSnapshot {
 }
 
 /**
- * The dead letters of the queue at `path`, oldest first, at most `limit`.
+ * The dead letters of the queue at `path`, oldest first unless the newest are asked for, at most `limit`.
  * @throws {StorageError} as {@link queueStats}
  */
 export function listDeadLetters(
   path: string,
-  options: { readonly limit: number; readonly signal?: SignalName },
+  options: { readonly limit: number; readonly signal?: SignalName; readonly newestFirst?: boolean },
 ): DeadLetterHead[] {
   return beside(path, { readOnly: true }, (db) => {
     const rows = db.prepare(
       `SELECT id, signal, encoding, sender, items, bytes, reason, status, enqueued_at, died_at FROM dead_letters
-       WHERE ?1 IS NULL OR signal = ?1 ORDER BY id LIMIT ?2`,
+       WHERE ?1 IS NULL OR signal = ?1 ORDER BY id ${options.newestFirst === true ? "DESC" : "ASC"} LIMIT ?2`,
     ).all(options.signal ?? null, options.limit);
     return rows.map((row) => ({
       id: Number(row.id),

@@ -161,6 +161,9 @@ async function serve(options: ListenOptions, incoming: IncomingMessage, response
   const answer = await options.answer(request, incoming);
   // Nobody is there any more.
   if (response.destroyed) return void await answer.body?.cancel();
+  if (answer.headers.get("content-type")?.startsWith("text/event-stream") === true) {
+    return await stream(answer, response);
+  }
   const body = new Uint8Array(await answer.arrayBuffer());
   const fields: [string, string][] = [...answer.headers];
   fields.push(["content-length", String(body.length)]);
@@ -168,6 +171,20 @@ async function serve(options: ListenOptions, incoming: IncomingMessage, response
   response.writeHead(answer.status, fields.flat());
   if (body.length === 0) response.end();
   else response.end(body);
+}
+
+/** Writes an answer as it comes, until one of the two ends. */
+async function stream(answer: Response, response: ServerResponse): Promise<void> {
+  response.writeHead(answer.status, [...answer.headers].flat());
+  response.flushHeaders();
+  const reader = answer.body!.getReader();
+  response.once("close", () => void reader.cancel().catch(() => {}));
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done || response.destroyed) break;
+    if (!response.write(value)) await new Promise((resolve) => response.once("drain", resolve).once("close", resolve));
+  }
+  response.end();
 }
 
 /** How long the rest of a body is read after its request has been answered, in ms: closed at once, the answer would be lost. */

@@ -23,7 +23,16 @@ import {
   type Resource,
   resourceFromAttributes,
 } from "@opentelemetry/resources";
-import { type IMetricReader, MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
+import {
+  AggregationTemporality,
+  type IMetricReader,
+  InstrumentType,
+  MeterProvider,
+  MetricReader,
+  PeriodicExportingMetricReader,
+  type PushMetricExporter,
+  type ResourceMetrics,
+} from "@opentelemetry/sdk-metrics";
 import {
   BasicTracerProvider,
   BatchSpanProcessor,
@@ -95,6 +104,8 @@ export interface Telemetry extends AsyncDisposable {
   readonly meterProvider: ApiMeterProvider;
   /** What the user should know about this process, also written to the log. */
   readonly warnings: readonly string[];
+  /** The metrics as they are now, added up since the start, for whoever asks. Takes nothing from what is exported. */
+  collect(): Promise<ResourceMetrics>;
   /** Exports what is there now; never rejects. For hosts that freeze a process between requests. */
   flush(): Promise<void>;
   /**
@@ -152,14 +163,19 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     ],
     spanLimits: { attributeValueLengthLimit: ATTRIBUTE_CHARS_MAX },
   });
-  const pushing = targets.metrics && new PeriodicExportingMetricReader({
-    exporter: metricExporter(targets.metrics, log, stop.signal),
+  const metricsExporter = targets.metrics && metricExporter(targets.metrics, log, stop.signal);
+  const pushing = metricsExporter && new PeriodicExportingMetricReader({
+    exporter: metricsExporter,
     exportIntervalMillis: metricIntervalMs,
     exportTimeoutMillis: Math.min(metricIntervalMs, EXPORT_MS_MAX),
   });
+  // Each reader has every recording done once more, so that one does both where it can.
+  const asked = pushing !== undefined && isCumulative(metricsExporter!) ? pushing : new AskedReader();
   const meterProvider = new MeterProvider({
     resource,
-    readers: [...(pushing === undefined ? [] : [pushing]), ...options.metricReaders ?? []],
+    readers: [...new Set<IMetricReader>([...(pushing === undefined ? [] : [pushing]), asked])].concat(
+      options.metricReaders ?? [],
+    ),
   });
 
   const end = async (): Promise<void> => {
@@ -182,6 +198,13 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     tracerProvider: tracerProvider ?? new ProxyTracerProvider(),
     meterProvider,
     warnings,
+    async collect() {
+      const { resourceMetrics, errors } = await asked.collect();
+      for (const error of errors) {
+        log.limited("collect", COLLECT_LOG_MS).warn("A metric cannot be read", { cause: messageOf(error) });
+      }
+      return resourceMetrics;
+    },
     async flush() {
       if (ending !== undefined) return;
       await Promise.allSettled([tracerProvider?.forceFlush(), pushing?.forceFlush()]);
@@ -193,6 +216,25 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   };
 }
 
+/** Collects when it is asked to; cumulative, as the SDK's default is. */
+class AskedReader extends MetricReader {
+  protected override onShutdown(): Promise<void> {
+    return Promise.resolve();
+  }
+  protected override onForceFlush(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Whether collecting in between takes nothing from what is exported; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`. */
+function isCumulative(exporter: PushMetricExporter): boolean {
+  return [InstrumentType.HISTOGRAM, InstrumentType.OBSERVABLE_COUNTER].every((type) =>
+    exporter.selectAggregationTemporality?.(type) === AggregationTemporality.CUMULATIVE
+  );
+}
+
+/** One line in this time, in ms, about a metric that cannot be read. */
+const COLLECT_LOG_MS = 60_000;
 /** Longest delay that a timer takes, in ms. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 const EXPORT_MS_MAX = 30_000;

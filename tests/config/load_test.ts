@@ -226,8 +226,10 @@ Deno.test("what is allowed and yet worth a word is a warning", async () => {
   assert.equal(warnings.length, 3);
   assert.match(
     warnings.join("\n"),
-    /insecure is true[^]*0\.0\.0\.0:9464 is not loopback[^]*exporter\.endpoint is http:\/\//,
+    /insecure is true[^]*0\.0\.0\.0:9464 is not loopback: only \/livez and[^]*exporter\.endpoint is http:\/\//,
   );
+  const withToken = await load("telemetry: { admin: { endpoint: '0.0.0.0:9464', token: s3cret } }\n");
+  assert.deepEqual(withToken.warnings, []);
 });
 
 Deno.test(".env lies below the environment", async () => {

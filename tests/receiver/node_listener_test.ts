@@ -212,3 +212,32 @@ Deno.test("it closes when the last request is answered, and an address that is t
     /EADDRINUSE/,
   );
 });
+
+Deno.test("an event stream is sent as it comes, and its source is told when the client leaves", async () => {
+  const left = Promise.withResolvers<void>();
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  const stream = new ReadableStream<Uint8Array>({
+    start: (own) => void (controller = own),
+    cancel: () => {
+      controller = undefined;
+      left.resolve();
+    },
+  });
+  await using listening = await listener(() =>
+    new Response(stream, { headers: { "content-type": "text/event-stream" } })
+  );
+  const abort = new AbortController();
+  const answer = await fetch(listening.url, { signal: abort.signal });
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  for (const event of ["data: 1\n\n", "data: 2\n\n"]) {
+    controller!.enqueue(new TextEncoder().encode(event));
+    assert.deepEqual(await reader.read(), { done: false, value: event });
+  }
+  abort.abort();
+  // Deno's `node:http` notices when it writes.
+  const writing = setInterval(() => controller?.enqueue(new TextEncoder().encode(": still here\n\n")), 20);
+  await left.promise;
+  clearInterval(writing);
+  await reader.closed.catch(() => {});
+  assert.deepEqual(listening.told.failed, []);
+});

@@ -14,8 +14,16 @@ export interface Tab {
   readonly log: readonly string[];
   /** What the page shows, as text. */
   text(): Promise<string>;
-  /** A picture of it, as PNG. */
+  /** A picture of all of it, as PNG. */
   screenshot(): Promise<Uint8Array>;
+  /** Shows pages at this width, in this colour scheme. */
+  emulate(look: { readonly width: number; readonly scheme: "light" | "dark" }): Promise<void>;
+  /** Evaluates an expression in the page; a promise is awaited. */
+  evaluate<Value>(expression: string): Promise<Value>;
+  /** Presses a key, e.g. `Tab` or `Enter`. */
+  press(key: string): Promise<void>;
+  /** The accessibility tree, flat: what a screen reader is told. */
+  accessible(): Promise<readonly { readonly role: string; readonly name: string }[]>;
 }
 
 /** A browser with a profile of its own. */
@@ -89,6 +97,15 @@ export async function startChromium(): Promise<Browser> {
         }
       });
       for (const domain of ["Page", "Runtime", "Log"]) await ask(`${domain}.enable`, {}, sessionId);
+      const evaluate = async <Value>(expression: string): Promise<Value> => {
+        const { result, exceptionDetails } = await ask<{ result: { value: Value }; exceptionDetails?: unknown }>(
+          "Runtime.evaluate",
+          { expression, awaitPromise: true, returnByValue: true },
+          sessionId,
+        );
+        if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails));
+        return result.value;
+      };
       return {
         log,
         async visit(url) {
@@ -107,24 +124,38 @@ export async function startChromium(): Promise<Browser> {
             const look = () => document.title === "" ? setTimeout(look, 5) : resolve(document.title);
             look();
           })`;
-          const { result } = await ask<{ result: { value: string } }>(
-            "Runtime.evaluate",
-            { expression: titled, awaitPromise: true },
-            sessionId,
-          );
-          return result.value;
+          return await evaluate<string>(titled);
         },
-        async text() {
-          const { result } = await ask<{ result: { value: string } }>(
-            "Runtime.evaluate",
-            { expression: "document.body.innerText" },
-            sessionId,
-          );
-          return result.value;
-        },
+        text: () => evaluate<string>("document.body.innerText"),
+        evaluate,
         async screenshot() {
-          const { data } = await ask<{ data: string }>("Page.captureScreenshot", {}, sessionId);
+          const { data } = await ask<{ data: string }>(
+            "Page.captureScreenshot",
+            { captureBeyondViewport: true },
+            sessionId,
+          );
           return Buffer.from(data, "base64");
+        },
+        async emulate({ width, scheme }) {
+          const metrics = { width, height: 800, deviceScaleFactor: 1, mobile: width < 600 };
+          await ask("Emulation.setDeviceMetricsOverride", metrics, sessionId);
+          const features = [{ name: "prefers-color-scheme", value: scheme }];
+          await ask("Emulation.setEmulatedMedia", { features }, sessionId);
+        },
+        async press(key) {
+          const text = key === "Enter" ? { text: "\r" } : {};
+          const code = { Tab: 9, Enter: 13 }[key] ?? 0;
+          for (const type of ["keyDown", "keyUp"]) {
+            await ask("Input.dispatchKeyEvent", { type, key, windowsVirtualKeyCode: code, ...text }, sessionId);
+          }
+        },
+        async accessible() {
+          type Node = { ignored: boolean; role?: { value: string }; name?: { value: string } };
+          const { nodes } = await ask<{ nodes: Node[] }>("Accessibility.getFullAXTree", {}, sessionId);
+          return nodes.filter(({ ignored }) => !ignored).map(({ role, name }) => ({
+            role: role?.value ?? "",
+            name: name?.value ?? "",
+          }));
         },
       };
     },

@@ -117,6 +117,8 @@ export interface Exporting extends AsyncDisposable {
   readonly certs: TestCertificates;
   readonly collector: EmbeddedCollector;
   readonly queue: SendingQueue;
+  /** The durable queue's file. */
+  readonly queuePath: string;
   readonly client: CollectorClient;
   readonly seen: Journal<Seen>;
   readonly told: Journal<Told>;
@@ -189,6 +191,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
   return {
     certs,
     queue,
+    queuePath: join(dir, "queue.db"),
     client,
     seen,
     told,

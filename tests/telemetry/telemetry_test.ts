@@ -312,3 +312,46 @@ Deno.test("the example app exports over mutual TLS and ends with 0 on SIGINT", a
   assert.deepEqual(spansOf(t.endpoint.requests).map(({ name }) => name), ["GET /hello/:name"]);
   assert.equal(resourceOf(t.endpoint.requests[0]!.message)["service.name"], "checkout");
 });
+
+Deno.test("collecting in between takes nothing from what is exported, whatever its temporality", async () => {
+  for (const preference of ["cumulative", "delta", "lowmemory"]) {
+    process.env["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"] = preference;
+    const bodies: number[] = [];
+    try {
+      await using telemetry = startTelemetry({
+        serviceName: "test",
+        exporter: {
+          metrics: {
+            url: "http://collector.example/v1/metrics",
+            compression: "none",
+            fetch: (_url, init) => {
+              bodies.push((init.body as Uint8Array).length);
+              return Promise.resolve(new Response(null, { headers: { "content-type": "application/x-protobuf" } }));
+            },
+          },
+        },
+      });
+      const meter = telemetry.meterProvider.getMeter("test");
+      const histogram = meter.createHistogram("test.duration");
+      histogram.record(1);
+      const count = async () => {
+        const { scopeMetrics } = await telemetry.collect();
+        return scopeMetrics.flatMap(({ metrics }) => metrics).map(({ dataPoints }) => {
+          const value = dataPoints[0]?.value;
+          return typeof value === "object" && "count" in value ? value.count : value;
+        });
+      };
+      assert.deepEqual(await count(), [1], preference);
+      histogram.record(1);
+      assert.deepEqual(await count(), [2], preference);
+      await telemetry.flush();
+      // An empty delta would have no point, and be some 60 bytes less.
+      assert.equal(bodies.length, 1, preference);
+      await telemetry.flush();
+      assert.equal(bodies[1] === bodies[0], preference === "cumulative", preference);
+      assert.deepEqual(await count(), [2], preference);
+    } finally {
+      delete process.env["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"];
+    }
+  }
+});

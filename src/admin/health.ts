@@ -1,0 +1,55 @@
+/**
+ * Whether the relay is ready, and why not: the queue can be written, the identity is valid, and the Collector is in reach or there
+ * is room to wait for it.
+ * @module
+ */
+import type { Exporter } from "../exporter/exporter.ts";
+import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { type Expiry, expiryText } from "../pki/expiry.ts";
+import type { SendingQueue } from "../queue/queue.ts";
+
+/** What health is told from. */
+export interface HealthSources {
+  readonly queue: SendingQueue;
+  readonly exporter: Exporter;
+  /** The end of each certificate that the relay shows, trusts or has seen. */
+  readonly certificates?: () => readonly Expiry[];
+}
+
+/** The state of the relay at one moment. */
+export interface Health {
+  readonly ready: boolean;
+  /** Why not, each a sentence without a period. */
+  readonly reasons: readonly string[];
+  /** What leaves it ready and wants a look. */
+  readonly warnings: readonly string[];
+  /** Undefined where nobody knows them. */
+  readonly certificates: readonly Expiry[] | undefined;
+}
+
+/** Failures in a row after which a Collector counts as out of reach. */
+const FAILURES_UNREACHABLE = 3;
+
+/** As of now. */
+export function healthOf({ queue, exporter, certificates }: HealthSources): Health {
+  const reasons: string[] = [];
+  const { ready, reason } = queue.readiness();
+  if (!ready) reasons.push(reason ?? "the queue takes nothing now");
+  for (const signal of queue.capabilities.durable ? [] : SIGNAL_NAMES) {
+    // With a disk there is room to wait for the Collector; without one there is none.
+    const failures = exporter.failures(signal);
+    if (failures >= FAILURES_UNREACHABLE) {
+      reasons.push(`${signal}: ${failures} requests to the Collector failed in a row`);
+    }
+  }
+  const ends = certificates?.();
+  // What is renewed elsewhere says nothing of this relay: it takes and keeps on.
+  const alarming = ({ level, ours }: Expiry) => level === "error" && ours;
+  for (const end of ends ?? []) if (alarming(end)) reasons.push(expiryText(end));
+  return {
+    ready: reasons.length === 0,
+    reasons,
+    warnings: (ends ?? []).filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText),
+    certificates: ends,
+  };
+}

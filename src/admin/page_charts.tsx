@@ -1,0 +1,122 @@
+/**
+ * Charts of the last hour, as SVG drawn by the server, each with what it shows in words.
+ * @module
+ */
+import type { Child } from "hono/jsx";
+import { STEPS } from "./history.ts";
+
+/** One line; undefined where nothing is known. */
+export interface Series {
+  readonly name: string;
+  readonly values: readonly (number | undefined)[];
+}
+
+/** What a chart goes up to, and how its values are said. */
+export interface Axis {
+  readonly format: (value: number) => string;
+  /** The least that the axis goes up to, so that noise does not look like a load. */
+  readonly topMin: number;
+  /** Where it ends, for a highest value: a round number at or above it. */
+  readonly top: (highest: number) => number;
+}
+
+/** Counts, rates. */
+export const DECIMAL = (highest: number): number => roundUp(highest, [1, 2, 5, 10]);
+/** Bytes: powers of two. */
+export const BINARY = (highest: number): number => 2 ** Math.ceil(Math.log2(highest));
+/** Seconds: round minutes and hours from a minute on. */
+export const TEMPORAL = (highest: number): number =>
+  highest <= 60
+    ? [15, 30, 60].find((each) => highest > 10 && each >= highest) ?? DECIMAL(highest)
+    : [120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200].find((each) => each >= highest) ??
+      DECIMAL(highest / 86_400) * 86_400;
+
+function roundUp(value: number, steps: readonly number[]): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return steps.map((each) => each * power).find((each) => each >= value * 0.999) ?? value;
+}
+
+/** A chart. */
+export interface ChartOptions {
+  readonly title: string;
+  /** What it is now. */
+  readonly now: Child;
+  /** One or two. */
+  readonly series: readonly [Series, Series?];
+  readonly axis: Axis;
+}
+
+const HEIGHT = 72;
+
+/** What stands in a `figure`. */
+export function Chart({ title, now, series, axis: { format, topMin, top: topOf } }: ChartOptions) {
+  const lines = series.filter((line) => line !== undefined);
+  const highest = Math.max(0, ...lines.flatMap(({ values }) => values.filter((value) => value !== undefined)));
+  const top = topOf(Math.max(highest, topMin));
+  const words = lines.map(({ name, values }) => `${name}: ${inWords(values, format)}`).join(". ");
+  return (
+    <>
+      <figcaption>
+        <strong>{title}</strong>
+        {lines.length > 1 && (
+          <span class="legend" aria-hidden="true">
+            {lines.map(({ name }, index) => <span class={index === 0 ? "" : "second"}>{name}</span>)}
+          </span>
+        )}
+        <span class="now">{now}</span>
+      </figcaption>
+      <div class="top" aria-hidden="true">{format(top)}</div>
+      <svg
+        viewBox={`0 0 ${STEPS - 1} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`${title} over the last hour. ${words}`}
+      >
+        <path class="grid" d={`M0 0H${STEPS - 1}M0 ${HEIGHT / 2}H${STEPS - 1}M0 ${HEIGHT}H${STEPS - 1}`} />
+        {lines.length === 1 && <path class="area" d={areaOf(lines[0]!.values, top)} />}
+        {lines.map(({ values }, index) => <path class={index === 0 ? "line" : "line2"} d={pathOf(values, top)} />)}
+      </svg>
+      <div class="scale" aria-hidden="true">
+        <span>60 min ago</span>
+        <span>now</span>
+      </div>
+    </>
+  );
+}
+
+function inWords(values: readonly (number | undefined)[], format: (value: number) => string): string {
+  const known = values.filter((value) => value !== undefined);
+  if (known.length === 0) return "nothing yet";
+  return `now ${format(known.at(-1)!)}, lowest ${format(Math.min(...known))}, highest ${format(Math.max(...known))}`;
+}
+
+const y = (value: number, top: number): string => (HEIGHT * (1 - value / top)).toFixed(1);
+
+/** Runs of steps that are known. */
+function runsOf(values: readonly (number | undefined)[]): { from: number; values: number[] }[] {
+  const runs: { from: number; values: number[] }[] = [];
+  values.forEach((value, index) => {
+    if (value === undefined) return;
+    const run = runs.at(-1);
+    if (run !== undefined && run.from + run.values.length === index) run.values.push(value);
+    else runs.push({ from: index, values: [value] });
+  });
+  return runs;
+}
+
+/** A run of one step is a point, which a round line cap makes visible. */
+function pathOf(values: readonly (number | undefined)[], top: number): string {
+  return runsOf(values).map(({ from, values }) =>
+    `M${from} ${y(values[0]!, top)}` +
+    (values.length === 1
+      ? "h0"
+      : values.slice(1).map((value, index) => `L${from + index + 1} ${y(value, top)}`).join(""))
+  ).join("");
+}
+
+function areaOf(values: readonly (number | undefined)[], top: number): string {
+  return runsOf(values).map(({ from, values }) =>
+    `M${from} ${HEIGHT}` + values.map((value, index) => `L${from + index} ${y(value, top)}`).join("") +
+    `L${from + values.length - 1} ${HEIGHT}Z`
+  ).join("");
+}

@@ -1,0 +1,213 @@
+/**
+ * What the status page tells, as data: put together from one collection of the instruments, the last hour, and the state of the
+ * parts.
+ * @module
+ */
+import type { Exporter } from "../exporter/exporter.ts";
+import type { Failure } from "../exporter/lane.ts";
+import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import type { DeadLetterHead } from "../queue/inspect.ts";
+import type { Health } from "./health.ts";
+import type { History, Step } from "./history.ts";
+import type { Reading } from "./reading.ts";
+
+/** One signal's row of rates and books; counts are items. */
+export interface SignalStatus {
+  readonly signal: SignalName;
+  /** A second. */
+  readonly taken: number;
+  readonly sent: number;
+  readonly accepted: number;
+  readonly delivered: number;
+  readonly rejected: number;
+  readonly deadLettered: number;
+  readonly expired: number;
+  readonly queued: number;
+  /** Accepted is the sum of the others. */
+  readonly balanced: boolean;
+}
+
+/** One way to the Collector. */
+export interface WayStatus {
+  readonly signals: readonly SignalName[];
+  readonly url: string;
+  /** `idle`: nothing has been sent yet. `refuses`: it has answered, and taken nothing. */
+  readonly state: "takes" | "refuses" | "failing" | "idle";
+  /** In a row. */
+  readonly failures: number;
+  readonly last: Failure | undefined;
+}
+
+/** One sender since the start; rates are of the last minute. */
+export interface SenderStatus {
+  readonly sender: string;
+  readonly itemsPerSecond: number;
+  readonly requestsPerSecond: number;
+  readonly items: number;
+  /** Requests by reason, the most first. */
+  readonly refused: readonly (readonly [reason: string, requests: number])[];
+}
+
+/** All of it. */
+export interface Status {
+  /** ms since the Unix epoch. */
+  readonly at: number;
+  readonly startedAt: number;
+  readonly version: string;
+  /** Whether what is answered 200 is on a disk. */
+  readonly durable: boolean;
+  readonly health: Health;
+  readonly steps: readonly Step[];
+  readonly latency: ReturnType<History["latency"]>;
+  readonly queue: {
+    readonly bytes: number;
+    readonly bytesMax: number;
+    readonly records: number;
+    readonly inFlight: number;
+    readonly oldestS: number;
+  };
+  readonly signals: readonly SignalStatus[];
+  readonly ways: readonly WayStatus[];
+  /** Those with the most items in the last minute first. */
+  readonly senders: readonly SenderStatus[];
+  /** How many more there are. */
+  readonly sendersMore: number;
+  /** Requests of nobody in particular, since the start, by reason. */
+  readonly refused: readonly (readonly [reason: string, requests: number])[];
+  readonly deadLetters: {
+    readonly records: number;
+    readonly bytes: number;
+    /** The newest first; undefined where they cannot be read. */
+    readonly recent: readonly DeadLetterHead[] | undefined;
+  };
+}
+
+/** Senders shown. */
+const SENDERS_SHOWN = 20;
+
+/** What it is put together from. */
+export interface StatusParts {
+  readonly at: number;
+  readonly startedAt: number;
+  readonly version: string;
+  readonly durable: boolean;
+  readonly health: Health;
+  readonly exporter: Pick<Exporter, "failures" | "lastFailure" | "urlOf">;
+  readonly history: History;
+  readonly reading: Reading;
+  readonly recentDeadLetters: readonly DeadLetterHead[] | undefined;
+}
+
+/** As of one reading. */
+export function statusOf(parts: StatusParts): Status {
+  const { at, startedAt, version, durable, health, history, reading } = parts;
+  const senders = sendersOf(reading, history);
+  return {
+    at,
+    startedAt,
+    version,
+    durable,
+    health,
+    steps: history.steps(),
+    latency: history.latency(),
+    queue: {
+      bytes: reading.value("edgeferry_queue_size"),
+      bytesMax: reading.value("edgeferry_queue_capacity"),
+      records: reading.value("edgeferry_queue_records"),
+      inFlight: reading.value("edgeferry_queue_in_flight_records"),
+      oldestS: reading.value("edgeferry_queue_oldest_age"),
+    },
+    signals: signalsOf(reading, history),
+    ways: waysOf(parts),
+    senders: senders.slice(0, SENDERS_SHOWN),
+    sendersMore: Math.max(0, senders.length - SENDERS_SHOWN),
+    refused: refusedOfNobody(reading),
+    deadLetters: {
+      records: reading.value("edgeferry_dead_letter_records"),
+      bytes: reading.value("edgeferry_dead_letter_size"),
+      recent: parts.recentDeadLetters,
+    },
+  };
+}
+
+function signalsOf(reading: Reading, history: History): SignalStatus[] {
+  const rates = history.rates();
+  const books = reading.points("edgeferry_books_items");
+  return SIGNAL_NAMES.map((signal) => {
+    const account = (name: string) =>
+      books.find(({ attributes }) => attributes["signal"] === signal && attributes["account"] === name)?.value ?? 0;
+    const row = {
+      accepted: account("accepted"),
+      delivered: account("delivered"),
+      rejected: account("rejected_by_collector"),
+      deadLettered: account("dead_lettered"),
+      expired: account("expired"),
+      queued: account("queued"),
+    };
+    const { accepted, delivered, rejected, deadLettered, expired, queued } = row;
+    return {
+      signal,
+      taken: rates.taken[signal],
+      sent: rates.sent[signal],
+      ...row,
+      balanced: accepted === delivered + rejected + deadLettered + expired + queued,
+    };
+  });
+}
+
+/** Signals that are alike are one row. */
+function waysOf({ exporter, reading }: StatusParts): WayStatus[] {
+  const sent = reading.bySignal("edgeferry_exporter_sent_items");
+  const condemned = reading.bySignal("edgeferry_dead_letter_items");
+  const ways = SIGNAL_NAMES.map((signal): WayStatus => {
+    const failures = exporter.failures(signal);
+    const taken = sent[signal] > 0 ? "takes" : condemned[signal] > 0 ? "refuses" : "idle";
+    return {
+      signals: [signal],
+      url: exporter.urlOf(signal),
+      state: failures > 0 ? "failing" : taken,
+      failures,
+      last: exporter.lastFailure(signal),
+    };
+  });
+  const alike = Map.groupBy(ways, ({ state, last, url }) => [state, last?.fault.code, new URL(url).origin].join(" "));
+  return [...alike.values()].map((group) => ({
+    ...group.reduce((a, b) => (a.last?.at ?? 0) >= (b.last?.at ?? 0) ? a : b),
+    signals: group.flatMap(({ signals }) => signals),
+    failures: Math.max(...group.map(({ failures }) => failures)),
+    url: group.length === 1 ? group[0]!.url : new URL(group[0]!.url).origin,
+  }));
+}
+
+function sendersOf(reading: Reading, history: History): SenderStatus[] {
+  const refused = new Map<string, [string, number][]>();
+  for (const { attributes, value } of reading.points("edgeferry_sender_refused_requests")) {
+    const sender = String(attributes["sender"]);
+    refused.set(sender, [...refused.get(sender) ?? [], [String(attributes["reason"]), value]]);
+  }
+  const accepted = history.last?.senders ?? new Map();
+  return [...new Set([...accepted.keys(), ...refused.keys()])].map((sender) => {
+    const rates = history.senderRate(sender);
+    return {
+      sender,
+      itemsPerSecond: rates.items,
+      requestsPerSecond: rates.requests,
+      items: accepted.get(sender)?.items ?? 0,
+      refused: (refused.get(sender) ?? []).sort((a, b) => b[1] - a[1]),
+    };
+  }).sort((a, b) => b.itemsPerSecond - a.itemsPerSecond || b.items - a.items || (a.sender < b.sender ? -1 : 1));
+}
+
+/** Those of senders that had proved who they are stand with them. */
+function refusedOfNobody(reading: Reading): [string, number][] {
+  const reasons = new Map<string, number>();
+  const add = (reason: unknown, requests: number) =>
+    reasons.set(String(reason), (reasons.get(String(reason)) ?? 0) + requests);
+  for (const { attributes, value } of reading.points("edgeferry_receiver_refused_requests")) {
+    add(attributes["reason"], value);
+  }
+  for (const { attributes, value } of reading.points("edgeferry_sender_refused_requests")) {
+    add(attributes["reason"], -value);
+  }
+  return [...reasons].filter(([, requests]) => requests > 0).sort((a, b) => b[1] - a[1]);
+}

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { healthOf } from "../../src/admin/health.ts";
+import type { Expiry } from "../../src/pki/expiry.ts";
+import { append, exporting, requestOf, submission } from "../support/exporting.ts";
+
+Deno.test("a queue that takes nothing is not ready, and says why", async () => {
+  await using ends = await exporting();
+  const queue = Object.assign(Object.create(ends.queue), {
+    capabilities: ends.queue.capabilities,
+    readiness: () => ({ ready: false, reason: "The queue is full" }),
+  });
+  assert.deepEqual(healthOf({ queue, exporter: ends.exporter }), {
+    ready: false,
+    reasons: ["The queue is full"],
+    warnings: [],
+    certificates: undefined,
+  });
+});
+
+Deno.test("with a disk, a Collector out of reach is no reason to take nothing", async () => {
+  await using ends = await exporting({ misbehave: () => ({ kind: "status", status: 503 }) });
+  await append(ends.queue, submission("traces", requestOf("traces", ["a"])));
+  await ends.told.until(() => ends.exporter.failures("traces") >= 3, "three failures");
+  assert.equal(healthOf(ends).ready, true);
+});
+
+Deno.test("without one it is, from the third failure in a row on", async () => {
+  let out = true;
+  await using ends = await exporting({
+    storage: "none",
+    misbehave: () => out ? { kind: "disconnect" } : undefined,
+  });
+  const send = () => append(ends.queue, submission("logs", requestOf("logs", ["a"])));
+  for (let count = 0; count < 3; count++) {
+    assert.equal(healthOf(ends).ready, true);
+    await assert.rejects(send());
+  }
+  const { ready, reasons } = healthOf(ends);
+  assert.deepEqual([ready, reasons], [false, ["logs: 3 requests to the Collector failed in a row"]]);
+  out = false;
+  await send();
+  assert.equal(healthOf(ends).ready, true);
+});
+
+Deno.test("a certificate of ours at its end is a reason, one that comes near it or is another's a warning", async () => {
+  await using ends = await exporting();
+  const end = (role: Expiry["role"], level: Expiry["level"], ours = true): Expiry => ({
+    role,
+    level,
+    ours,
+    subject: `CN=${role}`,
+    fingerprintSha256: "AB",
+    validTo: new Date(0),
+    daysLeft: 1,
+  });
+  const of = (...certificates: Expiry[]) => {
+    const { ready, reasons, warnings } = healthOf({
+      ...ends,
+      exporter: ends.exporter,
+      certificates: () => certificates,
+    });
+    return [ready, reasons.length, warnings.length];
+  };
+  assert.deepEqual(of(end("client", "ok")), [true, 0, 0]);
+  assert.deepEqual(of(end("client", "warning"), end("collector", "error", false)), [true, 0, 2]);
+  assert.deepEqual(of(end("client", "error"), end("ca", "ok")), [false, 1, 0]);
+});

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { BINARY, Chart, DECIMAL, TEMPORAL } from "../../src/admin/page_charts.tsx";
+import { STEPS } from "../../src/admin/history.ts";
+
+function drawn(values: readonly (number | undefined)[]): string {
+  const hour = [...Array(STEPS - values.length).fill(undefined), ...values];
+  return String(Chart({
+    title: "Queue",
+    now: "3",
+    series: [{ name: "Bytes", values: hour }],
+    axis: { format: String, topMin: 1, top: DECIMAL },
+  }));
+}
+
+Deno.test("axes end at round numbers", () => {
+  assert.deepEqual([0.4, 1, 3, 7, 11, 1_200].map(DECIMAL), [0.5, 1, 5, 10, 20, 2_000]);
+  assert.deepEqual([1_024, 1_500, 700 * 1_024, 5 << 20].map(BINARY), [1_024, 2_048, 1_048_576, 8 << 20]);
+  assert.deepEqual([0.003, 8, 12, 50, 70, 500, 4_000, 90_000].map(TEMPORAL), [
+    0.005,
+    10,
+    15,
+    60,
+    120,
+    600,
+    7_200,
+    172_800,
+  ]);
+});
+
+Deno.test("a chart says in words what it shows", () => {
+  const label = (values: readonly (number | undefined)[]) => /aria-label="([^"]+)"/.exec(drawn(values))?.[1];
+  assert.equal(label([]), "Queue over the last hour. Bytes: nothing yet");
+  assert.equal(label([2, 9, 3]), "Queue over the last hour. Bytes: now 3, lowest 2, highest 9");
+});
+
+Deno.test("the line ends now, at its height, and has a gap where nothing is known", () => {
+  const line = (values: readonly (number | undefined)[]) => /class="line" d="([^"]*)"/.exec(drawn(values))?.[1];
+  assert.equal(line([]), "");
+  assert.equal(line([0, 5, 10]), "M357 72.0L358 36.0L359 0.0");
+  assert.equal(line([5, undefined, 10]), "M357 36.0h0M359 0.0h0");
+});

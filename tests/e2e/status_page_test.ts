@@ -1,0 +1,230 @@
+/**
+ * The status page in a real browser, over a relay with real traffic: what it shows is what has happened, live; in light and dark, on
+ * a phone, by keyboard and to a screen reader; with the Collector down; and without a secret anywhere.
+ */
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Misbehaviour, startCollector } from "../../src/collector.ts";
+import type { SignalName } from "../../src/otlp/signal.ts";
+import { digestOf } from "../../src/receiver/authenticate.ts";
+import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { startChromium } from "../support/chromium.ts";
+import { requestOf } from "../support/exporting.ts";
+import { startRelayHere } from "../support/relay.ts";
+
+const pictures = fileURLToPath(new URL("../.cache/screenshots/", import.meta.url));
+const SHOWN_MS = 30_000;
+/** Words of a Collector that would be a script, were they not text. */
+const EVIL = "these logs are <img src=x onerror=document.title=1> not taken";
+
+Deno.test("the status page in Chromium", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const certificates = stack.use(await testCertificates());
+  let misbehave: (signal: SignalName) => Misbehaviour | undefined = (signal) =>
+    signal === "logs" ? { kind: "status", status: 400, message: EVIL } : undefined;
+  const tls = {
+    ca: [certificates.ca.certificate],
+    cert: certificates.server.certificate,
+    key: certificates.server.key,
+  };
+  const collector = await startCollector({
+    host: "127.0.0.1",
+    port: 0,
+    tls,
+    misbehave: (signal) => misbehave(signal),
+    onReceived: () => {},
+  });
+  let collecting = true;
+  stack.defer(async () => {
+    if (collecting) await collector.stop();
+  });
+  const tokens = { shop: newSecret(), web: newSecret() };
+  const adminToken = newSecret();
+  const passed = newSecret();
+  const relay = stack.use(
+    await startRelayHere({
+      engine: "sqlite",
+      collectorUrl: collector.url,
+      certsDir: certificates.dir,
+      auth: {
+        tokens: JSON.stringify({
+          tokens: Object.entries(tokens).map(([id, token]) => ({ id, sha256: digestOf(token) })),
+        }),
+      },
+      config: {
+        exporter: {
+          headers: { "x-api-key": passed },
+          retry_on_failure: { initial_interval: "100ms", max_interval: "1s" },
+        },
+        telemetry: { admin: { endpoint: "127.0.0.1:0", token: adminToken }, log: { format: "json" } },
+      },
+    }),
+  );
+  const send = async (sender: keyof typeof tokens | undefined, signal: SignalName, count: number) => {
+    const answer = await fetch(`${relay.url}/v1/${signal}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${sender === undefined ? "nobody's" : tokens[sender]}`,
+        "content-type": "application/x-protobuf",
+      },
+      body: requestOf(signal, Array.from({ length: count }, (_, index) => `n${index}`)),
+    });
+    await answer.body?.cancel();
+    return answer.status;
+  };
+  const browser = stack.use(await startChromium());
+  const tab = await browser.newTab();
+  const url = relay.adminUrl.replace("http://", `http://admin:${adminToken}@`);
+  /** Waits for the page to show it, by itself. */
+  const shows = (id: string, pattern: RegExp) =>
+    tab.evaluate<string>(`new Promise((resolve, reject) => {
+      const element = document.getElementById(${JSON.stringify(id)});
+      const look = () => ${pattern}.test(element.innerText) && (observer.disconnect(), resolve(element.innerText));
+      const observer = new MutationObserver(look);
+      observer.observe(element, { childList: true, subtree: true, characterData: true });
+      setTimeout(() => reject(new Error("not shown: " + element.innerText)), ${SHOWN_MS});
+      look();
+    })`);
+  const picture = async (name: string, width: number, scheme: "light" | "dark") => {
+    await tab.emulate({ width, scheme });
+    const [wanted, had] = await tab.evaluate<[number, number]>(
+      "[document.documentElement.scrollWidth, innerWidth]",
+    );
+    assert(wanted <= had, `${name}: something is ${wanted} px wide in a window of ${had}`);
+    await mkdir(pictures, { recursive: true });
+    await writeFile(join(pictures, `status_${name}.png`), await tab.screenshot());
+  };
+
+  await t.step("without the token it is not shown", async () => {
+    for (const path of ["/", "/metrics", "/events"]) {
+      const answer = await fetch(relay.adminUrl + path);
+      assert.equal(answer.status, 401, path);
+      await answer.body?.cancel();
+    }
+  });
+
+  await t.step("what happens is shown as it happens", async () => {
+    await tab.emulate({ width: 1280, scheme: "light" });
+    assert.equal(await tab.visit(`${url}/`), "edgeferry");
+    await shows("connection", /^Live$/);
+    assert.match(await shows("senders", /./), /Nobody has sent anything yet/);
+    assert.equal(await send("shop", "traces", 40), 200);
+    assert.equal(await send("shop", "metrics", 7), 200);
+    assert.equal(await send("web", "logs", 3), 200);
+    assert.equal(await send(undefined, "traces", 1), 401);
+    const rows = async (id: string, pattern: RegExp) => (await shows(id, pattern)).split("\n");
+    const [traces, metrics, logs] = await rows("signals", /40\s+40\s[\s\S]*7\s+7\s[\s\S]*3\s+0\s+0\s+3\s/);
+    assert.match(traces!, /^traces\s.*\s40\s+40\s+0\s+0\s+0\s+0\s+balanced$/);
+    assert.match(metrics!, /^metrics\s.*\s7\s+7\s+0\s+0\s+0\s+0\s+balanced$/);
+    assert.match(logs!, /^logs\s.*\s3\s+0\s+0\s+3\s+0\s+0\s+balanced$/);
+    assert.match(await shows("senders", /shop/), /shop\s.*\s47\s+none/);
+    assert.match(await shows("senders_note", /\d/), /1 unauthenticated/);
+    assert.match(await shows("letters", /400/), /web\s+3 log records\s+400 these logs are <img/);
+    assert.match(await shows("ways", /takes/), /traces, metrics\s+takes\s+none\s+https:/);
+    assert.match(await shows("certificates", /Collector/), /client\s+CN=client-app\s+\S+ \S+\s+\d+/);
+    assert.match(await shows("chart_latency", /p50 \d/), /p50 [\d.]+ .s p99 [\d.]+ .s/);
+    assert.match(await tab.evaluate("document.title"), /^edgeferry: Ready$/);
+  });
+
+  await t.step("what others have written is text", async () => {
+    assert((await shows("letters", /img/)).includes(EVIL));
+    assert.equal(await tab.evaluate("document.images.length"), 0);
+  });
+
+  await t.step("light, dark, and as narrow as a phone", async () => {
+    const ground = () => tab.evaluate<string>("getComputedStyle(document.body).backgroundColor");
+    await picture("light", 1280, "light");
+    const light = await ground();
+    await picture("phone", 360, "light");
+    await picture("dark", 1280, "dark");
+    assert.notEqual(await ground(), light);
+    await tab.emulate({ width: 1280, scheme: "light" });
+  });
+
+  await t.step("a screen reader is told what a chart shows, and what each table is", async () => {
+    const nodes = await tab.accessible();
+    const named = (role: string) => nodes.filter((node) => node.role === role).map(({ name }) => name);
+    for (const role of ["banner", "main", "contentinfo"]) assert.equal(named(role).length, 1, role);
+    assert.deepEqual(named("heading"), [
+      "edgeferry",
+      "Signals and books",
+      "Collector",
+      "Certificates",
+      "Senders",
+      "Dead letters",
+    ]);
+    assert.equal(named("table").length, 5);
+    assert(!named("table").includes(""), "each table has a name");
+    const charts = named("image");
+    assert.equal(charts.length, 4);
+    assert.match(
+      charts[0]!,
+      /^Items a second over the last hour\. taken: now [\d.]+, lowest [\d.]+, highest [\d.]+\. sent on: now/,
+    );
+    assert(named("columnheader").length >= 20 && named("rowheader").includes("traces"));
+    assert.equal(named("status").length, 2, "the state and the connection are told politely");
+  });
+
+  await t.step("by keyboard: the way around the header, the pause, and each table that scrolls", async () => {
+    const focused = () => tab.evaluate<string>("document.activeElement.textContent || document.activeElement.tagName");
+    await tab.press("Tab");
+    assert.equal(await focused(), "Skip to the state of the relay");
+    assert.notEqual(await tab.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "none");
+    await tab.press("Tab");
+    assert.equal(await focused(), "Pause");
+    await tab.press("Enter");
+    assert.equal(await shows("connection", /Paused/), "Paused");
+    await tab.press("Enter");
+    await shows("connection", /^Live$/);
+    await tab.press("Tab");
+    assert.equal(await tab.evaluate("document.activeElement.getAttribute('role')"), "region");
+  });
+
+  await t.step("a Collector that is down is named, with what to do, and what waits", async () => {
+    collecting = false;
+    await collector.stop();
+    assert.equal(await send("shop", "traces", 5), 200);
+    const notice = await shows("notices", /Nothing listens/);
+    assert.match(notice, /Nothing listens at exporter\.endpoint connection_refused/);
+    assert.match(notice, /To do: start the Collector, or correct the host and port of exporter\.endpoint\./);
+    assert.match(notice, /traces: \d+ requests failed in a row.*What was answered 200 is kept in the queue\./);
+    assert.match(await shows("signals", /traces\s.*\s5\s+balanced/), /traces\s.*\s45\s+40\s+0\s+0\s+0\s+5\s+balanced/);
+    assert.equal(await shows("state", /but/), "Ready, but the Collector does not take everything");
+    assert.match(await shows("ways", /failing/), /traces\s+failing, \d+ in a row/);
+    await picture("down", 1280, "light");
+    await picture("down_phone", 360, "dark");
+    await tab.emulate({ width: 1280, scheme: "light" });
+  });
+
+  await t.step("when it is back the page says so", async () => {
+    misbehave = () => undefined;
+    const again = await startCollector({
+      host: "127.0.0.1",
+      port: Number(new URL(collector.url).port),
+      tls,
+      onReceived: () => {},
+    });
+    stack.defer(() => again.stop());
+    assert.equal(await shows("state", /^Ready$/), "Ready");
+    assert.match(await shows("signals", /45\s+45/), /traces\s.*\s45\s+45\s+0\s+0\s+0\s+0\s+balanced/);
+    assert.match(
+      await shows("ways", /ago/),
+      /traces\s+takes\s+Nothing listens at exporter\.endpoint connection_refused, .* ago/,
+    );
+  });
+
+  await t.step("the page needs nothing that its policy forbids, and shows no secret", async () => {
+    assert.deepEqual(tab.log, []);
+    const headers = { authorization: `Bearer ${adminToken}` };
+    const texts = [await tab.evaluate<string>("document.documentElement.outerHTML")];
+    for (const path of ["/", "/metrics", "/readyz", "/livez"]) {
+      texts.push(await (await fetch(relay.adminUrl + path, { headers })).text());
+    }
+    for (const secret of [...Object.values(tokens), adminToken, passed, ...Object.values(tokens).map(digestOf)]) {
+      for (const text of texts) assert(!text.includes(secret.slice(0, 16)));
+    }
+  });
+});
