@@ -61,7 +61,7 @@ export class Inflater {
 
 /** Makes deflate streams. Not to be shared between Workers. */
 export class Deflater {
-  readonly #engine: Engine | undefined;
+  #engine: Engine | undefined;
   readonly #level: number;
   /** Content that could not be compressed, as it was returned last. */
   #stored: Uint8Array | undefined;
@@ -90,15 +90,14 @@ export class Deflater {
   /** One whole deflate stream of `content`, hardly longer than it in any case: a view, valid until the next call. */
   deflate(content: Uint8Array): Uint8Array {
     this.free();
-    const storedBytes = content.length +
-      STORED_HEADER_BYTES * Math.max(1, Math.ceil(content.length / STORED_BYTES_MAX));
-    const result = this.#engine?.run(content, storedBytes);
-    if (typeof result === "object") return result.output;
-    if (result === undefined) {
-      const output = deflateRawSync(content, { level: this.#level });
-      if (output.length <= storedBytes) return output;
-    }
-    // At its fastest level zlib grows what it cannot compress by a twentieth, over what the Collector takes of a large body.
+    const blocks = Math.max(1, Math.ceil(content.length / STORED_BYTES_MAX));
+    const storedBytes = content.length + STORED_HEADER_BYTES * blocks;
+    // At its fastest level zlib grows what it cannot compress by a twentieth. There is room for more: a state that is reset before
+    // the stream has ended writes what was left of it before the next one.
+    const result = this.#engine?.run(content, content.length + (content.length >> 3) + 1024);
+    if (typeof result === "string") this.#engine = Engine.of(createDeflateRaw({ level: this.#level }));
+    const output = typeof result === "object" ? result.output : deflateRawSync(content, { level: this.#level });
+    if (output.length <= storedBytes) return output;
     this.free();
     return this.#stored = stored(content, storedBytes);
   }

@@ -77,6 +77,12 @@ for (const reuse of [true, false]) {
       deflated.length <= incompressible.length + 5 * Math.ceil(incompressible.length / 65_535),
       `${deflated.length}`,
     );
+    // And leaves nothing in the state that the next stream would begin with.
+    for (const length of [20, 4_000, MIB, 7]) {
+      deflater.deflate(incompressible);
+      const original = content(length, 13);
+      assert.equal(Buffer.compare(inflateRawSync(deflater.deflate(original)), original), 0, `${length} bytes after it`);
+    }
   });
 }
 
