@@ -78,9 +78,26 @@ function missingOf({ exporter, receiver }: Config): (keyof typeof NEEDED)[] {
   return missing;
 }
 
+/** The oldest Deno that this was run with, and works; 2.7.1 names the curves of keys otherwise, 2.5.0 has no `parseEnv`. */
+const DENO_MIN = [2, 8, 1] as const;
+
+/** @throws {ConfigError} A host that has its own Deno may have an older one; what then goes wrong names something else. */
+export function checkDeno(version: string | undefined): void {
+  const parts = (version ?? "").split(".").map((part) => parseInt(part, 10));
+  for (const [index, least] of DENO_MIN.entries()) {
+    const part = parts[index] ?? NaN;
+    if (part > least) return;
+    if (!(part < least)) continue;
+    throw new ConfigError(
+      `Cannot run on Deno ${version}: it is too old; choose ${DENO_MIN.join(".")} or newer at the host`,
+    );
+  }
+}
+
 /** Runs until the host stops it; returns the exit code. */
 export async function deploy(io: Io): Promise<number> {
   try {
+    checkDeno(process.versions["deno"]);
     const { config, warnings } = await deployConfig(process.env);
     for (const warning of warnings) io.err(`Warning: ${warning}`);
     // Such hosts take no variable of Deno's. It is read when TLS is first used, which nothing has yet, so that the given CA alone is
