@@ -4,12 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { randomFillSync } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { startCollector } from "../../src/collector.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { requestOf } from "../support/exporting.ts";
+import { Journal, requestOf } from "../support/exporting.ts";
 import { openRaw, type RawAnswer, type RawConnection, sendRaw } from "../support/raw_http.ts";
 import { booksIn, type RelayProcess, startRelayProcess } from "../support/relay.ts";
 
@@ -27,6 +28,8 @@ interface Attacked extends AsyncDisposable {
   honest(): Promise<void>;
   /** Says that as many spans more have been answered 200. */
   taken(spans: number): void;
+  /** Resolves when all that was answered 200 has arrived at the Collector. */
+  arrived(): Promise<void>;
   /** Says that as many may have been kept without an answer that was read. */
   mayHaveTaken(spans: number): void;
 }
@@ -36,11 +39,13 @@ const KINDS = ["bounded", "unbounded"] as const;
 async function attacked(listener: typeof KINDS[number], http: Record<string, string | number> = {}): Promise<Attacked> {
   await using stack = new AsyncDisposableStack();
   const certs = stack.use(await testCertificates());
+  const arrivals = new Journal<number>();
   const collector = stack.use(
     await startCollector({
       host: "127.0.0.1",
       port: 0,
       tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+      onReceived: ({ items }) => arrivals.push(items),
     }),
   );
   const relay = stack.use(
@@ -88,6 +93,8 @@ async function attacked(listener: typeof KINDS[number], http: Record<string, str
       sent++;
     },
     taken: (spans) => void (sent += spans),
+    arrived: () =>
+      arrivals.until(() => arrivals.entries.reduce((sum, items) => sum + items, 0) >= sent, "what was answered 200"),
     mayHaveTaken: (spans) => void (unsure += spans),
     async [Symbol.asyncDispose]() {
       await using _rest = held;
@@ -381,6 +388,75 @@ for (const kind of KINDS) {
     const peak = await a.peakMiB();
     console.log(`${kind}: slow bodies: peak ${Math.round(peak)} MiB`);
     assert(peak < MEMORY_MIB, `${peak} MiB`);
+  });
+}
+
+/** A request of one span that has `bytes` in a field that nobody knows, and cannot be compressed. */
+function large(bytes: number): Buffer {
+  const rest = bytes - 10;
+  const length = [0, 7, 14, 21].map((shift) => ((rest >>> shift) & 0x7f) | (shift === 21 ? 0 : 0x80));
+  return Buffer.concat([
+    requestOf("traces", ["large"]),
+    Buffer.from([0x7a, ...length]),
+    randomFillSync(Buffer.alloc(rest)),
+  ]);
+}
+
+/** OTLP/JSON of as many spans, with the most values that are let in, or nearly. */
+function manySpans(spans: number): string {
+  const span = '{"name":"a","kind":3,"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",' +
+    '"startTimeUnixNano":"1700000000000000000","attributes":[{"key":"k","value":{"intValue":"7"}}]}';
+  return `{"resourceSpans":[{"scopeSpans":[{"spans":[${Array(spans).fill(span)}]}]}]}`;
+}
+
+for (const kind of KINDS) {
+  Deno.test(`${kind}: large bodies of 24 senders at once are taken or refused within the memory`, async () => {
+    await using a = await attacked(kind);
+    const spans = manySpans(40_000);
+    const shapes: { body: Uint8Array | string; type: string; coding?: string; items: number }[] = [
+      { body: large(LIMIT - 100), type: "application/x-protobuf", items: 1 },
+      { body: large(8 * 2 ** 20), type: "application/x-protobuf", items: 1 },
+      { body: gzipSync(large(LIMIT - 8_192)), type: "application/x-protobuf", coding: "gzip", items: 1 },
+      { body: bomb(5 * 2 ** 30), type: "application/x-protobuf", coding: "gzip", items: 0 },
+      { body: zstdBomb(5 * 2 ** 30), type: "application/x-protobuf", coding: "zstd", items: 0 },
+      { body: spans, type: "application/json", items: 40_000 },
+      { body: gzipSync(spans), type: "application/json", coding: "gzip", items: 40_000 },
+      { body: `{"resourceSpans":[${"{},".repeat(300_000)}{}]}`, type: "application/json", items: 0 },
+      { body: `{"a":"${"ü".repeat(LIMIT / 2 - 100)}"}`, type: "application/json", items: 0 },
+    ];
+    const statuses: number[] = [];
+    await Promise.all(Array.from({ length: 24 }, async (_, sender) => {
+      for (let round = 0; round < shapes.length; round++) {
+        const { body, type, coding, items } = shapes[(sender + round) % shapes.length]!;
+        const response = await fetch(`${a.relay.url}/v1/traces`, {
+          method: "POST",
+          headers: {
+            "content-type": type,
+            authorization: `Bearer ${a.relay.token}`,
+            ...(coding === undefined ? {} : { "content-encoding": coding }),
+          },
+          body: body as BodyInit,
+        }).catch(() => undefined);
+        // Refused, and cut off while it still sent: whether it was taken nobody has said.
+        if (response === undefined) {
+          a.mayHaveTaken(items);
+          continue;
+        }
+        await response.body?.cancel();
+        const { status } = response;
+        statuses.push(status);
+        assert([200, 400, 413, 429, 503].includes(status), String(status));
+        assert.equal(response.headers.has("retry-after"), status === 429 || status === 503, String(status));
+        if (status === 200) a.taken(items);
+      }
+    }));
+    // Some of each: neither was everything let in nor everything kept out.
+    assert(statuses.includes(200) && statuses.some((status) => status === 429 || status === 503), statuses.join());
+    await a.honest();
+    const peak = await a.peakMiB();
+    console.log(`${kind}: large bodies at once: peak ${Math.round(peak)} MiB`);
+    assert(peak < MEMORY_MIB, `${peak} MiB`);
+    await a.arrived();
   });
 }
 
