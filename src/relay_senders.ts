@@ -54,6 +54,9 @@ export async function openSenders(
     const { tokens, signingKeys, revoked } = parseTokensFile(text, name);
     authenticator.replace(tokens, revoked);
     minted.replace(signingKeys);
+    if (tokens.length + signingKeys.length === 0 && jwt === undefined && clientCa === undefined) {
+      log.warn("Nobody may send: there is no token; make one with 'token new --id NAME'", { file: name });
+    }
     tokenOrigins = new Set([...tokens, ...signingKeys].flatMap(({ origins }) => origins ?? []));
   };
   if (auth.tokens !== undefined) take(auth.tokens, "receiver.auth.tokens");

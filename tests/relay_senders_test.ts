@@ -67,6 +67,18 @@ Deno.test("tokens given as text, and none asked for", async () => {
   assert.equal((await open.authenticator.authenticate(new Headers())).id, "anonymous");
 });
 
+Deno.test("a file without a token is a warning, where nothing else lets anybody in", async () => {
+  await using at = await scene(watched, "tokens: []\n");
+  assert.deepEqual(at.lines.entries.map(({ level, message }) => [level, message]), [
+    ["warn", "Nobody may send: there is no token; make one with 'token new --id NAME'"],
+  ]);
+  await using by = await scene((file) => ({
+    http: { tls: { cert_file: "a", key_file: "b", client_ca_file: "c", require_client_certificate: false } },
+    ...watched(file),
+  }), "tokens: []\n");
+  assert.deepEqual(by.lines.entries, []);
+});
+
 Deno.test("a tokens file that is missing or broken is an error that names it", async () => {
   await assert.rejects(scene(watched, "tokens: ["), (error) => {
     assert.ok(error instanceof ConfigError);
