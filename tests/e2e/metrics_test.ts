@@ -1,0 +1,247 @@
+/**
+ * `config/alerts.yaml` and `config/dashboard.json` against what a running relay exposes after real traffic: every metric, label and
+ * value that they name is there. `promtool` reads all three.
+ */
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse, stringify } from "@std/yaml";
+import { startCollector } from "../../src/collector.ts";
+import { REFUSALS } from "../../src/errors.ts";
+import type { SignalName } from "../../src/otlp/signal.ts";
+import { INSTRUMENTS } from "../../src/telemetry/metrics.ts";
+import { prometheusName } from "../../src/telemetry/prometheus.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { requestOf } from "../support/exporting.ts";
+import { promtool } from "../support/promtool.ts";
+import { startRelayHere } from "../support/relay.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const ARRIVAL_MS = 30_000;
+
+interface Rules {
+  readonly groups: readonly { readonly rules: readonly { readonly alert: string; readonly expr: string }[] }[];
+}
+interface Dashboard {
+  readonly panels: readonly { readonly title: string; readonly targets: readonly { readonly expr: string }[] }[];
+}
+
+const rules: Rules = parse(await readFile(join(root, "config/alerts.yaml"), "utf8"));
+const dashboard: Dashboard = JSON.parse(await readFile(join(root, "config/dashboard.json"), "utf8"));
+/** Each expression, and where it stands; Grafana's variables as it would fill them in. */
+const EXPRESSIONS: readonly (readonly [where: string, expr: string])[] = [
+  ...rules.groups.flatMap(({ rules }) => rules.map(({ alert, expr }) => [alert, expr] as const)),
+  ...dashboard.panels.flatMap(({ title, targets }) =>
+    targets.map(({ expr }) => [title, expr.replaceAll("$__rate_interval", "1m").replaceAll("$instance", ".+")] as const)
+  ),
+];
+
+/** Labels that Prometheus itself adds, or that a histogram's series have. */
+const ADDED = new Set(["instance", "job", "le"]);
+
+interface Series {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+function seriesOf(text: string): Series[] {
+  return text.split("\n").filter((line) => line !== "" && !line.startsWith("#")).map((line) => {
+    const [, name, labels = ""] = /^(\w+)(?:\{(.*)\})? \S+$/.exec(line) ?? [];
+    assert(name, line);
+    return {
+      name,
+      labels: Object.fromEntries([...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, k, v]) => [k, v])),
+    };
+  });
+}
+
+/** What an expression asks for: metrics with their matchers, and the labels that it groups by. */
+function asked(expr: string) {
+  const selectors = [...expr.matchAll(/\b(edgeferry_\w+|http_server_\w+)(?:\{([^}]*)\})?/g)].map((
+    [, name, matchers = ""],
+  ) => ({
+    name: name!,
+    matchers: [...matchers.matchAll(/(\w+)(=~|!=|=)"([^"]*)"/g)].map(([, label, how, value]) => ({
+      label: label!,
+      how: how!,
+      value: value!,
+    })),
+  }));
+  const groups = [...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, labels]) => labels!.split(/,\s*/));
+  return { selectors, groups };
+}
+
+Deno.test("alerts and dashboard name what a running relay exposes", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const certificates = stack.use(await testCertificates());
+  const failing = new Set<SignalName>(["traces"]);
+  const collector = await startCollector({
+    host: "127.0.0.1",
+    port: 0,
+    tls: {
+      ca: [certificates.ca.certificate],
+      cert: certificates.server.certificate,
+      key: certificates.server.key,
+    },
+    misbehave: (signal) => {
+      if (failing.delete(signal)) return { kind: "status", status: 503 };
+      if (signal === "logs") return { kind: "status", status: 400 };
+      return signal === "metrics" ? { kind: "partial_success", rejected: 1, message: "one" } : undefined;
+    },
+    onReceived: () => {},
+  });
+  stack.defer(() => collector.stop());
+  const relay = stack.use(
+    await startRelayHere({
+      engine: "sqlite",
+      collectorUrl: collector.url,
+      certsDir: certificates.dir,
+      http: { max_request_body_size: "1KiB" },
+      config: { exporter: { retry_on_failure: { initial_interval: "10ms", max_interval: "50ms" } } },
+    }),
+  );
+  const send = async (signal: SignalName, body: Uint8Array<ArrayBuffer>, token = relay.token) => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/x-protobuf" };
+    const answer = await fetch(`${relay.url}/v1/${signal}`, { method: "POST", headers, body });
+    await answer.body?.cancel();
+    return answer.status;
+  };
+  for (const signal of ["traces", "metrics", "logs"] as const) {
+    assert.equal(await send(signal, requestOf(signal, ["a", "b"])), 200);
+  }
+  assert.equal(await send("traces", requestOf("traces", ["a"]), "nobody's"), 401);
+  assert.equal(await send("traces", new Uint8Array(2_048)), 413);
+  let text = "";
+  const settled = [
+    /edgeferry_exporter_sent_items_total\{signal="traces"\} 2$/m,
+    /edgeferry_exporter_rejected_items_total\{signal="metrics"\} 1$/m,
+    /edgeferry_dead_letter_items_total\{signal="logs"\} 2$/m,
+    /edgeferry_certificate_days_left\{role="collector"/,
+  ];
+  const deadline = performance.now() + ARRIVAL_MS;
+  do {
+    assert(performance.now() < deadline, text);
+    const answer = await fetch(`${relay.adminUrl}/metrics`);
+    assert.equal(answer.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    text = await answer.text();
+  } while (!settled.every((each) => each.test(text)));
+  const series = seriesOf(text);
+
+  await t.step("promtool reads the metrics, no series is there twice, and every instrument has its name", async () => {
+    const { words } = await promtool(["check", "metrics"], text);
+    assert.equal(words, 'edgeferry_certificate_days_left use base unit "seconds" instead of "days"');
+    const lines = text.split("\n").filter((line) => !line.startsWith("#") && line !== "").map((line) =>
+      line.replace(/ \S+$/, "")
+    );
+    assert.equal(new Set(lines).size, lines.length);
+    const families = new Set([...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
+    // No action is configured, nothing was refused after its items were counted, and this listener does not bound connections.
+    const absent = new Set([
+      "edgeferry_redaction_attributes",
+      "edgeferry_receiver_refused_items",
+      "edgeferry_receiver_connections",
+    ]);
+    for (const [name, row] of Object.entries(INSTRUMENTS)) {
+      assert.equal(families.has(prometheusName(name, row)), !absent.has(name), name);
+    }
+  });
+
+  for (const [where, expr] of EXPRESSIONS) {
+    await t.step(where, () => {
+      const { selectors, groups } = asked(expr);
+      assert(selectors.length > 0 || expr.startsWith("up{"), expr);
+      for (const { name, matchers } of selectors) {
+        const fitting = series.filter((each) =>
+          each.name === name && matchers.every(({ label, how, value }) => {
+            // The reasons that alarm are not what happens here; that they are ours is looked at instead.
+            if (label === "reason") {
+              return value.split("|").every((code) => code in REFUSALS) && "reason" in each.labels;
+            }
+            if (ADDED.has(label)) return true;
+            const own = each.labels[label];
+            return own !== undefined &&
+              (how === "=" ? own === value : how === "!=" ? own !== value : new RegExp(`^(?:${value})$`).test(own));
+          })
+        );
+        assert(fitting.length > 0, `${name}${JSON.stringify(matchers)} is not exposed`);
+        for (const label of groups.filter((label) => !ADDED.has(label))) {
+          assert(fitting.some(({ labels }) => label in labels), `${name} has no label ${label}`);
+        }
+      }
+    });
+  }
+
+  await t.step("promtool reads the rules, and the dashboard's expressions as rules", async () => {
+    const checked = await promtool(["check", "rules", join(root, "config/alerts.yaml")]);
+    assert(checked.ok, checked.words);
+    const dir = await mkdtemp(join(tmpdir(), "edgeferry-rules-"));
+    try {
+      const recorded = EXPRESSIONS.map(([, expr], index) => ({ record: `r${index}`, expr }));
+      await writeFile(join(dir, "all.yaml"), stringify({ groups: [{ name: "all", rules: recorded }] }));
+      const { ok, words } = await promtool(["check", "rules", join(dir, "all.yaml")]);
+      assert(ok, words);
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+});
+
+Deno.test("alerts fire for what they are for, and not for a relay that is well", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "edgeferry-alerts-"));
+  const labels = 'instance="a:9464", job="edgeferry"';
+  const firing = (alertname: string, at: string, exp: Record<string, string> | undefined, severity: string) => ({
+    alertname,
+    eval_time: at,
+    exp_alerts: exp === undefined ? [] : [{ exp_labels: { instance: "a:9464", job: "edgeferry", severity, ...exp } }],
+  });
+  const series = (name: string, more: string, values: string) => ({ series: `${name}{${labels}${more}}`, values });
+  try {
+    const rule = (ill: boolean) => ({
+      interval: "1m",
+      input_series: [
+        series("up", "", ill ? "1x10 0x20" : "1x30"),
+        series("edgeferry_exporter_send_failures_total", ', signal="logs", fault="timeout"', ill ? "1+1x30" : "7x30"),
+        series("edgeferry_exporter_sent_items_total", ', signal="logs"', ill ? "5x30" : "5+9x30"),
+        series("edgeferry_books_items", ', signal="logs", account="accepted"', ill ? "10x30" : "9x30"),
+        series("edgeferry_books_items", ', signal="logs", account="delivered"', "8x30"),
+        series("edgeferry_books_items", ', signal="logs", account="queued"', "1x30"),
+        series("edgeferry_queue_size_bytes", "", ill ? "60x30" : "40x30"),
+        series("edgeferry_queue_capacity_bytes", "", "100x30"),
+        series("edgeferry_certificate_days_left", ', role="client", subject="CN=a"', ill ? "9x30" : "90x30"),
+        series(
+          "edgeferry_receiver_refused_requests_total",
+          ', reason="queue_full", signal="logs"',
+          ill ? "1+1x30" : "1x30",
+        ),
+        series("edgeferry_receiver_refused_requests_total", ', reason="unauthenticated"', "1+9x30"),
+        series("edgeferry_dead_letter_items_total", ', signal="logs"', ill ? "0x10 5x20" : "5x30"),
+      ],
+      alert_rule_test: [
+        firing("EdgeferryDown", "20m", ill ? {} : undefined, "critical"),
+        firing("EdgeferryCollectorUnreachable", "20m", ill ? { signal: "logs" } : undefined, "warning"),
+        firing("EdgeferryBooksUnbalanced", "20m", ill ? { signal: "logs" } : undefined, "critical"),
+        firing("EdgeferryQueueFilling", "20m", ill ? {} : undefined, "warning"),
+        firing("EdgeferryCertificateEndsSoon", "20m", ill ? { role: "client", subject: "CN=a" } : undefined, "warning"),
+        firing("EdgeferryCertificateEnds", "20m", undefined, "critical"),
+        firing("EdgeferryRefusing", "20m", ill ? { reason: "queue_full" } : undefined, "critical"),
+        firing("EdgeferryDeadLetters", "20m", ill ? { signal: "logs" } : undefined, "warning"),
+      ],
+    });
+    // What an alert says is for people; which ones fire, and for what, is looked at here.
+    const silent = {
+      groups: rules.groups.map((group) => ({
+        name: "edgeferry",
+        rules: group.rules.map((each) => ({ ...each, annotations: {} })),
+      })),
+    };
+    await writeFile(join(dir, "rules.yaml"), stringify(silent));
+    const tests = { rule_files: ["rules.yaml"], evaluation_interval: "1m", tests: [rule(true), rule(false)] };
+    await writeFile(join(dir, "test.yaml"), stringify(tests));
+    const { ok, words } = await promtool(["test", "rules", join(dir, "test.yaml")]);
+    assert(ok, words);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
