@@ -10,8 +10,12 @@ const here = import.meta.dirname!;
 /** The root of the repository. */
 export const root = join(here, "../..");
 
-/** What `deno task start` gives V8. */
-const V8_FLAGS = denoJson.tasks.start.command.split(" ").filter((word) => word.startsWith("--v8-flags="));
+/** What `deno task start` sets and gives V8: the relay is measured as it is run. */
+const START = denoJson.tasks.start.command.split(" ");
+const V8_FLAGS = START.filter((word) => word.startsWith("--v8-flags="));
+const VARIABLES = Object.fromEntries(
+  START.slice(0, START.indexOf("deno")).map((word) => word.split("=") as [string, string]),
+);
 
 /** The sink, see `sink.ts`. */
 export interface Sink {
@@ -21,11 +25,16 @@ export interface Sink {
 }
 
 /** A Deno program beside this one, or of the source. */
-export function deno(args: readonly string[], cwd: string, stderr: "piped" | "null" = "null"): Deno.ChildProcess {
+export function deno(
+  args: readonly string[],
+  cwd: string,
+  stderr: "piped" | "null" = "null",
+  env: Readonly<Record<string, string>> = { DENO_TLS_CA_STORE: "" },
+): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--config", join(root, "deno.json"), ...args],
     cwd,
-    env: { DENO_TLS_CA_STORE: "" },
+    env: { ...env },
     stdout: "piped",
     stderr,
     stdin: "null",
@@ -34,7 +43,12 @@ export function deno(args: readonly string[], cwd: string, stderr: "piped" | "nu
 
 /** The relay, as `deno task start` runs it. Resolves with its URL when it receives. */
 export async function startRelay(cwd: string): Promise<{ url: string; child: Deno.ChildProcess }> {
-  const child = deno([...V8_FLAGS, join(root, "src/main.ts"), "run", "--config", "relay.yaml"], cwd, "piped");
+  const child = deno(
+    [...V8_FLAGS, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
+    cwd,
+    "piped",
+    VARIABLES,
+  );
   void (async () => {
     for await (const _ of child.stdout);
   })();
