@@ -6,6 +6,7 @@ import process from "node:process";
 import { type Command, CommanderError } from "commander";
 import { configOf } from "./cli/configuration.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
+import { terminalOf } from "./cli/terminal.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
 import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, (io: Io) => Promise<Command>>> = {
   certs: async (io) => (await import("./cli/certs.ts")).certsCommand(io),
   config: async (io) => (await import("./cli/config.ts")).configCommand(io),
   doctor: async (io) => (await import("./cli/doctor.ts")).doctorCommand(io),
+  metrics: async (io) => (await import("./cli/metrics.ts")).metricsCommand(io),
   send: async (io) => (await import("./cli/send.ts")).sendCommand(io),
   token: async (io) => {
     const { configuredTokens, tokenCommand } = await import("./cli/token.ts");
@@ -57,7 +59,7 @@ if (import.meta.main) {
   const code = await main(process.argv.slice(2), {
     out: (line) => console.log(line),
     err: (line) => console.error(line),
-    isTerminal: process.stdout.isTTY === true,
+    ...terminalOf(process.stdout, process.stderr, process.env),
   });
   process.exit(code);
 }

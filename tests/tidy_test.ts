@@ -47,6 +47,7 @@ const DENO_FILES = new Set([
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "admin/page_script.ts": "e2e/status_page_test.ts",
   "admin/page_style.ts": "e2e/status_page_test.ts",
+  "cli/cli_progress.d.ts": "cli/terminal_test.ts",
   "cli/certs_show.ts": "cli/certs_test.ts",
   "cli/certs_words.ts": "cli/certs_test.ts",
   "doctor/checks.ts": "doctor/matrix_test.ts",

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { loadEnvironment } from "../config/load.ts";
 import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
 import type { Surroundings } from "./config.ts";
-import { FaultFound, type Io, newCommand } from "./io.ts";
+import { FaultFound, type Io, newCommand, painted } from "./io.ts";
 
 /** The command `doctor`. Throws {@link FaultFound} naming the faults. */
 export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
@@ -23,7 +23,7 @@ export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
         ...(flags.config === undefined ? {} : { file: flags.config }),
       });
       if (flags.json) io.out(JSON.stringify(report, null, 2));
-      else for (const line of linesOf(report)) io.out(line);
+      else for (const line of linesOf(io, report)) io.out(line);
       if (!report.ok) {
         const { length } = report.faults;
         throw new FaultFound(`Found ${length} fault${length === 1 ? "" : "s"}: ${report.faults.join(", ")}`);
@@ -31,24 +31,33 @@ export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
     });
 }
 
-function linesOf({ checks }: Report): string[] {
+function linesOf(io: Io, { checks }: Report): string[] {
   let endpoint: string | null = null;
   return checks.flatMap((check) => {
     const heading = check.endpoint !== null && check.endpoint !== endpoint ? [check.endpoint] : [];
     endpoint = check.endpoint;
-    return [...heading, ...linesOfCheck(check)].map(printable);
+    const [first = "", ...more] = linesOfCheck(check).map(printable);
+    const { colour } = LABELS[check.status];
+    const label = first.slice(0, LABEL_WIDTH);
+    const shown = colour === undefined ? label : painted(io, colour, label);
+    return [
+      ...heading.map((each) => painted(io, "heading", printable(each))),
+      shown + first.slice(LABEL_WIDTH),
+      ...more,
+    ];
   });
 }
 
-const LABELS: Readonly<Record<CheckResult["status"], string>> = {
-  ok: "ok",
-  warning: "WARN",
-  fault: "FAULT",
-  skipped: "-",
-};
+const LABEL_WIDTH = 6;
+const LABELS = {
+  ok: { word: "ok", colour: "good" },
+  warning: { word: "WARN", colour: "warning" },
+  fault: { word: "FAULT", colour: "bad" },
+  skipped: { word: "-", colour: undefined },
+} as const satisfies Record<CheckResult["status"], unknown>;
 
 function linesOfCheck({ status, title, finding, evidence, fault, knownAs, remedy }: CheckResult): string[] {
-  const line = `${LABELS[status].padEnd(6)}${title}: ${finding}`;
+  const line = `${LABELS[status].word.padEnd(LABEL_WIDTH)}${title}: ${finding}`;
   if (status === "ok" || status === "skipped") return [line];
   return [
     line,

@@ -2,6 +2,7 @@
  * What every command shares: where it prints, how it is made, and how it says that it found a fault.
  * @module
  */
+import { styleText } from "node:util";
 import { Command } from "commander";
 
 /** Where a command prints. */
@@ -12,6 +13,26 @@ export interface Io {
   readonly err: (line: string) => void;
   /** Whether `out` is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether `out` shows colours: a terminal, and NO_COLOR is not set. */
+  readonly colours?: boolean;
+  /** Characters in a line of `out`; absent where it is no terminal, and lines are as long as they are. */
+  readonly width?: number | undefined;
+  /** Shows how far long work is, where a person sees it; absent: it is told line by line. */
+  readonly progress?: (() => Promise<(what: string, total: number) => Progress>) | undefined;
+}
+
+/** A bar that fills. */
+export interface Progress extends Disposable {
+  readonly update: (done: number) => void;
+}
+
+/** What a word stands for, where colours are shown. Never the only sign of it. */
+const COLOURS = { good: "green", warning: "yellow", bad: "red", heading: "bold" } as const;
+
+/** The text in the colour of what it stands for, where `out` shows colours. */
+export function painted(io: Io, as: keyof typeof COLOURS, text: string): string {
+  // Whether the stream is a terminal has been looked at, of the stream that `out` is.
+  return io.colours === true ? styleText(COLOURS[as], text, { validateStream: false }) : text;
 }
 
 /** The command did its work and found a fault: exit code 1. The message is the last line on stderr. */
@@ -29,11 +50,48 @@ export function newCommand(io: Io, name: string): Command {
   });
 }
 
-/** Lines of columns, each as wide as its widest cell. */
-export function table(rows: readonly (readonly string[])[]): string[] {
+/** Less than this is no column to wrap in. */
+const WRAPPED_MIN = 20;
+
+/**
+ * Lines of columns, each as wide as its widest cell; a column of numbers is set to the right. Where a line would be longer than
+ * `width`, its last cell goes on below itself.
+ */
+export function table(rows: readonly (readonly string[])[], width?: number): string[] {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, column) => widths[column] = Math.max(widths[column] ?? 0, cell.length));
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd());
+  const last = widths.length - 1;
+  const isNumeric = widths.map((_, column) =>
+    rows.length > 1 && rows.slice(1).every((row) => /^-?[\d,.]+$|^-$/.test(row[column] ?? "")) &&
+    rows.slice(1).some((row) => row[column] !== "-")
+  );
+  const before = widths.slice(0, -1).reduce((sum, each) => sum + each + 2, 0);
+  const room = width === undefined ? Infinity : width - before;
+  return rows.flatMap((row) => {
+    const cells = row.map((cell, column) =>
+      isNumeric[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
+    );
+    const [first = "", ...more] = room < WRAPPED_MIN || row.length <= last
+      ? [cells.at(-1) ?? ""]
+      : wrapped(cells.at(-1)!, room);
+    return [
+      [...cells.slice(0, -1), first].join("  ").trimEnd(),
+      ...more.map((line) => " ".repeat(before) + line),
+    ];
+  });
+}
+
+/** At spaces, as far as there are any. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let rest = text.trimEnd();
+  while (rest.length > width) {
+    const space = rest.lastIndexOf(" ", width);
+    const end = space > 0 ? space : width;
+    lines.push(rest.slice(0, end).trimEnd());
+    rest = rest.slice(end).trimStart();
+  }
+  return [...lines, rest];
 }
 
 /** `1 request`, `2 requests`. */

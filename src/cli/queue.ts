@@ -3,6 +3,7 @@
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
+import { bytes as size, duration, moment } from "../admin/format.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../otlp/signal.ts";
 import {
   type DeadLetterHead,
@@ -12,7 +13,7 @@ import {
   replayDeadLetters,
 } from "../queue/inspect.ts";
 import { StorageError } from "../queue/storage_error.ts";
-import { FaultFound, type Io, newCommand, table } from "./io.ts";
+import { FaultFound, type Io, newCommand, painted, type Progress, table } from "./io.ts";
 
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 100_000;
@@ -45,7 +46,7 @@ export function queueCommand(io: Io, configuredPath: (config: string | undefined
     .action(async (flags: Flags) => {
       const stats = await found(async () => queueStats(await pathOf(flags)));
       if (flags.json) io.out(JSON.stringify(stats, null, 2));
-      else io.out(describeStats(stats, Date.now()).join("\n"));
+      else io.out(describeStats(io, stats, Date.now()).join("\n"));
       if (!stats.balanced) throw new FaultFound(`The books of queue ${stats.path} do not balance`);
     });
 
@@ -62,7 +63,7 @@ export function queueCommand(io: Io, configuredPath: (config: string | undefined
         listDeadLetters(await pathOf(flags), { limit, ...(signal === undefined ? {} : { signal }) })
       );
       if (flags.json) io.out(JSON.stringify(letters, null, 2));
-      else io.out(describeDeadLetters(letters).join("\n"));
+      else io.out(describeDeadLetters(letters, io.width).join("\n"));
     });
 
   const replay = family.command("replay")
@@ -76,7 +77,14 @@ export function queueCommand(io: Io, configuredPath: (config: string | undefined
     if ((chosen ?? []).length === 0 && flags.all !== true) replay.error("error: name the ids to replay, or --all");
     if ((chosen ?? []).length > 0 && flags.all === true) replay.error("error: name ids or --all, not both");
     let told = 0;
+    using bars = new DisposableStack();
+    const show = await io.progress?.();
+    let bar: Progress | undefined;
     const onProgress = ({ replayed, total }: { replayed: number; total: number }) => {
+      if (show !== undefined) {
+        bar ??= bars.use(show("Replaying", total));
+        return bar.update(replayed);
+      }
       if (replayed - told < PROGRESS_EVERY && replayed < total) return;
       told = replayed;
       io.err(`Replayed ${replayed} of ${total}`);
@@ -84,6 +92,7 @@ export function queueCommand(io: Io, configuredPath: (config: string | undefined
     const result = await found(async () =>
       await replayDeadLetters(await pathOf(flags), { onProgress, ...(chosen?.length ? { ids: chosen } : {}) })
     );
+    bars.dispose();
     if (flags.json) io.out(JSON.stringify(result, null, 2));
     else io.out(`Replayed ${result.replayed} dead letter${result.replayed === 1 ? "" : "s"}`);
     if (result.unknown.length > 0) throw new FaultFound(`No dead letter has the id ${result.unknown.join(", ")}`);
@@ -105,13 +114,15 @@ async function found<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function describeStats(stats: QueueSnapshot, now: number): string[] {
+function describeStats(io: Io, stats: QueueSnapshot, now: number): string[] {
   const { records, bytes, bytesMax, oldestAt, held, deadLetters } = stats;
-  const age = oldestAt === undefined ? "" : `, the oldest ${Math.max(0, Math.round((now - oldestAt) / 1000))} s old`;
+  const age = oldestAt === undefined
+    ? ""
+    : `, the oldest ${duration(Math.max(0, Math.round((now - oldestAt) / 1000)))} old`;
   return [
     `Queue ${stats.path}`,
-    `Queued: ${records} records, ${bytes} of ${bytesMax} bytes${age}`,
-    `Dead letters: ${deadLetters.records}, ${deadLetters.bytes} of ${deadLetters.bytesMax} bytes`,
+    `Queued: ${records} records, ${size(bytes)} of ${size(bytesMax)}${age}`,
+    `Dead letters: ${deadLetters.records}, ${size(deadLetters.bytes)} of ${size(deadLetters.bytesMax)}`,
     ...(held === 0 ? [] : [`Held, because the dead letters are full: ${held} records`]),
     "",
     ...table([
@@ -122,16 +133,18 @@ function describeStats(stats: QueueSnapshot, now: number): string[] {
         return [`${signalOf(name).item}s`, ...counts.map(String)];
       }),
     ]),
+    "",
+    stats.balanced ? painted(io, "good", "The books balance") : painted(io, "bad", "The books do not balance"),
   ];
 }
 
-function describeDeadLetters(letters: readonly DeadLetterHead[]): string[] {
+function describeDeadLetters(letters: readonly DeadLetterHead[], width: number | undefined): string[] {
   if (letters.length === 0) return ["No dead letters"];
   return table([
     ["id", "died at", "signal", "sender", "items", "bytes", "status", "reason"],
     ...letters.map(({ id, diedAt, signal, sender, items, bytes, status, reason }) => [
       String(id),
-      new Date(diedAt).toISOString(),
+      moment(diedAt),
       signal,
       sender,
       String(items),
@@ -141,7 +154,7 @@ function describeDeadLetters(letters: readonly DeadLetterHead[]): string[] {
       // deno-lint-ignore no-control-regex
       reason.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " "),
     ]),
-  ]);
+  ], width);
 }
 
 function signalName(value: string): SignalName {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { newCommand, table } from "../../src/cli/io.ts";
+import { newCommand, painted, table } from "../../src/cli/io.ts";
 import { recorder } from "../support/recorder.ts";
 
 Deno.test("a command prints its help to out, its complaints to err, and ends nothing", async () => {
@@ -18,4 +18,25 @@ Deno.test("a table pads each column but the last", () => {
     "aaa  b       c",
     "a",
   ]);
+});
+
+Deno.test("numbers are set to the right, and where a line would be too long its last cell goes on below itself", () => {
+  const rows = [["id", "items", "reason"], ["7", "1,200", "one that is not short"], ["12", "3", "a"]];
+  assert.deepEqual(table(rows), [
+    "id  items  reason",
+    " 7  1,200  one that is not short",
+    "12      3  a",
+  ]);
+  assert.deepEqual(table([["id", "reason"], ["7", "one that is not short at all"]], 26), [
+    "id  reason",
+    " 7  one that is not short",
+    "    at all",
+  ]);
+  assert.equal(table([["id", "reason"], ["7", "x".repeat(50)]], 10).length, 2, "too narrow for it");
+});
+
+Deno.test("colours are where they can be seen", () => {
+  const { io } = recorder();
+  assert.equal(painted(io, "bad", "FAULT"), "FAULT");
+  assert.equal(painted({ ...io, colours: true }, "bad", "FAULT"), "\u001b[31mFAULT\u001b[39m");
 });
