@@ -51,7 +51,7 @@ Deno.test("each step is a line; a fault has its name, what others call it, and w
     assert.match(bad, /^FAULT key and certificate: Cannot use client key \S+ it does not match/m);
     assert.match(bad, /^ {8}name: key_mismatch \(elsewhere: bad record MAC; key values mismatch; KeyMismatch\)$/m);
     assert.match(bad, /^ {8}do: {3}give the key that was made with this certificate/m);
-    assert.match(bad, /^- {5}whether ours is accepted: Skipped: it needs "key_match", which did not pass$/m);
+    assert.match(bad, /^- {5}whether ours is accepted: Skipped: it needs "key and certificate", which did not pass$/m);
     assert.match(bad, /\nFound 1 fault: key_mismatch$/);
     const { io, err } = recorder();
     assert.equal(await main(["doctor", "--config", join(dir, "bad.yaml")], io), 1);
