@@ -7,10 +7,8 @@ import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
-import { PROMETHEUS_CONTENT_TYPE, prometheusText } from "../telemetry/prometheus.ts";
 import { type Access, guard } from "./access.ts";
 import { healthOf, type HealthSources } from "./health.ts";
-import { PAGE_HEADERS } from "./page.tsx";
 import type { PartId } from "./page_parts.tsx";
 import type { StatusPage } from "./status_page.ts";
 
@@ -57,13 +55,15 @@ export function adminApp(sources: AdminSources): Hono {
   });
   if (page === undefined) return app;
   const guarded = guard(access);
-  app.get("/", guarded, async (context) => context.html(await page.html(), 200, PAGE_HEADERS));
-  app.get(
-    "/metrics",
-    guarded,
-    async (context) =>
-      context.body(prometheusText(await page.collect()), 200, { "content-type": PROMETHEUS_CONTENT_TYPE }),
-  );
+  // What draws and writes is loaded for the first who asks: a start does not wait for it.
+  app.get("/", guarded, async (context) => {
+    const { PAGE_HEADERS } = await import("./page.tsx");
+    return context.html(await page.html(), 200, PAGE_HEADERS);
+  });
+  app.get("/metrics", guarded, async (context) => {
+    const { PROMETHEUS_CONTENT_TYPE, prometheusText } = await import("../telemetry/prometheus.ts");
+    return context.body(prometheusText(await page.collect()), 200, { "content-type": PROMETHEUS_CONTENT_TYPE });
+  });
   app.get("/events", guarded, (context) => {
     const watcher = page.watch();
     if (watcher === undefined) return context.text("As many look at this page as may; close one\n", 503);

@@ -3,12 +3,12 @@
  * @module
  */
 
-const GROUPED = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /** `1,234,567` */
 export function count(value: number): string {
-  return GROUPED.format(value);
+  // Not Intl: its first format costs a relay's start 10 ms.
+  return Math.round(value).toString().replaceAll(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** A rate, of two figures at least: `0`, `0.25`, `3.1`, `1,204` */

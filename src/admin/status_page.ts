@@ -10,8 +10,7 @@ import { INSTRUMENTS } from "../telemetry/metrics.ts";
 import { VERSION } from "../version.ts";
 import { healthOf, type HealthSources } from "./health.ts";
 import { History, STEP_MS } from "./history.ts";
-import { pageHtml } from "./page.tsx";
-import { partHtml, type PartId, PARTS } from "./page_parts.tsx";
+import type { PartId } from "./page_parts.tsx";
 import { Reading, sampleOf } from "./reading.ts";
 import { type Status, statusOf } from "./status.ts";
 
@@ -67,6 +66,7 @@ export class StatusPage implements Disposable {
 
   /** The page as it is now. */
   async html(): Promise<string> {
+    const { pageHtml } = await import("./page.tsx");
     return pageHtml(this.#status(await this.#sample()));
   }
 
@@ -107,8 +107,8 @@ export class StatusPage implements Disposable {
     clearTimeout(this.#timer);
     try {
       const reading = await this.#sample();
-      if (this.#ended) return;
-      if (this.#watchers.size > 0) {
+      if (!this.#ended && this.#watchers.size > 0) {
+        const { partHtml, PARTS } = await import("./page_parts.tsx");
         const status = this.#status(reading);
         const parts = Object.fromEntries(
           (Object.keys(PARTS) as PartId[]).map((id) => [id, partHtml(id, status)]),
