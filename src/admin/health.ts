@@ -36,9 +36,10 @@ export function healthOf({ queue, exporter, certificates }: HealthSources): Heal
   const { ready, reason } = queue.readiness();
   if (!ready) reasons.push(reason ?? "the queue takes nothing now");
   for (const signal of queue.capabilities.durable ? [] : SIGNAL_NAMES) {
-    // With a disk there is room to wait for the Collector; without one there is none.
+    // With a disk there is room to wait for the Collector; without one there is none. Ready again when the backoff is over: a host that
+    // sends nothing to what is not ready would never learn that the Collector is back.
     const failures = exporter.failures(signal);
-    if (failures >= FAILURES_UNREACHABLE) {
+    if (failures >= FAILURES_UNREACHABLE && exporter.waits(signal)) {
       reasons.push(`${signal}: ${failures} requests to the Collector failed in a row`);
     }
   }

@@ -43,6 +43,11 @@ export class Breaker {
     return this.#failures;
   }
 
+  /** Whether the wait after a failure is still on. */
+  get waits(): boolean {
+    return this.#failures > 0 && this.#now() < this.#openUntil;
+  }
+
   /** Waits until a request may go. Undefined when aborted. */
   async admit(abort: AbortSignal): Promise<Permit | undefined> {
     while (!abort.aborted) {

@@ -57,6 +57,11 @@ export class Exporter {
     return this.#lane(signal).failures;
   }
 
+  /** Whether a signal's wait after its last failure is still on. */
+  waits(signal: SignalName): boolean {
+    return this.#lane(signal).waits;
+  }
+
   /** The last request of a signal that failed, also when it has been made good. */
   lastFailure(signal: SignalName): Failure | undefined {
     return this.#lane(signal).lastFailure;

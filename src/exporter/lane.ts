@@ -146,6 +146,11 @@ export class Lane {
     return this.#lastFailure;
   }
 
+  /** Whether the wait after the last failure is still on. */
+  get waits(): boolean {
+    return this.#breaker.waits;
+  }
+
   /** Whether no request is under way. */
   get idle(): boolean {
     return this.#underWay === 0;

@@ -24,10 +24,12 @@ Deno.test("with a disk, a Collector out of reach is no reason to take nothing", 
   assert.equal(healthOf(ends).ready, true);
 });
 
-Deno.test("without one it is, from the third failure in a row on", async () => {
+Deno.test("without one it is, from the third failure in a row on, until it may be asked again", async () => {
   let out = true;
+  const clock = { ms: 0 };
   await using ends = await exporting({
     storage: "none",
+    retry: { initialMs: 1_000, maxMs: 30_000, now: () => clock.ms },
     misbehave: () => out ? { kind: "disconnect" } : undefined,
   });
   const send = () => append(ends.queue, submission("logs", requestOf("logs", ["a"])));
@@ -37,6 +39,11 @@ Deno.test("without one it is, from the third failure in a row on", async () => {
   }
   const { ready, reasons } = healthOf(ends);
   assert.deepEqual([ready, reasons], [false, ["logs: 3 requests to the Collector failed in a row"]]);
+  // Whoever sends nothing to what is not ready has to be told when to try again.
+  clock.ms += 30_000;
+  assert.equal(healthOf(ends).ready, true);
+  await assert.rejects(send());
+  assert.equal(healthOf(ends).ready, false);
   out = false;
   await send();
   assert.equal(healthOf(ends).ready, true);
