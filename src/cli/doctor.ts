@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { loadEnvironment } from "../config/load.ts";
 import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
 import type { Surroundings } from "./config.ts";
-import { FaultFound, type Io, newCommand, painted } from "./io.ts";
+import { FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
 
 /** The command `doctor`. Throws {@link FaultFound} naming the faults. */
 export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
@@ -38,17 +38,20 @@ function linesOf(io: Io, { checks }: Report): string[] {
     endpoint = check.endpoint;
     const [first = "", ...more] = linesOfCheck(check).map(printable);
     const { colour } = LABELS[check.status];
-    const label = first.slice(0, LABEL_WIDTH);
+    const [body = "", ...below] = fitted(first, io.width, LABEL_WIDTH);
+    const label = body.slice(0, LABEL_WIDTH);
     const shown = colour === undefined ? label : painted(io, colour, label);
     return [
       ...heading.map((each) => painted(io, "heading", printable(each))),
-      shown + first.slice(LABEL_WIDTH),
-      ...more,
+      shown + body.slice(LABEL_WIDTH),
+      ...below,
+      ...more.flatMap((each) => fitted(each, io.width, DETAIL_INDENT)),
     ];
   });
 }
 
 const LABEL_WIDTH = 6;
+const DETAIL_INDENT = 14;
 const LABELS = {
   ok: { word: "ok", colour: "good" },
   warning: { word: "WARN", colour: "warning" },

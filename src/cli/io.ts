@@ -50,46 +50,47 @@ export function newCommand(io: Io, name: string): Command {
   });
 }
 
-/** Less than this is no column to wrap in. */
-const WRAPPED_MIN = 20;
+/** Less than this is no column to go on in; what would stand there stands below its line instead. */
+const COLUMN_MIN = 20;
+const BELOW = 4;
 
 /**
  * Lines of columns, each as wide as its widest cell; a column of numbers is set to the right. Where a line would be longer than
- * `width`, its last cell goes on below itself.
+ * `width`, its last cell goes on below itself, or stands below the line.
  */
-export function table(rows: readonly (readonly string[])[], width?: number): string[] {
+export function table(rows: readonly (readonly string[])[], width = Infinity): string[] {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, column) => widths[column] = Math.max(widths[column] ?? 0, cell.length));
-  const last = widths.length - 1;
-  const isNumeric = widths.map((_, column) =>
-    rows.length > 1 && rows.slice(1).every((row) => /^-?[\d,.]+$|^-$/.test(row[column] ?? "")) &&
-    rows.slice(1).some((row) => row[column] !== "-")
-  );
+  const isNumeric = widths.map((_, column) => {
+    const cells = rows.slice(1).map((row) => row[column] ?? "");
+    return cells.some((cell) => cell !== "-") && cells.every((cell) => /^(-|-?[\d,.]+)$/.test(cell));
+  });
   const before = widths.slice(0, -1).reduce((sum, each) => sum + each + 2, 0);
-  const room = width === undefined ? Infinity : width - before;
   return rows.flatMap((row) => {
-    const cells = row.map((cell, column) =>
-      isNumeric[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
-    );
-    const [first = "", ...more] = room < WRAPPED_MIN || row.length <= last
-      ? [cells.at(-1) ?? ""]
-      : wrapped(cells.at(-1)!, room);
+    const cells = row.map((cell, column) => {
+      const columns = widths[column] ?? 0;
+      return isNumeric[column] ? cell.padStart(columns) : cell.padEnd(columns);
+    });
+    const line = cells.join("  ").trimEnd();
+    if (line.length <= width) return [line];
+    if (width - before >= COLUMN_MIN) return fitted(line, width, before);
     return [
-      [...cells.slice(0, -1), first].join("  ").trimEnd(),
-      ...more.map((line) => " ".repeat(before) + line),
+      cells.slice(0, -1).join("  ").trimEnd(),
+      ...fitted(" ".repeat(BELOW) + cells.at(-1)!.trim(), width, BELOW),
     ];
   });
 }
 
-/** At spaces, as far as there are any. */
-function wrapped(text: string, width: number): string[] {
+/** A line in lines of `width`, cut at spaces as far as there are any; those after the first are set in by `indent`. */
+export function fitted(line: string, width = Infinity, indent = 0): string[] {
+  if (width - indent < COLUMN_MIN) return [line];
   const lines: string[] = [];
-  let rest = text.trimEnd();
+  let rest = line;
   while (rest.length > width) {
     const space = rest.lastIndexOf(" ", width);
-    const end = space > 0 ? space : width;
+    const end = space > indent ? space : width;
     lines.push(rest.slice(0, end).trimEnd());
-    rest = rest.slice(end).trimStart();
+    rest = " ".repeat(indent) + rest.slice(end).trimStart();
   }
   return [...lines, rest];
 }

@@ -180,7 +180,7 @@ export function tokenCommand(
       const [since, until] = [usage?.since, usage?.until].map((ms) => ms && new Date(ms).toISOString());
       if (flags.json) io.out(JSON.stringify({ since, until, tokens: rows }, null, 2));
       else {
-        io.out(describeUsage(rows).join("\n"));
+        io.out(describeUsage(rows, io.width).join("\n"));
         io.err(
           usage === undefined
             ? `Nothing is counted yet: there is no ${usageFile}, which a running relay writes every 10 s`

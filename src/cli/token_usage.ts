@@ -79,8 +79,8 @@ function rowOf(
 /** The places shown for a token in the table. */
 const PLACES_SHOWN = 3;
 
-/** The rows as lines of a table. */
-export function describeUsage(rows: readonly UsageRow[]): string[] {
+/** The rows as lines of a table, of `width` characters where one is given. */
+export function describeUsage(rows: readonly UsageRow[], width?: number): string[] {
   return table([
     ["id", "proof", "last use", "requests", "items", "last hour", "refused", "from"],
     ...rows.map(({ id, proof, state, last_use, requests, items, last_hour, refused, from }) => [
@@ -93,7 +93,7 @@ export function describeUsage(rows: readonly UsageRow[]): string[] {
       Object.entries(refused).map(([reason, count]) => `${reason} ${count}`).join(", ") || "-",
       placesOf(from.map(({ place }) => place)),
     ]),
-  ]);
+  ], width);
 }
 
 function placesOf(places: readonly string[]): string {
