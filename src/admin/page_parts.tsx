@@ -207,9 +207,21 @@ function Ways({ ways, at }: Status) {
               </>
             )}
           </td>
-          <td class="words">{url}</td>
+          <td class="address">{addressOf(url)}</td>
         </tr>
       ))}
+    </>
+  );
+}
+
+/** It may be cut between host and path. */
+function addressOf(url: string) {
+  const path = /(?<=[^:/])\/.*$/.exec(url)?.[0] ?? "";
+  return (
+    <>
+      {url.slice(0, url.length - path.length)}
+      <wbr />
+      {path}
     </>
   );
 }

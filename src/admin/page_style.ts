@@ -74,6 +74,7 @@ tbody th { font-weight: 500; }
 th:first-child, td:first-child { padding-left: 16px; } th:last-child, td:last-child { padding-right: 16px; }
 .n { text-align: right; }
 .words { white-space: normal; overflow-wrap: anywhere; min-width: 180px; }
+.address { white-space: normal; }
 .name { max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
 .none { color: var(--soft); }
 footer { color: var(--soft); padding-bottom: 24px; font-size: 13px; }
