@@ -7,13 +7,8 @@ import type { Config } from "./config/schema.ts";
 import { ConfigError, messageOf } from "./errors.ts";
 import { Redactor } from "./otlp/redaction.ts";
 import type { SendingQueue } from "./queue/queue.ts";
-import {
-  type Authenticator,
-  INSECURE,
-  limitsOf,
-  parseTokensFile,
-  TokenAuthenticator,
-} from "./receiver/authenticate.ts";
+import { type Authenticator, INSECURE, TokenAuthenticator } from "./receiver/authenticate.ts";
+import { limitsOf, parseTokensFile } from "./receiver/tokens_schema.ts";
 import { Limiter } from "./receiver/limiter.ts";
 import { JwtVerifier } from "./receiver/jwt.ts";
 import { MintedVerifier } from "./receiver/minted.ts";

@@ -9,7 +9,7 @@ import type { Config } from "../config/schema.ts";
 import { messageOf } from "../errors.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import { parseTokensFile, type TokensFile, type WrittenLimits } from "../receiver/authenticate.ts";
+import { parseTokensFile, type TokensFile, type WrittenLimits } from "../receiver/tokens_schema.ts";
 import { mint } from "../receiver/minted.ts";
 import { addSigningKey, addToken, newSecret, readTokensFile, removeTokens } from "../receiver/tokens_file.ts";
 import { readUsage, usageFileOf } from "../receiver/usage_file.ts";

@@ -2,7 +2,7 @@
  * What `token usage` prints: each token of the file, used or not, and every other sender that has been seen.
  * @module
  */
-import type { TokensFile } from "../receiver/authenticate.ts";
+import type { TokensFile } from "../receiver/tokens_schema.ts";
 import { proofOf } from "../receiver/authenticate.ts";
 import { lastHour, type TokenUsage, type UsageSnapshot } from "../receiver/usage.ts";
 import { counted, table } from "./io.ts";

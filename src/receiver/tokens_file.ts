@@ -8,8 +8,8 @@ import { dirname } from "node:path";
 import { stringify } from "@std/yaml";
 import { ConfigError, messageOf } from "../errors.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { digestOf } from "./authenticate.ts";
 import {
-  digestOf,
   parseTokens,
   parseTokensFile,
   REVOKED_MAX,
@@ -17,7 +17,7 @@ import {
   type TokenEntry,
   type TokensFile,
   type WrittenLimits,
-} from "./authenticate.ts";
+} from "./tokens_schema.ts";
 
 const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
 

@@ -6,7 +6,8 @@ import { errors } from "jose";
 import { z } from "zod";
 import { Refusal } from "../errors.ts";
 import { SIGNAL_NAMES } from "../otlp/signal.ts";
-import { LIMITS, limitsOf, ORIGINS, unauthenticated } from "./authenticate.ts";
+import { unauthenticated } from "./authenticate.ts";
+import { LIMITS, limitsOf, ORIGINS } from "./tokens_schema.ts";
 import type { Sender } from "./sender.ts";
 
 /** A signed token is a kilobyte or so; what is longer is not looked at. */

@@ -15,7 +15,8 @@ import { Shares } from "../../src/queue/shares.ts";
 import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverOptions } from "../../src/receiver/app.ts";
-import { digestOf, INSECURE, TokenAuthenticator, type TokenEntry } from "../../src/receiver/authenticate.ts";
+import { digestOf, INSECURE, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import type { TokenEntry } from "../../src/receiver/tokens_schema.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
 import { encodeJson, encodeProtobuf, Random, randomRequest } from "../support/requests.ts";
 

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { ConfigError, Refusal } from "../../src/errors.ts";
-import { digestOf, parseTokensFile, type SigningKey, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { digestOf, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
+import { parseTokensFile, type SigningKey } from "../../src/receiver/tokens_schema.ts";
 import { mint, MintedVerifier } from "../../src/receiver/minted.ts";
 import { newSecret } from "../../src/receiver/tokens_file.ts";
 
