@@ -46,6 +46,12 @@ export const REFUSALS = {
 /** A stable name for why a request was not taken; the label of the refusal metrics. */
 export type RefusalCode = keyof typeof REFUSALS;
 
+/**
+ * Why a connection was closed without an answer; the label of its metric. `max_connections` were open; `handshake`: TLS failed, or
+ * was not through in the time of a header; `idle`: no further request came in time.
+ */
+export type DropReason = "max_connections" | "handshake" | "idle";
+
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;
 /** The longest wait that a sender is asked for, in seconds. */

@@ -98,8 +98,9 @@ async function bounded(
     events: {
       refused: (refusal) => receiver.refused(undefined, undefined, refusal, undefined),
       failed: (error) => receiver.failed(error),
-      dropped: () => {
-        metrics.droppedConnection();
+      dropped: (reason) => {
+        metrics.droppedConnection(reason);
+        if (reason !== "max_connections") return;
         log.limited("connections", LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
           max_connections: http.max_connections,
         });

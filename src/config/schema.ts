@@ -100,7 +100,7 @@ export const ConfigSchema = section({
       ),
       read_header_timeout: option(
         duration("100ms", "10m").prefault("10s"),
-        "Time for a request header to arrive (bounded); above it 503",
+        "Time for a request header to arrive (bounded); above it 503. As long has a TLS handshake; then it is closed",
       ),
       idle_timeout: option(
         duration("100ms", "1h").prefault("1m"),

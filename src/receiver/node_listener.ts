@@ -5,7 +5,8 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
+import { TLSSocket } from "node:tls";
+import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
 import { encodeStatus } from "../otlp/response.ts";
 
 /** Bounds on connections, whatever is sent over them. */
@@ -24,8 +25,8 @@ export interface ConnectionLimits {
 
 /** What the listener tells beside what the app does. */
 export interface ListenerEvents {
-  /** A connection was closed because of `connectionsMax`. */
-  dropped(): void;
+  /** A connection was closed without an answer. */
+  dropped(reason: DropReason): void;
   /** A request was refused before the app could see it. */
   refused(refusal: Refusal): void;
   /** The app threw, or its answer could not be sent. */
@@ -41,7 +42,7 @@ export interface ListenOptions {
   readonly answer: (request: Request, incoming: IncomingMessage) => Response | Promise<Response>;
   /** Makes the server: `node:http`'s own unless another is given, e.g. that of `node:https`. */
   readonly server?: (
-    options: ServerOptions,
+    options: ServerOptions & { readonly handshakeTimeout: number },
     listener: (request: IncomingMessage, response: ServerResponse) => void,
   ) => Server;
 }
@@ -68,6 +69,8 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
   const server = make({
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headerMs,
+    // Of `node:https`; 2 minutes unless said.
+    handshakeTimeout: limits.headerMs,
     requestTimeout: limits.headerMs + limits.bodyMs + CHECK_MS,
     keepAliveTimeout: limits.idleMs,
     connectionsCheckingInterval: Math.min(CHECK_MS, limits.headerMs),
@@ -84,7 +87,7 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
   // Not `maxConnections`, which tells nobody here (no "drop" event in Deno 2.9.6).
   server.on("connection", (socket: Socket) => {
     if (connections >= limits.connectionsMax) {
-      events.dropped();
+      events.dropped("max_connections");
       socket.destroy();
       return;
     }
@@ -94,12 +97,22 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
     // A connection that has said nothing, or that broke, has nobody to be answered.
     if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
+    // TLS has not come about: what is written would wait for it, and hold the connection for ever.
+    if (socket instanceof TLSSocket && socket.getProtocol() === null) return void socket.destroy();
     // Already answered, while the rest of its body was still to come.
     const response = last.get(socket);
     if (response?.headersSent === true && !response.req.complete) return void socket.destroy();
     const refusal = refusalOf(error.code, limits);
     events.refused(refusal);
     socket.end(answerAlone(refusal), () => socket.destroy());
+  });
+  server.on("tlsClientError", (error: Error & { code?: string }) => {
+    // Who leaves meanwhile, as a probe of the port does, was not closed by us.
+    if (error.code !== "ECONNRESET") events.dropped("handshake");
+  });
+  server.on("timeout", (socket: Socket) => {
+    events.dropped("idle");
+    socket.destroy();
   });
   const listening = Promise.withResolvers<void>();
   server.once("error", listening.reject);

@@ -14,7 +14,7 @@ import {
   type Observable,
   ValueType,
 } from "@opentelemetry/api";
-import type { RefusalCode } from "../errors.ts";
+import type { DropReason, RefusalCode } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 
 /** One instrument. */
@@ -115,8 +115,9 @@ export const INSTRUMENTS = {
   edgeferry_receiver_dropped_connections: {
     kind: "counter",
     unit: "{connection}",
-    description: "Connections closed because max_connections were open",
-    attributes: [],
+    description:
+      "Connections closed without an answer: max_connections were open, no TLS handshake, or no further request in idle_timeout",
+    attributes: ["reason"],
   },
   edgeferry_queue_append_duration: {
     kind: "histogram",
@@ -298,8 +299,8 @@ export interface RelayMetrics {
   rejected(signal: SignalName, items: number): void;
   /** A request to the Collector failed. `fault`: its name; beyond 64 different ones they count as `other`. */
   failed(signal: SignalName, fault: string): void;
-  /** A connection was closed because too many were open. */
-  droppedConnection(): void;
+  /** A connection was closed without an answer. */
+  droppedConnection(reason: DropReason): void;
   /** Where the receiver's gauges come from, read at each collection; a second call replaces the first. */
   observeReceiver(read: () => ReceiverState): void;
   /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
@@ -388,7 +389,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     return account;
   };
   const redactedAttributes = counter("edgeferry_redaction_attributes");
-  const droppedConnections = counter("edgeferry_receiver_dropped_connections").cell({});
+  const droppedConnections = counter("edgeferry_receiver_dropped_connections");
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
   const rejected = perSignal("edgeferry_exporter_rejected_items");
@@ -433,7 +434,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       if (faults.size < FAULTS_MAX) faults.add(fault);
       sendFailures.cell({ fault: faults.has(fault) ? fault : "other", signal }).value++;
     },
-    droppedConnection: () => void droppedConnections.value++,
+    droppedConnection: (reason) => void droppedConnections.cell({ reason }).value++,
     observeReceiver(read) {
       readReceiver = read;
     },

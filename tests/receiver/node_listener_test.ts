@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import type { Refusal } from "../../src/errors.ts";
+import { createServer } from "node:https";
+import type { DropReason, Refusal } from "../../src/errors.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import { type ConnectionLimits, listenBounded, type ListenOptions } from "../../src/receiver/node_listener.ts";
+import { testCertificates } from "../support/certificates.ts";
 import { openRaw, type RawAnswer, sendRaw } from "../support/raw_http.ts";
 
 const limits: ConnectionLimits = {
@@ -16,15 +18,20 @@ const limits: ConnectionLimits = {
 interface Told {
   readonly refused: Refusal[];
   readonly failed: unknown[];
-  dropped: number;
+  readonly dropped: DropReason[];
 }
 
 /** A listener whose app echoes, unless told otherwise. */
-async function listener(answer?: ListenOptions["answer"], more: Partial<ConnectionLimits> = {}) {
-  const told: Told = { refused: [], failed: [], dropped: 0 };
+async function listener(
+  answer?: ListenOptions["answer"],
+  more: Partial<ConnectionLimits> = {},
+  server?: ListenOptions["server"],
+) {
+  const told: Told = { refused: [], failed: [], dropped: [] };
   const listening = await listenBounded({
     hostname: "127.0.0.1",
     port: 0,
+    ...(server === undefined ? {} : { server }),
     limits: { ...limits, ...more },
     answer: answer ?? (async (request) => {
       const body = await request.arrayBuffer();
@@ -37,7 +44,7 @@ async function listener(answer?: ListenOptions["answer"], more: Partial<Connecti
     events: {
       refused: (refusal) => void told.refused.push(refusal),
       failed: (error) => void told.failed.push(error),
-      dropped: () => void told.dropped++,
+      dropped: (reason) => void told.dropped.push(reason),
     },
   });
   return {
@@ -123,6 +130,33 @@ Deno.test("a silent connection is closed, before its first request and after it"
   used.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
   assert.equal((await used.answer()).status, 201);
   await Promise.all([silent.closed, used.closed]);
+  assert.deepEqual(server.told.refused.map(({ code }) => code), ["header_timeout"]);
+  assert.deepEqual(server.told.dropped, ["idle"]);
+});
+
+Deno.test("a connection whose TLS does not come about is closed, and holds no place", async () => {
+  await using certs = await testCertificates();
+  const { certificate: cert, key } = certs.server;
+  await using server = await listener(
+    undefined,
+    {},
+    (options, listener) => createServer({ ...options, cert, key }, listener),
+  );
+  for (const said of ["", "\x16\x03\x01\x02\x00\x01", "POST / HTTP/1.1\r\nHost: x\r\n\r\n"]) {
+    using connection = await openRaw(server.url);
+    connection.write(said);
+    await connection.closed;
+  }
+  while (server.listening.connections() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(server.told.dropped, ["handshake", "handshake", "handshake"]);
+  assert.deepEqual(server.told.refused, []);
+  using client = Deno.createHttpClient({ caCerts: [certs.ca.certificate] });
+  const answer = await fetch(server.url.replace("http:", "https:").replace("127.0.0.1", "localhost"), {
+    client,
+    method: "POST",
+    body: "a",
+  });
+  assert.equal(await answer.text(), "a");
 });
 
 Deno.test("one connection too many is closed at once, and there is room again when one goes", async () => {
@@ -131,7 +165,7 @@ Deno.test("one connection too many is closed at once, and there is room again wh
   using _second = await openRaw(server.url);
   using third = await openRaw(server.url);
   await third.closed;
-  assert.equal(server.told.dropped, 1);
+  assert.deepEqual(server.told.dropped, ["max_connections"]);
   assert.equal(server.listening.connections(), 2);
   const gone = Promise.withResolvers<void>();
   first.socket.once("close", () => gone.resolve());

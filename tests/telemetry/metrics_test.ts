@@ -43,7 +43,7 @@ Deno.test("what is reported is exported under the names, units and attributes of
   metrics.sent("traces", { items: 5, requests: 1, bytes: 10, durationMs: 1 });
   metrics.rejected("traces", 1);
   metrics.failed("traces", "refused_connection");
-  metrics.droppedConnection();
+  metrics.droppedConnection("max_connections");
   metrics.observeReceiver(() => ({ inFlightBytes: 5, connections: 2 }));
   metrics.observeQueue(() => QUEUE);
   metrics.observeCertificates(() => [CERTIFICATE]);
