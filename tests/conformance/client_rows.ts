@@ -4,7 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { mkdtemp, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -28,6 +28,8 @@ export interface Observed {
   /** Of the signal, after the relay has stopped. */
   readonly books: Books;
   readonly log: readonly string[];
+  /** TCP connections that were opened to the Collector; undefined where nobody counts them. */
+  readonly connections: number | undefined;
 }
 
 export interface ClientRow {
@@ -39,6 +41,8 @@ export interface ClientRow {
   readonly misbehave: (number: number) => Misbehaviour | undefined;
   /** Where the Collector is to be, connections are cut before TLS three times; then it is there. */
   readonly late?: true;
+  /** Requests with one span, each sent when an attempt has been made for the one before, over connections that are counted; 1. */
+  readonly requests?: number;
   /** Attempts that are waited for before the relay is stopped. */
   readonly attempts: number;
   readonly check: (observed: Observed) => string | undefined;
@@ -69,6 +73,11 @@ const notBefore = (ms: number) => (observed: Observed) => {
 
 const header = (name: string, pattern: RegExp) => (observed: Observed) =>
   pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
+
+/** Requests in a row that fail: as many waits at the longest backoff as make it sure that random ones differ. */
+const FAILURES = 17;
+/** Requests that follow each other. */
+const FOLLOWING = 4;
 
 const ANSWER_BYTES = 5 * 1024 * 1024;
 
@@ -101,6 +110,20 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
     misbehave: () => undefined,
     attempts: 1,
     check: deliveredAfter(1),
+  },
+  {
+    clause: "OTLP/HTTP Connection: kept alive between requests",
+    obligation: "SHOULD",
+    situation: `${FOLLOWING} requests after each other`,
+    expected: "each delivered, over fewer connections",
+    misbehave: () => undefined,
+    requests: FOLLOWING,
+    attempts: FOLLOWING,
+    check: (observed) => {
+      const { attempts, books, connections = FOLLOWING } = observed;
+      if (attempts.length !== FOLLOWING || books.delivered !== FOLLOWING) return told(observed);
+      return connections < FOLLOWING ? undefined : `${connections} connections`;
+    },
   },
   {
     clause: "Exporter: User-Agent names exporter, language and version",
@@ -159,15 +182,19 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
     check: notBefore(990),
   },
   {
-    clause: "OTLP/HTTP Throttling: exponential backoff where there is no Retry-After",
+    clause: "OTLP/HTTP Throttling, Exporter Retry: exponential backoff with jitter where there is no Retry-After",
     obligation: "SHOULD",
-    situation: "503 five times, first retry after 20 ms",
-    expected: "the fifth wait longer than the first",
-    misbehave: (number) => number <= 5 ? status(503) : undefined,
-    attempts: 6,
+    situation: `503 ${FAILURES} times, first retry after 20 ms, later ones after 100 ms at most`,
+    expected: "the second to fourth wait at least half of 40, 80 and 100 ms; those at 100 ms differ",
+    misbehave: (number) => number <= FAILURES ? status(503) : undefined,
+    attempts: FAILURES + 1,
     check: (observed) => {
       const waits = observed.attempts.slice(1).map(({ at }, index) => at - observed.attempts[index]!.at);
-      return deliveredAfter(6)(observed) ?? (waits[4]! > waits[0]! ? undefined : `waits ${waits.map(Math.round)}`);
+      // Lower bounds, less what a timer may be early: a busy machine makes waits longer, and their differences larger.
+      const grow = [10, 20, 40, 50].every((least, index) => waits[index]! >= least - 2);
+      const capped = waits.slice(3);
+      const differ = Math.max(...capped) - Math.min(...capped) > 12;
+      return deliveredAfter(FAILURES + 1)(observed) ?? (grow && differ ? undefined : `waits ${waits.map(Math.round)}`);
     },
   },
   ...[400, 413, 422].map((code): ClientRow => ({
@@ -252,10 +279,13 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
     await using stack = new AsyncDisposableStack();
     const start = async () => stack.use(await startCollector(collectorOptions));
     const collectorUrl = late?.url ?? (await start()).url;
+    const counted = row.requests === undefined
+      ? undefined
+      : stack.use(await passing(Number(new URL(collectorUrl).port)));
     const queuePath = join(dir, "queue.db");
     const relay = await startRelayHere({
       engine: "sqlite",
-      collectorUrl,
+      collectorUrl: counted?.url ?? collectorUrl,
       certsDir: certs.dir,
       queuePath,
       config: {
@@ -264,13 +294,16 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
       },
     });
     try {
-      const answer = await fetch(`${relay.url}/v1/traces`, {
-        method: "POST",
-        headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${relay.token}` },
-        body: requestOf("traces", ["a"]),
-      });
-      await answer.body?.cancel();
-      if (answer.status !== 200) return `the relay answered ${answer.status}`;
+      for (let sent = 0; sent < (row.requests ?? 1); sent++) {
+        await attempts.until(() => attempts.entries.length >= sent, `attempt ${sent}`);
+        const answer = await fetch(`${relay.url}/v1/traces`, {
+          method: "POST",
+          headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${relay.token}` },
+          body: requestOf("traces", ["a"]),
+        });
+        await answer.body?.cancel();
+        if (answer.status !== 200) return `the relay answered ${answer.status}`;
+      }
       if (late !== undefined) {
         await late.done;
         await start();
@@ -280,10 +313,47 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
       // A stop sends what can be sent, so that an attempt too many would be made now.
       await relay[Symbol.asyncDispose]();
     }
-    return row.check({ attempts: attempts.entries, headers, books: booksIn(queuePath).traces, log: relay.log() });
+    return row.check({
+      attempts: attempts.entries,
+      headers,
+      books: booksIn(queuePath).traces,
+      log: relay.log(),
+      connections: counted?.connections(),
+    });
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** A port of loopback in front of another that passes bytes on as they come, and counts the connections. */
+async function passing(to: number) {
+  const open = new Set<Socket>();
+  let connections = 0;
+  const server = createServer((near) => {
+    connections++;
+    const far = connect(to, "127.0.0.1");
+    for (const [one, other] of [[near, far], [far, near]] as const) {
+      open.add(one);
+      one.once("close", () => {
+        open.delete(one);
+        other.destroy();
+      });
+      // It is followed by "close".
+      one.on("error", () => {});
+      one.pipe(other);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `https://localhost:${port}`,
+    connections: () => connections,
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of open) socket.destroy();
+      await closed;
+    },
+  };
 }
 
 /** A port of loopback that cuts so many connections, and is free afterwards. */
