@@ -440,6 +440,72 @@ Deno.test("a body of exactly the limit is taken, raw, inflated, stated or not", 
   assert.deepEqual(submissions.map(({ inflatedBytes }) => inflatedBytes), [bodyBytesMax, bodyBytesMax, bodyBytesMax]);
 });
 
+/** A field of a message, of any length. */
+function nestedIn(field: number, content: Uint8Array): Uint8Array<ArrayBuffer> {
+  const length: number[] = [];
+  for (let rest = content.length;; rest >>>= 7) {
+    length.push((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+    if (rest <= 0x7f) break;
+  }
+  return Buffer.concat([Uint8Array.of(field * 8 + 2, ...length), content]);
+}
+
+Deno.test("what is over a bound has the answer and the reason of README.md's table", async () => {
+  const deadlines = new Deadlines(5);
+  const { post, told, admission } = receiver({ limits: { bodyBytesMax: 4 << 20, deadlines } });
+  const inArrays = (depth: number) => '{"arrayValue":{"values":['.repeat(depth) + "]}}".repeat(depth);
+  const attribute = (value: string) => `{"resourceSpans":[{"resource":{"attributes":[{"key":"a","value":${value}}]}}]}`;
+  // AnyValue.kvlist_value (6) > KeyValueList.values (1) > KeyValue.value (2), from the inside out.
+  let deep: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  for (let level = 0; level < 3_400; level++) deep = nestedIn(6, nestedIn(1, nestedIn(2, deep)));
+  for (const field of [2, 1, 1, 1]) deep = nestedIn(field, deep);
+  const large = "x".repeat(5 << 20);
+  const gzip = { "content-encoding": "gzip" };
+  const rows: [RegExp, string | Uint8Array<ArrayBuffer> | ReadableStream, Record<string, string>, number, string][] = [
+    [/over the limit of 4194304/, "{}", { "content-length": String(5 << 20) }, 413, "too_large"],
+    [/over the limit/, large, {}, 413, "too_large"],
+    [/after inflating/, Buffer.concat([gzipSync(large)]), gzip, 413, "too_large"],
+    [/within 5 ms/, new ReadableStream(), {}, 503, "body_timeout"],
+    [/more than 1000000 JSON values/, `{"resourceSpans":[],"a":[${"0,".repeat(1_000_000)}0]}`, {}, 413, "too_large"],
+    [
+      /more than 250000 JSON values, and/,
+      `{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":1700000000000000001}]}]}],"a":[${
+        "0,".repeat(250_000)
+      }0]}`,
+      {},
+      413,
+      "too_large",
+    ],
+    [/deep|nest/, attribute(inArrays(500)), {}, 400, "malformed"],
+    [/nested deeper than 10000/, deep, { type: protobuf }, 400, "malformed"],
+    [
+      /more than 1000 members/,
+      Buffer.concat(Array(1_001).fill(gzipSync(""))),
+      { ...gzip, type: protobuf },
+      400,
+      "malformed",
+    ],
+  ];
+  for (const [message, body, headers, status, reason] of rows) {
+    await refused(await post(body, headers), status, message, headers["type"] === protobuf ? protobuf : json);
+    assert.deepEqual(told.splice(0).map((one) => "code" in one ? one.code : one.kind), [reason], String(message));
+  }
+  // What others hold of 1 MiB, and what the sender itself does.
+  for (
+    const [held, holder, status, reason] of [[1 << 20, "other", 503, "overloaded"], [
+      786_432,
+      "anonymous",
+      429,
+      "throttled",
+    ]] as const
+  ) {
+    const permit = admission.admit(held, holder);
+    await refused(await post("{}", { "content-length": "2" }), status, /in flight/);
+    assert.deepEqual(told.splice(0).map((one) => "code" in one ? one.code : one.kind), [reason]);
+    permit.release();
+  }
+});
+
 Deno.test("another method is 405 with Allow, on every signal, in the request's encoding", async () => {
   const { post, app, told } = receiver();
   for (const { path, name } of SIGNALS) {
