@@ -137,8 +137,10 @@ Deno.test("alerts and dashboard name what a running relay exposes", async (t) =>
     );
     assert.equal(new Set(lines).size, lines.length);
     const families = new Set([...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
-    // No action is configured, nothing was refused after its items were counted, and this listener does not bound connections.
+    // No action is configured, nothing was refused after its items were counted, and this listener neither bounds connections nor
+    // drops any.
     const absent = new Set([
+      "edgeferry_receiver_dropped_connections",
       "edgeferry_redaction_attributes",
       "edgeferry_receiver_refused_items",
       "edgeferry_receiver_connections",
