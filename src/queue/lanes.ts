@@ -60,17 +60,7 @@ export class Lane {
   /** Whether a read is wanted before a take within `limit`. */
   wantsRead(limit: TakeLimit): boolean {
     if (!this.behind || this.#due.length > 0 || this.#waiting.length >= WAITING_MAX) return false;
-    let bytes = 0;
-    let inflatedBytes = 0;
-    for (let index = this.#freshFrom; index < this.#fresh.length; index++) {
-      const { head } = this.#fresh[index]!;
-      bytes += head.bytes;
-      inflatedBytes += head.inflatedBytes;
-      const full = bytes >= limit.bytesMax || inflatedBytes >= limit.inflatedBytesMax ||
-        index - this.#freshFrom + 1 >= limit.recordsMax;
-      if (full || !head.mergeable) return false;
-    }
-    return true;
+    return !this.#fills(limit, limit.bytesMax);
   }
 
   /**
@@ -83,17 +73,22 @@ export class Lane {
     const leftMs = first.head.enqueuedAt + limit.linger.ms - now;
     // A clock that was set back is no reason to wait longer.
     if (leftMs <= 0 || leftMs > limit.linger.ms) return 0;
+    return this.#fills(limit, limit.linger.bytesMin) ? 0 : now + leftMs;
+  }
+
+  /** Whether what is new holds `bytesEnough`, or ends a run within the limit otherwise. */
+  #fills(limit: TakeLimit, bytesEnough: number): boolean {
     let bytes = 0;
     let inflatedBytes = 0;
     for (let index = this.#freshFrom; index < this.#fresh.length; index++) {
       const { head } = this.#fresh[index]!;
       bytes += head.bytes;
       inflatedBytes += head.inflatedBytes;
-      const enough = bytes >= limit.linger.bytesMin || inflatedBytes >= limit.inflatedBytesMax ||
+      const full = bytes >= bytesEnough || inflatedBytes >= limit.inflatedBytesMax ||
         index - this.#freshFrom + 1 >= limit.recordsMax;
-      if (enough || !head.mergeable) return 0;
+      if (full || !head.mergeable) return true;
     }
-    return now + leftMs;
+    return false;
   }
 
   /** Adds a record behind all that are known. */
