@@ -644,10 +644,7 @@ class SqliteQueue implements SendingQueue {
     }
     const { id } = entry.head;
     // Whatever becomes of the transaction, what has arrived is not sent again by this process.
-    if (delivered === outcomes.length && entry.payload !== undefined) {
-      discard(entry.payload);
-      entry.payload = undefined;
-    }
+    if (delivered === outcomes.length) giveUpPayload(entry);
     const op: SettleOp = delivered === outcomes.length
       ? { kind: "done", id, rejected }
       : { kind: "parts", id, outcomes: outcomes.map(settlementOf) };
@@ -662,8 +659,7 @@ class SqliteQueue implements SendingQueue {
     for (const { entry, dueAt, taken, resolve } of settles) {
       const { head } = entry;
       const remainder = left.get(head.id);
-      if (entry.payload !== undefined) discard(entry.payload);
-      entry.payload = undefined;
+      giveUpPayload(entry);
       if (taken) {
         this.#inFlight -= 1;
         this.#takenBytes[head.signal] -= head.bytes;
@@ -716,10 +712,7 @@ class SqliteQueue implements SendingQueue {
   #giveBack(lane: Lane, entry: Entry, dueAt: number): void {
     const bytes = entry.payload?.length ?? 0;
     if (this.#cachedBytes + bytes <= CACHE_BYTES_MAX) this.#cachedBytes += bytes;
-    else {
-      if (entry.payload !== undefined) discard(entry.payload);
-      entry.payload = undefined;
-    }
+    else giveUpPayload(entry);
     entry.dueAt = dueAt;
     lane.giveBack(entry);
   }
@@ -853,6 +846,12 @@ class SqliteQueue implements SendingQueue {
     } while (this.#trouble === undefined && this.#appends.length + this.#settles.length > 0);
     await this.#link.ask("close", {});
   }
+}
+
+/** Gives the memory of a payload back at once; who wants it again reads it from the file. */
+function giveUpPayload(entry: Entry): void {
+  if (entry.payload !== undefined) discard(entry.payload);
+  entry.payload = undefined;
 }
 
 /** The parts of a record; in memory already where it came in by this process. */
