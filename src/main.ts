@@ -6,7 +6,7 @@ import process from "node:process";
 import { type Command, CommanderError } from "commander";
 import { configOf } from "./cli/configuration.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
-import { terminalOf } from "./cli/terminal.ts";
+import { shownMessage, terminalOf } from "./cli/terminal.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
 import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
@@ -56,10 +56,11 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
 }
 
 if (import.meta.main) {
-  const code = await main(process.argv.slice(2), {
-    out: (line) => console.log(line),
-    err: (line) => console.error(line),
-    ...terminalOf(process.stdout, process.stderr, process.env),
+  const terminal = terminalOf(process.stdout, process.stderr, process.env);
+  const io: Io = Object.assign(terminal, {
+    out: (line: string) => console.log(line),
+    err: (text: string) => console.error(terminal.errLook === undefined ? text : shownMessage(text, terminal.errLook)),
   });
+  const code = await main(process.argv.slice(2), io);
   process.exit(code);
 }

@@ -97,7 +97,7 @@ export function pageHtml(status: Status): string {
             <Table id="ways" title="Collector" columns={["Signals", "State", "Last error", "Address"]}>
               {part("ways")}
             </Table>
-            <Table id="certificates" title="Certificates" columns={["For", "Subject", "Ends", "Days left#"]}>
+            <Table id="certificates" title="Certificates" columns={["For", "Subject", "Ends", "Left#"]}>
               {part("certificates")}
             </Table>
           </div>

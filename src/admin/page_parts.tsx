@@ -4,6 +4,7 @@
  */
 import type { Child } from "hono/jsx";
 import { SIGNAL_NAMES, signalOf } from "../otlp/signal.ts";
+import { lengthOf } from "../pki/certificate.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import { bytes, count, duration, moment, rate } from "./format.ts";
 import { BINARY, Chart, DECIMAL, TEMPORAL } from "./page_charts.tsx";
@@ -240,12 +241,12 @@ function Certificates({ health: { certificates } }: Status) {
   if (certificates === undefined || certificates.length === 0) return <Nothing columns={4}>None in use</Nothing>;
   return (
     <>
-      {certificates.map(({ role, subject, validTo, daysLeft, level }) => (
+      {certificates.map(({ role, subject, validTo, msLeft, level }) => (
         <tr>
           <th scope="row">{ROLE_WORDS[role]}</th>
           <td class="words">{subject || "without a name"}</td>
           <td>{moment(validTo.getTime())}</td>
-          <td class={LEVEL_CLASSES[level]}>{daysLeft < 0 ? `ended ${-daysLeft} d ago` : count(daysLeft)}</td>
+          <td class={LEVEL_CLASSES[level]}>{msLeft < 0 ? `ended ${lengthOf(-msLeft)} ago` : lengthOf(msLeft)}</td>
         </tr>
       ))}
     </>

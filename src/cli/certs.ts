@@ -27,7 +27,7 @@ import { initCertificates } from "../pki/init.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { showCommand } from "./certs_show.ts";
 import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
-import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
+import { counted, FaultFound, type Io, newCommand, put, table } from "./io.ts";
 
 const DAYS_MAX = 7300;
 
@@ -87,7 +87,7 @@ function initCommand(io: Io): Command {
         io.out(JSON.stringify({ dir: flags.dir, certificates: made, environment }, null, 2));
         return;
       }
-      for (const line of writtenTable(made)) io.out(line);
+      for (const line of writtenTable(made, io.width)) io.out(line);
       io.out("");
       io.out("Lines for .env:");
       for (const [name, value] of Object.entries(environment)) io.out(`${name}=${quoted(value)}`);
@@ -188,7 +188,7 @@ function issueCommand(io: Io): Command {
       caPassphrase: await readCaPassphrase(flags),
     });
     if (flags.json) io.out(JSON.stringify(made, null, 2));
-    else for (const line of writtenTable([made])) io.out(line);
+    else for (const line of writtenTable([made], io.width)) io.out(line);
   });
 }
 
@@ -205,16 +205,16 @@ function parseKeyType(value: string): KeyType {
   return value;
 }
 
-function writtenTable(made: readonly Written[]): string[] {
+function writtenTable(made: readonly Written[], width: number | undefined): string[] {
   const rows = made.map(({ certificateFile, keyFile, facts }) => [
     certificateFile,
     keyFile,
     facts.commonName ?? "",
-    facts.subjectAltNames.join(" ") || "-",
     day(facts.validTo),
     facts.keyType,
+    facts.subjectAltNames.join(" ") || "-",
   ]);
-  return table([["CERTIFICATE", "KEY", "CN", "SAN", "VALID UNTIL", "KEY TYPE"], ...rows]);
+  return table([["CERTIFICATE", "KEY", "CN", "VALID UNTIL", "KEY TYPE", "SAN"], ...rows], width);
 }
 
 interface RotateFlags extends CaPassphraseFlags {
@@ -249,15 +249,15 @@ function rotateCommand(io: Io): Command {
       const made = await addAuthority(dir, options);
       if (flags.json) io.out(JSON.stringify({ added: made }, null, 2));
       else {
-        for (const line of writtenTable([made])) io.out(line);
-        io.out(`Both CAs are in ${made.certificateFile}. When both ends have read it: certs rotate --all`);
+        for (const line of writtenTable([made], io.width)) io.out(line);
+        put(io, `Both CAs are in ${made.certificateFile}. When both ends have read it: certs rotate --all`);
       }
       return;
     }
     if (flags.retireCa) {
       const retired = await retireAuthority(dir, options);
       if (flags.json) io.out(JSON.stringify({ retired }, null, 2));
-      else for (const { subject } of retired) io.out(printable(`Took ${subject} out of ${join(dir, "ca.crt")}`));
+      else for (const { subject } of retired) put(io, printable(`Took ${subject} out of ${join(dir, "ca.crt")}`));
       return;
     }
     const rotated = await rotateCertificates(dir, flags.all ? Infinity : flags.within, options);
@@ -269,7 +269,7 @@ function rotateCommand(io: Io): Command {
         outcome,
         reason,
       ]);
-      for (const line of table([["CERTIFICATE", "SUBJECT", "OUTCOME", ""], ...rows])) io.out(printable(line));
+      for (const line of table([["CERTIFICATE", "SUBJECT", "OUTCOME", ""], ...rows], io.width)) io.out(printable(line));
     }
     const skipped = rotated.filter(({ outcome }) => outcome === "skipped");
     if (skipped.length > 0) {

@@ -21,6 +21,7 @@ import {
   holdsPrivateKey,
   isEncryptedKey,
   keyTypeOf,
+  lifeLeft,
   parseCertificates,
   parsePrivateKey,
   type Passphrase,
@@ -32,7 +33,7 @@ import { type PemDocument, readPem } from "../pki/pem.ts";
 import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
-import { counted, FaultFound, type Io, newCommand, table } from "./io.ts";
+import { counted, FaultFound, type Io, newCommand, painted, table } from "./io.ts";
 
 interface ShowFlags extends CaPassphraseFlags {
   readonly dir?: string;
@@ -58,7 +59,7 @@ export function showCommand(io: Io): Command {
     );
     shown.push(...left);
     if (flags.json) io.out(JSON.stringify(shown, null, 2));
-    else for (const line of folded(shown).flatMap((each) => linesOf(each, now))) io.out(line);
+    else for (const line of folded(shown).flatMap((each) => linesOf(io, each, now))) io.out(line);
     const faults = shown.reduce((sum, each) => sum + each.faults.length, 0);
     if (faults > 0) {
       throw new FaultFound(`Found ${counted(faults, "fault")} in ${counted(shown.length, "file")}; see above`);
@@ -262,31 +263,46 @@ function folded(shown: readonly ShownFile[]): ShownFile[] {
   return [...files.values()];
 }
 
-function linesOf(shown: ShownFile, now: Date): string[] {
-  const lines = [shown.file];
+function linesOf(io: Io, shown: ShownFile, now: Date): string[] {
+  const rows: [label: string, value: string][] = [];
   for (const each of shown.certificates) {
-    const soon = isNearItsEnd(each, now)
+    const soon = each.validTo > now && isNearItsEnd(each, now)
       ? `, near its end: certs rotate${each.isCa ? " --ca changes" : " renews"} it`
       : "";
-    const left = each.daysLeft < 0 ? `expired ${-each.daysLeft} days ago` : `${each.daysLeft} days left${soon}`;
-    lines.push(...table([
-      ["  subject", each.subject],
-      ["  SAN", each.subjectAltNames.join(" ") || "-"],
-      ["  issuer", each.issuedBy === null ? each.issuer : `${each.issuer} (${each.issuedBy})`],
-      ["  valid", `${day(each.validFrom)} to ${day(each.validTo)} (${left})`],
-      ["  serial", each.serialNumber],
-      ["  usages", [...each.isCa ? ["CA"] : [], ...each.usages, ...each.keyUsages].join(" ") || "any"],
-      ["  public key", each.keyType],
-      ["  SHA-256", each.fingerprintSha256],
-    ]));
+    rows.push(
+      ["subject", each.subject],
+      ["SAN", each.subjectAltNames.join(" ") || "-"],
+      ["issuer", each.issuedBy === null ? each.issuer : `${each.issuer} (${each.issuedBy})`],
+      ["valid", `${day(each.validFrom)} to ${day(each.validTo)} (${lifeLeft(each.validTo, now)}${soon})`],
+      ["serial", each.serialNumber],
+      ["usages", [...each.isCa ? ["CA"] : [], ...each.usages, ...each.keyUsages].join(" ") || "any"],
+      ["public key", each.keyType],
+      ...fingerprintRows(each.fingerprintSha256, io.width),
+    );
   }
   for (const key of shown.keys) {
     const type = key.keyType === null
       ? "encrypted, so not compared (--ca-passphrase-file)"
       : `${key.keyType}${key.encrypted ? ", encrypted" : ""}`;
     const match = key.matches === null ? "" : `, matches ${key.matches}`;
-    lines.push(`  key         ${key.file}: ${type}${match}`);
+    rows.push(["key", `${key.file}: ${type}${match}`]);
   }
-  for (const fault of shown.faults) lines.push(`  FAULT       ${fault}`);
-  return [...lines.map(printable), ""];
+  for (const fault of shown.faults) rows.push([FAULT, fault]);
+  const lines = table(rows.map(([label, value]) => [`  ${label.padEnd(LABEL_WIDTH)}`, printable(value)]), io.width);
+  return [
+    painted(io, "heading", printable(shown.file)),
+    ...lines.map((line) => line.startsWith(`  ${FAULT}`) ? line.replace(FAULT, painted(io, "bad", FAULT)) : line),
+    "",
+  ];
+}
+
+const FAULT = "FAULT";
+/** That of the longest label, `public key`. */
+const LABEL_WIDTH = 10;
+
+/** On one line where there is room, else on two of 16 bytes. */
+function fingerprintRows(fingerprint: string, width = Infinity): [label: string, value: string][] {
+  if (LABEL_WIDTH + 4 + fingerprint.length <= width) return [["SHA-256", fingerprint]];
+  const half = Math.ceil(fingerprint.length / 2);
+  return [["SHA-256", fingerprint.slice(0, half)], ["", fingerprint.slice(half)]];
 }

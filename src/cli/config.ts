@@ -7,10 +7,10 @@ import { stringify } from "@std/yaml";
 import type { Command } from "commander";
 import type { Environment } from "../config/environment.ts";
 import { loadConfig, loadEnvironment } from "../config/load.ts";
-import { referenceRows, renderReference } from "../config/reference.ts";
+import { printedRows, referenceRows, renderReference, valueOf, written } from "../config/reference.ts";
 import { shownConfig } from "../config/show.ts";
 import { ConfigError } from "../errors.ts";
-import { FaultFound, type Io, newCommand } from "./io.ts";
+import { FaultFound, fitted, type Io, newCommand, putEntry } from "./io.ts";
 
 /** The process that a command is run in. */
 export interface Surroundings {
@@ -34,10 +34,19 @@ export function configCommand(io: Io, surroundings?: Surroundings): Command {
     });
 
   family.command("reference")
-    .description("Every option with its default, its variables and its meaning, as a Markdown table")
+    .description(
+      "Every option with its default, its variables and its meaning: as a Markdown table where it is no terminal",
+    )
     .option("--json", "print JSON")
     .action((options: { json?: true }) => {
-      io.out(options.json ? JSON.stringify(referenceRows(), null, 2) : renderReference().trimEnd());
+      if (options.json) io.out(JSON.stringify(referenceRows(), null, 2));
+      else if (!io.isTerminal) io.out(renderReference().trimEnd());
+      else {
+        for (const row of printedRows()) {
+          const value = `${valueOf(row)}; ${row.default === undefined ? "unset" : `default ${written(row.default)}`}`;
+          putEntry(io, row.key, [row.help, value, ...row.environment]);
+        }
+      }
     });
 
   return family;
@@ -66,8 +75,10 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
       );
       return;
     }
-    io.out(`# file: ${sources.file ?? "none"}`);
-    io.out(`# variables: ${sources.environment.join(", ") || "none"}`);
+    for (const line of [`file: ${sources.file ?? "none"}`, `variables: ${sources.environment.join(", ") || "none"}`]) {
+      // Each line of what is printed is YAML.
+      for (const each of fitted(line, io.width === undefined ? undefined : io.width - 2, 2)) io.out(`# ${each}`);
+    }
     io.out(stringify(shown).trimEnd());
     for (const warning of warnings) io.err(`Warning: ${warning}`);
   } catch (error) {

@@ -14,7 +14,7 @@ import { finishWriting } from "../pki/write.ts";
 import { configOf } from "./configuration.ts";
 import { ensureDevToken } from "./dev_token.ts";
 import { openCollector } from "./embedded_collector.ts";
-import { type Io, newCommand } from "./io.ts";
+import { type Io, newCommand, put } from "./io.ts";
 import { runUntilStopped, stopSignal } from "./run.ts";
 
 const CERTS_DIR = "certs";
@@ -43,7 +43,7 @@ export function devCommand(io: Io): Command {
       await runUntilStopped(io, config, (url) => {
         // A signal may have an endpoint of its own, as in the specification's variables.
         const collector = new URL(exporterSettings(config, "traces").url).origin;
-        io.out(`Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
+        put(io, `Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
         io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
         return Promise.resolve();
       });
@@ -61,7 +61,7 @@ export function collectorCommand(io: Io): Command {
     .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
     .action(async (flags: { endpoint: Endpoint; certs: string }) => {
       await using collector = await openCollector(io, flags);
-      io.out(`Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
+      put(io, `Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
       await stopSignal();
     });
 }
@@ -72,7 +72,7 @@ async function ensureCertificates(io: Io): Promise<void> {
     await access(join(CERTS_DIR, "ca.crt"));
   } catch {
     await initCertificates({ dir: CERTS_DIR });
-    io.out(`Made a CA, a server and a client certificate in ${CERTS_DIR}/`);
+    put(io, `Made a CA, a server and a client certificate in ${CERTS_DIR}/`);
   }
 }
 

@@ -7,7 +7,7 @@ import { describeReceived, type EmbeddedCollector, startCollector } from "../col
 import type { Endpoint } from "../config/units.ts";
 import { CertificateError } from "../errors.ts";
 import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
-import type { Io } from "./io.ts";
+import { type Io, put } from "./io.ts";
 
 /** What to run. */
 export interface EmbeddedOptions {
@@ -21,6 +21,10 @@ export interface EmbeddedOptions {
 }
 
 const RELOAD_MS = 5_000;
+
+const PREFIX = "collector: ";
+/** Behind the name of the signal. */
+const RECEIVED_INDENT = PREFIX.length + 8;
 
 /**
  * Starts it. Certificates outside their dates are told of and shown all the same: renewed ones are taken up when they come.
@@ -36,25 +40,25 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
     settings: { ca: "ca.crt", cert: "server.crt", key: "server.key", exposedKey: undefined },
   };
   const identity = await load(config);
-  for (const text of [...identity.facts.warnings, ...identity.facts.faults]) io.err(`collector: ${text}`);
+  for (const text of [...identity.facts.warnings, ...identity.facts.faults]) io.err(`${PREFIX}${text}`);
   const collector = await startCollector({
     host: endpoint.hostname,
     port: endpoint.port,
     tls: tlsOf(identity),
     onReceived(received) {
       // An empty request is a trial of the relay's or a step of doctor's: nothing has arrived.
-      if (!quiet && received.items > 0) io.out(`collector: ${describeReceived(received)}`);
+      if (!quiet && received.items > 0) put(io, `${PREFIX}${describeReceived(received)}`, RECEIVED_INDENT);
     },
-    onRefused: (reason) => io.err(`collector: refused a client: ${reason}`),
+    onRefused: (reason) => io.err(`${PREFIX}refused a client: ${reason}`),
   });
   const watch = watchIdentity(config, identity, {
     reloadIntervalMs: options.reloadIntervalMs ?? RELOAD_MS,
     onChange(next) {
       collector.replaceTls(tlsOf(next));
       const { serialNumber } = next.facts.certificate;
-      io.out(`collector: took up changed certificates of ${certs} (serial ${serialNumber})`);
+      put(io, `${PREFIX}took up changed certificates of ${certs} (serial ${serialNumber})`, PREFIX.length);
     },
-    onRefused: ({ message }) => io.err(`collector: refused changed certificates, the old ones go on: ${message}`),
+    onRefused: ({ message }) => io.err(`${PREFIX}refused changed certificates, the old ones go on: ${message}`),
   });
   const stop = async () => {
     await watch[Symbol.asyncDispose]();

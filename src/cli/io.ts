@@ -5,18 +5,24 @@
 import { styleText } from "node:util";
 import { Command } from "commander";
 
-/** Where a command prints. */
-export interface Io {
+/** What a terminal shows now; it may be made wider while a command runs. */
+export interface Look {
+  /** Whether it shows colours: NO_COLOR is not set. */
+  readonly colours?: boolean;
+  /** Characters in a line; absent where it is no terminal, and lines are as long as they are. */
+  readonly width?: number | undefined;
+}
+
+/** Where a command prints. The look is that of `out`. */
+export interface Io extends Look {
   /** Prints one line of output; the text may hold more lines, without the last line end. */
   readonly out: (line: string) => void;
   /** Prints one line for the person who runs the command. */
   readonly err: (line: string) => void;
   /** Whether `out` is a terminal. */
   readonly isTerminal: boolean;
-  /** Whether `out` shows colours: a terminal, and NO_COLOR is not set. */
-  readonly colours?: boolean;
-  /** Characters in a line of `out`; absent where it is no terminal, and lines are as long as they are. */
-  readonly width?: number | undefined;
+  /** That of stderr, where the log goes; absent: it is no terminal. */
+  readonly errLook?: Look | undefined;
   /** Shows how far long work is, where a person sees it; absent: it is told line by line. */
   readonly progress?: (() => Promise<(what: string, total: number) => Progress>) | undefined;
 }
@@ -27,12 +33,12 @@ export interface Progress extends Disposable {
 }
 
 /** What a word stands for, where colours are shown. Never the only sign of it. */
-const COLOURS = { good: "green", warning: "yellow", bad: "red", heading: "bold" } as const;
+const COLOURS = { good: "green", warning: "yellow", bad: "red", heading: "bold", note: "cyan", aside: "dim" } as const;
 
-/** The text in the colour of what it stands for, where `out` shows colours. */
-export function painted(io: Io, as: keyof typeof COLOURS, text: string): string {
-  // Whether the stream is a terminal has been looked at, of the stream that `out` is.
-  return io.colours === true ? styleText(COLOURS[as], text, { validateStream: false }) : text;
+/** The text in the colour of what it stands for, where colours are shown. */
+export function painted(look: Look, as: keyof typeof COLOURS, text: string): string {
+  // Whether the stream is a terminal has been looked at.
+  return look.colours === true ? styleText(COLOURS[as], text, { validateStream: false }) : text;
 }
 
 /** The command did its work and found a fault: exit code 1. The message is the last line on stderr. */
@@ -56,7 +62,8 @@ const BELOW = 4;
 
 /**
  * Lines of columns, each as wide as its widest cell; a column of numbers is set to the right. Where a line would be longer than
- * `width`, its last cell goes on below itself, or stands below the line.
+ * `width`, its last cell goes on below itself. Where that leaves it no room, the columns that do not fit stand below each line,
+ * each by its heading, but for those without a value (`-`).
  */
 export function table(rows: readonly (readonly string[])[], width = Infinity): string[] {
   const widths: number[] = [];
@@ -65,34 +72,60 @@ export function table(rows: readonly (readonly string[])[], width = Infinity): s
     const cells = rows.slice(1).map((row) => row[column] ?? "");
     return cells.some((cell) => cell !== "-") && cells.every((cell) => /^(-|-?[\d,.]+)$/.test(cell));
   });
-  const before = widths.slice(0, -1).reduce((sum, each) => sum + each + 2, 0);
+  const line = (row: readonly string[], columns: number): string =>
+    row.slice(0, columns).map((cell, column) =>
+      isNumeric[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
+    ).join("  ").trimEnd();
+  /** How far the columns before this one reach. */
+  const before = (column: number): number => widths.slice(0, column).reduce((sum, each) => sum + each + 2, 0);
+
+  const last = widths.length - 1;
+  if (before(widths.length) - 2 <= width) return rows.map((row) => line(row, widths.length));
+  if (width - before(last) >= COLUMN_MIN) {
+    return rows.flatMap((row) => fitted(line(row, widths.length), width, before(last)));
+  }
+  const beside = Math.max(1, widths.findIndex((_, column) => before(column + 1) - 2 > width));
+  const [headings = []] = rows;
   return rows.flatMap((row) => {
-    const cells = row.map((cell, column) => {
-      const columns = widths[column] ?? 0;
-      return isNumeric[column] ? cell.padStart(columns) : cell.padEnd(columns);
+    if (row === headings) return [line(row, beside)];
+    const below = row.slice(beside).flatMap((cell, index) => {
+      const heading = headings[beside + index];
+      return cell === "-" || cell === "" ? [] : heading ? [`${heading} ${cell}`] : [cell];
     });
-    const line = cells.join("  ").trimEnd();
-    if (line.length <= width) return [line];
-    if (width - before >= COLUMN_MIN) return fitted(line, width, before);
     return [
-      cells.slice(0, -1).join("  ").trimEnd(),
-      ...fitted(" ".repeat(BELOW) + cells.at(-1)!.trim(), width, BELOW),
+      line(row, beside),
+      ...(below.length === 0 ? [] : fitted(" ".repeat(BELOW) + below.join("; "), width, BELOW)),
     ];
   });
 }
 
-/** A line in lines of `width`, cut at spaces as far as there are any; those after the first are set in by `indent`. */
+/**
+ * A line in lines of `width`, cut at spaces; those after the first are set in by `indent`. A word that is longer than a line, such
+ * as a path, stays whole: so it can be copied.
+ */
 export function fitted(line: string, width = Infinity, indent = 0): string[] {
   if (width - indent < COLUMN_MIN) return [line];
   const lines: string[] = [];
   let rest = line;
   while (rest.length > width) {
     const space = rest.lastIndexOf(" ", width);
-    const end = space > indent ? space : width;
+    const end = space > indent && rest.slice(0, space).trim() !== "" ? space : rest.indexOf(" ", width);
+    if (end === -1) break;
     lines.push(rest.slice(0, end).trimEnd());
     rest = " ".repeat(indent) + rest.slice(end).trimStart();
   }
   return [...lines, rest];
+}
+
+/** Prints a line as {@link fitted} has it on this terminal. */
+export function put(io: Io, line: string, indent = 0): void {
+  for (const each of fitted(line, io.width, indent)) io.out(each);
+}
+
+/** Prints a name and what is to be said of it, for a person who looks it up on a terminal. */
+export function putEntry(io: Io, name: string, lines: readonly string[]): void {
+  io.out(painted(io, "heading", name));
+  for (const line of lines) put(io, " ".repeat(BELOW) + line, BELOW);
 }
 
 /** `1 request`, `2 requests`. */

@@ -3,12 +3,14 @@
  * @module
  */
 import process from "node:process";
+import { setTimeout } from "node:timers";
 import type { Command } from "commander";
 import type { Config } from "../config/schema.ts";
 import { startRelay } from "../relay.ts";
-import { createLog } from "../telemetry/log.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { type Io, newCommand } from "./io.ts";
+import { shownLogLine } from "./terminal.ts";
 
 /** The command `run`: the relay alone, until SIGTERM or SIGINT. */
 export function runCommand(io: Io): Command {
@@ -29,11 +31,18 @@ export async function runUntilStopped(
 ): Promise<void> {
   warnOfTrust(io);
   const stopped = stopSignal();
-  const log = createLog({ level: config.telemetry.log.level, format: config.telemetry.log.format });
+  const log = logOn(io, config.telemetry.log);
   await using relay = await startRelay(config, log);
   await onReady(relay.url);
   await Promise.race([stopped, relay.failed]);
   log.info("Stopping", { graceMs: config.shutdown.grace });
+}
+
+/** The log on stderr: where a person reads it there as text, it is made for a terminal. */
+function logOn(io: Io, { level, format }: Config["telemetry"]["log"]): Log {
+  if (io.errLook === undefined || format === "json") return createLog({ level, format });
+  const write = (line: string) => void process.stderr.write(shownLogLine(line, io.errLook ?? {}));
+  return createLog({ level, format, write });
 }
 
 /** Deno trusts more than the CA given: said at start, because nothing later shows it. */
@@ -50,11 +59,25 @@ function warnOfTrust(io: Io): void {
   }
 }
 
+/**
+ * A Ctrl-C comes several times: from the terminal, and again from `deno task`, which passes on what its command has had already.
+ * For so long, in ms, it is the same one; a later one ends the process at once, as anyone who presses it again wants.
+ */
+const SAME_SIGNAL_MS = 1_000;
+
 /** Resolves at the first SIGTERM or SIGINT. */
 export function stopSignal(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  for (const name of ["SIGTERM", "SIGINT"] as const) {
-    process.once(name, () => resolve());
-  }
+  const names = ["SIGTERM", "SIGINT"] as const;
+  let taken = false;
+  const stop = () => {
+    resolve();
+    if (taken) return;
+    taken = true;
+    setTimeout(() => {
+      for (const name of names) process.off(name, stop);
+    }, SAME_SIGNAL_MS).unref();
+  };
+  for (const name of names) process.on(name, stop);
   return promise;
 }

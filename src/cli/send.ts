@@ -21,7 +21,7 @@ import { messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
 import { signalOf } from "../otlp/signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
-import { FaultFound, type Io, newCommand } from "./io.ts";
+import { FaultFound, type Io, newCommand, put } from "./io.ts";
 
 interface SendFlags {
   readonly url: string;
@@ -57,7 +57,7 @@ export function sendCommand(io: Io): Command {
       const { traceId, spanId, results } = await sendOnce(flags.url, token, flags.service);
       if (flags.json) io.out(JSON.stringify({ url: flags.url, traceId, spanId, results }, null, 2));
       else {
-        for (const [signal, result] of Object.entries(results)) io.out(`${signal.padEnd(7)} ${result}`);
+        for (const [signal, result] of Object.entries(results)) put(io, `${signal.padEnd(7)} ${result}`, 8);
         io.out(`trace id ${traceId}`);
       }
       const refused = Object.values(results).filter((result) => result !== "accepted");
@@ -74,9 +74,10 @@ function remedyOf(refused: readonly string[], token: string | undefined): string
   if (refused.some((result) => result.includes("ECONNREFUSED"))) {
     return "nothing listens there: start it with 'deno task dev', or name another by --url";
   }
-  return token === undefined && refused.some((result) => result.startsWith("refused: 401"))
+  if (!refused.some((result) => result.startsWith("refused: 401"))) return undefined;
+  return token === undefined
     ? "no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
-    : undefined;
+    : "make a token with 'deno task token new', and pass it by --token or EDGEFERRY_TOKEN";
 }
 
 function baseUrl(value: string): string {

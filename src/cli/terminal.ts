@@ -2,7 +2,7 @@
  * What a terminal can show: colours, lines of a width, a bar that fills.
  * @module
  */
-import type { Io, Progress } from "./io.ts";
+import { fitted, type Io, type Look, painted, type Progress } from "./io.ts";
 
 /** As far as a stream of `node:process` is looked at. */
 interface Stream extends NodeJS.WritableStream {
@@ -15,14 +15,50 @@ export function terminalOf(
   out: Stream,
   err: Stream,
   env: Readonly<Record<string, string | undefined>>,
-): Pick<Io, "isTerminal" | "colours" | "width" | "progress"> {
-  const isTerminal = out.isTTY === true;
+): Pick<Io, "isTerminal" | "colours" | "width" | "errLook" | "progress"> {
+  const colours = !env["NO_COLOR"] && env["TERM"] !== "dumb";
   return {
-    isTerminal,
-    colours: isTerminal && !env["NO_COLOR"] && env["TERM"] !== "dumb",
-    width: isTerminal ? out.columns : undefined,
+    ...lookOf(out, colours),
+    isTerminal: out.isTTY === true,
+    // Asked for at each line.
+    get width() {
+      return lookOf(out, colours).width;
+    },
+    get errLook() {
+      return err.isTTY === true ? lookOf(err, colours) : undefined;
+    },
     progress: err.isTTY === true && env["TERM"] !== "dumb" ? () => barOn(err) : undefined,
   };
+}
+
+function lookOf({ isTTY, columns }: Stream, colours: boolean): Required<Look> {
+  const isTerminal = isTTY === true;
+  // A terminal whose size nobody has set says 0.
+  return { colours: isTerminal && colours, width: isTerminal && columns ? columns : undefined };
+}
+
+/** What is said on stderr as a terminal shows it: no longer than its lines, which go on set in. */
+export function shownMessage(text: string, look: Look): string {
+  return text.split("\n").flatMap((line) => {
+    const indent = line.length - line.trimStart().length + 2;
+    const [first = "", ...more] = fitted(line, look.width, indent);
+    return [first.replace(/^Warning:/, (word) => painted(look, "warning", word)), ...more];
+  }).join("\n");
+}
+
+const LEVELS = { DEBUG: "aside", INFO: "note", WARN: "warning", ERROR: "bad" } as const;
+
+/** Where a line of the log in text goes on. */
+const LOG_INDENT = 6;
+
+/** A line of the log in text as a terminal shows it, its end included. */
+export function shownLogLine(line: string, look: Look): string {
+  const [first = "", ...more] = fitted(line.trimEnd(), look.width, LOG_INDENT);
+  const head = /^(\S+) (DEBUG|INFO|WARN|ERROR)\b/.exec(first);
+  if (head === null) return line;
+  const [{ length }, time, level] = head as unknown as [string, string, keyof typeof LEVELS];
+  const shown = `${painted(look, "aside", time)} ${painted(look, LEVELS[level], level)}${first.slice(length)}`;
+  return `${[shown, ...more].join("\n")}\n`;
 }
 
 /** Loaded for the commands that show one. */

@@ -5,7 +5,7 @@
 import type { TokensFile } from "../receiver/tokens_schema.ts";
 import { proofOf } from "../receiver/authenticate.ts";
 import { lastHour, type TokenUsage, type UsageSnapshot } from "../receiver/usage.ts";
-import { counted, table } from "./io.ts";
+import { table } from "./io.ts";
 
 /** One token, or one sender by another proof. Times are ISO 8601, in UTC. */
 export interface UsageRow {
@@ -82,14 +82,14 @@ const PLACES_SHOWN = 3;
 /** The rows as lines of a table, of `width` characters where one is given. */
 export function describeUsage(rows: readonly UsageRow[], width?: number): string[] {
   return table([
-    ["id", "proof", "last use", "requests", "items", "last hour", "refused", "from"],
+    ["id", "proof", "last use", "requests", "items", "in the last hour", "refused", "from"],
     ...rows.map(({ id, proof, state, last_use, requests, items, last_hour, refused, from }) => [
       id,
       state === "valid" ? proof : `${proof}, ${state}`,
-      last_use ?? "never",
+      last_use?.replace(/\.\d+Z$/, "Z") ?? "never",
       String(requests),
       String(items),
-      counted(last_hour.requests, "request"),
+      String(last_hour.requests),
       Object.entries(refused).map(([reason, count]) => `${reason} ${count}`).join(", ") || "-",
       placesOf(from.map(({ place }) => place)),
     ]),

@@ -39,19 +39,24 @@ export function referenceRows(): ReferenceRow[] {
   });
 }
 
-/** The reference as one Markdown table. What is there for each signal alike is one row, with `<signal>` in its names. */
+/** The options as they are printed: what is there for each signal alike is one row, with `<signal>` in its names. */
+export function printedRows(): ReferenceRow[] {
+  return referenceRows().filter(({ key }) => !/^exporter\.signals\.(?!traces\.)/.test(key)).map((row) => {
+    if (!row.key.startsWith("exporter.signals.")) return row;
+    const named = (name: string) => name.replace("signals.traces", "signals.<signal>").replace("TRACES", "<SIGNAL>");
+    return { ...row, key: named(row.key), environment: row.environment.map(named) };
+  });
+}
+
+/** The reference as one Markdown table. */
 export function renderReference(): string {
   const lines = ["| key | value | default | variables | meaning |", "| --- | --- | --- | --- | --- |"];
-  for (const row of referenceRows()) {
-    if (/^exporter\.signals\.(?!traces\.)/.test(row.key)) continue;
-    const perSignal = row.key.startsWith("exporter.signals.");
-    const named = (name: string) =>
-      perSignal ? name.replace("signals.traces", "signals.<signal>").replace("TRACES", "<SIGNAL>") : name;
+  for (const row of printedRows()) {
     const cells = [
-      `\`${named(row.key)}\``,
-      row.bounds === undefined ? row.type : `${row.type}: ${row.bounds}`,
+      `\`${row.key}\``,
+      valueOf(row),
       row.default === undefined ? "unset" : `\`${written(row.default)}\``,
-      row.environment.map((name) => `\`${named(name)}\``).join("<br>"),
+      row.environment.map((name) => `\`${name}\``).join("<br>"),
       row.help.replaceAll("<signal>", "`<signal>`"),
     ];
     lines.push(`| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`);
@@ -59,4 +64,8 @@ export function renderReference(): string {
   return `${lines.join("\n")}\n`;
 }
 
-const written = (value: unknown): string => typeof value === "object" ? JSON.stringify(value) : String(value);
+/** What a value is: `size: 1KiB to 256MiB`, `flag`. */
+export const valueOf = ({ type, bounds }: ReferenceRow): string => bounds === undefined ? type : `${type}: ${bounds}`;
+
+/** A default as one writes it. */
+export const written = (value: unknown): string => typeof value === "object" ? JSON.stringify(value) : String(value);

@@ -25,10 +25,10 @@ import {
   checkKeyMatches,
   checkKeyType,
   checkUsage,
-  daysLeft,
   describe,
   exportPrivateKey,
   keyTypeOf,
+  lifeLeft,
   parseCertificates,
   parsePrivateKey,
 } from "../pki/certificate.ts";
@@ -346,7 +346,7 @@ function checkOurDates(way: Way): Finding {
   const ends = [...certificates, ...authorities].map(describe).map((facts) => ({
     leftMs: facts.validTo.getTime() - now.getTime(),
     level: expiryLevel(facts, way.tls.expiry, now),
-    text: `${facts.subject}: ${daysLeft(facts.validTo, now)} days left`,
+    text: `${facts.subject}: ${lifeLeft(facts.validTo, now)}`,
   }));
   const near = ends.filter(({ leftMs, level }) => leftMs > 0 && level !== "ok").sort((a, b) => a.leftMs - b.leftMs);
   const worst = near.find(({ level }) => level === "error") ?? near[0];
@@ -492,7 +492,7 @@ function checkServerDates(way: Way): Finding | Promise<Finding> {
     const finding = `It begins at ${leaf.validFromDate.toISOString()}, and the clock says ${now.toISOString()}`;
     return { status: "fault", fault: "server_certificate_not_yet_valid", finding, evidence };
   }
-  const left = `${daysLeft(leaf.validToDate, now)} days left`;
+  const left = lifeLeft(leaf.validToDate, now);
   const level = expiryLevel(describe(leaf), way.tls.expiry, now);
   if (level === "ok") return ok(`It is in date: ${left}`);
   return {

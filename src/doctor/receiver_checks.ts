@@ -3,6 +3,7 @@
  * @module
  */
 import { CertificateError } from "../errors.ts";
+import { lifeLeft } from "../pki/certificate.ts";
 import { expiryText } from "../pki/expiry.ts";
 import { type IdentityFacts, loadIdentity } from "../pki/identity.ts";
 import { serverExpiries, serverIdentityConfig, type ServerTls } from "../receiver/tls_identity.ts";
@@ -64,7 +65,7 @@ function checkDates({ facts, tls, now }: ReceiverSubject): Finding {
   const near = ends.filter(({ level }) => level !== "ok").map(expiryText);
   const [first] = near;
   if (first === undefined) {
-    return ok(ends.map(({ subject, daysLeft }) => `${subject}: ${daysLeft} days left`).join(", "));
+    return ok(ends.map(({ subject, validTo }) => `${subject}: ${lifeLeft(validTo, now)}`).join(", "));
   }
   const found = warning("expires_soon", first, ...near.slice(1));
   return ends.some(({ level }) => level === "error") ? { ...found, status: "fault" } : found;

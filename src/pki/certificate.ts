@@ -253,7 +253,7 @@ export function checkKeyMatches(
 export function checkDates(certificate: X509Certificate, name: string, now: Date): void {
   const { validFromDate: from, validToDate: to } = certificate;
   if (now > to) {
-    const state = `it expired ${days(now.getTime() - to.getTime())} ago, at ${instant(to)}`;
+    const state = `it expired ${lengthOf(now.getTime() - to.getTime())} ago, at ${instant(to)}`;
     throw new CertificateError("expired", `Cannot use ${name}: ${state}; issue a new one and replace the file`);
   }
   if (now < from) {
@@ -392,9 +392,21 @@ function oneLine(distinguishedName: string): string {
   return (distinguishedName ?? "").replaceAll("\n", ", ");
 }
 
-function days(ms: number): string {
-  const whole = Math.floor(ms / DAY_MS);
-  return whole === 0 ? "less than a day" : whole === 1 ? "1 day" : `${whole} days`;
+const LENGTHS = [["day", DAY_MS], ["hour", 3_600_000], ["minute", 60_000]] as const;
+
+/** How long that is, in the largest unit that there is a whole one of: `12 days`, `1 hour`, `less than a minute`. */
+export function lengthOf(ms: number): string {
+  for (const [unit, unitMs] of LENGTHS) {
+    const whole = Math.floor(ms / unitMs);
+    if (whole > 0) return `${whole} ${unit}${whole === 1 ? "" : "s"}`;
+  }
+  return "less than a minute";
+}
+
+/** How long the certificate lasts, or since when it does not: `12 days left`, `5 hours left`, `expired 1 day ago`. */
+export function lifeLeft(validTo: Date, now: Date): string {
+  const leftMs = validTo.getTime() - now.getTime();
+  return leftMs < 0 ? `expired ${lengthOf(-leftMs)} ago` : `${lengthOf(leftMs)} left`;
 }
 
 function instant(date: Date): string {

@@ -2,7 +2,7 @@
  * How long certificates last, and from when on that is worth a word.
  * @module
  */
-import { type CertificateFacts, daysLeft } from "./certificate.ts";
+import { type CertificateFacts, daysLeft, lengthOf } from "./certificate.ts";
 import type { IdentityFacts } from "./identity.ts";
 
 /**
@@ -46,6 +46,8 @@ export interface Expiry {
   readonly validTo: Date;
   /** Whole days; negative once it has ended. */
   readonly daysLeft: number;
+  /** ms; negative once it has ended. */
+  readonly msLeft: number;
   readonly level: ExpiryLevel;
 }
 
@@ -76,6 +78,7 @@ export function expiryOf(role: ExpiryRole, certificate: CertificateFacts, limits
     fingerprintSha256,
     validTo,
     daysLeft: daysLeft(validTo, now),
+    msLeft: validTo.getTime() - now.getTime(),
     level: expiryLevel(certificate, limits, now),
   };
 }
@@ -102,10 +105,9 @@ export function expiriesOf(
 }
 
 /** A sentence without a period: `The client certificate CN=client-app ends in 12 days, at 2030-01-02T03:04:05Z`. */
-export function expiryText({ role, subject, daysLeft, validTo }: Expiry): string {
-  const days = (count: number) => `${count} day${count === 1 ? "" : "s"}`;
+export function expiryText({ role, subject, msLeft, validTo }: Expiry): string {
   const when = validTo.toISOString().replace(/\.\d+Z$/, "Z");
-  const state = daysLeft < 0 ? `ended ${days(-daysLeft)} ago` : `ends in ${days(daysLeft)}`;
+  const state = msLeft < 0 ? `ended ${lengthOf(-msLeft)} ago` : `ends in ${lengthOf(msLeft)}`;
   return `The ${ROLES[role].what} ${subject || "without a name"} ${state}, at ${when}`;
 }
 

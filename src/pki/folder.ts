@@ -27,6 +27,7 @@ import {
   exportPrivateKey,
   isEncryptedKey,
   keyTypeOf,
+  lifeLeft,
   parseCertificates,
   parsePrivateKey,
   type Passphrase,
@@ -151,7 +152,7 @@ export async function rotateCertificates(
     if (revoked.has(facts.serialNumber.toLowerCase())) {
       told("kept", "it was revoked; replace it with certs issue --force, or remove it");
     } else if (withinDays === undefined ? !isNearItsEnd(facts, now) : left >= withinDays) {
-      told("kept", `${left} days left`);
+      told("kept", lifeLeft(facts.validTo, now));
     } else if (obstacle !== undefined) told("skipped", obstacle);
     else {
       const issued = await authority.issue({

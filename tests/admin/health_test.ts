@@ -59,6 +59,7 @@ Deno.test("a certificate of ours at its end is a reason, one that comes near it 
     fingerprintSha256: "AB",
     validTo: new Date(0),
     daysLeft: 1,
+    msLeft: 86_400_000,
   });
   const of = (...certificates: Expiry[]) => {
     const { ready, reasons, warnings } = healthOf({

@@ -45,7 +45,7 @@ Deno.test("rows: signals, ways, certificates, senders, dead letters", () => {
   assert.match(shown("signals", { signals: [{ ...traces!, balanced: false }] }), /does not balance/);
   assert.equal(shown("ways"), "All signals | takes | none | https://collector.example:4318 |");
   assert.match(shown("ways", outage()), /failing, 4 in a row .* Nothing listens at .* connection_refused, 3\.0 s ago/);
-  assert.equal(shown("certificates"), "client | CN=client-app | 2027-06-14 12:00:00Z | 200 |");
+  assert.equal(shown("certificates"), "client | CN=client-app | 2027-06-14 12:00:00Z | 200 days |");
   assert.equal(shown("senders").split("\n")[1], "web | 0.25 | 0.25 | 90 | 12 throttled, 1 too_large |");
   assert.equal(shown("senders_note"), "Refused before it was known who sent: 3 unauthenticated.");
   assert.match(shown("senders_note", { sendersMore: 4 }), /^4 more are not shown\. /);

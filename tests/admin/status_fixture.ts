@@ -28,6 +28,7 @@ export function statusWith(parts: Partial<Status> = {}): Status {
         fingerprintSha256: "AB",
         validTo: new Date(AT + 200 * 86_400_000),
         daysLeft: 200,
+        msLeft: 200 * 86_400_000,
         level: "ok",
       }],
     },

@@ -3,17 +3,22 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { configCommand } from "../../src/cli/config.ts";
-import { FaultFound } from "../../src/cli/io.ts";
-import { renderReference } from "../../src/config/reference.ts";
+import { FaultFound, type Io } from "../../src/cli/io.ts";
+import { printedRows, renderReference } from "../../src/config/reference.ts";
 
 /** Runs `config …` in a folder with these files. */
-async function run(args: string[], files: Record<string, string> = {}, env: Record<string, string> = {}) {
+async function run(
+  args: string[],
+  files: Record<string, string> = {},
+  env: Record<string, string> = {},
+  terminal: Partial<Io> = {},
+) {
   const cwd = await mkdtemp(join(tmpdir(), "config-cli-"));
   const [out, err]: [string[], string[]] = [[], []];
   let fault: unknown;
   try {
     for (const [name, text] of Object.entries(files)) await writeFile(join(cwd, name), text);
-    const io = { out: (line: string) => out.push(line), err: (line: string) => err.push(line), isTerminal: false };
+    const io: Io = { out: (line) => out.push(line), err: (line) => err.push(line), isTerminal: false, ...terminal };
     await configCommand(io, { env, cwd }).parseAsync(args, { from: "user" });
   } catch (error) {
     fault = error;
@@ -35,6 +40,19 @@ Deno.test("check prints what is in use and where it came from, and warnings apar
   assert.match(out, /Authorization: \(hidden\)/);
   assert.match(err, /^Warning: OTEL_EXPORTER_OTLP_INSECURE=true has no effect/);
   assert.ok(!(out + err).includes("hunter2"));
+});
+
+Deno.test("check on a narrow terminal is still YAML", async () => {
+  const { out } = await run(
+    ["check"],
+    {},
+    { EDGEFERRY_SHUTDOWN_GRACE: "3s", EDGEFERRY_SENDING_QUEUE_STORAGE: "none" },
+    {
+      isTerminal: true,
+      width: 60,
+    },
+  );
+  assert.match(out, /^# file: none\n# variables: .*,\n# {3}EDGEFERRY_\w+\nreceiver:\n/);
 });
 
 Deno.test("check --json is data", async () => {
@@ -67,4 +85,13 @@ Deno.test("reference prints the table, or JSON", async () => {
   assert.equal((await run(["reference"])).out, renderReference().trimEnd());
   const rows = JSON.parse((await run(["reference", "--json"])).out);
   assert.ok(rows.some((row: { key: string }) => row.key === "receiver.http.endpoint"));
+  const terminal = (await run(["reference"], {}, {}, { isTerminal: true, width: 80 })).out.split("\n");
+  assert.deepEqual(terminal.filter((line) => !line.startsWith(" ")), printedRows().map(({ key }) => key));
+  const at = terminal.indexOf("exporter.timeout");
+  assert.deepEqual(terminal.slice(at + 1, at + 5), [
+    "    Time for one attempt, connecting included",
+    "    duration: 1ms to 10m; default 10s",
+    "    EDGEFERRY_EXPORTER_TIMEOUT",
+    "    OTEL_EXPORTER_OTLP_TIMEOUT",
+  ]);
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { fitted, newCommand, painted, table } from "../../src/cli/io.ts";
+import { fitted, newCommand, painted, put, putEntry, table } from "../../src/cli/io.ts";
 import { recorder } from "../support/recorder.ts";
 
 Deno.test("a command prints its help to out, its complaints to err, and ends nothing", async () => {
@@ -33,11 +33,28 @@ Deno.test("numbers are set to the right, and where a line would be too long its 
     "    at all",
   ]);
   assert.deepEqual(table([["name", "reason"], ["n".repeat(20), "one that is not short at all"]], 30), [
-    "name                  reason",
+    "name",
     "nnnnnnnnnnnnnnnnnnnn",
-    "    one that is not short at",
-    "    all",
+    "    reason one that is not",
+    "    short at all",
   ]);
+});
+
+Deno.test("columns that a terminal has no room for stand below each line by their headings, if they have a value", () => {
+  const rows = [
+    ["FILE", "NAME", "KIND", "ALSO CALLED", ""],
+    ["certs/server.crt", "collector", "EC P-256", "localhost 127.0.0.1", "kept"],
+    ["certs/ca.crt", "TestCA", "EC P-256", "-", ""],
+  ];
+  assert.deepEqual(table(rows, 40), [
+    "FILE              NAME       KIND",
+    "certs/server.crt  collector  EC P-256",
+    "    ALSO CALLED localhost 127.0.0.1;",
+    "    kept",
+    "certs/ca.crt      TestCA     EC P-256",
+  ]);
+  assert.equal(table(rows, 10)[0], "FILE");
+  assert.equal(table(rows, 65).length, 3, "it fits");
 });
 
 Deno.test("colours are where they can be seen", () => {
@@ -46,12 +63,40 @@ Deno.test("colours are where they can be seen", () => {
   assert.equal(painted({ ...io, colours: true }, "bad", "FAULT"), "\u001b[31mFAULT\u001b[39m");
 });
 
-Deno.test("a line that is too long goes on below, set in; one without spaces is cut; one that cannot be is left", () => {
+Deno.test("a line that is too long goes on below, set in; a word that is longer stays whole", () => {
   assert.deepEqual(fitted("ok    a line that is longer than the terminal", 30, 6), [
     "ok    a line that is longer",
     "      than the terminal",
   ]);
-  assert.deepEqual(fitted("x".repeat(45), 30, 6), ["x".repeat(30), `      ${"x".repeat(15)}`]);
+  const word = "x".repeat(45);
+  assert.deepEqual(fitted(word, 30, 6), [word]);
+  assert.deepEqual(fitted(`key   ${word}: EC P-256, matches`, 30, 6), [`key   ${word}:`, "      EC P-256, matches"]);
+  assert.deepEqual(fitted(`in the file ${word} of it`, 30, 6), ["in the file", `      ${word}`, "      of it"]);
   assert.deepEqual(fitted("a line", 5, 2), ["a line"]);
   assert.deepEqual(fitted("a line"), ["a line"]);
+});
+
+Deno.test("what is printed for a person is as wide as the terminal is now", () => {
+  const { io, out } = recorder();
+  let width: number | undefined = 24;
+  const terminal = {
+    ...io,
+    get width() {
+      return width;
+    },
+  };
+  put(terminal, "one two three four five six");
+  width = undefined;
+  put(terminal, "one two three four five six");
+  width = 30;
+  putEntry(terminal, "name", ["what is to be said of it, in full", "unset"]);
+  assert.deepEqual(out, [
+    "one two three four five",
+    "six",
+    "one two three four five six",
+    "name",
+    "    what is to be said of it,",
+    "    in full",
+    "    unset",
+  ]);
 });

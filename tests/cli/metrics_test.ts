@@ -8,6 +8,11 @@ Deno.test("every instrument, as a table or as data", async () => {
   await metricsCommand(table.io).parseAsync([], { from: "user" });
   const names = [...table.out.join("\n").matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
   assert.deepEqual(names, Object.keys(INSTRUMENTS));
+  const terminal = recorder();
+  await metricsCommand({ ...terminal.io, isTerminal: true, width: 80 }).parseAsync([], { from: "user" });
+  assert.deepEqual(terminal.out.filter((line) => !line.startsWith(" ")), names);
+  assert(terminal.out.every((line) => line.length <= 80));
+  assert(terminal.out.includes("    edgeferry_exporter_send_duration_seconds at /metrics"));
   const data = recorder();
   await metricsCommand(data.io).parseAsync(["--json"], { from: "user" });
   const rows: { name: string; prometheus: string; unit: string }[] = JSON.parse(data.out.join("\n"));

@@ -30,6 +30,9 @@ Deno.test("run: what is missing is a message and 1; SIGINT and SIGTERM end it wi
     await using relay = startTask("start", at.path, ["--config", config]);
     await relay.line(/Receiving/);
     relay.signal(signal);
+    // As `deno task` passes on what its command has had from the terminal.
+    await relay.line(/Stopping/);
+    relay.signal(signal);
     assert.equal((await relay.ended).code, 0, relay.lines.join("\n"));
     assert(relay.lines.some((line) => line.includes("Stopped")));
     assert(!relay.lines.some((line) => line.startsWith("Warning: trusted beside")), "the task trusts the CA alone");

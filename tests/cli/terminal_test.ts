@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
-import { terminalOf } from "../../src/cli/terminal.ts";
+import { shownLogLine, shownMessage, terminalOf } from "../../src/cli/terminal.ts";
 
 /** A stream that keeps what is written. */
 function stream(more: { isTTY?: boolean; columns?: number }) {
@@ -17,12 +17,19 @@ function stream(more: { isTTY?: boolean; columns?: number }) {
 Deno.test("a terminal has a width, colours and a bar; what is no terminal has none of them", () => {
   const [terminal, pipe] = [stream({ isTTY: true, columns: 80 }), stream({})];
   const { progress, ...rest } = terminalOf(terminal, terminal, {});
-  assert.deepEqual(rest, { isTerminal: true, colours: true, width: 80 });
+  const look = { colours: true, width: 80 };
+  assert.deepEqual(rest, { isTerminal: true, ...look, errLook: look });
+  const shown = terminalOf(terminal, pipe, {});
+  terminal.columns = 100;
+  assert.deepEqual([shown.width, shown.errLook], [100, undefined], "it is asked again");
+  terminal.columns = 0;
+  assert.equal(shown.width, undefined, "a terminal of a size that nobody knows");
   assert(progress !== undefined);
   assert.deepEqual(terminalOf(pipe, pipe, {}), {
     isTerminal: false,
     colours: false,
     width: undefined,
+    errLook: undefined,
     progress: undefined,
   });
 });
@@ -44,4 +51,34 @@ Deno.test("the bar says how much is done, and ends its line", async () => {
   }
   assert.match(terminal.text(), /Replaying \[={30}\] 100%, 200 of 200, /);
   assert.match(terminal.text(), /\n$/);
+});
+
+const ISO = "2030-01-02T03:04:05.678Z";
+const REFUSED = `${ISO} WARN  Refused a request reason=unauthenticated signal=traces`;
+
+Deno.test("a line of the log on a terminal: its level in colour, no longer than the terminal", () => {
+  const colours = true;
+  assert.equal(
+    shownLogLine(`${REFUSED}\n`, { colours, width: 60 }),
+    `\u001b[2m${ISO}\u001b[22m \u001b[33mWARN\u001b[39m  Refused a request\n      reason=unauthenticated signal=traces\n`,
+  );
+  assert.equal(shownLogLine(`${REFUSED}\n`, { width: 90 }), `${REFUSED}\n`);
+  const levels = ["DEBUG", "INFO ", "WARN ", "ERROR"].map((level) => shownLogLine(`${ISO} ${level} x\n`, { colours }));
+  // deno-lint-ignore no-control-regex
+  assert.deepEqual(levels.map((line) => /\u001b\[(\d+)m[A-Z]/.exec(line)?.[1]), ["2", "36", "33", "31"]);
+  assert.equal(
+    shownLogLine('{"level":"info"}\n', { colours, width: 10 }),
+    '{"level":"info"}\n',
+    "no text, left as it is",
+  );
+});
+
+Deno.test("a message on a terminal goes on set in; the lines of one that has several each by itself", () => {
+  const text = "Warning: trusted beside the CA: DENO_CERT\n    at file:///a.ts:1:2 and more of it here";
+  assert.equal(
+    shownMessage(text, { width: 30 }),
+    "Warning: trusted beside the\n  CA: DENO_CERT\n    at file:///a.ts:1:2 and\n      more of it here",
+  );
+  assert.equal(shownMessage("Warning: x", { colours: true, width: 30 }), "\u001b[33mWarning:\u001b[39m x");
+  assert.equal(shownMessage(text, {}), text);
 });

@@ -107,9 +107,9 @@ Deno.test("what a relay has counted is shown after it has ended, and unused toke
   );
   const shown = await run("--file", tokens_file, "--path", queuePath);
   const lines = shown.out.split("\n");
-  assert.match(lines[0]!, /^id +proof +last use +requests +items +last hour +refused +from$/);
-  assert.match(lines[1]!, /^web +token [0-9a-f]{8} +20\S+Z +2 +4 +2 requests +forbidden 1 +127\.0\.0\.1$/);
-  assert.match(lines[5]!, /^idle +token [0-9a-f]{8} +never +0 +0 +0 requests +- +-$/);
+  assert.match(lines[0]!, /^id +proof +last use +requests +items +in the last hour +refused +from$/);
+  assert.match(lines[1]!, /^web +token [0-9a-f]{8} +20\S+Z +2 +4 +2 +forbidden 1 +127\.0\.0\.1$/);
+  assert.match(lines[5]!, /^idle +token [0-9a-f]{8} +never +0 +0 +0 +- +-$/);
   assert.match(shown.err, /^Counted since 20\S+Z, written at 20\S+Z$/);
 });
 
