@@ -163,10 +163,10 @@ export interface Connection {
   readonly info?: { readonly remoteAddr: { readonly hostname: string } };
 }
 
-/** Where a request came from, looked at only when it is asked for. */
-function fromOf(request: Request, { incoming, info }: Connection): From {
+/** Where a request came from; its address is looked at only when it is asked for. */
+function fromOf(origin: string | null, { incoming, info }: Connection): From {
   return {
-    origin: request.headers.get("origin"),
+    origin,
     address: () => incoming?.socket.remoteAddress ?? info?.remoteAddr.hostname,
   };
 }
@@ -182,7 +182,9 @@ async function handle(
     return await take(options, signal, request, connection, known);
   } catch (error) {
     if (error instanceof Refusal) {
-      if (options.usage !== undefined) countRefusal(options.usage, error, known.sender, fromOf(request, connection));
+      if (options.usage !== undefined) {
+        countRefusal(options.usage, error, known.sender, fromOf(request.headers.get("origin"), connection));
+      }
       if (error.code === "throttled" && known.sender !== undefined) {
         await options.limiter.holdBack(known.sender, error.retryAfterS ?? 1);
       }
@@ -212,7 +214,8 @@ async function take(
   const proved = options.authenticator.authenticate(headers, connection.incoming, request);
   const sender: Sender = proved instanceof Promise ? await proved : proved;
   known.sender = sender;
-  authorize(sender, signal.name, headers.get("origin"));
+  const origin = headers.get("origin");
+  authorize(sender, signal.name, origin);
   const mediaType = mediaTypeOf(headers.get("content-type"));
   const encoding = contentEncodingOf(headers.get("content-encoding"));
   const limits = limitsFor(options, sender);
@@ -237,7 +240,7 @@ async function take(
     }
     kept = true;
     options.events.accepted(signal.name, sender.id, submission.items);
-    options.usage?.accepted(sender, submission.items, fromOf(request, connection));
+    options.usage?.accepted(sender, submission.items, fromOf(origin, connection));
     if (known.hits !== undefined) options.events.redacted(signal.name, options.redactor!, known.hits);
     const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
     return respond(request, 200, success, { "content-type": mediaType });

@@ -235,7 +235,7 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
   for (let seed = 1; seed <= 30; seed++) {
     const random = new Random(seed);
     const entrance = new Entrance();
-    const batcher = new Batcher(entrance.queue, { bytesMax: 60, inflatedBytesMax: 200 });
+    const batcher = new Batcher(entrance.queue, { bytesMax: 60, inflatedBytesMax: 200 }, undefined, async () => {});
     const outcomes = new Map<number, string>();
     const sent: Submission[] = [];
     const committed = new Map<NewRecord, string>();
@@ -295,4 +295,36 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
     }
     assert.deepEqual(seen.toSorted((a, b) => a - b), sent.map((_, id) => id));
   }
+});
+
+Deno.test("behind a commit of many the next one waits a little for as many, also where none had come meanwhile", async () => {
+  const entrance = new Entrance();
+  const delays: { ms: number; over: () => void }[] = [];
+  const delay = (ms: number) => new Promise<void>((over) => delays.push({ ms, over }));
+  const batcher = new Batcher(entrance.queue, { bytesMax: 1_000, inflatedBytesMax: 5_000 }, undefined, delay);
+  const answers = [batcher.append(submission("alone"))];
+  for (let count = 0; count < 20; count++) answers.push(batcher.append(submission("m")));
+  entrance.commit();
+  await turn();
+  assert.equal(delays.length, 0, "one request alone is no load");
+  assert.deepEqual(entrance.appended.map(text), ["alone", "m".repeat(20)]);
+  entrance.commit();
+  await Promise.all(answers);
+  const later = [batcher.append(submission("a"))];
+  await turn();
+  assert.deepEqual(delays.map(({ ms }) => ms), [2]);
+  later.push(batcher.append(submission("b")));
+  assert.equal(entrance.appended.length, 2, "nothing is kept before the time is over");
+  delays[0]!.over();
+  await turn();
+  assert.equal(text(entrance.appended[2]!), "ab");
+  entrance.commit();
+  await Promise.all(later);
+  await turn();
+  // Two are no load.
+  const last = batcher.append(submission("c"));
+  assert.equal(delays.length, 1);
+  entrance.commit();
+  await last;
+  await batcher.idle();
 });
