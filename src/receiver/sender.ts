@@ -37,19 +37,40 @@ export interface Sender {
   readonly resourceAttributes?: ResourceAttributes;
 }
 
+/** What a sender has proved itself by, in the words that its operator knows it by, and how it is let in from one more origin. */
+const PROOFS = {
+  token: { called: (id: string) => `Token ${id}`, forOrigin: "add the origin to its origins" },
+  key: {
+    called: (id: string) => `The token that was minted with key ${id}`,
+    forOrigin: "mint one for the origin, which has to be among the key's",
+  },
+  jwt: { called: (id: string) => `The JWT of ${id}`, forOrigin: "add the origin to the origins that it claims" },
+  certificate: { called: (id: string) => `The certificate of ${id}`, forOrigin: "use a token that is for it" },
+  none: { called: (id: string) => `Sender ${id}`, forOrigin: "use a token that is for it" },
+} as const;
+
+/** By the first word of {@link Sender.proof}. */
+function proofOf({ proof }: Sender): typeof PROOFS[keyof typeof PROOFS] {
+  const kind = proof.split(" ", 1)[0] ?? "";
+  return PROOFS[Object.hasOwn(PROOFS, kind) ? kind as keyof typeof PROOFS : "none"];
+}
+
 /** Refuses with 403 a signal that the sender may not send, and an origin that it may not send from. */
 export function authorize(sender: Sender, signal: SignalName, origin: string | null): void {
   if (!sender.signals.has(signal)) {
     throw new Refusal(
       "forbidden",
-      `Token ${sender.id} may not send ${signal}; it may send ${[...sender.signals].join(", ")}`,
+      `${proofOf(sender).called(sender.id)} may not send ${signal}; it may send ${
+        [...sender.signals].join(", ") || "nothing"
+      }`,
     );
   }
   if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
+  const { called, forOrigin } = proofOf(sender);
   throw new Refusal(
     "forbidden",
     origin === null
-      ? `Token ${sender.id} is for web pages, and the request has no Origin; use another token outside a browser`
-      : `Token ${sender.id} may not be used from this origin; add the origin to its origins`,
+      ? `${called(sender.id)} is for web pages, and the request has no Origin; use another token outside a browser`
+      : `${called(sender.id)} may not be used from this origin; ${forOrigin}`,
   );
 }
