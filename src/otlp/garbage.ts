@@ -1,6 +1,6 @@
 /**
  * Garbage of large requests, collected when it has become much: V8 lets old objects grow to a multiple of what lives before it looks
- * at them, and a parsed JSON body is ten to fifty times its text.
+ * at them.
  * @module
  */
 import { setFlagsFromString } from "node:v8";

@@ -7,7 +7,7 @@ import { Refusal } from "../errors.ts";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
 import { concatenate, discard } from "../otlp/bytes.ts";
 import { leaveGarbage } from "../otlp/garbage.ts";
-import { JsonError, JsonValuesError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
+import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import { unzstd, ZstdError } from "../otlp/zstd.ts";
@@ -232,7 +232,6 @@ export function openBody(
     }
   } catch (error) {
     if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
-    if (error instanceof JsonValuesError) throw new Refusal("too_large", `${error.message}; send smaller batches`);
     if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
     if (error instanceof JsonError) throw new Refusal("malformed", error.message, { field: error.path });
     if (error instanceof GzipError || error instanceof ZstdError) throw new Refusal("malformed", error.message);

@@ -202,16 +202,16 @@ for (const kind of KINDS) {
         ],
         ["a million members", request(a, Buffer.concat(Array(900_000).fill(gzipSync(""))), PROTOBUF, GZIP), 400],
         ["deep protobuf", request(a, nested(30_000), PROTOBUF), 400],
-        ["deep JSON arrays", request(a, "[".repeat(LIMIT), JSON_TYPE), 413],
-        ["deep JSON objects", request(a, '{"a":'.repeat(1_000_000), JSON_TYPE), 413],
+        ["deep JSON arrays", request(a, "[".repeat(LIMIT), JSON_TYPE), 400],
+        ["deep JSON objects", request(a, '{"a":'.repeat(1_000_000), JSON_TYPE), 400],
         [
           "deep JSON that nobody knows",
           request(a, `{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`, JSON_TYPE),
           200,
         ],
         ["deep JSON that is known", request(a, deepJson(1_000), JSON_TYPE), 400],
-        ["many empty objects", request(a, `{"resourceSpans":[${"{},".repeat(6_000_000)}{}]}`, JSON_TYPE), 413],
-        ["many names", request(a, `{${Array.from({ length: 1_100_000 }, (_, i) => `"${i}":0`)}}`, JSON_TYPE), 413],
+        ["many empty objects", request(a, `{"resourceSpans":[${"{},".repeat(6_000_000)}{}]}`, JSON_TYPE), 200],
+        ["many names", request(a, `{${Array.from({ length: 1_100_000 }, (_, i) => `"${i}":0`)}}`, JSON_TYPE), 200],
         ["a large number", request(a, `{"resourceSpans":[],"a":${"9".repeat(LIMIT - 100)}}`, JSON_TYPE), 200],
         ["20 MiB stated", `${a.head(PROTOBUF, `Content-Length: ${LIMIT + 1}`)}\r\n\r\n`, 413],
         ["a body without end", `${a.head(PROTOBUF, "Content-Length: 99999999999999999999")}\r\n\r\n`, undefined],
@@ -402,7 +402,7 @@ function large(bytes: number): Buffer {
   ]);
 }
 
-/** OTLP/JSON of as many spans, with the most values that are let in, or nearly. */
+/** OTLP/JSON of as many spans. */
 function manySpans(spans: number): string {
   const span = '{"name":"a","kind":3,"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",' +
     '"startTimeUnixNano":"1700000000000000000","attributes":[{"key":"k","value":{"intValue":"7"}}]}';
@@ -412,16 +412,16 @@ function manySpans(spans: number): string {
 for (const kind of KINDS) {
   Deno.test(`${kind}: large bodies of 24 senders at once are taken or refused within the memory`, async () => {
     await using a = await attacked(kind);
-    const spans = manySpans(40_000);
+    const spans = manySpans(110_000);
     const shapes: { body: Uint8Array | string; type: string; coding?: string; items: number }[] = [
       { body: large(LIMIT - 100), type: "application/x-protobuf", items: 1 },
       { body: large(8 * 2 ** 20), type: "application/x-protobuf", items: 1 },
       { body: gzipSync(large(LIMIT - 8_192)), type: "application/x-protobuf", coding: "gzip", items: 1 },
       { body: bomb(5 * 2 ** 30), type: "application/x-protobuf", coding: "gzip", items: 0 },
       { body: zstdBomb(5 * 2 ** 30), type: "application/x-protobuf", coding: "zstd", items: 0 },
-      { body: spans, type: "application/json", items: 40_000 },
-      { body: gzipSync(spans), type: "application/json", coding: "gzip", items: 40_000 },
-      { body: `{"resourceSpans":[${"{},".repeat(300_000)}{}]}`, type: "application/json", items: 0 },
+      { body: spans, type: "application/json", items: 110_000 },
+      { body: gzipSync(spans), type: "application/json", coding: "gzip", items: 110_000 },
+      { body: `{"resourceSpans":[${"{},".repeat(3_000_000)}{}]}`, type: "application/json", items: 0 },
       { body: `{"a":"${"ü".repeat(LIMIT / 2 - 100)}"}`, type: "application/json", items: 0 },
     ];
     const statuses: number[] = [];

@@ -157,7 +157,8 @@ export function encodeProtobuf(name: MessageName, message: TestMessage): Uint8Ar
   return new Uint8Array(Buffer.concat(pieces));
 }
 
-function encodeValue(kind: Field["kind"], value: TestValue): { wireType: number; bytes: Uint8Array } {
+/** One value, without tag and length. */
+export function encodeValue(kind: Field["kind"], value: TestValue): { wireType: number; bytes: Uint8Array } {
   if (isMessage(kind)) return { wireType: 2, bytes: encodeProtobuf(kind, value as TestMessage) };
   switch (kind) {
     case "string":
