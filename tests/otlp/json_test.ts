@@ -348,6 +348,7 @@ Deno.test("text of every kind arrives as it was", () => {
     "x".repeat(64),
     `${"x".repeat(100)}é`,
     "é".repeat(64),
+    "é".repeat(70_000),
     "x".repeat(70_000),
   ];
   for (const text of texts) {
