@@ -1,117 +1,21 @@
 /**
- * The relay for hosts that start a module and give it variables and one port: no flags, no files, no disk that lasts, an instance
- * that is stopped or frozen when nobody asks it anything. Deno Deploy is one, containers that scale to zero are others. All that
- * it needs is in the environment; config/relay.deploy.env lists it. `deno run --allow-net --allow-env src/deploy.ts`.
+ * What such a host starts that `deploy_relay.ts` is for: `deno run --allow-net --allow-env src/deploy.ts`.
  * @module
  */
 import process from "node:process";
-import { runUntilStopped } from "./cli/run.ts";
-import type { Io } from "./cli/io.ts";
-import type { Environment } from "./config/environment.ts";
-import { configFrom, loadConfig } from "./config/load.ts";
-import type { Config } from "./config/schema.ts";
-import { ConfigError, messageOf } from "./errors.ts";
-
-/** Where the host says nothing of a port; `deno serve` has the same. `DENO_SERVE_ADDRESS` beats both, by Deno itself. */
-const PORT_DEFAULT = "8000";
-
-/**
- * The configuration for such a host: the environment, above defaults that are right there.
- * @throws {ConfigError} naming each variable that is missing or wrong.
- */
-export async function deployConfig(env: Environment): Promise<{ config: Config; warnings: readonly string[] }> {
-  // An empty variable counts as unset here as elsewhere.
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
-  const endpoint = set["EDGEFERRY_RECEIVER_HTTP_ENDPOINT"] ?? `0.0.0.0:${set["PORT"] ?? PORT_DEFAULT}`;
-  const { config, warnings } = await loadConfig({
-    env: {
-      EDGEFERRY_RECEIVER_HTTP_ENDPOINT: endpoint,
-      // Connections end at the host's own proxy.
-      EDGEFERRY_RECEIVER_HTTP_LISTENER: "unbounded",
-      EDGEFERRY_SENDING_QUEUE_STORAGE: "none",
-      EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT: endpoint,
-      EDGEFERRY_TELEMETRY_LOG_FORMAT: "json",
-      // Deno Deploy kills 5 s after its SIGINT.
-      EDGEFERRY_SHUTDOWN_GRACE: "4s",
-      ...set,
-    },
-    file: null,
-  });
-  if (config.sending_queue.storage !== "none") {
-    throw new ConfigError(
-      `Cannot use sending_queue.storage ${config.sending_queue.storage} here: what an instance writes goes with it; ` +
-        "remove EDGEFERRY_SENDING_QUEUE_STORAGE, or run src/main.ts where a disk lasts",
-    );
-  }
-  const missing = missingOf(config);
-  if (missing.length > 0) {
-    throw new ConfigError(
-      missing.map((name) => `Cannot start without ${name}: it is not set; set it to ${NEEDED[name]}`).join("\n"),
-    );
-  }
-  return { config, warnings };
-}
-
-/** Variables that name what elsewhere is a file of ours, and what is wanted in them. */
-const NEEDED = {
-  EDGEFERRY_EXPORTER_OTLP_CERTIFICATE: "the PEM text of the CA that issued the Collector's certificate",
-  EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE: "the PEM text of the client certificate",
-  EDGEFERRY_EXPORTER_OTLP_CLIENT_KEY: "the PEM text of its key",
-  EDGEFERRY_RECEIVER_AUTH_TOKENS: "the text of a tokens file, which token new --file writes",
-} as const;
-
-function missingOf({ exporter, receiver }: Config): (keyof typeof NEEDED)[] {
-  const { tls } = exporter;
-  const files = configFrom({});
-  const own = files.exporter.tls;
-  const missing: (keyof typeof NEEDED)[] = [];
-  if (exporter.endpoint.startsWith("https:")) {
-    if (tls.ca_pem === undefined && tls.ca_file === own.ca_file) missing.push("EDGEFERRY_EXPORTER_OTLP_CERTIFICATE");
-    if (tls.cert_pem === undefined && tls.cert_file === own.cert_file) {
-      missing.push("EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE");
-    }
-    if (tls.key_pem === undefined && tls.key_file === own.key_file) missing.push("EDGEFERRY_EXPORTER_OTLP_CLIENT_KEY");
-  }
-  const { tokens, tokens_file: tokensFile, insecure, jwt } = receiver.auth;
-  const proven = tokens !== undefined || tokensFile !== files.receiver.auth.tokens_file || jwt.jwks_url !== undefined;
-  if (!proven && !insecure) missing.push("EDGEFERRY_RECEIVER_AUTH_TOKENS");
-  return missing;
-}
-
-/** The oldest Deno that this was run with, and works; 2.7.1 names the curves of keys otherwise, 2.5.0 has no `parseEnv`. */
-const DENO_MIN = [2, 8, 1] as const;
-
-/** @throws {ConfigError} A host that has its own Deno may have an older one; what then goes wrong names something else. */
-export function checkDeno(version: string | undefined): void {
-  const parts = (version ?? "").split(".").map((part) => parseInt(part, 10));
-  for (const [index, least] of DENO_MIN.entries()) {
-    const part = parts[index] ?? NaN;
-    if (part > least) return;
-    if (!(part < least)) continue;
-    throw new ConfigError(
-      `Cannot run on Deno ${version}: it is too old; choose ${DENO_MIN.join(".")} or newer at the host`,
-    );
-  }
-}
-
-/** Runs until the host stops it; returns the exit code. */
-export async function deploy(io: Io): Promise<number> {
-  try {
-    checkDeno(process.versions["deno"]);
-    const { config, warnings } = await deployConfig(process.env);
-    for (const warning of warnings) io.err(`Warning: ${warning}`);
-    // Such hosts take no variable of Deno's. It is read when TLS is first used, which nothing has yet, so that the given CA alone is
-    // trusted; an issuer of JWT is known by the public ones.
-    if (!config.receiver.auth.jwt.jwks_url?.startsWith("https:")) process.env["DENO_TLS_CA_STORE"] ??= "";
-    await runUntilStopped(io, config);
-    return 0;
-  } catch (error) {
-    io.err(messageOf(error));
-    return 1;
-  }
-}
+import { checkDeno } from "./deno_version.ts";
+import { messageOf } from "./errors.ts";
 
 if (import.meta.main) {
-  const io: Io = { out: (line) => console.log(line), err: (line) => console.error(line), isTerminal: false };
-  process.exit(await deploy(io));
+  const err = (line: string) => console.error(line);
+  try {
+    checkDeno(process.versions["deno"]);
+    // After the check: in a Deno that is too old these imports themselves fail, and say nothing of it.
+    const { runDeployed } = await import("./deploy_relay.ts");
+    await runDeployed({ out: (line) => console.log(line), err, isTerminal: false });
+    process.exit(0);
+  } catch (error) {
+    err(messageOf(error));
+    process.exit(1);
+  }
 }

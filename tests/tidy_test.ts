@@ -29,7 +29,10 @@ const LAYERS: Readonly<Record<string, number>> = {
   "relay_server_identity.ts": 6,
   "relay.ts": 6,
   "cli": 7,
-  "deploy.ts": 8,
+  "deno_version.ts": 1,
+  "deploy_relay.ts": 8,
+  "deploy.ts": 9,
+  "serve.ts": 9,
   "mod.ts": 8,
   "main.ts": 8,
 };
@@ -50,6 +53,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "cli/cli_progress.d.ts": "cli/terminal_test.ts",
   "cli/certs_show.ts": "cli/certs_test.ts",
   "cli/certs_words.ts": "cli/certs_test.ts",
+  "deploy.ts": "e2e/deploy_test.ts",
   "doctor/checks.ts": "doctor/matrix_test.ts",
   "doctor/finding.ts": "doctor/doctor_test.ts",
   "doctor/way.ts": "doctor/doctor_test.ts",
@@ -60,6 +64,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "queue/sqlite_worker.ts": "queue/sqlite_queue_test.ts",
   "receiver/tls_identity.ts": "relay_server_identity_test.ts",
   "relay_clients.ts": "relay_test.ts",
+  "serve.ts": "e2e/deploy_test.ts",
   "version.ts": "tidy_test.ts",
 };
 

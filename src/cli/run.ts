@@ -39,7 +39,7 @@ export async function runUntilStopped(
 }
 
 /** The log on stderr: where a person reads it there as text, it is made for a terminal. */
-function logOn(io: Io, { level, format }: Config["telemetry"]["log"]): Log {
+export function logOn(io: Io, { level, format }: Config["telemetry"]["log"]): Log {
   if (io.errLook === undefined || format === "json") return createLog({ level, format });
   const write = (line: string) => void process.stderr.write(shownLogLine(line, io.errLook ?? {}));
   return createLog({ level, format, write });

@@ -1,6 +1,7 @@
 /**
- * src/deploy.ts as a host starts it: the task's own words, an environment of nothing but the names of config/relay.deploy.env and
- * what Deno Deploy sets, a folder that is empty and stays so. With the embedded and the real Collector.
+ * src/deploy.ts and src/serve.ts as a host starts them: the task's own words, or those of `deno serve`; an environment of nothing
+ * but the names of config/relay.deploy.env and what Deno Deploy sets, a folder that is empty and stays so. With the embedded and
+ * the real Collector.
  */
 import assert from "node:assert/strict";
 import { chmod, readdir, readFile } from "node:fs/promises";
@@ -29,19 +30,57 @@ interface Deployed extends AsyncDisposable {
   send(request: NumberedRequest): Promise<Response>;
 }
 
-async function startDeployed(certs: TestCertificates, collectorUrl: string): Promise<Deployed> {
-  await using stack = new AsyncDisposableStack();
-  const { path } = stack.use(await folder());
-  await chmod(path, 0o555);
+/** How it is started, and what says where it listens. */
+interface Entry {
+  readonly module: string;
+  args(): Promise<string[]>;
+  readonly env: Readonly<Record<string, string>>;
+  listening(program: Program): Promise<string>;
+}
+
+const DEPLOY: Entry = {
+  module: "src/deploy.ts",
+  args: taskArgs,
+  env: { DENO_SERVE_ADDRESS: "tcp:127.0.0.1:0" },
+  async listening(program) {
+    const { url } = JSON.parse(await program.line(/"message":"Receiving"/)) as { url: string };
+    return url.replace("0.0.0.0", "127.0.0.1");
+  },
+};
+
+const SERVE: Entry = {
+  module: "src/serve.ts",
+  args: () =>
+    Promise.resolve([
+      "serve",
+      // Looked for from the working folder, where `deno run` looks beside the module.
+      ...["--config", join(ROOT, "deno.json")],
+      ...["--cached-only", "--allow-net", "--allow-env", "--host", "127.0.0.1", "--port", "0", "src/serve.ts"],
+    ]),
+  env: {},
+  async listening(program) {
+    return /http:\/\/127\.0\.0\.1:\d+/.exec(await program.line(/Listening on http:\/\/127\.0\.0\.1:\d+/))![0];
+  },
+};
+
+async function taskArgs(): Promise<string[]> {
   const manifest: { tasks: { deploy: { command: string } } } = JSON.parse(
     await readFile(join(ROOT, "deno.json"), "utf8"),
   );
   const [deno, ...args] = manifest.tasks.deploy.command.split(" ");
   assert.equal(deno, "deno");
+  return args;
+}
+
+async function startDeployed(entry: Entry, certs: TestCertificates, collectorUrl: string): Promise<Deployed> {
+  await using stack = new AsyncDisposableStack();
+  const { path } = stack.use(await folder());
+  await chmod(path, 0o555);
+  const args = await entry.args();
   const token = newSecret();
   const program = startProgram({
     command: Deno.execPath(),
-    args: args.map((word) => word === "src/deploy.ts" ? join(ROOT, word) : word),
+    args: args.map((word) => word === entry.module ? join(ROOT, word) : word),
     cwd: path,
     env: {
       EDGEFERRY_EXPORTER_OTLP_ENDPOINT: collectorUrl,
@@ -53,7 +92,7 @@ async function startDeployed(certs: TestCertificates, collectorUrl: string): Pro
       DENO_DEPLOY: "true",
       OTEL_DENO: "true",
       OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
-      DENO_SERVE_ADDRESS: "tcp:127.0.0.1:0",
+      ...entry.env,
     },
   });
   stack.defer(async () => {
@@ -61,8 +100,7 @@ async function startDeployed(certs: TestCertificates, collectorUrl: string): Pro
     assert.equal(code, 0, program.lines.join("\n"));
     assert.deepEqual(await readdir(path), [], "nothing was written");
   });
-  const { url: said } = JSON.parse(await program.line(/"message":"Receiving"/)) as { url: string };
-  const url = said.replace("0.0.0.0", "127.0.0.1");
+  const url = await entry.listening(program);
   const kept = stack.move();
   return {
     program,
@@ -88,11 +126,13 @@ async function interrupt({ program }: Deployed): Promise<void> {
   assert.deepEqual([code, signal], [0, null], program.lines.join("\n"));
 }
 
-for (const [name, start] of Object.entries(FAR_ENDS)) {
-  Deno.test(`a Deploy-style host, Collector: ${name}`, async (t) => {
+const RUNS = [["embedded", DEPLOY], ["real", DEPLOY], ["embedded", SERVE]] as const;
+
+for (const [name, entry] of RUNS) {
+  Deno.test(`a Deploy-style host with ${entry.module}, Collector: ${name}`, async (t) => {
     await using certs = await testCertificates();
     await using dir = await folder();
-    await using end = await start(certs, dir.path);
+    await using end = await FAR_ENDS[name](certs, dir.path);
     const random = new Random(8);
     let count = 0;
     const next = () => numberedRequest(random, `r${count++}`, 3);
@@ -105,7 +145,7 @@ for (const [name, start] of Object.entries(FAR_ENDS)) {
     };
 
     await t.step("sends on within the request, answers health on the one port, without a warning", async () => {
-      await using relay = await startDeployed(certs, end.url);
+      await using relay = await startDeployed(entry, certs, end.url);
       await taken(relay);
       assert.equal(await statusOf(fetch(`${relay.url}/livez`)), 200);
       assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 200);
@@ -117,7 +157,7 @@ for (const [name, start] of Object.entries(FAR_ENDS)) {
     });
 
     await t.step("frozen between requests, while the Collector is another one", async () => {
-      await using relay = await startDeployed(certs, end.url);
+      await using relay = await startDeployed(entry, certs, end.url);
       await taken(relay);
       relay.program.signal("SIGSTOP");
       await end.crash();
@@ -139,7 +179,7 @@ for (const [name, start] of Object.entries(FAR_ENDS)) {
     });
 
     await t.step("stopped under load: what was answered 200 is there, the rest was refused", async () => {
-      await using relay = await startDeployed(certs, end.url);
+      await using relay = await startDeployed(entry, certs, end.url);
       const requests = Array.from({ length: 32 }, next);
       const first = Promise.withResolvers<void>();
       const statuses = Promise.all(requests.map(async (request) => {
@@ -158,7 +198,7 @@ for (const [name, start] of Object.entries(FAR_ENDS)) {
     });
 
     await t.step("stopped while the Collector is silent: the sender is told 503 before the host kills", async () => {
-      await using relay = await startDeployed(certs, end.url);
+      await using relay = await startDeployed(entry, certs, end.url);
       await taken(relay);
       end.freeze();
       try {
@@ -172,3 +212,24 @@ for (const [name, start] of Object.entries(FAR_ENDS)) {
     });
   });
 }
+
+Deno.test("what is missing is named, and ends it with 1; with `deno serve` too", async () => {
+  await using dir = await folder();
+  for (const entry of [DEPLOY, SERVE]) {
+    const args = (await entry.args()).map((word) => word === entry.module ? join(ROOT, word) : word);
+    await using program = startProgram({ command: Deno.execPath(), args, cwd: dir.path });
+    assert.equal((await program.ended).code, 1, entry.module);
+    assert.match(
+      program.lines.join("\n"),
+      /^Cannot start without EDGEFERRY_EXPORTER_OTLP_CERTIFICATE: it is not set; /m,
+    );
+  }
+});
+
+Deno.test("a Deno that is too old meets its version first: nothing else is loaded with the entry", async () => {
+  for (const module of [DEPLOY.module, SERVE.module]) {
+    const source = await readFile(join(ROOT, module), "utf8");
+    const loaded = [...source.matchAll(/^import (?!type ).* from "([^"]+)"/gm)].map(([, from]) => from);
+    assert.deepEqual(loaded, ["node:process", "./deno_version.ts", "./errors.ts"], module);
+  }
+});
