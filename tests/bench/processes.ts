@@ -4,18 +4,11 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import denoJson from "../../deno.json" with { type: "json" };
+import { START_TASK } from "../support/start_task.ts";
 
 const here = import.meta.dirname!;
 /** The root of the repository. */
 export const root = join(here, "../..");
-
-/** What `deno task start` sets and gives V8: the relay is measured as it is run. */
-const START = denoJson.tasks.start.command.split(" ");
-const V8_FLAGS = START.filter((word) => word.startsWith("--v8-flags="));
-const VARIABLES = Object.fromEntries(
-  START.slice(0, START.indexOf("deno")).map((word) => word.split("=") as [string, string]),
-);
 
 /** The sink, see `sink.ts`. */
 export interface Sink {
@@ -41,13 +34,13 @@ export function deno(
   }).spawn();
 }
 
-/** The relay, as `deno task start` runs it. Resolves with its URL when it receives. */
+/** The relay, with what `deno task start` sets and gives V8. Resolves with its URL when it receives. */
 export async function startRelay(cwd: string): Promise<{ url: string; child: Deno.ChildProcess }> {
   const child = deno(
-    [...V8_FLAGS, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
+    [...START_TASK.v8Flags, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
     cwd,
     "piped",
-    VARIABLES,
+    START_TASK.env,
   );
   void (async () => {
     for await (const _ of child.stdout);

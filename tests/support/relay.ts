@@ -3,11 +3,10 @@
  * free ports of loopback, with a folder of its own that goes with it.
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { fileURLToPath } from "node:url";
 import { configFrom } from "../../src/config/load.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { bySignal, type SignalName } from "../../src/otlp/signal.ts";
@@ -17,8 +16,7 @@ import { newSecret } from "../../src/receiver/tokens_file.ts";
 import { startRelay } from "../../src/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startProgram } from "./program.ts";
-
-const root = fileURLToPath(new URL("../../", import.meta.url));
+import { START_TASK } from "./start_task.ts";
 
 /** The queue's engines. */
 export const ENGINES = ["none", "sqlite"] as const;
@@ -74,7 +72,7 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
   const made = await prepare(options);
   const configFile = join(made.dir, "relay.json");
   await writeFile(configFile, JSON.stringify(made.config));
-  const { env, args } = await startTask();
+  const { env, args } = START_TASK;
   const program = startProgram({
     command: Deno.execPath(),
     args: [...args, "--config", configFile],
@@ -159,23 +157,6 @@ async function prepare(options: RelayOptions) {
     shutdown: { ...more.shutdown },
   };
   return { dir, token, queuePath, config, remove: () => rm(dir, { recursive: true, force: true }) };
-}
-
-/** Environment and arguments of the task `start`, so that what users run, permissions included, is what is tested. */
-async function startTask(): Promise<{ env: Record<string, string>; args: string[] }> {
-  const file: { tasks: { start: { command: string } } } = JSON.parse(await readFile(join(root, "deno.json"), "utf8"));
-  const words = file.tasks.start.command.split(" ");
-  const deno = words.indexOf("deno");
-  assert.deepEqual(
-    [words[deno + 1], words.slice(-2)],
-    ["run", ["src/main.ts", "run"]],
-    "The task is deno run … src/main.ts run",
-  );
-  const env = words.slice(0, deno).map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]);
-  return {
-    env: Object.fromEntries(env),
-    args: words.slice(deno + 1).map((word) => word === "src/main.ts" ? join(root, word) : word),
-  };
 }
 
 function textOf(line: string, field: string): string {

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Fault } from "../../src/queue/faults.ts";
 import type { TestCertificates } from "./certificates.ts";
 import { type Program, startProgram } from "./program.ts";
+import { START_TASK } from "./start_task.ts";
 
 /** Sections and keys as relay.yaml has them. */
 export interface Settings {
@@ -123,6 +124,7 @@ export class RestartableRelay implements AsyncDisposable {
       "run",
       "-A",
       "--quiet",
+      ...START_TASK.v8Flags,
       `--config=${join(root, "deno.json")}`,
       join(root, entry[0]!),
       ...entry.slice(1),
@@ -134,7 +136,7 @@ export class RestartableRelay implements AsyncDisposable {
       args,
       cwd: this.dir,
       env: {
-        DENO_TLS_CA_STORE: "",
+        ...START_TASK.env,
         ...(faults === undefined ? {} : { RELAY_FAULTS: JSON.stringify(faults) }),
         ...this.#options.env,
         ...env,
