@@ -231,7 +231,7 @@ function read(
       ? inflateRawSync(raw.subarray(10), { maxOutputLength: BODY_BYTES_MAX })
       : contentOf(request, raw);
     const body = mediaTypeOf(request) === "application/json"
-      ? transcodeJson(signal.name, content, BODY_BYTES_MAX)
+      ? transcodeJson(signal.name, content, BODY_BYTES_MAX).protobuf
       : content;
     const { items } = new Walker().walk(signal.name, body);
     const certificate = (request.socket as TLSSocket).getPeerCertificate();

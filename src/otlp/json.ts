@@ -8,12 +8,14 @@
  * @module
  */
 import { isUtf8 } from "node:buffer";
+import { ItemCount } from "./item_count.ts";
 import { readDouble, Words } from "./json_number.ts";
 import { type FieldPlan, type MessagePlan, REQUEST_PLAN } from "./json_plan.ts";
 import { Fault, JsonError, JsonReader, kindOf } from "./json_reader.ts";
 import { ProtobufWriter, TranscodedTooLargeError } from "./protobuf_writer.ts";
 import type { ScalarKind } from "./schema.ts";
-import type { SignalName } from "./signal.ts";
+import { bySignal, type SignalName, signalOf } from "./signal.ts";
+import type { Walk } from "./wire.ts";
 
 export { JsonError, TranscodedTooLargeError };
 
@@ -37,18 +39,28 @@ const FALSE = 0x66;
 const reader = new JsonReader();
 const writer = new ProtobufWriter(JSON_NESTING_MAX + 1);
 const words = new Words();
+const count = new ItemCount();
+
+const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
+
+/** A request that came as JSON. */
+export interface Transcoded extends Walk {
+  /** The request in a buffer of its own. */
+  readonly protobuf: Uint8Array<ArrayBuffer>;
+}
 
 /**
  * Transcodes one OTLP/JSON export request.
  * @param bytesMax The most bytes that the protobuf may have.
- * @returns the request as protobuf, in a buffer of its own.
+ * @returns the request as protobuf, and what a walk over it would find: it refuses nothing that is written here.
  * @throws {JsonError} when it is not an export request; {TranscodedTooLargeError} when it is over `bytesMax`.
  */
-export function transcodeJson(signal: SignalName, body: Uint8Array, bytesMax: number): Uint8Array<ArrayBuffer> {
+export function transcodeJson(signal: SignalName, body: Uint8Array, bytesMax: number): Transcoded {
   if (!isUtf8(body)) throw new JsonError("Malformed JSON: the body is not UTF-8");
   reader.begin(body);
   // JSON is nearly always longer than its protobuf; where it is not, the writer takes more.
   writer.begin(body.length, bytesMax);
+  count.reset();
   try {
     const first = reader.peek();
     if (first !== BRACE) {
@@ -58,7 +70,8 @@ export function transcodeJson(signal: SignalName, body: Uint8Array, bytesMax: nu
     }
     writeMessage(REQUEST_PLAN[signal], 0);
     reader.finish();
-    return writer.finish();
+    // Requests that may be merged have their resources and no field beside them.
+    return { protobuf: writer.finish(), items: count.total(), mergeable: MERGEABLE[signal] };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     // That the text is no JSON, further on, says more than that a value does not fit.
@@ -85,6 +98,7 @@ function pathOf(inwardsOut: readonly string[]): string {
 /** Takes an object, whose brace is next, and writes its fields. */
 function writeMessage(message: MessagePlan, depth: number): void {
   if (depth > JSON_NESTING_MAX) throw new Fault(`nested deeper than ${JSON_NESTING_MAX} levels`);
+  if (message.role !== 0) count.enter(message.role, false);
   if (!reader.open(BRACE_END)) return;
   let before: FieldPlan | undefined;
   do {

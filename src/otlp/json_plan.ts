@@ -3,6 +3,7 @@
  * field came after it last. A sender writes the fields of a message in one order, so that most names are compared and not looked up.
  * @module
  */
+import { roleOf } from "./item_count.ts";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE, type ScalarKind } from "./schema.ts";
 import { bySignal } from "./signal.ts";
 
@@ -26,11 +27,17 @@ export interface FieldPlan {
 
 /** A message: its fields. */
 export class MessagePlan {
+  /** What entering it means for the count of items. */
+  readonly role: number;
   /** The field that came first last time. */
   first: FieldPlan | undefined;
   readonly #fields = new Map<string, FieldPlan>();
   /** By the length of the name. */
   readonly #byLength: FieldPlan[][] = [];
+
+  constructor(name: MessageName) {
+    this.role = roleOf(name);
+  }
 
   add(field: FieldPlan): void {
     this.#fields.set(field.name, field);
@@ -84,7 +91,7 @@ export const REQUEST_PLAN = bySignal((signal) => PLANS[REQUEST_MESSAGE[signal]])
 function plans(): Readonly<Record<MessageName, MessagePlan>> {
   const all = {} as Record<MessageName, MessagePlan>;
   const names = Object.keys(MESSAGES) as MessageName[];
-  for (const name of names) all[name] = new MessagePlan();
+  for (const name of names) all[name] = new MessagePlan(name);
   for (const name of names) {
     // The deprecated scopes have a number on the wire alone: no published .proto gives them a name.
     const rows = MESSAGES[name].filter(({ number }) => number !== 1000);

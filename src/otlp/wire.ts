@@ -7,6 +7,7 @@
  * 8 or 16 bytes, field numbers below 1, varints over 64 bits, unbalanced groups. Invalid UTF-8 passes, as it does there.
  * @module
  */
+import { ItemCount, roleOf } from "./item_count.ts";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
 import { bySignal, type SignalName, signalOf } from "./signal.ts";
 
@@ -65,35 +66,6 @@ const MESSAGE_NAMES = Object.keys(MESSAGES) as MessageName[];
 const OPERATIONS = new Uint8Array(MESSAGE_NAMES.length * SLOTS);
 /** What entering a message means for the count of items; 0 for most. */
 const ROLES = new Uint8Array(MESSAGE_NAMES.length);
-const ITEM = 1;
-const METRIC = 2;
-const METRIC_DATA = 3;
-const SCOPE = 4;
-const RESOURCE = 5;
-const ROLE_OF: Readonly<Partial<Record<MessageName, number>>> = {
-  Span: ITEM,
-  LogRecord: ITEM,
-  Profile: ITEM,
-  NumberDataPoint: ITEM,
-  HistogramDataPoint: ITEM,
-  ExponentialHistogramDataPoint: ITEM,
-  SummaryDataPoint: ITEM,
-  Metric: METRIC,
-  Gauge: METRIC_DATA,
-  Sum: METRIC_DATA,
-  Histogram: METRIC_DATA,
-  ExponentialHistogram: METRIC_DATA,
-  Summary: METRIC_DATA,
-  ScopeSpans: SCOPE,
-  ScopeMetrics: SCOPE,
-  ScopeLogs: SCOPE,
-  ScopeProfiles: SCOPE,
-  ResourceSpans: RESOURCE,
-  ResourceMetrics: RESOURCE,
-  ResourceLogs: RESOURCE,
-  ResourceProfiles: RESOURCE,
-};
-
 function operationOf(field: Field): number {
   if (isMessage(field.kind)) return MESSAGE + MESSAGE_NAMES.indexOf(field.kind);
   switch (field.kind) {
@@ -128,71 +100,13 @@ for (const [index, name] of MESSAGE_NAMES.entries()) {
     const slot = field.number === 1000 ? SLOT_1000 : field.number;
     OPERATIONS[index * SLOTS + slot] = operationOf(field);
   }
-  ROLES[index] = ROLE_OF[name] ?? 0;
+  ROLES[index] = roleOf(name);
 }
 
 const REQUEST_INDEX = bySignal((signal) => MESSAGE_NAMES.indexOf(REQUEST_MESSAGE[signal]));
 const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
 const WIRE_TYPES = ["varint", "64-bit", "length-delimited", "group start", "group end", "32-bit", "6", "7"] as const;
-
-/**
- * Counts items as the Collector keeps them: of a metric's data, which is a oneof, the last; of a resource the deprecated
- * scopes (field 1000) only where there are no others.
- */
-class ItemCount {
-  #items = 0;
-  #current = 0;
-  #deprecated = 0;
-  #hasScopes = false;
-  #inDeprecated = false;
-  #metricStart = 0;
-
-  reset(): void {
-    this.#items = this.#current = this.#deprecated = 0;
-    this.#hasScopes = this.#inDeprecated = false;
-  }
-
-  total(): number {
-    this.#endResource();
-    return this.#items;
-  }
-
-  enter(role: number, slot: number): void {
-    switch (role) {
-      case ITEM:
-        this.#current++;
-        return;
-      case METRIC:
-        this.#metricStart = this.#current;
-        return;
-      case METRIC_DATA:
-        this.#current = this.#metricStart;
-        return;
-      case SCOPE:
-        this.#endScope();
-        this.#inDeprecated = slot === SLOT_1000;
-        this.#hasScopes ||= !this.#inDeprecated;
-        return;
-      case RESOURCE:
-        this.#endResource();
-    }
-  }
-
-  #endScope(): void {
-    if (this.#inDeprecated) this.#deprecated += this.#current;
-    else this.#items += this.#current;
-    this.#current = 0;
-    this.#inDeprecated = false;
-  }
-
-  #endResource(): void {
-    this.#endScope();
-    if (!this.#hasScopes) this.#items += this.#deprecated;
-    this.#deprecated = 0;
-    this.#hasScopes = false;
-  }
-}
 
 /**
  * Walks one request. It keeps its own stack (no recursion, so that nesting cannot exhaust ours) and allocates nothing per
@@ -276,7 +190,7 @@ export class Walker {
         }
         message = operation - MESSAGE;
         const role = ROLES[message]!;
-        if (role !== 0) count.enter(role, slot);
+        if (role !== 0) count.enter(role, slot === SLOT_1000);
         if (this.#depth === NESTING_MAX) throw this.#fault(`nested deeper than ${NESTING_MAX} messages`, start, field);
         this.#depth++;
         end = bodyEnd;

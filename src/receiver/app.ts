@@ -14,7 +14,7 @@ import { gzipMember } from "../otlp/gzip.ts";
 import type { Redactor } from "../otlp/redaction.ts";
 import { withResourceAttributes } from "../otlp/resource_attributes.ts";
 import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
-import { Walker, WireError } from "../otlp/wire.ts";
+import { type Walk, Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
@@ -270,8 +270,8 @@ function prepare(
   let kept: ArrayBuffer | undefined;
   let opened: ReadyBody | undefined;
   try {
-    const { protobuf, member } = opened = openBody(signal.name, mediaType, encoding, body, limits);
-    const { items, mergeable } = walk(signal.name, protobuf);
+    const { protobuf, member, found } = opened = openBody(signal.name, mediaType, encoding, body, limits);
+    const { items, mergeable } = found ?? walk(signal.name, protobuf);
     const changed = rewritten(options, signal.name, sender, protobuf, known);
     const inflatedBytes = (changed ?? protobuf).length;
     const payload = options.payloadEncoding === "identity"
@@ -327,7 +327,7 @@ function rewritten(
   );
 }
 
-function walk(signal: SignalName, protobuf: Uint8Array): { items: number; mergeable: boolean } {
+function walk(signal: SignalName, protobuf: Uint8Array): Walk {
   try {
     return walker.walk(signal, protobuf);
   } catch (error) {

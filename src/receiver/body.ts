@@ -10,6 +10,7 @@ import { leaveGarbage } from "../otlp/garbage.ts";
 import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
 import type { MediaType } from "../otlp/response.ts";
 import type { SignalName } from "../otlp/signal.ts";
+import type { Walk } from "../otlp/wire.ts";
 import { unzstd, ZstdError } from "../otlp/zstd.ts";
 import type { Deadlines } from "./deadlines.ts";
 
@@ -201,6 +202,8 @@ export interface ReadyBody {
   readonly protobuf: Uint8Array;
   /** The same as one gzip member, in a buffer of its own; `protobuf` is of no use afterwards. */
   readonly member: () => Uint8Array<ArrayBuffer>;
+  /** What a walk over `protobuf` finds, where the transcoder has counted it. */
+  readonly found?: Walk;
   /** Whether `protobuf` has a buffer that is nobody else's, which may be kept, or given up when it is not. */
   readonly own: boolean;
 }
@@ -225,8 +228,9 @@ export function openBody(
     const own = encoding === "deflate" || encoding === "zstd";
     if (mediaType !== "application/json") return { protobuf: plain, member: () => gzipMember(plain, true), own };
     try {
-      const protobuf = transcodeJson(signal, plain, limits.bodyBytesMax);
-      return { protobuf, member: () => gzipMember(protobuf, true), own: true };
+      const found = transcodeJson(signal, plain, limits.bodyBytesMax);
+      const { protobuf } = found;
+      return { protobuf, member: () => gzipMember(protobuf, true), found, own: true };
     } finally {
       if (own) discard(plain);
     }

@@ -36,7 +36,7 @@ export function makeBodies(shape: Shape, spans: number, count: number, seed = 1)
   return Array.from({ length: count }, () => {
     const json = new TextEncoder().encode(JSON.stringify(request(spans, random)));
     if (shape === "json") return { bytes: json, headers: { "content-type": "application/json" } };
-    const protobuf = transcodeJson("traces", json, 1 << 26);
+    const protobuf = transcodeJson("traces", json, 1 << 26).protobuf;
     return shape === "plain" ? { bytes: protobuf, headers: { "content-type": "application/x-protobuf" } } : {
       bytes: new Uint8Array(gzipSync(protobuf)),
       headers: { "content-type": "application/x-protobuf", "content-encoding": "gzip" },

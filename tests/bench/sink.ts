@@ -30,7 +30,7 @@ async function take(request: IncomingMessage, response: ServerResponse): Promise
     try {
       const sent = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
       const json = request.headers["content-type"] === "application/json";
-      const content = json ? transcodeJson(signal.name, sent, 1 << 26) : sent;
+      const content = json ? transcodeJson(signal.name, sent, 1 << 26).protobuf : sent;
       items += signal.name === "traces" ? walker.walk(signal.name, content).items : 0;
       bytes += raw.length;
       requests++;

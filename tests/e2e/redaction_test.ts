@@ -136,7 +136,7 @@ const ENCODINGS = ["json", "protobuf", "gzip"] as const;
 
 async function post(relay: RelayProcess, signal: Signal, request: object, encoding: typeof ENCODINGS[number]) {
   const json = JSON.stringify(request);
-  const protobuf = new Uint8Array(transcodeJson(signal, Buffer.from(json), 1 << 20));
+  const protobuf = new Uint8Array(transcodeJson(signal, Buffer.from(json), 1 << 20).protobuf);
   const response = await fetch(`${relay.url}${signalOf(signal).path}`, {
     method: "POST",
     headers: {

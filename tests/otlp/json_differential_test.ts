@@ -5,6 +5,7 @@ import process from "node:process";
 import { JsonError, TranscodedTooLargeError, transcodeJson } from "../../src/otlp/json.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../src/otlp/signal.ts";
+import { Walker } from "../../src/otlp/wire.ts";
 import { expect } from "../support/json_oracle.ts";
 import { oddJson } from "../support/odd_json.ts";
 import { Random } from "../support/requests.ts";
@@ -12,6 +13,7 @@ import { Random } from "../support/requests.ts";
 const seeds = Number(process.env["JSON_SEEDS"] ?? 1);
 const bodiesPerSeed = 2_000;
 const bytesMax = 1 << 22;
+const walker = new Walker();
 
 const SYNTAX = new RegExp(
   "^Malformed JSON: (unexpected character (?<character>\\d+) of the body, counted from 0" +
@@ -20,7 +22,9 @@ const SYNTAX = new RegExp(
 
 function outcome(signal: SignalName, body: Uint8Array, max: number): Uint8Array | Error {
   try {
-    return transcodeJson(signal, body, max);
+    const { protobuf, ...found } = transcodeJson(signal, body, max);
+    assert.deepEqual(found, walker.walk(signal, protobuf), "what a walk finds");
+    return protobuf;
   } catch (error) {
     assert(error instanceof JsonError || error instanceof TranscodedTooLargeError, String(error));
     return error;

@@ -17,7 +17,7 @@ const bytesMax = 1 << 20;
 const encoder = new TextEncoder();
 
 function transcode(text: string, signal: SignalName = "traces"): Uint8Array<ArrayBuffer> {
-  return transcodeJson(signal, encoder.encode(text), bytesMax);
+  return transcodeJson(signal, encoder.encode(text), bytesMax).protobuf;
 }
 
 function faultOf(text: string, signal: SignalName = "traces"): string {
@@ -300,7 +300,7 @@ Deno.test("broken JSON is refused by its place, without a word of the body", () 
     assert.ok(!/hunter2|99/.test(fault), fault);
   }
   assert.throws(
-    () => transcodeJson("traces", Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d), bytesMax),
+    () => transcodeJson("traces", Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d), bytesMax).protobuf,
     /the body is not UTF-8$/,
   );
 });
@@ -406,10 +406,10 @@ Deno.test("nesting is bounded where it is read and free where it is ignored", ()
 
 Deno.test("the protobuf is bounded, to the byte", () => {
   const text = encoder.encode(span('"name":"abcdefghij"'));
-  const whole = transcodeJson("traces", text, bytesMax);
-  assert.deepEqual(transcodeJson("traces", text, whole.length), whole);
-  assert.throws(() => transcodeJson("traces", text, whole.length - 1), TranscodedTooLargeError);
-  assert.throws(() => transcodeJson("traces", text, 0), TranscodedTooLargeError);
+  const whole = transcodeJson("traces", text, bytesMax).protobuf;
+  assert.deepEqual(transcodeJson("traces", text, whole.length).protobuf, whole);
+  assert.throws(() => transcodeJson("traces", text, whole.length - 1).protobuf, TranscodedTooLargeError);
+  assert.throws(() => transcodeJson("traces", text, 0).protobuf, TranscodedTooLargeError);
   // Two characters of JSON, eight bytes of protobuf.
   const bounds = (count: number) =>
     encoder.encode(
@@ -417,14 +417,14 @@ Deno.test("the protobuf is bounded, to the byte", () => {
         Array(count).fill("1").join(",")
       }]}]}}]}]}]}`,
     );
-  assert.ok(transcodeJson("metrics", bounds(50_000), bytesMax).length > 400_000);
-  assert.throws(() => transcodeJson("metrics", bounds(200_000), bytesMax), TranscodedTooLargeError);
+  assert.ok(transcodeJson("metrics", bounds(50_000), bytesMax).protobuf.length > 400_000);
+  assert.throws(() => transcodeJson("metrics", bounds(200_000), bytesMax).protobuf, TranscodedTooLargeError);
 });
 
 Deno.test("the result is a buffer of its own, and the body stays as it was", () => {
   const text = encoder.encode(span('"name":"a"'));
   const copy = Buffer.from(text);
-  const result = transcodeJson("traces", text, bytesMax);
+  const result = transcodeJson("traces", text, bytesMax).protobuf;
   assert.equal(result.byteLength, result.buffer.byteLength);
   assert.notEqual(result.buffer, text.buffer);
   assert.deepEqual(Buffer.from(text), copy);

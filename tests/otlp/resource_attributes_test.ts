@@ -101,7 +101,7 @@ Deno.test("what the sender says under the same keys is gone, however it is put",
     "traces",
     text('{"resourceSpans":[{"resource":{"attributes":[{"key":"tenant.id","value":{"stringValue":"evil"}}]}}]}'),
     1_000,
-  );
+  ).protobuf;
   assert.ok(!Buffer.from(withResourceAttributes(fromJson, ours)).includes("evil"));
 });
 

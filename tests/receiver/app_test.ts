@@ -100,13 +100,13 @@ async function refused(
 }
 
 const oneSpan = '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"},{"name":"b"}]}]}]}';
-const oneSpanProtobuf = transcodeJson("traces", Buffer.from(oneSpan), 1_000);
+const oneSpanProtobuf = transcodeJson("traces", Buffer.from(oneSpan), 1_000).protobuf;
 
 /** A traces request in protobuf of exactly `length` bytes. */
 function requestOf(length: number): Uint8Array<ArrayBuffer> {
   for (let name = length; name >= 0; name--) {
     const text = `{"resourceSpans":[{"schemaUrl":"${"x".repeat(name)}"}]}`;
-    const body = transcodeJson("traces", Buffer.from(text), length * 2 + 100);
+    const body = transcodeJson("traces", Buffer.from(text), length * 2 + 100).protobuf;
     if (body.length === length) return body;
   }
   return assert.fail(`no request has ${length} bytes`);
@@ -142,7 +142,7 @@ Deno.test("each signal is taken in both encodings and every coding, and kept as 
           while (Object.values(request).flat().length === 0) request = randomRequest(random, name);
           const text = encodeJson(REQUEST_MESSAGE[name], request, random);
           const expected = isJson
-            ? transcodeJson(name, Buffer.from(text), 1 << 20)
+            ? transcodeJson(name, Buffer.from(text), 1 << 20).protobuf
             : encodeProtobuf(REQUEST_MESSAGE[name], request);
           const body = new Uint8Array(compress(isJson ? Buffer.from(text) : expected));
           const response = await post(body, {
@@ -889,10 +889,10 @@ Deno.test("a token's attributes are on each resource, in every encoding, and the
     "traces",
     Buffer.from(request(attribute("service.name", "shop"), attribute("tenant.id", "acme"))),
     1_000,
-  ).slice();
+  ).protobuf.slice();
   for (const payloadEncoding of ["gzip", "identity"] as const) {
     const { post, submissions } = withToken({ resource_attributes: { "tenant.id": "acme" } }, { payloadEncoding });
-    const encoded = transcodeJson("traces", Buffer.from(sent), 1_000).slice();
+    const encoded = transcodeJson("traces", Buffer.from(sent), 1_000).protobuf.slice();
     const bodies: [Uint8Array<ArrayBuffer> | string, Record<string, string>][] = [
       [sent, { type: json }],
       [encoded, { type: protobuf }],
@@ -922,7 +922,7 @@ Deno.test("what is redacted reaches no queue; what the token sets stays, and a r
   const request = (...attributes: object[]) =>
     JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [{ name: "a" }] }] }] });
   const sent = request(attribute("user.email", "a@b.example"), attribute("service.name", "shop"));
-  const plain = transcodeJson("traces", Buffer.from(sent), 1_000).slice();
+  const plain = transcodeJson("traces", Buffer.from(sent), 1_000).protobuf.slice();
   const redactor = new Redactor([{ key: "user.*", action: "delete" }], undefined, false);
   for (const payloadEncoding of ["gzip", "identity"] as const) {
     const { post, submissions, told } = withToken({ resource_attributes: { "user.group": "acme" } }, {
@@ -933,7 +933,7 @@ Deno.test("what is redacted reaches no queue; what the token sets stays, and a r
       "traces",
       Buffer.from(request(attribute("service.name", "shop"), attribute("user.group", "acme"))),
       1_000,
-    ).slice();
+    ).protobuf.slice();
     for (
       const [body, headers] of [
         [sent, { type: json }],
