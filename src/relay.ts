@@ -199,6 +199,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     receiver,
     answering,
     collect: () => telemetry.collect(),
+    lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
     queuePath: queue.capabilities.durable ? config.sending_queue.path : undefined,
     certificates: () => identities.flatMap((each) => each.expiries()),
     /** Has a stop wait for an answer. */
@@ -214,7 +215,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
 /** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */
 function openAdmin(
   config: Config,
-  { collect, queuePath }: Pick<Core, "collect" | "queuePath">,
+  { collect, lastUses, queuePath }: Pick<Core, "collect" | "lastUses" | "queuePath">,
   health: HealthSources,
   onReceiver: boolean,
   stack: AsyncDisposableStack,
@@ -224,7 +225,7 @@ function openAdmin(
   return {
     ...health,
     access,
-    page: access.possible ? stack.use(new StatusPage({ ...health, collect, queuePath })) : undefined,
+    page: access.possible ? stack.use(new StatusPage({ ...health, collect, lastUses, queuePath })) : undefined,
   };
 }
 

@@ -106,7 +106,7 @@ export function pageHtml(status: Status): string {
               id="senders"
               title="Senders"
               note={<p id="senders_note">{part("senders_note")}</p>}
-              columns={["Sender", "Items /s#", "Requests /s#", "Items#", "Refused requests"]}
+              columns={["Sender", "Items /s#", "Requests /s#", "Items#", "Last 200", "Refused requests"]}
             >
               {part("senders")}
             </Table>

@@ -3,11 +3,12 @@
  * @module
  */
 import type { Child } from "hono/jsx";
-import { STEPS } from "./history.ts";
+import { STEP_MS } from "./history.ts";
 
 /** One line; undefined where nothing is known. */
 export interface Series {
   readonly name: string;
+  /** A step each; the last is now. */
   readonly values: readonly (number | undefined)[];
 }
 
@@ -48,11 +49,24 @@ export interface ChartOptions {
 
 const HEIGHT = 72;
 
+/** How far back a chart may go, in minutes: a relay that has just started is not a line at the edge. */
+const SPANS_MIN = [5, 10, 15, 20, 30, 45, 60] as const;
+
+/** The last steps: those since something is known, and the time before it up to a round number of minutes. */
+export function sinceKnown<Step>(steps: readonly Step[], isKnown: (step: Step) => boolean): readonly Step[] {
+  const first = steps.findIndex(isKnown);
+  const known = first === -1 ? 0 : steps.length - first;
+  const span = SPANS_MIN.map((minutes) => minutes * 60_000 / STEP_MS).find((each) => each >= known);
+  return span === undefined ? steps : steps.slice(-span);
+}
+
 /** What stands in a `figure`. */
 export function Chart({ title, now, series, axis: { format, topMin, top: topOf } }: ChartOptions) {
   const lines = series.filter((line) => line !== undefined);
   const highest = Math.max(0, ...lines.flatMap(({ values }) => values.filter((value) => value !== undefined)));
   const top = topOf(Math.max(highest, topMin));
+  const end = Math.max(1, series[0].values.length - 1);
+  const minutes = Math.round(series[0].values.length * STEP_MS / 60_000);
   const words = lines.map(({ name, values }) => `${name}: ${inWords(values, format)}`).join(". ");
   return (
     <>
@@ -67,17 +81,17 @@ export function Chart({ title, now, series, axis: { format, topMin, top: topOf }
       </figcaption>
       <div class="top" aria-hidden="true">{format(top)}</div>
       <svg
-        viewBox={`0 0 ${STEPS - 1} ${HEIGHT}`}
+        viewBox={`0 0 ${end} ${HEIGHT}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`${title} over the last hour. ${words}`}
+        aria-label={`${title} over the last ${minutes} minutes. ${words}`}
       >
-        <path class="grid" d={`M0 0H${STEPS - 1}M0 ${HEIGHT / 2}H${STEPS - 1}M0 ${HEIGHT}H${STEPS - 1}`} />
+        <path class="grid" d={`M0 0H${end}M0 ${HEIGHT / 2}H${end}M0 ${HEIGHT}H${end}`} />
         {lines.length === 1 && <path class="area" d={areaOf(lines[0]!.values, top)} />}
         {lines.map(({ values }, index) => <path class={index === 0 ? "line" : "line2"} d={pathOf(values, top)} />)}
       </svg>
       <div class="scale" aria-hidden="true">
-        <span>60 min ago</span>
+        <span>{minutes} min ago</span>
         <span>now</span>
       </div>
     </>
@@ -104,14 +118,13 @@ function runsOf(values: readonly (number | undefined)[]): { from: number; values
   return runs;
 }
 
-/** A run of one step is a point, which a round line cap makes visible. */
+/** A run of one step is drawn as long as the step is. */
 function pathOf(values: readonly (number | undefined)[], top: number): string {
-  return runsOf(values).map(({ from, values }) =>
-    `M${from} ${y(values[0]!, top)}` +
-    (values.length === 1
-      ? "h0"
-      : values.slice(1).map((value, index) => `L${from + index + 1} ${y(value, top)}`).join(""))
-  ).join("");
+  return runsOf(values).map(({ from, values }) => {
+    if (values.length === 1) return `M${from - 1} ${y(values[0]!, top)}h1`;
+    return `M${from} ${y(values[0]!, top)}` +
+      values.slice(1).map((value, index) => `L${from + index + 1} ${y(value, top)}`).join("");
+  }).join("");
 }
 
 function areaOf(values: readonly (number | undefined)[], top: number): string {

@@ -7,7 +7,7 @@ import { SIGNAL_NAMES, signalOf } from "../otlp/signal.ts";
 import { lengthOf } from "../pki/certificate.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import { bytes, count, duration, moment, rate } from "./format.ts";
-import { BINARY, Chart, DECIMAL, TEMPORAL } from "./page_charts.tsx";
+import { BINARY, Chart, DECIMAL, sinceKnown, TEMPORAL } from "./page_charts.tsx";
 import type { SignalStatus, Status, WayStatus } from "./status.ts";
 
 /** What stands in each element. */
@@ -100,6 +100,9 @@ function Outage({ ways, at, durable }: { ways: readonly WayStatus[]; at: number;
   );
 }
 
+/** Those that are drawn, alike in all charts. */
+const shown = (steps: Status["steps"]) => sinceKnown(steps, ({ queueBytes }) => queueBytes !== undefined);
+
 function ItemsChart({ steps, signals }: Status) {
   const sum = (of: (signal: SignalStatus) => number) => signals.reduce((all, each) => all + of(each), 0);
   return (
@@ -107,8 +110,8 @@ function ItemsChart({ steps, signals }: Status) {
       title="Items a second"
       now={<>{rate(sum(({ taken }) => taken))} in, {rate(sum(({ sent }) => sent))} out</>}
       series={[
-        { name: "taken", values: steps.map(({ taken }) => taken) },
-        { name: "sent on", values: steps.map(({ sent }) => sent) },
+        { name: "taken", values: shown(steps).map(({ taken }) => taken) },
+        { name: "sent on", values: shown(steps).map(({ sent }) => sent) },
       ]}
       axis={{ format: rate, topMin: 1, top: DECIMAL }}
     />
@@ -124,7 +127,7 @@ function QueueChart({ steps, queue }: Status) {
           {bytes(queue.bytes)} <span class="soft">of {bytes(queue.bytesMax)}</span>
         </>
       }
-      series={[{ name: "Bytes queued", values: steps.map(({ queueBytes }) => queueBytes) }]}
+      series={[{ name: "Bytes queued", values: shown(steps).map(({ queueBytes }) => queueBytes) }]}
       axis={{ format: bytes, topMin: 1_024, top: BINARY }}
     />
   );
@@ -135,7 +138,7 @@ function AgeChart({ steps, queue }: Status) {
     <Chart
       title="Oldest queued"
       now={queue.records === 0 ? "empty" : duration(queue.oldestS)}
-      series={[{ name: "Age", values: steps.map(({ oldestS }) => oldestS) }]}
+      series={[{ name: "Age", values: shown(steps).map(({ oldestS }) => oldestS) }]}
       axis={{ format: duration, topMin: 1, top: TEMPORAL }}
     />
   );
@@ -151,8 +154,8 @@ function LatencyChart({ steps, latency: { p50S, p99S } }: Status) {
         </>
       )}
       series={[
-        { name: "p50", values: steps.map(({ p50S }) => p50S) },
-        { name: "p99", values: steps.map(({ p99S }) => p99S) },
+        { name: "p50", values: shown(steps).map(({ p50S }) => p50S) },
+        { name: "p99", values: shown(steps).map(({ p99S }) => p99S) },
       ]}
       axis={{ format: duration, topMin: 0.001, top: TEMPORAL }}
     />
@@ -253,16 +256,17 @@ function Certificates({ health: { certificates } }: Status) {
   );
 }
 
-function Senders({ senders }: Status) {
-  if (senders.length === 0) return <Nothing columns={5}>Nobody has sent anything yet</Nothing>;
+function Senders({ senders, at }: Status) {
+  if (senders.length === 0) return <Nothing columns={6}>Nobody has sent anything yet</Nothing>;
   return (
     <>
-      {senders.map(({ sender, itemsPerSecond, requestsPerSecond, items, refused }) => (
+      {senders.map(({ sender, itemsPerSecond, requestsPerSecond, items, lastUse, refused }) => (
         <tr>
           <th scope="row" class="name" title={sender}>{sender}</th>
           <td class="n">{rate(itemsPerSecond)}</td>
           <td class="n">{rate(requestsPerSecond)}</td>
           <td class="n">{count(items)}</td>
+          <td>{lastUse === undefined ? <span class="soft">never</span> : ago(at, lastUse)}</td>
           <td class="words">{refused.length === 0 ? <span class="soft">none</span> : reasons(refused)}</td>
         </tr>
       ))}

@@ -73,7 +73,7 @@ thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: 12px;
 tbody th { font-weight: 500; }
 th:first-child, td:first-child { padding-left: 16px; } th:last-child, td:last-child { padding-right: 16px; }
 .n { text-align: right; }
-.words { white-space: normal; overflow-wrap: anywhere; min-width: 180px; }
+.words { white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
 .address { white-space: normal; }
 .name { max-width: 260px; overflow: hidden; text-overflow: ellipsis; }
 .none { color: var(--soft); }

@@ -44,6 +44,8 @@ export interface SenderStatus {
   readonly itemsPerSecond: number;
   readonly requestsPerSecond: number;
   readonly items: number;
+  /** When it was last answered 200, by whichever of its tokens, in ms since the Unix epoch; undefined: never. */
+  readonly lastUse: number | undefined;
   /** Requests by reason, the most first. */
   readonly refused: readonly (readonly [reason: string, requests: number])[];
 }
@@ -95,6 +97,8 @@ export interface StatusParts {
   readonly exporter: Pick<Exporter, "failures" | "lastFailure" | "urlOf">;
   readonly history: History;
   readonly reading: Reading;
+  /** When each of these senders was last answered 200, in ms since the Unix epoch. */
+  readonly lastUses: (senders: ReadonlySet<string>) => ReadonlyMap<string, number>;
   readonly recentDeadLetters: readonly DeadLetterHead[] | undefined;
 }
 
@@ -102,6 +106,8 @@ export interface StatusParts {
 export function statusOf(parts: StatusParts): Status {
   const { at, startedAt, version, durable, health, history, reading } = parts;
   const senders = sendersOf(reading, history);
+  const shown = senders.slice(0, SENDERS_SHOWN);
+  const lastUses = parts.lastUses(new Set(shown.map(({ sender }) => sender)));
   return {
     at,
     startedAt,
@@ -119,7 +125,7 @@ export function statusOf(parts: StatusParts): Status {
     },
     signals: signalsOf(reading, history),
     ways: waysOf(parts),
-    senders: senders.slice(0, SENDERS_SHOWN),
+    senders: shown.map((each) => ({ ...each, lastUse: lastUses.get(each.sender) })),
     sendersMore: Math.max(0, senders.length - SENDERS_SHOWN),
     refused: refusedOfNobody(reading),
     deadLetters: {
@@ -179,7 +185,7 @@ function waysOf({ exporter, reading }: StatusParts): WayStatus[] {
   }));
 }
 
-function sendersOf(reading: Reading, history: History): SenderStatus[] {
+function sendersOf(reading: Reading, history: History): Omit<SenderStatus, "lastUse">[] {
   const refused = new Map<string, [string, number][]>();
   for (const { attributes, value } of reading.points("edgeferry_sender_refused_requests")) {
     const sender = String(attributes["sender"]);

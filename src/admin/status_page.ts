@@ -12,12 +12,14 @@ import { healthOf, type HealthSources } from "./health.ts";
 import { History, STEP_MS } from "./history.ts";
 import type { PartId } from "./page_parts.tsx";
 import { Reading, sampleOf } from "./reading.ts";
-import { type Status, statusOf } from "./status.ts";
+import { type Status, statusOf, type StatusParts } from "./status.ts";
 
 /** What the page is made from. */
 export interface StatusPageSources extends HealthSources {
   /** The relay's own instruments, as they are now. */
   readonly collect: () => Promise<ResourceMetrics>;
+  /** What is kept of the senders' tokens; absent: nothing. */
+  readonly lastUses?: StatusParts["lastUses"] | undefined;
   /** The durable queue's file, for its dead letters. */
   readonly queuePath?: string | undefined;
   /** ms since the Unix epoch. */
@@ -139,7 +141,7 @@ export class StatusPage implements Disposable {
   }
 
   #status(reading: Reading): Status {
-    const { exporter, queue } = this.#sources;
+    const { exporter, queue, lastUses = () => new Map() } = this.#sources;
     return statusOf({
       at: this.#now(),
       startedAt: this.#startedAt,
@@ -149,6 +151,7 @@ export class StatusPage implements Disposable {
       exporter,
       history: this.#history,
       reading,
+      lastUses,
       recentDeadLetters: this.#recentDeadLetters(reading),
     });
   }

@@ -134,6 +134,15 @@ export class Usage {
     };
   }
 
+  /** When each of these senders was last answered 200, by whichever of its tokens, in ms since the Unix epoch. */
+  lastUses(ids: ReadonlySet<string>): ReadonlyMap<string, number> {
+    const uses = new Map<string, number>();
+    for (const { usage: { id, last_use: at } } of this.#tokens.values()) {
+      if (at !== undefined && ids.has(id)) uses.set(id, Math.max(at, uses.get(id) ?? 0));
+    }
+    return uses;
+  }
+
   #of(sender: Sender, now: number): Kept {
     let kept = this.#bySender.get(sender);
     if (kept === undefined) {

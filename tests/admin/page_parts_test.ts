@@ -46,7 +46,15 @@ Deno.test("rows: signals, ways, certificates, senders, dead letters", () => {
   assert.equal(shown("ways"), "All signals | takes | none | https://collector.example:4318 |");
   assert.match(shown("ways", outage()), /failing, 4 in a row .* Nothing listens at .* connection_refused, 3\.0 s ago/);
   assert.equal(shown("certificates"), "client | CN=client-app | 2027-06-14 12:00:00Z | 200 days |");
-  assert.equal(shown("senders").split("\n")[1], "web | 0.25 | 0.25 | 90 | 12 throttled, 1 too_large |");
+  assert.equal(
+    shown("senders").split("\n")[1],
+    "web | 0.25 | 0.25 | 90 | 1 min 30 s ago | 12 throttled, 1 too_large |",
+  );
+  const [first] = statusWith().senders;
+  assert.equal(
+    shown("senders", { senders: [{ ...first!, lastUse: undefined }] }),
+    "checkout | 880 | 12 | 700,000 | never | none |",
+  );
   assert.equal(shown("senders_note"), "Refused before it was known who sent: 3 unauthenticated.");
   assert.match(shown("senders_note", { sendersMore: 4 }), /^4 more are not shown\. /);
   assert.equal(shown("letters"), "2026-11-26 11:59:00Z | web | 6 log records | 400 invalid trace id |");

@@ -64,12 +64,20 @@ export function statusWith(parts: Partial<Status> = {}): Status {
       last: undefined,
     }],
     senders: [
-      { sender: "checkout", itemsPerSecond: 880, requestsPerSecond: 12, items: 700_000, refused: [] },
+      {
+        sender: "checkout",
+        itemsPerSecond: 880,
+        requestsPerSecond: 12,
+        items: 700_000,
+        lastUse: AT - 500,
+        refused: [],
+      },
       {
         sender: "web",
         itemsPerSecond: 0.25,
         requestsPerSecond: 0.25,
         items: 90,
+        lastUse: AT - 90_000,
         refused: [["throttled", 12], ["too_large", 1]],
       },
     ],

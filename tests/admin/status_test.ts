@@ -32,6 +32,7 @@ async function status(report: (metrics: RelayMetrics) => void, more: Partial<Sta
     },
     history,
     reading,
+    lastUses: (senders) => new Map(senders.has("busy") ? [["busy", AT - 5_000]] : []),
     recentDeadLetters: [],
     ...more,
   });
@@ -81,10 +82,18 @@ Deno.test("senders have their rates and refusals, the busiest first; what nobody
       itemsPerSecond: 10,
       requestsPerSecond: 0.1,
       items: 100,
+      lastUse: AT - 5_000,
       refused: [["throttled", 2], ["too_large", 1]],
     },
-    { sender: "quiet", itemsPerSecond: 1, requestsPerSecond: 0.1, items: 10, refused: [] },
-    { sender: "refused only", itemsPerSecond: 0, requestsPerSecond: 0, items: 0, refused: [["forbidden", 1]] },
+    { sender: "quiet", itemsPerSecond: 1, requestsPerSecond: 0.1, items: 10, lastUse: undefined, refused: [] },
+    {
+      sender: "refused only",
+      itemsPerSecond: 0,
+      requestsPerSecond: 0,
+      items: 0,
+      lastUse: undefined,
+      refused: [["forbidden", 1]],
+    },
   ]);
   assert.equal(sendersMore, 0);
   assert.deepEqual(refused, [["unauthenticated", 2], ["not_found", 1]]);

@@ -108,7 +108,8 @@ Deno.test("the status page in Chromium", async (t) => {
 
   await t.step("what happens is shown as it happens", async () => {
     await tab.emulate({ width: 1280, scheme: "light" });
-    assert.equal(await tab.visit(`${url}/`), "edgeferry");
+    // With what it is told at once, if that is there already.
+    assert.match(await tab.visit(`${url}/`), /^edgeferry/);
     await shows("connection", /^Live$/);
     assert.match(await shows("senders", /./), /Nobody has sent anything yet/);
     assert.equal(await send("shop", "traces", 40), 200);
@@ -120,7 +121,7 @@ Deno.test("the status page in Chromium", async (t) => {
     assert.match(traces!, /^traces\s.*\s40\s+40\s+0\s+0\s+0\s+0\s+balanced$/);
     assert.match(metrics!, /^metrics\s.*\s7\s+7\s+0\s+0\s+0\s+0\s+balanced$/);
     assert.match(logs!, /^logs\s.*\s3\s+0\s+0\s+3\s+0\s+0\s+balanced$/);
-    assert.match(await shows("senders", /shop/), /shop\s.*\s47\s+none/);
+    assert.match(await shows("senders", /shop/), /shop\s.*\s47\s+\S+ \S+ ago\s+none/);
     assert.match(await shows("senders_note", /\d/), /1 unauthenticated/);
     assert.match(await shows("letters", /400/), /web\s+3 log records\s+400 these logs are <img/);
     assert.match(await shows("ways", /takes/), /traces, metrics\s+takes\s+none\s+https:/);
@@ -162,7 +163,7 @@ Deno.test("the status page in Chromium", async (t) => {
     assert.equal(charts.length, 4);
     assert.match(
       charts[0]!,
-      /^Items a second over the last hour\. taken: now [\d.]+, lowest [\d.]+, highest [\d.]+\. sent on: now/,
+      /^Items a second over the last 5 minutes\. taken: now [\d.]+, lowest [\d.]+, highest [\d.]+\. sent on: now/,
     );
     assert(named("columnheader").length >= 20 && named("rowheader").includes("traces"));
     assert.equal(named("status").length, 2, "the state and the connection are told politely");

@@ -114,3 +114,15 @@ Deno.test("the last hour: this one, and of the one before as much as is left", (
   clock.now += HOUR_MS;
   assert.deepEqual(hour(), { requests: 0, items: 0 });
 });
+
+Deno.test("a sender's last use is that of whichever of its tokens; a refusal is none", () => {
+  const { clock, from, usage } = scene();
+  usage.accepted(sender("web"), 1, from("192.0.2.1"));
+  clock.now += 5_000;
+  usage.accepted(sender("web", "token ffffffff"), 1, from("192.0.2.1"));
+  usage.accepted(sender("other"), 1, from("192.0.2.1"));
+  clock.now += 5_000;
+  usage.refused(sender("web"), "throttled", from("192.0.2.1"));
+  usage.refused(sender("idle"), "throttled", from("192.0.2.1"));
+  assert.deepEqual([...usage.lastUses(new Set(["web", "idle"]))], [["web", START + 5_000]]);
+});
