@@ -58,8 +58,8 @@ function scraped(name: string): string {
   return name.endsWith("}") ? `${name.slice(0, -1)},${target}}` : `${name}{${target}}`;
 }
 
-async function send(relay: RelayHere, signal: SignalName, items = 2): Promise<number> {
-  const headers = { authorization: `Bearer ${relay.token}`, "content-type": "application/x-protobuf" };
+async function send(relay: RelayHere, signal: SignalName, items = 2, token = relay.token): Promise<number> {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/x-protobuf" };
   const body = requestOf(signal, Array.from({ length: items }, (_, index) => `n${index}`));
   const answer = await fetch(`${relay.url}/v1/${signal}`, { method: "POST", headers, body });
   await answer.body?.cancel();
@@ -170,6 +170,7 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
     let failures = 0;
     for (let minute = 1; minute < ILL_MINUTES; minute++) {
       assert.equal(await send(relay, "traces", 5_000), 503, "the queue is full");
+      assert.equal(await send(relay, "traces", 1, "nobody's"), 401, "which is the sender's, and alarms nobody");
       const before = failures;
       const text = await until(relay, (text) => numberIn(text, FAILURES) > before);
       failures = numberIn(text, FAILURES);

@@ -1,6 +1,7 @@
 /**
  * `config/alerts.yaml` and `config/dashboard.json` against what a running relay exposes after real traffic: every metric, label and
- * value that they name is there. `promtool` reads all three.
+ * value that they name is there. `promtool` reads all three, and the types that Grafana publishes the dashboard. That each alert
+ * fires is looked at in `alerts_test.ts`.
  */
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -15,7 +16,7 @@ import { INSTRUMENTS } from "../../src/telemetry/metrics.ts";
 import { prometheusName } from "../../src/telemetry/prometheus.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { requestOf } from "../support/exporting.ts";
-import { promtool } from "../support/promtool.ts";
+import { promtool, runWith } from "../support/promtool.ts";
 import { startRelayHere } from "../support/relay.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -190,60 +191,14 @@ Deno.test("alerts and dashboard name what a running relay exposes", async (t) =>
   });
 });
 
-Deno.test("alerts fire for what they are for, and not for a relay that is well", async () => {
-  const dir = await mkdtemp(join(tmpdir(), "edgeferry-alerts-"));
-  const labels = 'instance="a:9464", job="edgeferry"';
-  const firing = (alertname: string, at: string, exp: Record<string, string> | undefined, severity: string) => ({
-    alertname,
-    eval_time: at,
-    exp_alerts: exp === undefined ? [] : [{ exp_labels: { instance: "a:9464", job: "edgeferry", severity, ...exp } }],
-  });
-  const series = (name: string, more: string, values: string) => ({ series: `${name}{${labels}${more}}`, values });
-  try {
-    const rule = (ill: boolean) => ({
-      interval: "1m",
-      input_series: [
-        series("up", "", ill ? "1x10 0x20" : "1x30"),
-        series("edgeferry_exporter_send_failures_total", ', signal="logs", fault="timeout"', ill ? "1+1x30" : "7x30"),
-        series("edgeferry_exporter_sent_items_total", ', signal="logs"', ill ? "5x30" : "5+9x30"),
-        series("edgeferry_books_items", ', signal="logs", account="accepted"', ill ? "10x30" : "9x30"),
-        series("edgeferry_books_items", ', signal="logs", account="delivered"', "8x30"),
-        series("edgeferry_books_items", ', signal="logs", account="queued"', "1x30"),
-        series("edgeferry_queue_size_bytes", "", ill ? "60x30" : "40x30"),
-        series("edgeferry_queue_capacity_bytes", "", "100x30"),
-        series("edgeferry_certificate_days_left", ', role="client", subject="CN=a"', ill ? "9x30" : "90x30"),
-        series(
-          "edgeferry_receiver_refused_requests_total",
-          ', reason="queue_full", signal="logs"',
-          ill ? "1+1x30" : "1x30",
-        ),
-        series("edgeferry_receiver_refused_requests_total", ', reason="unauthenticated"', "1+9x30"),
-        series("edgeferry_dead_letter_items_total", ', signal="logs"', ill ? "0x10 5x20" : "5x30"),
-      ],
-      alert_rule_test: [
-        firing("EdgeferryDown", "20m", ill ? {} : undefined, "critical"),
-        firing("EdgeferryCollectorUnreachable", "20m", ill ? { signal: "logs" } : undefined, "warning"),
-        firing("EdgeferryBooksUnbalanced", "20m", ill ? { signal: "logs" } : undefined, "critical"),
-        firing("EdgeferryQueueFilling", "20m", ill ? {} : undefined, "warning"),
-        firing("EdgeferryCertificateEndsSoon", "20m", ill ? { role: "client", subject: "CN=a" } : undefined, "warning"),
-        firing("EdgeferryCertificateEnds", "20m", undefined, "critical"),
-        firing("EdgeferryRefusing", "20m", ill ? { reason: "queue_full" } : undefined, "critical"),
-        firing("EdgeferryDeadLetters", "20m", ill ? { signal: "logs" } : undefined, "warning"),
-      ],
-    });
-    // What an alert says is for people; which ones fire, and for what, is looked at here.
-    const silent = {
-      groups: rules.groups.map((group) => ({
-        name: "edgeferry",
-        rules: group.rules.map((each) => ({ ...each, annotations: {} })),
-      })),
-    };
-    await writeFile(join(dir, "rules.yaml"), stringify(silent));
-    const tests = { rule_files: ["rules.yaml"], evaluation_interval: "1m", tests: [rule(true), rule(false)] };
-    await writeFile(join(dir, "test.yaml"), stringify(tests));
-    const { ok, words } = await promtool(["test", "rules", join(dir, "test.yaml")]);
-    assert(ok, words);
-  } finally {
-    await rm(dir, { recursive: true });
-  }
+Deno.test("Grafana's own types read the dashboard, and refuse what they do not know", async () => {
+  const text = JSON.stringify(dashboard);
+  const read = (board: string) => runWith("go", ["run", "."], board, join(root, "tests/support/grafana"));
+  assert.deepEqual(await read(text), { ok: true, words: String(dashboard.panels.length) });
+  const { ok, words } = await read(
+    text.replaceAll('"reduceOptions"', '"reducedOptions"').replace('"expr"', '"expression"'),
+  );
+  assert(!ok);
+  assert.match(words, /panels\[0\]\.options\.\w+: unexpected field 'reducedOptions'/);
+  assert.match(words, /panels\[0\]\.targets\S*: unexpected field 'expression'/);
 });
