@@ -18,6 +18,7 @@ import type {
   TakeLimit,
 } from "./queue.ts";
 import { Shares } from "./shares.ts";
+import { Takers } from "./takers.ts";
 
 /** What the engine needs to be told. */
 export interface DirectQueueSettings {
@@ -63,7 +64,7 @@ class DirectQueue implements SendingQueue {
   readonly #drain: DrainRate;
   readonly #waiting = new Set<Waiting>();
   readonly #taken = new Set<Waiting>();
-  readonly #takers = new Set<() => void>();
+  readonly #takers: Takers;
   readonly #books: Record<SignalName, { accepted: number; delivered: number; rejectedByCollector: number }>;
   #bytes = 0;
   #lastId = 0;
@@ -75,6 +76,7 @@ class DirectQueue implements SendingQueue {
     this.#waitMs = settings.waitMs ?? WAIT_MS;
     this.#now = settings.now ?? Date.now;
     this.#drain = new DrainRate(this.#now);
+    this.#takers = new Takers({ now: this.#now });
     this.shares = new Shares(this.#now);
     this.#books = bySignal(() => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 }));
   }
@@ -107,7 +109,7 @@ class DirectQueue implements SendingQueue {
       this.#bytes += bytes;
       this.shares.add(record.parts);
       this.#waiting.add(waiting);
-      this.#wakeTakers();
+      this.#takers.wake(record.signal);
     });
   }
 
@@ -128,15 +130,7 @@ class DirectQueue implements SendingQueue {
       for (const waiting of this.#waiting) {
         if (waiting.record.signal === limit.signal) return [this.#deliver(waiting)];
       }
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          signal.removeEventListener("abort", wake);
-          this.#takers.delete(wake);
-          resolve();
-        };
-        signal.addEventListener("abort", wake);
-        this.#takers.add(wake);
-      });
+      await this.#takers.wait(limit.signal, signal);
     }
   }
 
@@ -226,12 +220,8 @@ class DirectQueue implements SendingQueue {
       this.#remove(waiting);
       waiting.answer(new Refusal("shutting_down", "The relay is shutting down"));
     }
-    this.#wakeTakers();
+    this.#takers.close();
     return Promise.resolve();
-  }
-
-  #wakeTakers(): void {
-    for (const wake of [...this.#takers]) wake();
   }
 }
 

@@ -3,9 +3,10 @@
  * encoding. No I/O here.
  * @module
  */
+import { discard } from "../otlp/bytes.ts";
 import type { SignalName } from "../otlp/signal.ts";
 import type { Part, PayloadEncoding, TakeLimit } from "./queue.ts";
-import type { RecordHead } from "./sqlite_protocol.ts";
+import { decodeParts, type RecordHead } from "./sqlite_protocol.ts";
 
 /** A record that is known here. */
 export interface Entry {
@@ -18,6 +19,26 @@ export interface Entry {
   attempts: number;
   /** Not to be taken before, in ms since the Unix epoch. */
   dueAt: number;
+}
+
+/** Gives the memory of a payload back at once; who wants it again reads it from the file. */
+export function giveUpPayload(entry: Entry): void {
+  if (entry.payload !== undefined) discard(entry.payload);
+  entry.payload = undefined;
+}
+
+/** The parts of a record; in memory already where it came in by this process. */
+export function partsOf(entry: Entry): readonly Part[] {
+  return entry.parts ??= decodeParts(entry.head.parts);
+}
+
+/** The lane whose first record is the oldest. */
+export function oldestOf(lanes: readonly Lane[]): Lane | undefined {
+  let oldest: Lane | undefined;
+  for (const lane of lanes) {
+    if (lane.firstId !== undefined && lane.firstId < (oldest?.firstId ?? Infinity)) oldest = lane;
+  }
+  return oldest;
 }
 
 /** Records that one lane may have waiting for their time; beyond it, it reads no further. */

@@ -1,0 +1,104 @@
+/**
+ * Who waits to take, and until when: for a record, one that is due, another process's, an abort or the end.
+ * @module
+ */
+import type { SignalName } from "../otlp/signal.ts";
+
+/** How often a waiting taker looks for records that another process has inserted, in ms. */
+const POLL_MS = 1000;
+
+/** Time that passes by itself; a test has it pass by hand. */
+export interface Timers {
+  /** ms, of a clock that nobody sets. */
+  now(): number;
+  /** Calls `run` in `ms`, unless what is returned is called before. */
+  start(run: () => void, ms: number): () => void;
+}
+
+const TIMERS: Timers = {
+  now: () => performance.now(),
+  start: (run, ms) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+export interface TakersSettings {
+  /** ms since the Unix epoch: the clock of what is due. */
+  readonly now: () => number;
+  /** Looks for what nobody announces, at most once a second and while somebody waits; never rejects. */
+  readonly poll?: () => Promise<void>;
+  readonly timers?: Timers;
+}
+
+/** All share one timer: each commit wakes some of them, and they wait again at once. */
+export class Takers {
+  readonly #now: () => number;
+  readonly #poll: (() => Promise<void>) | undefined;
+  readonly #timers: Timers;
+  readonly #waiting = new Set<{ readonly signal: SignalName; readonly wake: () => void }>();
+  readonly #onTimer = () => void this.#tick();
+  #stopTimer: (() => void) | undefined;
+  #timerAt = 0;
+  #polledAt = -Infinity;
+
+  constructor(settings: TakersSettings) {
+    this.#now = settings.now;
+    this.#poll = settings.poll;
+    this.#timers = settings.timers ?? TIMERS;
+  }
+
+  /**
+   * Resolves when a taker of `of` is woken, or `signal` aborts; at the latest at `dueAt`, in ms since the Unix epoch, and within a
+   * second where there is something to poll.
+   */
+  wait(of: SignalName, signal: AbortSignal, dueAt = Infinity): Promise<void> {
+    return new Promise((resolve) => {
+      const taker = {
+        signal: of,
+        wake: () => {
+          signal.removeEventListener("abort", taker.wake);
+          this.#waiting.delete(taker);
+          resolve();
+        },
+      };
+      signal.addEventListener("abort", taker.wake);
+      this.#waiting.add(taker);
+      this.#setTimer(dueAt);
+    });
+  }
+
+  #setTimer(dueAt: number): void {
+    const ms = Math.max(1, Math.min(this.#poll === undefined ? Infinity : POLL_MS, dueAt - this.#now()));
+    if (ms === Infinity) return;
+    const at = this.#timers.now() + ms;
+    // A timer that goes off sooner than needed stays: setting another at each commit costs more than an idle look.
+    if (this.#stopTimer !== undefined && at >= this.#timerAt) return;
+    this.#stopTimer?.();
+    this.#timerAt = at;
+    this.#stopTimer = this.#timers.start(this.#onTimer, ms);
+  }
+
+  /** Wakes those of one signal, or all. */
+  wake(of?: SignalName): void {
+    for (const { signal, wake } of [...this.#waiting]) if (of === undefined || of === signal) wake();
+  }
+
+  /** Wakes all, and looks at nothing any more. */
+  close(): void {
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
+    this.wake();
+  }
+
+  async #tick(): Promise<void> {
+    this.#stopTimer = undefined;
+    if (this.#waiting.size === 0) return;
+    const now = this.#timers.now();
+    if (this.#poll !== undefined && now - this.#polledAt >= POLL_MS) {
+      this.#polledAt = now;
+      await this.#poll();
+    }
+    this.wake();
+  }
+}
