@@ -58,6 +58,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "doctor/finding.ts": "doctor/doctor_test.ts",
   "doctor/way.ts": "doctor/doctor_test.ts",
   "exporter/trial.ts": "relay_identity_test.ts",
+  "otlp/json_error.ts": "otlp/json_test.ts",
   "queue/queue.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_statements.ts": "queue/sqlite_queue_test.ts",
   "queue/sqlite_store.ts": "queue/sqlite_queue_test.ts",

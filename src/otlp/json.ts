@@ -9,9 +9,10 @@
  */
 import { isUtf8 } from "node:buffer";
 import { ItemCount } from "./item_count.ts";
+import { Fault, JsonError } from "./json_error.ts";
 import { readDouble, Words } from "./json_number.ts";
 import { type FieldPlan, type MessagePlan, REQUEST_PLAN } from "./json_plan.ts";
-import { Fault, JsonError, JsonReader, kindOf } from "./json_reader.ts";
+import { JsonReader, kindOf } from "./json_reader.ts";
 import { ProtobufWriter, TranscodedTooLargeError } from "./protobuf_writer.ts";
 import type { ScalarKind } from "./schema.ts";
 import { bySignal, type SignalName, signalOf } from "./signal.ts";
@@ -183,11 +184,11 @@ function writeScalar(kind: ScalarKind, first: number): void {
       writer.varint64(words.low, words.high);
       return;
     case "spanId":
-      writer.hex(reader, 8);
+      writer.id(reader, 8);
       return;
     case "traceId":
     case "profileId":
-      writer.hex(reader, 16);
+      writer.id(reader, 16);
       return;
     case "enum":
       // OTLP/JSON: "Values of enum fields MUST be encoded as integer values"; the names of proto3 JSON are not taken.

@@ -3,7 +3,8 @@
  * What senders write, plain digits, is read from the bytes; what else is allowed goes by way of a string.
  * @module
  */
-import { Fault, isDigit, type JsonReader } from "./json_reader.ts";
+import { Fault } from "./json_error.ts";
+import { isDigit, type JsonReader } from "./json_reader.ts";
 
 const QUOTE = 0x22;
 const MINUS = 0x2d;

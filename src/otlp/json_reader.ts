@@ -3,24 +3,8 @@
  * but what the caller asks for. The bytes are valid UTF-8; the caller has looked.
  * @module
  */
+import { Fault, JsonError } from "./json_error.ts";
 import type { FieldPlan, MessagePlan } from "./json_plan.ts";
-
-/** A body that is not OTLP/JSON: what is wrong and at which path. Nothing of the body's content is repeated. */
-export class JsonError extends Error {
-  override readonly name = "JsonError";
-  /** The path of the field, e.g. `resourceSpans[0].scopeSpans`; empty where the text as a whole is wrong. */
-  readonly path: string;
-
-  constructor(message: string, path = "") {
-    super(message);
-    this.path = path;
-  }
-}
-
-/** A value that is JSON and not what its field wants, with the path that grows as it travels outwards. */
-export class Fault extends Error {
-  readonly path: string[] = [];
-}
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -262,45 +246,6 @@ export class JsonReader {
     this.#skipString();
     const length = this.position - start;
     this.position = start;
-    return length;
-  }
-
-  /**
-   * Takes an id in hex and writes its bytes, `length` or none.
-   * @returns how many.
-   * @throws {Fault} when it is another string or no string.
-   */
-  copyHex(target: Uint8Array, start: number, length: number): number {
-    const { bytes } = this;
-    const from = this.position + 1;
-    const end = from + 2 * length;
-    if (bytes[from - 1] === QUOTE && bytes[end] === QUOTE) {
-      let all = 0;
-      for (let index = 0; index < length; index++) {
-        const high = HEX[bytes[from + 2 * index]!]!;
-        const low = HEX[bytes[from + 2 * index + 1]!]!;
-        all |= high | low;
-        target[start + index] = (high << 4) | low;
-      }
-      if (all < 16) {
-        this.position = end + 1;
-        return length;
-      }
-    }
-    return this.#copyOddHex(target, start, length);
-  }
-
-  #copyOddHex(target: Uint8Array, start: number, length: number): number {
-    if (this.peek() !== QUOTE) throw this.otherKind("a hex string");
-    const text = this.string();
-    if (text.length === 0) return 0;
-    if (text.length !== length * 2) {
-      throw new Fault(`an id of ${text.length} characters, ${length * 2} hex digits wanted`);
-    }
-    if (!/^[0-9a-fA-F]*$/.test(text)) throw new Fault("an id with a character that is no hex digit");
-    for (let index = 0; index < length; index++) {
-      target[start + index] = parseInt(text.slice(2 * index, 2 * index + 2), 16);
-    }
     return length;
   }
 

@@ -8,7 +8,9 @@
  */
 import { decodeBase64 } from "./base64.ts";
 import { discard } from "./bytes.ts";
-import { Fault, type JsonReader } from "./json_reader.ts";
+import { Fault } from "./json_error.ts";
+import { copyId } from "./json_id.ts";
+import type { JsonReader } from "./json_reader.ts";
 
 /** The request would be over the bound as protobuf. */
 export class TranscodedTooLargeError extends Error {
@@ -222,8 +224,8 @@ export class ProtobufWriter {
   }
 
   /** The id of `bytes` bytes in hex that is next in `reader`, or an empty one, and its length. @throws {Fault} */
-  hex(reader: JsonReader, bytes: number): void {
-    const length = reader.copyHex(this.#buffer, this.#at + 1, bytes);
+  id(reader: JsonReader, bytes: number): void {
+    const length = copyId(reader, this.#buffer, this.#at + 1, bytes);
     this.#buffer[this.#at] = length;
     this.#at += 1 + length;
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readDouble, Words } from "../../src/otlp/json_number.ts";
-import { Fault, JsonError, JsonReader } from "../../src/otlp/json_reader.ts";
+import { Fault, JsonError } from "../../src/otlp/json_error.ts";
+import { JsonReader } from "../../src/otlp/json_reader.ts";
 import { Random } from "../support/requests.ts";
 
 const reader = new JsonReader();

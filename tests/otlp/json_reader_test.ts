@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { REQUEST_PLAN } from "../../src/otlp/json_plan.ts";
-import { Fault, JsonError, JsonReader } from "../../src/otlp/json_reader.ts";
+import { JsonError } from "../../src/otlp/json_error.ts";
+import { JsonReader } from "../../src/otlp/json_reader.ts";
 
 const reader = new JsonReader();
 
@@ -104,17 +105,4 @@ Deno.test("a name is known by its bytes or by what its escapes mean", () => {
       assert.throws(() => begin(text).name(message, expected), JsonError);
     }
   }
-});
-
-Deno.test("an id is hex of its own length, or empty", () => {
-  const target = new Uint8Array(8);
-  assert.equal(begin('"00ffABcd"').copyHex(target, 2, 4), 4);
-  assert.deepEqual([...target], [0, 0, 0x00, 0xff, 0xab, 0xcd, 0, 0]);
-  assert.equal(begin('"0\\u0030FFabCD"').copyHex(target, 2, 4), 4);
-  assert.deepEqual([...target], [0, 0, 0x00, 0xff, 0xab, 0xcd, 0, 0]);
-  assert.equal(begin('""').copyHex(target, 0, 4), 0);
-  for (const text of ['"00ffabc"', '"00ffabcde"', '"00ffabcg"', '"00ffabc\u00e9"', "1", "{}"]) {
-    assert.throws(() => begin(text).copyHex(target, 0, 4), Fault, text);
-  }
-  assert.throws(() => begin('"00ff').copyHex(target, 0, 4), JsonError);
 });
