@@ -40,11 +40,12 @@ export function devCommand(io: Io): Command {
         const options = { endpoint: collectorOf(config), certs: CERTS_DIR, quiet: flags.quiet === true };
         stack.use(await openCollector(io, options));
       }
-      await runUntilStopped(io, config, (url) => {
+      await runUntilStopped(io, config, ({ url, adminUrl }) => {
         // A signal may have an endpoint of its own, as in the specification's variables.
         const collector = new URL(exporterSettings(config, "traces").url).origin;
         put(io, `Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
         io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
+        put(io, `What passes through is shown at ${adminUrl}/`);
         return Promise.resolve();
       });
     });

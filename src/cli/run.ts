@@ -6,7 +6,7 @@ import process from "node:process";
 import { setTimeout } from "node:timers";
 import type { Command } from "commander";
 import type { Config } from "../config/schema.ts";
-import { startRelay } from "../relay.ts";
+import { type Relay, startRelay } from "../relay.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { type Io, newCommand } from "./io.ts";
@@ -27,13 +27,13 @@ export function runCommand(io: Io): Command {
 export async function runUntilStopped(
   io: Io,
   config: Config,
-  onReady: (url: string) => Promise<void> = () => Promise.resolve(),
+  onReady: (relay: Relay) => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   warnOfTrust(io);
   const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
   await using relay = await startRelay(config, log);
-  await onReady(relay.url);
+  await onReady(relay);
   await Promise.race([stopped, relay.failed]);
   log.info("Stopping", { graceMs: config.shutdown.grace });
 }
