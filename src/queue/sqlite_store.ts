@@ -8,9 +8,8 @@ import { messageOf } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import { faultInjector, WorkerCrash } from "./faults.ts";
 import { type Mark, MarkFile } from "./sqlite_mark.ts";
-import { Reserve } from "./sqlite_reserve.ts";
 import { Salvage, setAside } from "./sqlite_salvage.ts";
-import { CHECKPOINT_PAGES, openDatabase } from "./sqlite_schema.ts";
+import { openDatabase } from "./sqlite_schema.ts";
 import type {
   AppendOp,
   Disowned,
@@ -31,34 +30,13 @@ import {
   prepareStatements,
   type Row,
   setMeta,
-  VACUUM_PAGES,
 } from "./sqlite_statements.ts";
 import { Transaction } from "./sqlite_transaction.ts";
-import { sqliteFaultOf, StorageError } from "./storage_error.ts";
+import { Upkeep } from "./sqlite_upkeep.ts";
+import { diskFull, sqliteFaultOf, storageErrorOf } from "./storage_error.ts";
 
 /** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `#checkAtStart`). */
 const CHECKED_AT_START_BYTES = 64 * 1024 * 1024;
-
-/** How often it is looked whether there is work that can wait: in ms, or once about so many pages have been written. */
-const LOOK_MS = 100;
-const LOOK_PAGES = CHECKPOINT_PAGES / 4;
-const PAGE_BYTES = 4096;
-/** What a commit writes beside the payloads, about. */
-const PAGES_A_COMMIT = 6;
-
-/** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
-const WAL_WARN_PAGES = 65_536;
-
-/** How often pages are given back to the file system, in ms, and how many are kept for reuse (16 MiB). */
-const VACUUM_EVERY_MS = 25;
-const FREE_PAGES_KEPT = 4096;
-
-/** Pages in use above which nothing is given back: 16 MiB. */
-const VACUUM_USED_PAGES = 4096;
-
-/** How often a reserve that was given up is taken again, in ms, and with how many free pages it is not waited for: 32 MiB. */
-const RESERVE_RETRY_MS = 500;
-const REUSED_PAGES = 8192;
 
 /** What one step of a salvage may move, in bytes and in ms. */
 const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
@@ -74,18 +52,12 @@ export class SqliteStore {
   readonly #settings: WorkerSettings;
   readonly #news: StoreNews;
   readonly #fault: ReturnType<typeof faultInjector>;
-  readonly #reserve: Reserve;
-  #reserveAt = 0;
+  readonly #upkeep: Upkeep;
   #open: Open | undefined;
   /** Records refused after a commit that failed: looked for, and removed, before the next commit. */
   #disowned: Disowned[];
   /** The first id of the transaction last begun. */
   #attemptedId = 0;
-  #walWarned = false;
-  #vacuumAt = 0;
-  #lookAt = 0;
-  #pagesWritten = 0;
-  #vacuumed = false;
 
   /**
    * Opens, migrates, checks, and sets a damaged file aside.
@@ -96,13 +68,14 @@ export class SqliteStore {
     this.#news = news;
     this.#fault = faultInjector(settings.faults);
     this.#disowned = [...disowned];
-    this.#reserve = new Reserve(`${settings.path}.reserve`);
+    const { path } = settings;
+    this.#upkeep = new Upkeep(path, (message, fields) => news.log("warn", message, { path, ...fields }));
     try {
       this.#ensureOpen();
     } catch (error) {
-      throw this.#storageErrorOf(error);
+      throw storageErrorOf(this.#settings.path, error);
     }
-    this.#reserve.take();
+    this.#upkeep.takeReserve();
   }
 
   get totals(): Totals {
@@ -115,7 +88,7 @@ export class SqliteStore {
    */
   commit(request: Request & { kind: "commit" }, again = false): Replies["commit"] {
     const { settles } = request;
-    if (!this.#roomForAppends()) return this.#settleOnly(request);
+    if (!this.#upkeep.roomForAppends(this.#open)) return this.#settleOnly(request);
     const { appends } = request;
     try {
       return this.#transact(request, appends, settles);
@@ -130,24 +103,13 @@ export class SqliteStore {
 
   #settleOnly(request: Request & { kind: "commit" }): Replies["commit"] {
     try {
-      return { ...this.#transact(request, [], request.settles), appendFailure: { text: this.#diskFull().message } };
+      return {
+        ...this.#transact(request, [], request.settles),
+        appendFailure: { text: diskFull(this.#settings.path).message },
+      };
     } catch (error) {
       return failedWith(this.#afterFailure(error, [], request.now) ?? messageOf(error));
     }
-  }
-
-  /**
-   * Once the disk has been full, appends wait until the reserve could be put back, or until so much of the file is free
-   * that they fit into it; settles do not wait.
-   */
-  #roomForAppends(): boolean {
-    if (this.#reserve.held) return true;
-    const now = performance.now();
-    if (now >= this.#reserveAt) {
-      this.#reserveAt = now + RESERVE_RETRY_MS;
-      if (this.#reserve.take()) return true;
-    }
-    return Number(this.#open?.sql.freePages.get()?.freelist_count ?? 0) > REUSED_PAGES;
   }
 
   /** Records of a lane in order of id, until one of the bounds is passed. */
@@ -220,67 +182,16 @@ export class SqliteStore {
     }));
   }
 
-  /**
-   * Work that can wait until the answers have been sent: copies a full WAL into the database, gives pages back to the file
-   * system, moves salvaged rows. Returns in how many ms there is more of it, if there is.
-   */
+  /** Work that can wait until the answers have been sent; see {@link Upkeep}. Returns in how many ms there is more, if there is. */
   idle(): number | undefined {
     const open = this.#open;
     if (open === undefined) return undefined;
-    const now = performance.now();
-    // The questions below cost as much as a small commit, and their answers change slowly.
-    const wanted = open.salvage !== undefined || !this.#reserve.held;
-    if (!wanted && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
-      return this.#pagesWritten === 0 ? undefined : this.#lookAt - now;
-    }
-    this.#pagesWritten = 0;
-    this.#lookAt = now + LOOK_MS;
     try {
-      const wal = open.sql.walState.get() as Row;
-      const pages = Number(wal.log) - Number(wal.checkpointed);
-      if (pages >= CHECKPOINT_PAGES) open.sql.checkpoint.get();
-      if (Number(wal.log) >= WAL_WARN_PAGES && !this.#walWarned) {
-        this.#news.log(
-          "warn",
-          "The queue's WAL cannot be reused: another process keeps the file open for reading; end it",
-          {
-            path: this.#settings.path,
-            walBytes: Number(wal.log) * 4096,
-          },
-        );
-      }
-      this.#walWarned = Number(wal.log) >= WAL_WARN_PAGES;
-      if (open.salvage !== undefined) return this.#salvageStep(open, open.salvage) ? 0 : undefined;
-      return this.#vacuumStep(open);
+      return this.#upkeep.step(open, (salvage) => this.#salvageStep(open, salvage));
     } catch (error) {
-      if (error instanceof WorkerCrash) throw error;
-      if (sqliteFaultOf(error) === "busy") return VACUUM_EVERY_MS;
       this.#afterFailure(error, [], Date.now());
-    }
-    return undefined;
-  }
-
-  /** Only once little is queued: before, pages at the file's end would be moved that are about to be freed themselves. */
-  #vacuumStep({ sql }: Open): number | undefined {
-    const free = Number(sql.freePages.get()?.freelist_count);
-    const used = Number(sql.allPages.get()?.page_count) - free;
-    const kept = this.#reserve.held ? FREE_PAGES_KEPT + VACUUM_PAGES : 0;
-    if (free <= kept || used > VACUUM_USED_PAGES) {
-      // The file gets shorter when the WAL is copied; the reserve has to fit beside both.
-      if (this.#vacuumed) (this.#reserve.held ? sql.checkpoint : sql.truncate).get();
-      if (this.#vacuumed) this.#reserveAt = 0;
-      this.#vacuumed = false;
       return undefined;
     }
-    const now = performance.now();
-    if (now >= this.#vacuumAt || !this.#reserve.held) {
-      // `exec` would free one page: it does not step to the end.
-      sql.vacuum.all();
-      this.#vacuumed = true;
-      this.#vacuumAt = now + VACUUM_EVERY_MS;
-    }
-    // While the disk is full appends are refused: none is kept waiting, and the sooner there is room the better.
-    return this.#reserve.held ? VACUUM_EVERY_MS : 0;
   }
 
   /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
@@ -334,7 +245,7 @@ export class SqliteStore {
     open.nextId = totals.lastId + 1;
     this.#writeMark(open, totals);
     this.#fault("marked", size);
-    this.#pagesWritten += appends.reduce((sum, { bytes }) => sum + Math.ceil(bytes / PAGE_BYTES), PAGES_A_COMMIT);
+    this.#upkeep.committed(appends);
     return {
       totals,
       firstId,
@@ -355,17 +266,14 @@ export class SqliteStore {
     const fault = sqliteFaultOf(error);
     const path = this.#settings.path;
     if (fault === "busy") return `The queue ${path} is locked by another process; end its transaction`;
-    if (fault === "full") {
-      this.#reserve.give();
-      this.#reserveAt = performance.now() + RESERVE_RETRY_MS;
-    }
+    if (fault === "full") this.#upkeep.giveReserve();
     if (fault === "corrupt") {
       try {
         this.#replaceDamaged(messageOf(error), now);
         return undefined;
       } catch (error) {
         this.#closeAfterFailure();
-        return this.#storageErrorOf(error).message;
+        return storageErrorOf(this.#settings.path, error).message;
       }
     }
     this.#closeAfterFailure();
@@ -377,7 +285,7 @@ export class SqliteStore {
     } catch {
       // The next transaction tries again; this one's error is the one to tell.
     }
-    return this.#storageErrorOf(error).message;
+    return storageErrorOf(this.#settings.path, error).message;
   }
 
   #closeAfterFailure(): void {
@@ -399,7 +307,7 @@ export class SqliteStore {
     try {
       return read(this.#ensureOpen());
     } catch (error) {
-      if (sqliteFaultOf(error) !== "corrupt") throw this.#storageErrorOf(error);
+      if (sqliteFaultOf(error) !== "corrupt") throw storageErrorOf(this.#settings.path, error);
       this.#replaceDamaged(messageOf(error), Date.now());
       return fallback;
     }
@@ -460,7 +368,7 @@ export class SqliteStore {
     } catch (error) {
       const fault = sqliteFaultOf(error);
       if (fault === "corrupt") this.#replaceDamaged(messageOf(error), Date.now());
-      else if (fault === "full" && this.#reserve.give()) this.#open = this.#tryOpen();
+      else if (fault === "full" && this.#upkeep.giveReserve()) this.#open = this.#tryOpen();
       else throw error;
     }
     return this.#open!;
@@ -657,52 +565,6 @@ export class SqliteStore {
       return false;
     }
     return true;
-  }
-
-  #diskFull(cause?: unknown): StorageError {
-    return new StorageError(
-      "disk_full",
-      `Cannot write queue ${this.#settings.path}: its disk is full; free space there or lower sending_queue.queue_size`,
-      { cause },
-    );
-  }
-
-  #storageErrorOf(error: unknown): StorageError {
-    if (error instanceof StorageError) return error;
-    const { path } = this.#settings;
-    const code = (error as { code?: unknown } | null)?.code;
-    const cause = { cause: error };
-    switch (sqliteFaultOf(error)) {
-      case "full":
-        return this.#diskFull(error);
-      case "read_only":
-        return new StorageError(
-          "read_only",
-          `Cannot write queue ${path}: the file is read-only; make it and its folder writable by this user`,
-          cause,
-        );
-      case "cannot_open":
-        return new StorageError(
-          "unusable",
-          `Cannot open queue ${path}: the file or its folder cannot be opened by this user; check owner, mode and mount`,
-          cause,
-        );
-      case "busy":
-        return new StorageError(
-          "locked",
-          `Cannot open queue ${path}: another process has locked it; end that process`,
-          cause,
-        );
-      default:
-        if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
-          return new StorageError(
-            "read_only",
-            `Cannot write beside queue ${path}: its folder is read-only; make it writable by this user`,
-            cause,
-          );
-        }
-        return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check its disk`, cause);
-    }
   }
 }
 

@@ -1,7 +1,8 @@
 /**
- * What can be wrong with a queue's file when it is opened, by the relay or by a command.
+ * What can be wrong with a queue's file, for the relay or for a command.
  * @module
  */
+import { messageOf } from "../errors.ts";
 
 /** Why a queue's file cannot be used. */
 export type StorageErrorCode =
@@ -56,4 +57,50 @@ export function sqliteFaultOf(error: unknown): SqliteFault {
   const code = (error as { errcode?: unknown }).errcode;
   if (typeof code === "number") return FAULT_BY_CODE[code & 0xff] ?? "other";
   return FAULT_BY_TEXT.find(([text]) => error.message.includes(text))?.[1] ?? "other";
+}
+
+export function diskFull(path: string, cause?: unknown): StorageError {
+  return new StorageError(
+    "disk_full",
+    `Cannot write queue ${path}: its disk is full; free space there or lower sending_queue.queue_size`,
+    { cause },
+  );
+}
+
+/** What the relay's use of the file threw, as people are told. @param path The queue's file. */
+export function storageErrorOf(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  const code = (error as { code?: unknown } | null)?.code;
+  const cause = { cause: error };
+  switch (sqliteFaultOf(error)) {
+    case "full":
+      return diskFull(path, error);
+    case "read_only":
+      return new StorageError(
+        "read_only",
+        `Cannot write queue ${path}: the file is read-only; make it and its folder writable by this user`,
+        cause,
+      );
+    case "cannot_open":
+      return new StorageError(
+        "unusable",
+        `Cannot open queue ${path}: the file or its folder cannot be opened by this user; check owner, mode and mount`,
+        cause,
+      );
+    case "busy":
+      return new StorageError(
+        "locked",
+        `Cannot open queue ${path}: another process has locked it; end that process`,
+        cause,
+      );
+    default:
+      if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
+        return new StorageError(
+          "read_only",
+          `Cannot write beside queue ${path}: its folder is read-only; make it writable by this user`,
+          cause,
+        );
+      }
+      return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check its disk`, cause);
+  }
 }

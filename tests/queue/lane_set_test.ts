@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
 import { LaneSet } from "../../src/queue/lane_set.ts";
 import type { Entry, Lane } from "../../src/queue/lanes.ts";
 import type { RecordHead } from "../../src/queue/sqlite_protocol.ts";
@@ -15,7 +16,7 @@ function head(bytes: number, rest: Partial<RecordHead> = {}): Omit<RecordHead, "
 /** A set whose lanes know all that is in the file. */
 function caughtUp(takenBytesMax?: number): LaneSet {
   const lanes = new LaneSet(takenBytesMax);
-  for (const signal of ["traces", "metrics", "logs"] as const) {
+  for (const signal of SIGNAL_NAMES) {
     for (const lane of lanes.of(signal)) lanes.fill(lane, { rows: [], exhausted: true });
   }
   return lanes;
@@ -30,8 +31,8 @@ const ids = (run: readonly Entry[]) => run.map(({ head: { id } }) => id);
 
 Deno.test("each signal has a lane of each encoding", () => {
   const lanes = new LaneSet();
-  const all = (["traces", "metrics", "logs"] as const).flatMap((signal) => lanes.of(signal));
-  assert.equal(new Set(all).size, 6);
+  const all = SIGNAL_NAMES.flatMap((signal) => lanes.of(signal));
+  assert.equal(new Set(all).size, 2 * SIGNAL_NAMES.length);
   for (const lane of all) assert.equal(lanes.laneOf(lane), lane);
 });
 

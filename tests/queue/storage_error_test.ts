@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { sqliteFaultOf, StorageError } from "../../src/queue/storage_error.ts";
+import { sqliteFaultOf, StorageError, storageErrorOf } from "../../src/queue/storage_error.ts";
 
 function thrownBy(work: () => void): unknown {
   try {
@@ -33,4 +33,23 @@ Deno.test("SQLite's faults are known by code where there is one, by text where t
   }
   assert.equal(sqliteFaultOf(new StorageError("missing", "gone")), "other");
   assert.equal(sqliteFaultOf("text"), "other");
+});
+
+Deno.test("each fault is told with the file, its state and the remedy; what has been told stays as it is", () => {
+  const faults = [
+    [{ errcode: 13 }, "disk_full", /its disk is full; free space there/],
+    [{ errcode: 8 }, "read_only", /the file is read-only; make it and its folder writable/],
+    [{ errcode: 14 }, "unusable", /cannot be opened by this user; check owner, mode and mount/],
+    [{ errcode: 5 }, "locked", /another process has locked it; end that process/],
+    [{ code: "EROFS" }, "read_only", /its folder is read-only; make it writable/],
+    [{ errcode: 10 }, "unusable", /what happened; check its disk/],
+  ] as const;
+  for (const [properties, code, text] of faults) {
+    const cause = Object.assign(new Error("what happened"), properties);
+    const error = storageErrorOf("/data/queue.db", cause);
+    assert.deepEqual([error.code, error.cause], [code, cause]);
+    assert.match(error.message, /queue \/data\/queue\.db: /);
+    assert.match(error.message, text);
+    assert.equal(storageErrorOf("/other", error), error);
+  }
 });
