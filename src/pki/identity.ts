@@ -303,7 +303,7 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
     | undefined;
   const ended = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let confirmation: ReturnType<typeof setTimeout> | undefined;
+  let confirmation: { readonly of: string | undefined; readonly timer: ReturnType<typeof setTimeout> } | undefined;
   let last: Promise<unknown> = Promise.resolve();
 
   async function look(occasion: Occasion): Promise<CheckResult> {
@@ -350,10 +350,17 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
   }
 
   async function onEvent(): Promise<void> {
-    if (await after("event") !== "refused" || ended.signal.aborted) return;
+    if (await after("event") !== "refused" || ended.signal.aborted || refused === undefined || refused.told) return;
+    const { digest } = refused;
+    // Events come of everything in the folder: only another change puts it off.
+    if (confirmation !== undefined && confirmation.of === digest) return;
+    clearTimeout(confirmation?.timer);
     // A change in progress is whole by then.
-    clearTimeout(confirmation);
-    confirmation = setTimeout(() => void after("interval"), CONFIRM_MS);
+    const timer = setTimeout(() => {
+      confirmation = undefined;
+      void after("interval");
+    }, CONFIRM_MS);
+    confirmation = { of: digest, timer };
   }
 
   const events = options.reloadIntervalMs === 0
@@ -365,7 +372,7 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
     async [Symbol.asyncDispose]() {
       ended.abort();
       clearTimeout(timer);
-      clearTimeout(confirmation);
+      clearTimeout(confirmation?.timer);
       events?.close();
       await last;
     },

@@ -402,3 +402,31 @@ Deno.test("the watch looks by itself until it is disposed of", async () => {
   await rm(client.keyFile);
   assert.equal(await watch.checkNow(), "unchanged", "after its end it looks no more");
 });
+
+Deno.test("a change that cannot be used is told of, however much else is written to its folder", async () => {
+  await using certificates = await testCertificates();
+  const { ca, client } = certificates;
+  const config = configOf(ca, client);
+  const next = await certificates.issueClient("next");
+  const refused = Promise.withResolvers<CertificateError>();
+  await using _watch = watchIdentity(config, await loadIdentity(config), {
+    // Its events alone are to do it.
+    reloadIntervalMs: 3_600_000,
+    onChange: () => refused.reject(new Error("A certificate without its key was taken up")),
+    onRefused: refused.resolve,
+  });
+  await rename(next.certificateFile, client.certificateFile);
+  let told = false;
+  const writing = (async () => {
+    // As a queue does that is kept beside the certificates.
+    for (let times = 0; !told && times < 500; times++) {
+      await writeFile(join(certificates.dir, "queue.db-wal"), `${times}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  })();
+  await Promise.race([refused.promise, writing]);
+  told = true;
+  await writing;
+  const reason = await Promise.race([refused.promise, Promise.resolve(undefined)]);
+  assert.equal(reason?.code, "key_mismatch");
+});

@@ -91,11 +91,14 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
   };
 }
 
+/** Headers of a sender with a token that posts protobuf. */
+export const TRACE_HEADERS = { "content-type": "application/x-protobuf", authorization: `Bearer ${TOKEN}` };
+
 /** Posts one trace as a sender with a token does. The status. */
 export async function postTrace(url: string, names: readonly string[], client?: Deno.HttpClient): Promise<number> {
   const response = await fetch(`${url}/v1/traces`, {
     method: "POST",
-    headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${TOKEN}` },
+    headers: TRACE_HEADERS,
     body: requestOf("traces", names),
     ...(client === undefined ? {} : { client }),
   });
