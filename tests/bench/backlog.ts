@@ -2,19 +2,18 @@
  * `deno run -A tests/bench/backlog.ts [--gib 5] [--rounds 5]`: appends a second over a backlog against an empty queue, in turns, and
  * what memory each takes. The Collector is away in both: what is measured is the way from the door to the 200.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
 import { openQueue } from "../../src/queue/open.ts";
-import { digestOf } from "../../src/receiver/authenticate.ts";
 import { gzipMember } from "../../src/otlp/gzip.ts";
 import { makeBodies } from "./bodies.ts";
 import { drive } from "./measure.ts";
 import { kill, peakRssMiB, startRelay } from "./processes.ts";
-import { exporting, TOKEN } from "./subjects.ts";
+import { writeRelayFiles } from "./relay_files.ts";
 import { median } from "./table.ts";
 
 const { values: flags } = parseArgs({
@@ -38,7 +37,10 @@ try {
   for (let round = 0; round < Number(flags.rounds); round++) {
     for (const name of ["empty", "full"] as const) {
       const dir = name === "empty" ? join(folder, `empty-${round}`) : join(folder, "full");
-      await configure(dir);
+      await writeRelayFiles(dir, {
+        certs,
+        config: { receiver: { limits: { queue_share: 1 } }, sending_queue: { queue_size: "64GiB" } },
+      });
       const running = await startRelay(dir);
       const load = { shape: "gzip", spans: 10, connections: 64 } as const;
       try {
@@ -63,17 +65,6 @@ try {
   );
 } finally {
   await rm(folder, { recursive: true, force: true });
-}
-
-async function configure(dir: string): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  await writeFile(join(dir, "tokens.yaml"), `tokens: [{ id: bench, sha256: ${digestOf(TOKEN)} }]\n`);
-  await writeFile(
-    join(dir, "relay.yaml"),
-    `receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: tokens.yaml }, limits: { queue_share: 1 } }
-sending_queue: { path: data/queue.db, queue_size: 64GiB }
-${exporting({ certs: join(folder, "certs"), sink: { port: 9 } })}`,
-  );
 }
 
 /** Records as the relay writes them, by the queue itself. */

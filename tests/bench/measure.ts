@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import type { Shape } from "./bodies.ts";
 import { counts, cpuUs, deno, kill, peakRssMiB, resetCounts, type Sink, startSink } from "./processes.ts";
-import { type Running, SUBJECTS, TOKEN } from "./subjects.ts";
+import { TOKEN } from "./relay_files.ts";
+import { type Running, SUBJECTS } from "./subjects.ts";
 
 /** What came of one measurement. */
 export interface Figures {

@@ -2,14 +2,13 @@
  * `deno run -A tests/bench/start.ts [ROUNDS]`: from the start of the process to the first 200, with an empty queue and with nothing
  * cached but what Deno caches of modules. The Collector is away: a durable 200 does not need it.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { initCertificates } from "../../src/pki/init.ts";
-import { digestOf } from "../../src/receiver/authenticate.ts";
 import { makeBodies } from "./bodies.ts";
 import { kill, startRelay } from "./processes.ts";
-import { exporting, TOKEN } from "./subjects.ts";
+import { TOKEN, writeRelayFiles } from "./relay_files.ts";
 import { median } from "./table.ts";
 
 const rounds = Number(Deno.args[0] ?? "7");
@@ -22,14 +21,7 @@ try {
   // The first one is not counted: it may compile.
   for (let round = 0; round <= rounds; round++) {
     const dir = join(folder, String(round));
-    await mkdir(dir);
-    await writeFile(join(dir, "tokens.yaml"), `tokens: [{ id: bench, sha256: ${digestOf(TOKEN)} }]\n`);
-    await writeFile(
-      join(dir, "relay.yaml"),
-      `receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: tokens.yaml } }
-sending_queue: { path: data/queue.db }
-${exporting({ certs, sink: { port: 9 } })}`,
-    );
+    await writeRelayFiles(dir, { certs });
     const started = performance.now();
     const { url, child } = await startRelay(dir);
     try {

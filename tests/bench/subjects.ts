@@ -2,13 +2,11 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
-import { digestOf } from "../../src/receiver/authenticate.ts";
+import type { ConfigInput } from "../../src/config/schema.ts";
 import { mint } from "../../src/receiver/minted.ts";
 import { buildCollector } from "../support/collector.ts";
 import { deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
-
-/** The token of every sender that shows one. */
-export const TOKEN = "bench-token";
+import { type RelayFiles, TOKEN, writeRelayFiles } from "./relay_files.ts";
 
 /** One that runs. */
 export interface Running {
@@ -45,16 +43,14 @@ type Proof =
 
 const SIGNING_SECRET = "bench-signing-secret-of-32-bytes-or-more-000";
 
-function tokensFile(proof: Proof): string {
+function tokenOf(proof: Proof): NonNullable<RelayFiles["token"]> {
   const more: Partial<Record<Proof, string>> = {
     limits:
       ", limits: { requests_per_second: 1e6, items_per_second: 1e9, bytes_per_second: 1GiB, concurrent_requests: 1000 }",
     attributes: ", resource_attributes: { tenant.id: acme }",
   };
   const keys = `signing_keys:\n  - { id: web, secret: ${SIGNING_SECRET}, origins: ["http://bench"], max_age: 2h }\n`;
-  return `tokens:
-  - { id: bench, sha256: ${digestOf(TOKEN)}${more[proof] ?? ""} }
-${proof === "minted" ? keys : ""}`;
+  return { more: more[proof] ?? "", sections: proof === "minted" ? keys : "" };
 }
 
 const ISSUER = "https://issuer.bench";
@@ -69,53 +65,42 @@ async function issuer() {
   return { url: `http://127.0.0.1:${server.addr.port}/jwks.json`, token, server };
 }
 
-/** The sections of a configuration beside those that every relay here has. */
-function sections(proof: Proof, certs: string, jwksUrl: string | undefined): string {
-  const serving = `cert_file: ${certs}/server.crt, key_file: ${certs}/server.key`;
-  const http: Partial<Record<Proof, string>> = {
-    bounded: ", listener: bounded",
-    tls: `, tls: { ${serving} }`,
-    certificate: `, tls: { ${serving}, client_ca_file: ${certs}/ca.crt }`,
+/** What a configuration has for a proof, beside what every relay here has. */
+function configOf(proof: Proof, certs: string, jwksUrl: string | undefined): ConfigInput {
+  const serving = { cert_file: `${certs}/server.crt`, key_file: `${certs}/server.key` };
+  const http: Partial<Record<Proof, NonNullable<ConfigInput["receiver"]>["http"]>> = {
+    bounded: { listener: "bounded" },
+    tls: { tls: serving },
+    certificate: { tls: { ...serving, client_ca_file: `${certs}/ca.crt` } },
   };
-  const jwt = jwksUrl === undefined ? "" : `, jwt: { issuer: ${ISSUER}, audience: edgeferry, jwks_url: "${jwksUrl}" }`;
-  const redaction: Partial<Record<Proof, string>> = {
-    redaction:
-      "redaction: { salt: salt, actions: [{ key: user_agent.*, action: delete }, { key: client.address, action: hash }] }\n",
-    "redaction-idle": "redaction: { actions: [{ key: nobody.has.this, action: delete }] }\n",
+  const jwt = jwksUrl === undefined ? {} : { jwt: { issuer: ISSUER, audience: "edgeferry", jwks_url: jwksUrl } };
+  const redaction: Partial<Record<Proof, ConfigInput["redaction"]>> = {
+    redaction: {
+      salt: "salt",
+      actions: [{ key: "user_agent.*", action: "delete" }, { key: "client.address", action: "hash" }],
+    },
+    "redaction-idle": { actions: [{ key: "nobody.has.this", action: "delete" }] },
   };
-  return `receiver:
-  http: { endpoint: "127.0.0.1:0"${http[proof] ?? ""} }
-  auth: { tokens_file: tokens.yaml, insecure: ${proof === "nothing"}${jwt} }
-${redaction[proof] ?? ""}`;
+  return {
+    receiver: { http: http[proof] ?? {}, auth: { insecure: proof === "nothing", ...jwt } },
+    ...(redaction[proof] === undefined ? {} : { redaction: redaction[proof] }),
+  };
 }
 
 async function relay(storage: "sqlite" | "none", place: Place, proof: Proof = "token"): Promise<Running> {
   const dir = join(place.folder, `relay-${storage}-${crypto.randomUUID()}`);
-  await mkdir(dir, { recursive: true });
   const issued = proof === "jwt" ? await issuer() : undefined;
-  await writeFile(join(dir, "tokens.yaml"), tokensFile(proof));
-  await writeFile(
-    join(dir, "relay.yaml"),
-    `${sections(proof, place.certs, issued?.url)}sending_queue: { storage: ${storage}, path: data/queue.db }
-${exporting(place)}`,
-  );
+  await writeRelayFiles(dir, {
+    ...place,
+    token: tokenOf(proof),
+    config: { ...configOf(proof, place.certs, issued?.url), sending_queue: { storage } },
+  });
   const running = await startRelay(dir);
   await issued?.server.shutdown();
   const token = proof === "minted"
     ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 })
     : issued?.token ?? TOKEN;
   return { ...running, forwards: true, token };
-}
-
-/** Where a relay of the bench sends to, and its admin port. */
-export function exporting(
-  { certs, sink }: { readonly certs: string; readonly sink: { readonly port: number } },
-): string {
-  return `exporter:
-  endpoint: https://localhost:${sink.port}
-  tls: { ca_file: ${certs}/ca.crt, cert_file: ${certs}/client.crt, key_file: ${certs}/client.key }
-telemetry: { admin: { endpoint: "127.0.0.1:0" } }
-`;
 }
 
 async function collector(queue: "memory" | "file", { folder, certs, sink }: Place): Promise<Running> {
