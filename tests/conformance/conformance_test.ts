@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { SIGNALS } from "../../src/otlp/signal.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
+import { CLIENT_ROWS, hasJitter, runClientRow } from "./client_rows.ts";
 import { COLLECTOR_DIFFERENCES } from "./differences.ts";
 import { serverRows } from "./rows.ts";
+import { Random } from "../support/requests.ts";
 import { askCollector, askRelay } from "./subjects.ts";
 import { differencesOf, tableOf } from "./table.ts";
 
@@ -37,4 +38,18 @@ Deno.test("the table has every signal in both encodings, and a line for each row
   }));
   assert.equal(tableOf([{ name: "x", results }]).split("\n").length, rows.length + 2);
   assert.deepEqual(differencesOf(results), [`valid: as expected (${valid.length - SIGNALS.length}); 500 (JSON)`]);
+});
+
+Deno.test("jitter is told from what a busy machine does to fixed waits", () => {
+  const random = new Random(11);
+  /** Late by up to so many ms, each `chance` in one. */
+  const noise = (ms: number, chance: number) => random.chance(chance) ? random.below(ms) : 0;
+  const waits = (wait: () => number) => Array.from({ length: 28 }, wait);
+  for (let run = 0; run < 1_000; run++) {
+    assert(hasJitter(waits(() => 50 + random.below(51)), 100));
+    assert(hasJitter(waits(() => 50 + random.below(51) + noise(60, 0.5)), 100), "on a busy machine");
+    assert(!hasJitter(waits(() => 100 + noise(300, 0.9)), 100), "the longest, on a very busy machine");
+    assert(!hasJitter(waits(() => 98 + noise(6, 0.9)), 100), "a timer that is early");
+    assert(!hasJitter(waits(() => 75 + noise(300, 0.2)), 100), "fixed waits that are shorter");
+  }
 });
