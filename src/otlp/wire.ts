@@ -106,6 +106,20 @@ for (const [index, name] of MESSAGE_NAMES.entries()) {
 const REQUEST_INDEX = bySignal((signal) => MESSAGE_NAMES.indexOf(REQUEST_MESSAGE[signal]));
 const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
+const KEY_VALUE = MESSAGE_NAMES.indexOf("KeyValue");
+
+/**
+ * Whether a KeyValue is what most of them are: a key and a string, short and with nothing beside them. Such a one is whole, which
+ * takes a third of the time to see here.
+ */
+function isStringAttribute(bytes: Uint8Array, start: number, end: number): boolean {
+  const keyBytes = bytes[start + 1]!;
+  const value = start + 2 + keyBytes;
+  const valueBytes = end - value - 2;
+  return bytes[start] === 0x0a && keyBytes < 0x80 && valueBytes >= 2 && valueBytes < 0x80 && bytes[value] === 0x12 &&
+    bytes[value + 1] === valueBytes && bytes[value + 2] === 0x0a && bytes[value + 3] === valueBytes - 2;
+}
+
 const WIRE_TYPES = ["varint", "64-bit", "length-delimited", "group start", "group end", "32-bit", "6", "7"] as const;
 
 /**
@@ -145,39 +159,48 @@ export class Walker {
     const count = this.#count;
     let mergeable = signalMergeable;
     count.reset();
+    // In registers, and in the instance only where another method reads or moves them: a third of the walk's time.
+    let pos = 0;
+    let depth = 0;
     let end = bytes.length;
     let message = request;
     ends[0] = end;
     messages[0] = message;
     for (;;) {
-      while (this.#pos >= end) {
-        if (this.#depth === 0) return { items: count.total(), mergeable };
-        this.#depth--;
-        end = ends[this.#depth]!;
-        message = messages[this.#depth]!;
+      while (pos >= end) {
+        if (depth === 0) return { items: count.total(), mergeable };
+        this.#depth = --depth;
+        end = ends[depth]!;
+        message = messages[depth]!;
       }
-      const start = this.#pos;
-      let tag = bytes[this.#pos]!;
+      const start = pos;
+      let tag = bytes[pos]!;
       let field: number;
       if (tag < 0x80) {
-        this.#pos++;
+        pos++;
         field = tag >> 3;
       } else {
+        this.#pos = pos;
         tag = this.#tag(end);
+        pos = this.#pos;
         // The Collector keeps the low 32 bits of the field number; so do we, to refuse and to take what it does.
         field = Math.floor(tag / 8) | 0;
       }
       const wireType = tag & 7;
       if (field <= 0) throw this.#fault(`field number ${field} is not positive`, start);
-      if (this.#depth === 0 && bytes[start] !== RESOURCE_TAG) mergeable = false;
+      if (depth === 0 && bytes[start] !== RESOURCE_TAG) mergeable = false;
       const slot = field <= FIELD_DENSE_MAX ? field : field === 1000 ? SLOT_1000 : 0;
       const operation = OPERATIONS[message * SLOTS + slot]!;
       if (operation >= MESSAGE || operation === LEN || operation === ID16 || operation === ID8) {
         if (wireType !== 2) throw this.#wrongType(field, wireType, start);
-        let length = this.#pos < end ? bytes[this.#pos]! : 0x80;
-        if (length < 0x80) this.#pos++;
-        else length = this.#length(end);
-        const bodyEnd = this.#pos + length;
+        let length = pos < end ? bytes[pos]! : 0x80;
+        if (length < 0x80) pos++;
+        else {
+          this.#pos = pos;
+          length = this.#length(end);
+          pos = this.#pos;
+        }
+        const bodyEnd = pos + length;
         if (bodyEnd > end) {
           throw this.#fault(`length ${length} overruns its message by ${bodyEnd - end} bytes`, start, field);
         }
@@ -185,53 +208,61 @@ export class Walker {
           if (operation !== LEN && length !== 0 && length !== (operation === ID16 ? 16 : 8)) {
             throw this.#fault(`an id of ${length} bytes, ${operation === ID16 ? 16 : 8} wanted`, start, field);
           }
-          this.#pos = bodyEnd;
+          pos = bodyEnd;
           continue;
         }
-        message = operation - MESSAGE;
+        const entered = operation - MESSAGE;
+        if (entered === KEY_VALUE && depth < NESTING_MAX - 1 && isStringAttribute(bytes, pos, bodyEnd)) {
+          pos = bodyEnd;
+          continue;
+        }
+        message = entered;
         const role = ROLES[message]!;
         if (role !== 0) count.enter(role, slot === SLOT_1000);
-        if (this.#depth === NESTING_MAX) throw this.#fault(`nested deeper than ${NESTING_MAX} messages`, start, field);
-        this.#depth++;
+        if (depth === NESTING_MAX) throw this.#fault(`nested deeper than ${NESTING_MAX} messages`, start, field);
+        this.#depth = ++depth;
         end = bodyEnd;
-        ends[this.#depth] = end;
-        messages[this.#depth] = message;
-        slots[this.#depth] = slot;
+        ends[depth] = end;
+        messages[depth] = message;
+        slots[depth] = slot;
         continue;
       }
-      switch (operation) {
-        case VARINT:
-          if (wireType !== 0) throw this.#wrongType(field, wireType, start);
-          this.#skipVarint(end, field);
-          break;
-        case I64:
-          if (wireType !== 1) throw this.#wrongType(field, wireType, start);
-          this.#skip(8, end, field);
-          break;
-        case I32:
-          if (wireType !== 5) throw this.#wrongType(field, wireType, start);
-          this.#skip(4, end, field);
-          break;
-        case PACKED_I64:
-          if (wireType === 1) this.#skip(8, end, field);
-          else if (wireType === 2) {
-            const length = this.#length(end);
-            if (length % 8 !== 0) throw this.#fault(`packed length ${length} is not a multiple of 8`, start, field);
-            this.#skip(length, end, field);
-          } else throw this.#wrongType(field, wireType, start);
-          break;
-        case PACKED_VARINT:
-          if (wireType === 0) this.#skipVarint(end, field);
-          else if (wireType === 2) {
-            const length = this.#length(end);
-            const packedEnd = this.#pos + length;
-            if (packedEnd > end) throw this.#fault(`packed length ${length} overruns its message`, start, field);
-            while (this.#pos < packedEnd) this.#skipVarint(packedEnd, field);
-          } else throw this.#wrongType(field, wireType, start);
-          break;
-        default:
-          this.#skipUnknown(wireType, end, field);
+      this.#pos = pos;
+      this.#scalar(operation, wireType, start, end, field);
+      pos = this.#pos;
+    }
+  }
+
+  /** Takes a field that is neither a message nor bytes, from behind its tag. */
+  #scalar(operation: number, wireType: number, start: number, end: number, field: number): void {
+    switch (operation) {
+      case VARINT:
+        if (wireType !== 0) throw this.#wrongType(field, wireType, start);
+        return this.#skipVarint(end, field);
+      case I64:
+        if (wireType !== 1) throw this.#wrongType(field, wireType, start);
+        return this.#skip(8, end, field);
+      case I32:
+        if (wireType !== 5) throw this.#wrongType(field, wireType, start);
+        return this.#skip(4, end, field);
+      case PACKED_I64: {
+        if (wireType === 1) return this.#skip(8, end, field);
+        if (wireType !== 2) throw this.#wrongType(field, wireType, start);
+        const length = this.#length(end);
+        if (length % 8 !== 0) throw this.#fault(`packed length ${length} is not a multiple of 8`, start, field);
+        return this.#skip(length, end, field);
       }
+      case PACKED_VARINT: {
+        if (wireType === 0) return this.#skipVarint(end, field);
+        if (wireType !== 2) throw this.#wrongType(field, wireType, start);
+        const length = this.#length(end);
+        const packedEnd = this.#pos + length;
+        if (packedEnd > end) throw this.#fault(`packed length ${length} overruns its message`, start, field);
+        while (this.#pos < packedEnd) this.#skipVarint(packedEnd, field);
+        return;
+      }
+      default:
+        return this.#skipUnknown(wireType, end, field);
     }
   }
 
@@ -251,6 +282,13 @@ export class Walker {
   /** A length; one of more than 2^53 is inexact here, and far over any bound. */
   #length(end: number): number {
     const start = this.#pos;
+    const first = this.#bytes[start]!;
+    const second = start + 1 < end ? this.#bytes[start + 1]! : 0x80;
+    // What is not of one byte is nearly always of two.
+    if (first >= 0x80 && second < 0x80) {
+      this.#pos += 2;
+      return (first & 0x7f) | (second << 7);
+    }
     let value = 0;
     for (let index = 0; index < 10; index++) {
       if (this.#pos >= end) throw this.#fault("ends inside a length", start);

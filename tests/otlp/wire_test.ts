@@ -94,6 +94,39 @@ Deno.test("a body cut short gives the Collector's verdict and count at every byt
   }
 });
 
+Deno.test("an attribute that is a key and a string is seen at a glance, and any other is not taken for one", async () => {
+  const span = (attribute: Uint8Array) => requestOfSpan(wrap(9, attribute));
+  const attribute = (key: number, value: number) =>
+    bytes(wrap(1, new Uint8Array(key).fill(0x6b)), wrap(2, wrap(1, new Uint8Array(value).fill(0x76))));
+  const bodies: Uint8Array[] = [];
+  // Each byte of a short one as every other byte, left out, and doubled.
+  const whole = attribute(2, 3);
+  for (let at = 0; at < whole.length; at++) {
+    for (let byte = 0; byte < 256; byte++) {
+      bodies.push(span(bytes(whole.subarray(0, at), byte, whole.subarray(at + 1))));
+    }
+    bodies.push(span(bytes(whole.subarray(0, at), whole.subarray(at + 1))));
+    bodies.push(span(bytes(whole.subarray(0, at + 1), whole.subarray(at))));
+  }
+  // Lengths of one byte and of two.
+  for (const key of [0, 1, 126, 127, 128, 129]) {
+    for (const value of [0, 1, 123, 124, 125, 126, 127, 128, 129]) bodies.push(span(attribute(key, value)));
+  }
+  const form = { signal: "traces", json: false } as const;
+  const verdicts = await decodeAll(bodies.map((body) => ({ form, body })));
+  let refused = 0;
+  for (const [index, body] of bodies.entries()) {
+    const verdict = verdicts[index]!;
+    const said = Buffer.from(body).toString("hex");
+    if (verdict.ok) assert.equal(walker.walk("traces", body).items, verdict.count, said);
+    else {
+      refused++;
+      assert.throws(() => walker.walk("traces", body), WireError, said);
+    }
+  }
+  assert.ok(refused > 100 && refused < bodies.length - 100, `${refused} of ${bodies.length} refused`);
+});
+
 Deno.test("wrong wire types of every known field are refused, by the Collector too", async () => {
   const cases: { form: { signal: SignalName; json: false }; body: Uint8Array; name: string }[] = [];
   for (const { signal, path, message } of messagesWithPaths()) {
