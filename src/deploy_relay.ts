@@ -12,6 +12,7 @@ import { configFrom, loadConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { ConfigError } from "./errors.ts";
 import { createRelay } from "./relay.ts";
+import { within } from "./within.ts";
 
 /** Where the host says nothing of a port; `deno serve` has the same. `DENO_SERVE_ADDRESS` beats both, by Deno itself. */
 const PORT_DEFAULT = "8000";
@@ -116,10 +117,7 @@ export async function serveDeployed(io: Io): Promise<Served> {
     await Promise.race([stopped, relay.failed]);
     log.info("Stopping", { graceMs: config.shutdown.grace });
     await relay.stop();
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, LEAVING_MS_MAX);
-    await Promise.race([Promise.all(leaving), late]);
-    clearTimeout(timer);
+    await within(Promise.all(leaving), LEAVING_MS_MAX);
   })();
   return {
     ended,

@@ -28,6 +28,7 @@ import { sampleAtHead } from "./telemetry/head_sampling.ts";
 import { instrument } from "./telemetry/instrument.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
+import { within } from "./within.ts";
 
 /** A relay that runs. */
 export interface RunningRelay extends AsyncDisposable {
@@ -90,7 +91,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   core.metrics.observeCertificates(health.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
   const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, sources);
-  if (admin !== undefined) stack.defer(() => within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  if (admin !== undefined) stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
   // Before the servers close, which would wait for those who look at it.
   stack.defer(() => sources.page?.[Symbol.dispose]());
   return { ...running(config, log, core, stack.move()), url: server.url, adminUrl: admin?.url ?? server.url };
@@ -256,10 +257,4 @@ function running(
       log.info("Stopped");
     })();
   return { failed, stop, [Symbol.asyncDispose]: stop };
-}
-
-async function within(work: PromiseLike<unknown>, ms: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  await Promise.race([work, new Promise<void>((resolve) => timer = setTimeout(resolve, ms))]);
-  clearTimeout(timer);
 }

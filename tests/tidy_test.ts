@@ -9,6 +9,7 @@ const root = join(import.meta.dirname!, "..");
 const LAYERS: Readonly<Record<string, number>> = {
   "errors.ts": 0,
   "version.ts": 0,
+  "within.ts": 0,
   "otlp": 1,
   "config": 1,
   "telemetry": 2,

@@ -104,14 +104,15 @@ function Outage({ ways, at, durable }: { ways: readonly WayStatus[]; at: number;
 const shown = (steps: Status["steps"]) => sinceKnown(steps, ({ queueBytes }) => queueBytes !== undefined);
 
 function ItemsChart({ steps, signals }: Status) {
+  const drawn = shown(steps);
   const sum = (of: (signal: SignalStatus) => number) => signals.reduce((all, each) => all + of(each), 0);
   return (
     <Chart
       title="Items a second"
       now={<>{rate(sum(({ taken }) => taken))} in, {rate(sum(({ sent }) => sent))} out</>}
       series={[
-        { name: "taken", values: shown(steps).map(({ taken }) => taken) },
-        { name: "sent on", values: shown(steps).map(({ sent }) => sent) },
+        { name: "taken", values: drawn.map(({ taken }) => taken) },
+        { name: "sent on", values: drawn.map(({ sent }) => sent) },
       ]}
       axis={{ format: rate, topMin: 1, top: DECIMAL }}
     />
@@ -145,6 +146,7 @@ function AgeChart({ steps, queue }: Status) {
 }
 
 function LatencyChart({ steps, latency: { p50S, p99S } }: Status) {
+  const drawn = shown(steps);
   return (
     <Chart
       title="Time to a safe 200"
@@ -154,8 +156,8 @@ function LatencyChart({ steps, latency: { p50S, p99S } }: Status) {
         </>
       )}
       series={[
-        { name: "p50", values: shown(steps).map(({ p50S }) => p50S) },
-        { name: "p99", values: shown(steps).map(({ p99S }) => p99S) },
+        { name: "p50", values: drawn.map(({ p50S }) => p50S) },
+        { name: "p99", values: drawn.map(({ p99S }) => p99S) },
       ]}
       axis={{ format: duration, topMin: 0.001, top: TEMPORAL }}
     />

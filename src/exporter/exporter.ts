@@ -4,6 +4,7 @@
  */
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
 import type { SendingQueue } from "../queue/queue.ts";
+import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { CollectorClient } from "./client.ts";
 import { type ExporterEvents, type Failure, Lane } from "./lane.ts";
@@ -101,10 +102,4 @@ export class Exporter {
     for (const lane of this.#lanes) lane.giveUp();
     await within(stopped, SETTLE_MS_MAX);
   }
-}
-
-async function within(work: Promise<void>, ms: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  await Promise.race([work, new Promise<void>((resolve) => timer = setTimeout(resolve, ms))]);
-  clearTimeout(timer);
 }

@@ -109,8 +109,8 @@ const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 const KEY_VALUE = MESSAGE_NAMES.indexOf("KeyValue");
 
 /**
- * Whether a KeyValue is what most of them are: a key and a string, short and with nothing beside them. Such a one is whole, which
- * takes a third of the time to see here.
+ * Whether a KeyValue is what most of them are: a key and a string, short and with nothing beside them. Such a one is whole, and
+ * seeing it at once takes a third off the walk.
  */
 function isStringAttribute(bytes: Uint8Array, start: number, end: number): boolean {
   const keyBytes = bytes[start + 1]!;
@@ -159,7 +159,7 @@ export class Walker {
     const count = this.#count;
     let mergeable = signalMergeable;
     count.reset();
-    // In registers, and in the instance only where another method reads or moves them: a third of the walk's time.
+    // In registers, and in the instance only where another method reads or moves them: that is a tenth of the walk's time.
     let pos = 0;
     let depth = 0;
     let end = bytes.length;

@@ -6,6 +6,7 @@
  */
 import { messageOf, Refusal } from "../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { within } from "../within.ts";
 import { Alarm, type QueueLog } from "./alarm.ts";
 import { DrainRate } from "./drain_rate.ts";
 import type { Fault } from "./faults.ts";
@@ -442,7 +443,7 @@ class SqliteQueue implements SendingQueue {
     this.#connection.close();
     this.#takers.close();
     const closed = this.#finish().catch((error) => log.warn(`Closing the queue failed: ${messageOf(error)}`, { path }));
-    if (!await within(CLOSE_MS, closed)) {
+    if (!await within(closed, CLOSE_MS)) {
       log.warn(`The queue did not close within ${CLOSE_MS} ms; what was answered is safe in its file`, { path });
     }
     this.#connection.end();
@@ -454,17 +455,6 @@ class SqliteQueue implements SendingQueue {
   async #finish(): Promise<void> {
     await this.#commits.drain();
     await this.#connection.ask("close", {});
-  }
-}
-
-/** Whether the promise settles in time. */
-async function within(ms: number, promise: Promise<unknown>): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), ms));
-  try {
-    return await Promise.race([promise.then(() => true), timeout]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
