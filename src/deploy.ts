@@ -1,9 +1,9 @@
 /**
- * What such a host starts that `deploy_relay.ts` is for: `deno run --allow-net --allow-env src/deploy.ts`.
+ * What such a host starts that `hosted/relay.ts` is for: `deno run --allow-net --allow-env src/deploy.ts`.
  * @module
  */
 import process from "node:process";
-import { checkDeno } from "./deno_version.ts";
+import { checkDeno } from "./hosted/deno_version.ts";
 import { messageOf } from "./errors.ts";
 
 if (import.meta.main) {
@@ -11,7 +11,7 @@ if (import.meta.main) {
   try {
     checkDeno(process.versions["deno"]);
     // After the check: in a Deno that is too old these imports themselves fail, and say nothing of it.
-    const { runDeployed } = await import("./deploy_relay.ts");
+    const { runDeployed } = await import("./hosted/relay.ts");
     await runDeployed({ out: (line) => console.log(line), err, isTerminal: false });
     process.exit(0);
   } catch (error) {

@@ -8,7 +8,7 @@ import { configOf } from "./cli/configuration.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
 import { shownMessage, terminalOf } from "./cli/terminal.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
-import { StorageError } from "./queue/storage_error.ts";
+import { StorageError } from "./queue/sqlite/file/storage_error.ts";
 import { VERSION } from "./version.ts";
 
 /** Every command. Each is loaded when it is asked for: a relay that starts need not wait for what issues certificates. */

@@ -78,7 +78,7 @@
  * ```
  * @module
  */
-export { createRelay, type EmbeddedRelay, type Relay, type RunningRelay, startRelay } from "./relay.ts";
+export { createRelay, type EmbeddedRelay, type Relay, type RunningRelay, startRelay } from "./relay/relay.ts";
 export type { Environment } from "./config/environment.ts";
 export { configFrom, loadConfig, type LoadedConfig, type LoadOptions } from "./config/load.ts";
 export type { Config, ConfigInput, ConfigSchema } from "./config/schema.ts";

@@ -3,8 +3,8 @@
  * @module
  */
 import process from "node:process";
-import { checkDeno } from "./deno_version.ts";
-import type { Served } from "./deploy_relay.ts";
+import { checkDeno } from "./hosted/deno_version.ts";
+import type { Served } from "./hosted/relay.ts";
 import { messageOf } from "./errors.ts";
 
 const err = (line: string) => console.error(line);
@@ -17,7 +17,7 @@ function fail(error: unknown): never {
 async function start(): Promise<Served> {
   try {
     checkDeno(process.versions["deno"]);
-    const { serveDeployed } = await import("./deploy_relay.ts");
+    const { serveDeployed } = await import("./hosted/relay.ts");
     return await serveDeployed({ out: (line) => console.log(line), err, isTerminal: false });
   } catch (error) {
     return fail(error);

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Exporter } from "../exporter/exporter.ts";
-import { SIGNAL_NAMES } from "../otlp/signal.ts";
+import { SIGNAL_NAMES } from "../signal.ts";
 import { type Expiry, expiryText } from "../pki/expiry.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 

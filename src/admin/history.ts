@@ -2,7 +2,7 @@
  * The last hour, sampled: what the charts of the status page are drawn from.
  * @module
  */
-import { bySignal, type SignalName } from "../otlp/signal.ts";
+import { bySignal, type SignalName } from "../signal.ts";
 
 /** What is counted and held at one moment. Counts only rise. */
 export interface Sample {

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Child } from "hono/jsx";
-import { SIGNAL_NAMES, signalOf } from "../otlp/signal.ts";
+import { SIGNAL_NAMES, signalOf } from "../signal.ts";
 import { lengthOf } from "../pki/certificate.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import { bytes, count, duration, moment, rate } from "./format.ts";

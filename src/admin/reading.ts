@@ -3,7 +3,7 @@
  * @module
  */
 import { DataPointType, type ResourceMetrics } from "@opentelemetry/sdk-metrics";
-import { bySignal, type SignalName } from "../otlp/signal.ts";
+import { bySignal, type SignalName } from "../signal.ts";
 import type { InstrumentName } from "../telemetry/metrics.ts";
 import type { Sample } from "./history.ts";
 

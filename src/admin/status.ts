@@ -5,8 +5,8 @@
  */
 import type { Exporter } from "../exporter/exporter.ts";
 import type { Failure } from "../exporter/lane.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import type { DeadLetterHead } from "../queue/inspect.ts";
+import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import type { DeadLetterHead } from "../queue/sqlite/inspect.ts";
 import type { Health } from "./health.ts";
 import type { History, Step } from "./history.ts";
 import type { Reading } from "./reading.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import type { ResourceMetrics } from "@opentelemetry/sdk-metrics";
-import type { DeadLetterHead } from "../queue/inspect.ts";
-import { listDeadLetters } from "../queue/inspect.ts";
+import type { DeadLetterHead } from "../queue/sqlite/inspect.ts";
+import { listDeadLetters } from "../queue/sqlite/inspect.ts";
 import { INSTRUMENTS } from "../telemetry/metrics.ts";
 import { VERSION } from "../version.ts";
 import { healthOf, type HealthSources } from "./health.ts";

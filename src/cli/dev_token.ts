@@ -4,8 +4,8 @@
  */
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { digestOf } from "../receiver/authenticate.ts";
-import { addToken, newSecret, readTokens } from "../receiver/tokens_file.ts";
+import { digestOf } from "../receiver/senders/authenticator.ts";
+import { addToken, newSecret, readTokens } from "../receiver/senders/tokens_file.ts";
 
 /** Where `dev` keeps its token, relative to the working folder. */
 export const DEV_TOKEN_FILE = "data/dev.token";

@@ -3,7 +3,7 @@
  * @module
  */
 import { join } from "node:path";
-import { describeReceived, type EmbeddedCollector, startCollector } from "../collector.ts";
+import { describeReceived, type EmbeddedCollector, startCollector } from "../collector/server.ts";
 import type { Endpoint } from "../config/units.ts";
 import { CertificateError } from "../errors.ts";
 import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";

@@ -4,15 +4,15 @@
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { bytes as size, duration, moment } from "../admin/format.ts";
-import { SIGNAL_NAMES, type SignalName, signalOf } from "../otlp/signal.ts";
+import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
 import {
   type DeadLetterHead,
   listDeadLetters,
   type QueueSnapshot,
   queueStats,
   replayDeadLetters,
-} from "../queue/inspect.ts";
-import { StorageError } from "../queue/storage_error.ts";
+} from "../queue/sqlite/inspect.ts";
+import { StorageError } from "../queue/sqlite/file/storage_error.ts";
 import { FaultFound, type Io, newCommand, painted, type Progress, table } from "./io.ts";
 
 const LIMIT_DEFAULT = 100;

@@ -6,7 +6,7 @@ import process from "node:process";
 import { setTimeout } from "node:timers";
 import type { Command } from "commander";
 import type { Config } from "../config/schema.ts";
-import { type Relay, startRelay } from "../relay.ts";
+import { type Relay, startRelay } from "../relay/relay.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { type Io, newCommand } from "./io.ts";

@@ -19,7 +19,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { loadEnvironment } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
-import { signalOf } from "../otlp/signal.ts";
+import { signalOf } from "../signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
 import { FaultFound, type Io, newCommand, put } from "./io.ts";
 

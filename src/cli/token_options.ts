@@ -5,8 +5,8 @@
 import { InvalidArgumentError } from "commander";
 import type { z } from "zod";
 import { parseDuration } from "../config/units.ts";
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
-import { LIMITS, MOMENT, ORIGINS, RESOURCE_ATTRIBUTES, TOKEN_ID } from "../receiver/tokens_schema.ts";
+import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import { LIMITS, MOMENT, ORIGINS, RESOURCE_ATTRIBUTES, TOKEN_ID } from "../receiver/senders/tokens_schema.ts";
 
 /** Reads one option's value; what it returns is what the file is to have. */
 export type Read<Value> = (value: string) => Value;

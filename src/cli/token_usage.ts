@@ -2,9 +2,9 @@
  * What `token usage` prints: each token of the file, used or not, and every other sender that has been seen.
  * @module
  */
-import type { TokensFile } from "../receiver/tokens_schema.ts";
-import { proofOf } from "../receiver/authenticate.ts";
-import { lastHour, type TokenUsage, type UsageSnapshot } from "../receiver/usage.ts";
+import type { TokensFile } from "../receiver/senders/tokens_schema.ts";
+import { proofOf } from "../receiver/senders/authenticator.ts";
+import { lastHour, type TokenUsage, type UsageSnapshot } from "../receiver/senders/usage.ts";
 import { table } from "./io.ts";
 
 /** One token, or one sender by another proof. Times are ISO 8601, in UTC. */

@@ -15,7 +15,7 @@ import { shakeHands } from "../diagnosis/handshake.ts";
 import { CertificateError, messageOf } from "../errors.ts";
 import type { Answer } from "../exporter/client.ts";
 import { MembersProof } from "../exporter/members.ts";
-import { SIGNAL_NAMES, type SignalName, signalOf } from "../otlp/signal.ts";
+import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
 import {
   chainOf,
   checkChain,

@@ -9,7 +9,7 @@ import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
 import { RECEIVER_CHECKS } from "./receiver_checks.ts";

@@ -7,7 +7,7 @@ import type { TlsSettings } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import type { Handshake } from "../diagnosis/handshake.ts";
 import { CollectorClient, type Target } from "../exporter/client.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 import { exportPrivateKey } from "../pki/certificate.ts";
 import type { PemDocument } from "../pki/pem.ts";
 import { USER_AGENT } from "../version.ts";

@@ -7,7 +7,7 @@ import { concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 import { BytesBlob } from "./bytes_blob.ts";
 
 /** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */

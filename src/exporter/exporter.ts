@@ -2,7 +2,7 @@
  * The sending side of the queue: a lane for each signal, drained and stopped together.
  * @module
  */
-import { SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";

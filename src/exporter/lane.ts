@@ -5,9 +5,9 @@
  */
 import type { Fault } from "../diagnosis/faults.ts";
 import { messageOf, Refusal } from "../errors.ts";
-import { concatenate, discard } from "../otlp/bytes.ts";
-import { gzipMember } from "../otlp/gzip.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import { concatenate, discard } from "../codec/bytes.ts";
+import { gzipMember } from "../codec/gzip.ts";
+import type { SignalName } from "../signal.ts";
 import { splitResources, Walker } from "../otlp/wire.ts";
 import type { Delivery, PartOutcome, SendingQueue, TakeLimit } from "../queue/queue.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";

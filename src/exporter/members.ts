@@ -3,8 +3,8 @@
  * answer with a success.
  * @module
  */
-import { concatenate } from "../otlp/bytes.ts";
-import { gzipMember } from "../otlp/gzip.ts";
+import { concatenate } from "../codec/bytes.ts";
+import { gzipMember } from "../codec/gzip.ts";
 import type { Answer } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 

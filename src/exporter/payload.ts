@@ -3,8 +3,8 @@
  * @module
  */
 import { gunzipSync, gzipSync } from "node:zlib";
-import { concatenate } from "../otlp/bytes.ts";
-import { gzipMember } from "../otlp/gzip.ts";
+import { concatenate } from "../codec/bytes.ts";
+import { gzipMember } from "../codec/gzip.ts";
 import type { Part, PayloadEncoding, QueueRecord } from "../queue/queue.ts";
 
 /** `exporter.compression`: members as the senders made them, one recompressed member, or none. */

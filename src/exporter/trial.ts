@@ -7,7 +7,7 @@
  * @module
  */
 import { concernsTheWay, type Fault } from "../diagnosis/faults.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 import type { Answer, ClientIdentity, CollectorClient } from "./client.ts";
 
 /** What came of a trial. */

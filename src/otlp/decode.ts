@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE, type ScalarKind } from "./schema.ts";
-import type { SignalName } from "./signal.ts";
+import type { SignalName } from "../signal.ts";
 import { Walker } from "./wire.ts";
 
 /** A message in the shape of OTLP/JSON: hex ids, 64-bit integers as decimal strings, unknown fields left out. */

@@ -2,7 +2,7 @@
  * What a client reads of an HTTP answer beside its status: a bounded body, and how long to wait.
  * @module
  */
-import { concatenate } from "./bytes.ts";
+import { concatenate } from "../codec/bytes.ts";
 
 /** Most bytes of an answer that are kept (OTLP: a client "SHOULD limit" what it reads; 4 MiB is the usual bound). */
 export const ANSWER_BYTES_MAX: number = 4 * 1024 * 1024;

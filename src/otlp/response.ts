@@ -3,7 +3,7 @@
  * `google.rpc.Status` for every 4xx and 5xx (OTLP 1.11, "OTLP/HTTP Response").
  * @module
  */
-import { type SignalName, signalOf } from "./signal.ts";
+import { type SignalName, signalOf } from "../signal.ts";
 
 /** The two encodings of OTLP/HTTP, as media types. */
 export type MediaType = "application/x-protobuf" | "application/json";

@@ -4,7 +4,7 @@
  * `common/v1`, `resource/v1`).
  * @module
  */
-import type { SignalName } from "./signal.ts";
+import type { SignalName } from "../signal.ts";
 
 /** How a field that is not a message stands on the wire, and what JSON may say for it. */
 export type ScalarKind =

@@ -9,7 +9,7 @@
  */
 import { ItemCount, roleOf } from "./item_count.ts";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
-import { bySignal, type SignalName, signalOf } from "./signal.ts";
+import { bySignal, type SignalName, signalOf } from "../signal.ts";
 
 /**
  * How deep messages may nest. The Collector has no bound of its own and would exhaust its stack; 10,000 is the bound of Go's

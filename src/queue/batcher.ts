@@ -4,8 +4,8 @@
  * `commit_siblings`.
  * @module
  */
-import { discard } from "../otlp/bytes.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import { discard } from "../codec/bytes.ts";
+import type { SignalName } from "../signal.ts";
 import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue } from "./queue.ts";
 
 /** One sender's request, ready to be kept. */

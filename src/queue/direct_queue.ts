@@ -4,7 +4,7 @@
  * @module
  */
 import { Refusal } from "../errors.ts";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { DrainRate } from "./drain_rate.ts";
 import type {
   Accepted,

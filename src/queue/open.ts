@@ -4,9 +4,9 @@
  */
 import type { QueueLog } from "./alarm.ts";
 import { openDirectQueue } from "./direct_queue.ts";
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./sqlite/file/injected_faults.ts";
 import type { SendingQueue } from "./queue.ts";
-import { openSqliteQueue } from "./sqlite_queue.ts";
+import { openSqliteQueue } from "./sqlite/queue.ts";
 
 /** What a queue needs to be told, whatever the engine. */
 export interface QueueSettings {

@@ -3,7 +3,7 @@
  * `receiver` and `exporter` know this file and never each other; only `open.ts` names an engine.
  * @module
  */
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 import type { SenderShares } from "./shares.ts";
 
 /** How a record's payload is encoded. `gzip`: one member a part, concatenated. `identity`: encoded requests, concatenated. */

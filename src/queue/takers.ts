@@ -2,7 +2,7 @@
  * Who waits to take, and until when: for a record, one that is due, another process's, an abort or the end.
  * @module
  */
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;

@@ -6,19 +6,19 @@ import type { IncomingMessage } from "node:http";
 import type { Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
-import { discard } from "../otlp/bytes.ts";
-import { leaveGarbage } from "../otlp/garbage.ts";
-import { freeInflated } from "../otlp/gzip.ts";
+import { discard } from "../codec/bytes.ts";
+import { leaveGarbage } from "../codec/memory.ts";
+import { freeInflated } from "../codec/gzip.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
-import { gzipMember } from "../otlp/gzip.ts";
-import type { Redactor } from "../otlp/redaction.ts";
-import { withResourceAttributes } from "../otlp/resource_attributes.ts";
-import { type Signal, type SignalName, SIGNALS } from "../otlp/signal.ts";
+import { gzipMember } from "../codec/gzip.ts";
+import type { Redactor } from "../otlp/rewrite/redaction.ts";
+import { withResourceAttributes } from "../otlp/rewrite/resource_attributes.ts";
+import { type Signal, type SignalName, SIGNALS } from "../signal.ts";
 import { type Walk, Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
-import { type Authenticator, FormerToken } from "./authenticate.ts";
+import { type Authenticator, FormerToken } from "./senders/authenticator.ts";
 import {
   type BodyLimits,
   type ContentEncoding,
@@ -32,8 +32,8 @@ import {
 } from "./body.ts";
 import { encodeAnswer } from "./coding.ts";
 import type { Limiter } from "./limiter.ts";
-import { authorize, type Sender } from "./sender.ts";
-import type { From, Usage } from "./usage.ts";
+import { authorize, type Sender } from "./senders/sender.ts";
+import type { From, Usage } from "./senders/usage.ts";
 
 /** What the receiver tells of each request. */
 export interface ReceiverEvents {

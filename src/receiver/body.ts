@@ -4,14 +4,14 @@
  */
 import { inflateSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
-import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../otlp/gzip.ts";
-import { concatenate, discard } from "../otlp/bytes.ts";
-import { leaveGarbage } from "../otlp/garbage.ts";
-import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json.ts";
+import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../codec/gzip.ts";
+import { concatenate, discard } from "../codec/bytes.ts";
+import { leaveGarbage } from "../codec/memory.ts";
+import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json/transcode.ts";
 import type { MediaType } from "../otlp/response.ts";
-import type { SignalName } from "../otlp/signal.ts";
+import type { SignalName } from "../signal.ts";
 import type { Walk } from "../otlp/wire.ts";
-import { unzstd, ZstdError } from "../otlp/zstd.ts";
+import { unzstd, ZstdError } from "../codec/zstd.ts";
 import type { Deadlines } from "./deadlines.ts";
 
 /** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */

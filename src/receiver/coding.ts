@@ -2,7 +2,7 @@
  * Answers, gzipped where the sender asks for it and it is worth it (OTLP: the server "MAY gzip-encode the response").
  * @module
  */
-import { gzipMember } from "../otlp/gzip.ts";
+import { gzipMember } from "../codec/gzip.ts";
 
 /** From this length on an answer is worth the work, in bytes; nearly all are shorter. */
 const WORTH_BYTES = 1_024;

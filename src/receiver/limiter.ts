@@ -5,7 +5,7 @@
  */
 import { Refusal } from "../errors.ts";
 import type { SenderShares } from "../queue/shares.ts";
-import type { Sender, SenderLimits } from "./sender.ts";
+import type { Sender, SenderLimits } from "./senders/sender.ts";
 
 /** What a limiter needs to be told. */
 export interface LimiterOptions {

@@ -29,7 +29,7 @@ import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { messageOf } from "../errors.ts";
 import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess } from "../otlp/response.ts";
-import { type SignalName, signalOf } from "../otlp/signal.ts";
+import { type SignalName, signalOf } from "../signal.ts";
 import { USER_AGENT } from "../version.ts";
 import type { Log } from "./log.ts";
 

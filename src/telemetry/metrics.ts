@@ -15,7 +15,7 @@ import {
   ValueType,
 } from "@opentelemetry/api";
 import type { DropReason, RefusalCode } from "../errors.ts";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "../otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 
 /** One instrument. */
 export interface Instrument {

@@ -41,7 +41,7 @@ import {
 } from "@opentelemetry/sdk-trace-base";
 import { ATTR_SERVICE_INSTANCE_ID, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from "@opentelemetry/semantic-conventions";
 import { CertificateError, ConfigError, messageOf } from "../errors.ts";
-import { type SignalName, signalOf } from "../otlp/signal.ts";
+import { type SignalName, signalOf } from "../signal.ts";
 import { metricExporter, type OtlpTarget, traceExporter } from "./exporter.ts";
 import { createLog, type Log } from "./log.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { History, quantile, type Sample, STEP_MS, STEPS } from "../../src/admin/history.ts";
-import { bySignal } from "../../src/otlp/signal.ts";
+import { bySignal } from "../../src/signal.ts";
 
 const START = 1_000 * STEP_MS;
 

@@ -3,7 +3,7 @@ import { configFrom } from "../../src/config/load.ts";
 import { STEPS } from "../../src/admin/history.ts";
 import type { Status } from "../../src/admin/status.ts";
 import { faultNamed } from "../../src/diagnosis/faults.ts";
-import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES } from "../../src/signal.ts";
 
 /** 2026-11-26 12:00:00Z */
 export const AT = Date.UTC(2026, 10, 26, 12);

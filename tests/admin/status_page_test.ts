@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { StatusPage } from "../../src/admin/status_page.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { startTelemetry } from "../../src/telemetry/telemetry.ts";
-import { exporterEvents } from "../../src/relay_events.ts";
+import { exporterEvents } from "../../src/relay/events.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { append, type Exporting, exporting, requestOf, submission } from "../support/exporting.ts";
 

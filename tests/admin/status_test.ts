@@ -4,7 +4,7 @@ import { History } from "../../src/admin/history.ts";
 import { Reading, sampleOf } from "../../src/admin/reading.ts";
 import { statusOf, type StatusParts } from "../../src/admin/status.ts";
 import { faultNamed } from "../../src/diagnosis/faults.ts";
-import { bySignal, type SignalName } from "../../src/otlp/signal.ts";
+import { bySignal, type SignalName } from "../../src/signal.ts";
 import { createMetrics, type RelayMetrics } from "../../src/telemetry/metrics.ts";
 import { MetricCollector } from "../support/telemetry.ts";
 import { AT } from "./status_fixture.ts";

@@ -9,7 +9,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
 import { openQueue } from "../../src/queue/open.ts";
-import { gzipMember } from "../../src/otlp/gzip.ts";
+import { gzipMember } from "../../src/codec/gzip.ts";
 import { makeBodies } from "./bodies.ts";
 import { drive } from "./measure.ts";
 import { kill, peakRssMiB, startRelay } from "./processes.ts";

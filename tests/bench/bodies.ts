@@ -3,7 +3,7 @@
  * whoever compresses across requests.
  */
 import { gzipSync } from "node:zlib";
-import { transcodeJson } from "../../src/otlp/json.ts";
+import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 
 /** How a body is sent. */
 export type Shape = "gzip" | "plain" | "json";

@@ -7,9 +7,9 @@ import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
-import { gunzip, gzipMember } from "../../src/otlp/gzip.ts";
-import { transcodeJson } from "../../src/otlp/json.ts";
-import { JsonReader } from "../../src/otlp/json_reader.ts";
+import { gunzip, gzipMember } from "../../src/codec/gzip.ts";
+import { transcodeJson } from "../../src/otlp/json/transcode.ts";
+import { JsonReader } from "../../src/otlp/json/reader.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import { Batcher, type Submission } from "../../src/queue/batcher.ts";
 import { openQueue } from "../../src/queue/open.ts";

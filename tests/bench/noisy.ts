@@ -7,7 +7,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { digestOf } from "../../src/receiver/authenticate.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { folder } from "../support/folder.ts";
 import { startRelayProcess } from "../support/relay.ts";

@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ConfigInput } from "../../src/config/schema.ts";
-import { digestOf } from "../../src/receiver/authenticate.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 
 /** The token of every sender that shows one. */
 export const TOKEN = "bench-token";

@@ -11,8 +11,8 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { gunzipSync } from "node:zlib";
-import { transcodeJson } from "../../src/otlp/json.ts";
-import { SIGNALS } from "../../src/otlp/signal.ts";
+import { transcodeJson } from "../../src/otlp/json/transcode.ts";
+import { SIGNALS } from "../../src/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 
 const dir = process.argv[2] ?? "certs";

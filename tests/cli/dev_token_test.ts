@@ -3,8 +3,8 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { DEV_TOKEN_FILE, ensureDevToken } from "../../src/cli/dev_token.ts";
-import { digestOf } from "../../src/receiver/authenticate.ts";
-import { addToken, readTokens } from "../../src/receiver/tokens_file.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
+import { addToken, readTokens } from "../../src/receiver/senders/tokens_file.ts";
 import { folder } from "../support/folder.ts";
 
 /** In a folder of its own: the token's file is relative to the working folder. */

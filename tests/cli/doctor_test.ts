@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { doctorCommand } from "../../src/cli/doctor.ts";
 import { FaultFound } from "../../src/cli/io.ts";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import type { Report } from "../../src/doctor/doctor.ts";
 import { main } from "../../src/main.ts";
 import { testCertificates } from "../support/certificates.ts";

@@ -3,9 +3,9 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { main } from "../../src/main.ts";
-import { digestOf, TokenAuthenticator } from "../../src/receiver/authenticate.ts";
-import { parseTokens, parseTokensFile } from "../../src/receiver/tokens_schema.ts";
-import { MintedVerifier } from "../../src/receiver/minted.ts";
+import { digestOf, TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
+import { parseTokens, parseTokensFile } from "../../src/receiver/senders/tokens_schema.ts";
+import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
 import { folder } from "../support/folder.ts";
 import { recorder } from "../support/recorder.ts";
 

@@ -3,12 +3,12 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describeUsage, usageRows } from "../../src/cli/token_usage.ts";
 import { main } from "../../src/main.ts";
-import { digestOf } from "../../src/receiver/authenticate.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { startRelayHere } from "../support/relay.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { folder } from "../support/folder.ts";
 import { recorder } from "../support/recorder.ts";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { collectorTls } from "../support/far_end.ts";
 
 async function run(...argv: string[]) {

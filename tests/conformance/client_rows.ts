@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { type CollectorOptions, type Misbehaviour, startCollector } from "../../src/collector.ts";
+import { type CollectorOptions, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import type { Books } from "../../src/queue/queue.ts";
 import type { TestCertificates } from "../support/certificates.ts";
 import { Journal, requestOf } from "../support/exporting.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SIGNALS } from "../../src/otlp/signal.ts";
+import { SIGNALS } from "../../src/signal.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { CLIENT_ROWS, hasJitter, runClientRow } from "./client_rows.ts";
 import { COLLECTOR_DIFFERENCES } from "./differences.ts";

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { decodeStatus, decodeSuccess, type MediaType } from "../../src/otlp/response.ts";
 import { MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { type SignalName, SIGNALS } from "../../src/otlp/signal.ts";
+import { type SignalName, SIGNALS } from "../../src/signal.ts";
 import { encodeProtobuf, type TestMessage, varint } from "../support/requests.ts";
 import type { Answer, Exchange } from "./exchange.ts";
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer as createPlainServer } from "node:http";
 import { createServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { diagnose, type Fault } from "../../src/diagnosis/faults.ts";
 import type { ClientIdentity } from "../../src/exporter/client.ts";
 import { CLIENT, createAuthority, type Issued, type LeafOptions, SERVER } from "../../src/pki/authority.ts";

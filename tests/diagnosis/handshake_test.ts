@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo } from "node:net";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
 import { describe } from "../../src/pki/certificate.ts";
 import { testCertificates } from "../support/certificates.ts";

@@ -8,7 +8,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createServer as createPlainServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
-import { startCollector as startEmbedded } from "../../src/collector.ts";
+import { startCollector as startEmbedded } from "../../src/collector/server.ts";
 import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
 import type { Report } from "../../src/doctor/doctor.ts";
 import type { ClientIdentity } from "../../src/exporter/client.ts";

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import { type CollectorOptions, startCollector } from "../../src/collector.ts";
+import { type CollectorOptions, startCollector } from "../../src/collector/server.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
 import { examine, type Report } from "../../src/doctor/doctor.ts";

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { randomFillSync } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { deflateRawSync, gzipSync } from "node:zlib";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { Journal, requestOf } from "../support/exporting.ts";

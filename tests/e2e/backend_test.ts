@@ -6,9 +6,9 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { TokenAuthenticator } from "../../src/receiver/authenticate.ts";
-import { MintedVerifier } from "../../src/receiver/minted.ts";
-import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
+import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
+import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { folder } from "../support/folder.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

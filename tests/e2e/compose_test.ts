@@ -6,7 +6,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml";
 import { testCertificates } from "../support/certificates.ts";
-import { addToken, newSecret } from "../../src/receiver/tokens_file.ts";
+import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { freePort, startCollector } from "../support/collector.ts";
 import { startSink } from "../support/sink.ts";
 

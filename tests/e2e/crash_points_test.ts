@@ -1,8 +1,8 @@
 /** The relay dies once between each two steps of a record's way: written, synced, answered, sent, settled. */
 import assert from "node:assert/strict";
-import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../../src/collector.ts";
+import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
-import type { Fault } from "../../src/queue/faults.ts";
+import type { Fault } from "../../src/queue/sqlite/file/injected_faults.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { collectorTls } from "../support/far_end.ts";
 import { post } from "../support/numbered_senders.ts";

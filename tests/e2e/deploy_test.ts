@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { chmod, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { digestOf } from "../../src/receiver/authenticate.ts";
-import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
+import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { type TestCertificates, testCertificates } from "../support/certificates.ts";
 import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end.ts";
 import { folder } from "../support/folder.ts";

@@ -1,8 +1,8 @@
 /** The programs of tests/examples that hold a relay, as processes of their own. The Hono app without one is in direct_test.ts. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { digestOf } from "../../src/receiver/authenticate.ts";
-import { newSecret } from "../../src/receiver/tokens_file.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
+import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { requestOf } from "../support/exporting.ts";
 import { folder } from "../support/folder.ts";

@@ -6,7 +6,11 @@ import assert from "node:assert/strict";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type EmbeddedCollector, type Misbehaviour, startCollector as startEmbedded } from "../../src/collector.ts";
+import {
+  type EmbeddedCollector,
+  type Misbehaviour,
+  startCollector as startEmbedded,
+} from "../../src/collector/server.ts";
 import { type TestCertificates, testCertificates } from "../support/certificates.ts";
 import { startCollector } from "../support/collector.ts";
 import { booksIn, type RelayHere, startRelayHere, startRelayProcess } from "../support/relay.ts";

@@ -73,7 +73,7 @@ Deno.test("every 200 comes after an fsync of the WAL that covers its record", as
 
 Deno.test("the same test finds that there is none when SQLite is told not to sync", async () => {
   await using mutant = await makeMutant(
-    "src/queue/sqlite_schema.ts",
+    "src/queue/sqlite/file/schema.ts",
     "PRAGMA synchronous = FULL;\n",
     "PRAGMA synchronous = OFF;\n",
   );

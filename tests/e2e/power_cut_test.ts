@@ -93,7 +93,7 @@ Deno.test("nor does one that leaves some unsynced blocks behind, while the Colle
 
 Deno.test("the same test finds the loss when SQLite is told not to sync", async () => {
   await using mutant = await makeMutant(
-    "src/queue/sqlite_schema.ts",
+    "src/queue/sqlite/file/schema.ts",
     "PRAGMA synchronous = FULL;\n",
     "PRAGMA synchronous = OFF;\n",
   );

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { signalOf } from "../../src/otlp/signal.ts";
+import { signalOf } from "../../src/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { PROFILES_GATE, startCollector } from "../support/collector.ts";

@@ -13,7 +13,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { type Authority, CLIENT, createAuthority, type Issued, SERVER } from "../../src/pki/authority.ts";
 import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { type IdentityRelay, identityRelay, postTrace, TRACE_HEADERS } from "../support/identity_relay.ts";
 import { Journal, requestOf } from "../support/exporting.ts";
 import { stopAndAudit } from "../support/rotation_end.ts";

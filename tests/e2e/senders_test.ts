@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { type RealCollector, startCollector } from "../support/collector.ts";
 import { type Counts, countsOf, type Held, held, sorted } from "../support/held.ts";

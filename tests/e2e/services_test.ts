@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { copyFile, cp, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { addToken, newSecret } from "../../src/receiver/tokens_file.ts";
+import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { type Pair, testCertificates } from "../support/certificates.ts";
 import { freePort, startCollector } from "../support/collector.ts";
 import { folder } from "../support/folder.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { digestOf } from "../../src/receiver/authenticate.ts";
+import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { testCertificates } from "../support/certificates.ts";
 import { folder } from "../support/folder.ts";
 import { startRelayHere } from "../support/relay.ts";

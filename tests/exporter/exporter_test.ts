@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bySignal, SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import { bySignal, SIGNAL_NAMES } from "../../src/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
 import { Exporter } from "../../src/exporter/exporter.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import type { Misbehaviour } from "../../src/collector.ts";
+import type { Misbehaviour } from "../../src/collector/server.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "../../src/exporter/lane.ts";
-import { concatenate } from "../../src/otlp/bytes.ts";
+import { concatenate } from "../../src/codec/bytes.ts";
 import { Batcher } from "../../src/queue/batcher.ts";
 import {
   allBalanced,

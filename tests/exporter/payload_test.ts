@@ -10,8 +10,8 @@ import {
   type Piece,
   piecesOf,
 } from "../../src/exporter/payload.ts";
-import { concatenate } from "../../src/otlp/bytes.ts";
-import { gzipMember } from "../../src/otlp/gzip.ts";
+import { concatenate } from "../../src/codec/bytes.ts";
+import { gzipMember } from "../../src/codec/gzip.ts";
 import type { PayloadEncoding, QueueRecord } from "../../src/queue/queue.ts";
 import { namesIn, requestOf } from "../support/exporting.ts";
 

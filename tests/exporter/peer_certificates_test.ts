@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { startCollector } from "../../src/collector.ts";
+import { startCollector } from "../../src/collector/server.ts";
 import { watchPeers } from "../../src/exporter/peer_certificates.ts";
 import { createAuthority, SERVER } from "../../src/pki/authority.ts";
 import { testCertificates } from "../support/certificates.ts";

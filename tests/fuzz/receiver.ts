@@ -10,7 +10,7 @@ import { Shares } from "../../src/queue/shares.ts";
 import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver } from "../../src/receiver/app.ts";
-import { INSECURE } from "../../src/receiver/authenticate.ts";
+import { INSECURE } from "../../src/receiver/senders/authenticator.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
 import type { FuzzRequest } from "./requests.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { decodeRequest } from "../../src/otlp/decode.ts";
-import { transcodeJson } from "../../src/otlp/json.ts";
+import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES } from "../../src/signal.ts";
 import { Walker, WireError } from "../../src/otlp/wire.ts";
 import { mutate } from "../support/mutate.ts";
 import { encodeProtobuf, Random, randomRequest, varint } from "../support/requests.ts";

@@ -8,7 +8,7 @@ import {
   type MediaType,
   type PartialSuccess,
 } from "../../src/otlp/response.ts";
-import { SIGNAL_NAMES, signalOf } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES, signalOf } from "../../src/signal.ts";
 
 const both: readonly MediaType[] = ["application/x-protobuf", "application/json"];
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

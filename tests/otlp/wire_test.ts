@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import { SIGNAL_NAMES, type SignalName } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import { NESTING_MAX, splitResources, Walker, WireError } from "../../src/otlp/wire.ts";
 import { decodeAll, type DecodeCase } from "../support/decoder.ts";
 import { mutate } from "../support/mutate.ts";

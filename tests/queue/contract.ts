@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Refusal } from "../../src/errors.ts";
-import { SIGNAL_NAMES } from "../../src/otlp/signal.ts";
+import { SIGNAL_NAMES } from "../../src/signal.ts";
 import type { QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
 import { LIMIT, NEVER, numberOf, partBytes, record, settleAll, take, takeAll, TestClock, TestLog } from "./records.ts";
 

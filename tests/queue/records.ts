@@ -8,7 +8,7 @@ import type {
   SendingQueue,
   TakeLimit,
 } from "../../src/queue/queue.ts";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import type { SignalName } from "../../src/signal.ts";
 
 export interface RecordShape {
   readonly signal?: SignalName;

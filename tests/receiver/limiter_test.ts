@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Refusal } from "../../src/errors.ts";
 import { Shares } from "../../src/queue/shares.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
-import type { Sender, SenderLimits } from "../../src/receiver/sender.ts";
+import type { Sender, SenderLimits } from "../../src/receiver/senders/sender.ts";
 
 function scene(defaults: SenderLimits = {}) {
   const clock = { now: 0 };

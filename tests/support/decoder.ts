@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer";
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import type { SignalName } from "../../src/signal.ts";
 
 const source = fileURLToPath(new URL("../collector/decode/", import.meta.url));
 const cache = fileURLToPath(new URL("../.cache/decode/", import.meta.url));

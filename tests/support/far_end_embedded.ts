@@ -5,7 +5,7 @@
 import { readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import { gunzipSync } from "node:zlib";
-import { type Misbehaviour, startCollector } from "../../src/collector.ts";
+import { type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { collectorTls, type Receipt, type Trouble } from "./far_end.ts";
 import { arrivedSpans, POISON } from "./numbered_spans.ts";

@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import type { SignalName } from "../../src/signal.ts";
 import { encodeValue, varint } from "./requests.ts";
 
 /** What a body is. */

@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { gunzipSync } from "node:zlib";
 import { type DecodedMessage, decodeRequest } from "../../src/otlp/decode.ts";
-import { type SignalName, SIGNALS } from "../../src/otlp/signal.ts";
+import { type SignalName, SIGNALS } from "../../src/signal.ts";
 import type { Pair } from "./certificates.ts";
 
 /** One request as it arrived. */

@@ -1,7 +1,7 @@
 /** A queue's file as SQLite has it, read beside the relay or after it: apart from the relay's own code. */
 import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import type { SignalName } from "../../src/signal.ts";
 
 export interface FileBooks {
   readonly accepted: number;

@@ -1,8 +1,8 @@
 /** The command `run`, with faults in the queue's transactions: RELAY_FAULTS is their JSON. */
 import process from "node:process";
 import { loadConfig } from "../../src/config/load.ts";
-import type { Fault } from "../../src/queue/faults.ts";
-import { startRelayWith } from "../../src/relay.ts";
+import type { Fault } from "../../src/queue/sqlite/file/injected_faults.ts";
+import { startRelayWith } from "../../src/relay/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 
 const stopped = new Promise<void>((resolve) => process.once("SIGTERM", () => resolve()));

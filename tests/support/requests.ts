@@ -4,7 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
-import type { SignalName } from "../../src/otlp/signal.ts";
+import type { SignalName } from "../../src/signal.ts";
 
 /** Numbers that look random and are the same for the same seed (mulberry32). */
 export class Random {

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Fault } from "../../src/queue/faults.ts";
+import type { Fault } from "../../src/queue/sqlite/file/injected_faults.ts";
 import type { TestCertificates } from "./certificates.ts";
 import { type Program, startProgram } from "./program.ts";
 import { START_TASK } from "./start_task.ts";

@@ -1,7 +1,7 @@
 /** The end of a rotation under load, whichever end's certificates were rotated. */
 import assert from "node:assert/strict";
-import type { EmbeddedCollector } from "../../src/collector.ts";
-import type { Relay } from "../../src/relay.ts";
+import type { EmbeddedCollector } from "../../src/collector/server.ts";
+import type { Relay } from "../../src/relay/relay.ts";
 import type { Journal } from "./exporting.ts";
 import type { IdentityRelay } from "./identity_relay.ts";
 import { booksIn } from "./relay.ts";

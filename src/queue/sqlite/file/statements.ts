@@ -1,0 +1,151 @@
+/**
+ * The statements of the queue's file, prepared once a connection, and what is shared by all that run them.
+ * @module
+ */
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { SignalName } from "../../../signal.ts";
+import type { PayloadEncoding } from "../../queue.ts";
+import type { MarkFile } from "./mark.ts";
+import type { RecordHead, Totals } from "../protocol.ts";
+import type { Salvage } from "./salvage.ts";
+
+/** Held records that one release may free. */
+const RELEASE_MAX = 256;
+
+/** Pages given back to the file system at a time: 1 MiB. */
+export const VACUUM_PAGES = 256;
+
+/** A row, as `node:sqlite` gives it. */
+export type Row = Record<string, unknown>;
+
+/** What one transaction adds to a signal's books. */
+export interface Delta {
+  accepted: number;
+  delivered: number;
+  rejected: number;
+  dead: number;
+  expired: number;
+  queued: number;
+  records: number;
+  bytes: number;
+}
+
+const HEAD = "id, signal, encoding, mergeable, items, bytes, inflated_bytes, enqueued_at, parts";
+
+const STATEMENTS = {
+  begin: "BEGIN IMMEDIATE",
+  commit: "COMMIT",
+  rollback: "ROLLBACK",
+  meta:
+    "SELECT identity, next_id, dead_records, dead_bytes, held, salvage_path, salvage_after, salvage_records FROM meta",
+  setMeta: "UPDATE meta SET next_id = ?, dead_records = ?, dead_bytes = ?, held = ?",
+  setBounds: "UPDATE meta SET bytes_max = ?, dead_letter_bytes_max = ?",
+  setSalvage: "UPDATE meta SET salvage_path = ?, salvage_after = ?, salvage_records = ?",
+  books: "SELECT * FROM books",
+  addBooks:
+    `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
+    expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
+  // This and `dead` do nothing without a payload: see `unbind`.
+  insert: "INSERT INTO records SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?11 IS NOT NULL",
+  remove: "DELETE FROM records WHERE id = ? RETURNING signal, items, bytes, held",
+  row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
+  payload: "SELECT payload FROM records WHERE id = ?",
+  rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
+  dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
+    enqueued_at, died_at, payload) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?12 IS NOT NULL`,
+  read: `SELECT ${HEAD}, CASE WHEN bytes <= ? THEN payload END AS payload FROM records
+    WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
+  heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
+  release: "UPDATE records SET held = 0 WHERE id = ?",
+  releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
+  oldest: "SELECT enqueued_at FROM records ORDER BY id LIMIT 1",
+  senders: `SELECT json_extract(part.value, '$[0]') AS sender, sum(json_extract(part.value, '$[2]')) AS bytes
+    FROM records, json_each(records.parts) AS part GROUP BY 1`,
+  dataVersion: "PRAGMA data_version",
+  walState: "PRAGMA wal_checkpoint(NOOP)",
+  checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
+  truncate: "PRAGMA wal_checkpoint(TRUNCATE)",
+  freePages: "PRAGMA freelist_count",
+  allPages: "PRAGMA page_count",
+  vacuum: `PRAGMA incremental_vacuum(${VACUUM_PAGES})`,
+} as const;
+
+/** All of them, prepared. */
+export type Statements = Record<keyof typeof STATEMENTS, StatementSync>;
+
+/** The file, open; everything about it is in this one place, so that closing forgets it all. */
+export interface Open {
+  readonly db: DatabaseSync;
+  readonly sql: Statements;
+  readonly mark: MarkFile;
+  readonly identity: number;
+  nextId: number;
+  dataVersion: number;
+  totals: Totals;
+  salvage: Salvage | undefined;
+}
+
+/** Prepares them on a connection. */
+export function prepareStatements(db: DatabaseSync): Statements {
+  return Object.fromEntries(Object.entries(STATEMENTS).map(([name, text]) => [name, db.prepare(text)])) as Statements;
+}
+
+/** One transaction; rolled back where `work` throws. `committed` is told after the commit. */
+export function inTransaction(open: Open, work: () => void, committed?: () => void): void {
+  open.sql.begin.run();
+  try {
+    work();
+    open.sql.commit.run();
+    committed?.();
+  } catch (error) {
+    if (open.db.isTransaction) open.sql.rollback.run();
+    throw error;
+  }
+}
+
+/** A record without its payload. */
+export function headOf(row: Row): RecordHead {
+  return {
+    id: Number(row.id),
+    signal: row.signal as SignalName,
+    encoding: row.encoding as PayloadEncoding,
+    mergeable: row.mergeable === 1,
+    items: Number(row.items),
+    bytes: Number(row.bytes),
+    inflatedBytes: Number(row.inflated_bytes),
+    enqueuedAt: Number(row.enqueued_at),
+    parts: String(row.parts),
+  };
+}
+
+/** No change. */
+export function emptyDelta(): Delta {
+  return { accepted: 0, delivered: 0, rejected: 0, dead: 0, expired: 0, queued: 0, records: 0, bytes: 0 };
+}
+
+/** Adds to a signal's books. */
+export function addBooks(open: Open, signal: SignalName, delta: Delta): void {
+  const { accepted, delivered, rejected, dead, expired, queued, records, bytes } = delta;
+  open.sql.addBooks.run(accepted, delivered, rejected, dead, expired, queued, records, bytes, signal);
+}
+
+/** Changes some of the one row of `meta`; the rest is as `meta` says. */
+export function setMeta(
+  open: Open,
+  meta: Row,
+  changes: { next_id?: number; dead_records?: number; dead_bytes?: number; held?: number },
+): void {
+  const value = (name: keyof typeof changes) => changes[name] ?? Number(meta[name]);
+  open.sql.setMeta.run(value("next_id"), value("dead_records"), value("dead_bytes"), value("held"));
+}
+
+/** A payload of this size on, in bytes, is not left bound to its statement. */
+const BOUND_BYTES_MAX = 256 * 1024;
+
+/** How many values are bound to the statements that a payload is bound to. */
+const BINDINGS = { insert: 11, dead: 12, rewrite: 7 } as const;
+
+/** Binds nulls, for which these statements do nothing: SQLite keeps its copy of a payload until something else is bound. */
+export function unbind({ sql }: Open, statement: keyof typeof BINDINGS, payloadBytes: number): void {
+  if (payloadBytes >= BOUND_BYTES_MAX) sql[statement].run(...Array<null>(BINDINGS[statement]).fill(null));
+}

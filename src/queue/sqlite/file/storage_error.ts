@@ -1,0 +1,106 @@
+/**
+ * What can be wrong with a queue's file, for the relay or for a command.
+ * @module
+ */
+import { messageOf } from "../../../errors.ts";
+
+/** Why a queue's file cannot be used. */
+export type StorageErrorCode =
+  | "missing"
+  | "locked"
+  | "not_a_queue"
+  | "newer_version"
+  | "older_version"
+  | "read_only"
+  | "disk_full"
+  | "unusable";
+
+/** A queue's file that cannot be used: names the file, its state and the remedy. */
+export class StorageError extends Error {
+  override readonly name = "StorageError";
+  readonly code: StorageErrorCode;
+
+  constructor(code: StorageErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** SQLite's primary result codes that decide something here (https://www.sqlite.org/rescode.html). */
+export type SqliteFault = "busy" | "read_only" | "io" | "corrupt" | "full" | "cannot_open" | "other";
+
+const FAULT_BY_CODE: Readonly<Record<number, SqliteFault>> = {
+  5: "busy",
+  6: "busy",
+  8: "read_only",
+  10: "io",
+  11: "corrupt",
+  13: "full",
+  14: "cannot_open",
+  26: "corrupt",
+};
+
+/** Deno sets `errcode` on errors of prepared statements only; those of `exec` and of the constructor carry the text alone. */
+const FAULT_BY_TEXT: readonly (readonly [string, SqliteFault])[] = [
+  ["is locked", "busy"],
+  ["readonly database", "read_only"],
+  ["disk I/O error", "io"],
+  ["malformed", "corrupt"],
+  ["not a database", "corrupt"],
+  ["is full", "full"],
+  ["unable to open database", "cannot_open"],
+];
+
+/** Which of SQLite's faults an error thrown by `node:sqlite` is. */
+export function sqliteFaultOf(error: unknown): SqliteFault {
+  if (!(error instanceof Error)) return "other";
+  const code = (error as { errcode?: unknown }).errcode;
+  if (typeof code === "number") return FAULT_BY_CODE[code & 0xff] ?? "other";
+  return FAULT_BY_TEXT.find(([text]) => error.message.includes(text))?.[1] ?? "other";
+}
+
+export function diskFull(path: string, cause?: unknown): StorageError {
+  return new StorageError(
+    "disk_full",
+    `Cannot write queue ${path}: its disk is full; free space there or lower sending_queue.queue_size`,
+    { cause },
+  );
+}
+
+/** What the relay's use of the file threw, as people are told. @param path The queue's file. */
+export function storageErrorOf(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  const code = (error as { code?: unknown } | null)?.code;
+  const cause = { cause: error };
+  switch (sqliteFaultOf(error)) {
+    case "full":
+      return diskFull(path, error);
+    case "read_only":
+      return new StorageError(
+        "read_only",
+        `Cannot write queue ${path}: the file is read-only; make it and its folder writable by this user`,
+        cause,
+      );
+    case "cannot_open":
+      return new StorageError(
+        "unusable",
+        `Cannot open queue ${path}: the file or its folder cannot be opened by this user; check owner, mode and mount`,
+        cause,
+      );
+    case "busy":
+      return new StorageError(
+        "locked",
+        `Cannot open queue ${path}: another process has locked it; end that process`,
+        cause,
+      );
+    default:
+      if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
+        return new StorageError(
+          "read_only",
+          `Cannot write beside queue ${path}: its folder is read-only; make it writable by this user`,
+          cause,
+        );
+      }
+      return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check its disk`, cause);
+  }
+}

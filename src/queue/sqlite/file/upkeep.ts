@@ -1,0 +1,140 @@
+/**
+ * Work on the queue's file that can wait until the answers have been sent: a full WAL is copied into the database, pages are given
+ * back to the file system, and the reserve that a full disk took is put back. Runs in the Worker.
+ * @module
+ */
+import type { AppendOp } from "../protocol.ts";
+import { Reserve } from "./reserve.ts";
+import type { Salvage } from "./salvage.ts";
+import { CHECKPOINT_PAGES } from "./schema.ts";
+import { type Open, type Row, VACUUM_PAGES } from "./statements.ts";
+import { sqliteFaultOf } from "./storage_error.ts";
+
+/** How often it is looked whether there is work that can wait: in ms, or once about so many pages have been written. */
+const LOOK_MS = 100;
+const LOOK_PAGES = CHECKPOINT_PAGES / 4;
+const PAGE_BYTES = 4096;
+/** What a commit writes beside the payloads, about. */
+const PAGES_A_COMMIT = 6;
+
+/** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
+const WAL_WARN_PAGES = 65_536;
+
+/** How often pages are given back to the file system, in ms, and how many are kept for reuse (16 MiB). */
+const VACUUM_EVERY_MS = 25;
+const FREE_PAGES_KEPT = 4096;
+
+/** Pages in use above which nothing is given back: 16 MiB. */
+const VACUUM_USED_PAGES = 4096;
+
+/** How often a reserve that was given up is taken again, in ms, and with how many free pages it is not waited for: 32 MiB. */
+const RESERVE_RETRY_MS = 500;
+const REUSED_PAGES = 8192;
+
+export class Upkeep {
+  readonly #warn: (message: string, fields: Record<string, unknown>) => void;
+  readonly #reserve: Reserve;
+  /** Times here are by `performance.now`. */
+  #reserveAt = 0;
+  #lookAt = 0;
+  #pagesWritten = 0;
+  #vacuumAt = 0;
+  /** Whether pages have been given back, and perhaps more are to be. */
+  #vacuumed = false;
+  #walWarned = false;
+
+  /** @param path The queue's file. @param warn Tells of what somebody else has to end. */
+  constructor(path: string, warn: (message: string, fields: Record<string, unknown>) => void) {
+    this.#warn = warn;
+    this.#reserve = new Reserve(`${path}.reserve`);
+  }
+
+  takeReserve(): void {
+    this.#reserve.take();
+  }
+
+  /** Gives the reserve up, because the disk is full; false where there was none. It is not taken again at once. */
+  giveReserve(): boolean {
+    this.#reserveAt = performance.now() + RESERVE_RETRY_MS;
+    return this.#reserve.give();
+  }
+
+  /**
+   * Once the disk has been full, appends wait until the reserve could be put back, or until so much of the file is free
+   * that they fit into it; settles do not wait.
+   */
+  roomForAppends(open: Open | undefined): boolean {
+    if (this.#reserve.held) return true;
+    const now = performance.now();
+    if (now >= this.#reserveAt) {
+      this.#reserveAt = now + RESERVE_RETRY_MS;
+      if (this.#reserve.take()) return true;
+    }
+    return Number(open?.sql.freePages.get()?.freelist_count ?? 0) > REUSED_PAGES;
+  }
+
+  /** A transaction has been committed. */
+  committed(appends: readonly AppendOp[]): void {
+    this.#pagesWritten += appends.reduce((sum, { bytes }) => sum + Math.ceil(bytes / PAGE_BYTES), PAGES_A_COMMIT);
+  }
+
+  /**
+   * Does some of it. Returns in how many ms there is more, if there is. A file that others have locked is left for later; any
+   * other error is thrown.
+   * @param salvage Moves some rows out of a damaged file, and returns whether there are more.
+   */
+  step(open: Open, salvage: (from: Salvage) => boolean): number | undefined {
+    const now = performance.now();
+    // The questions below cost as much as a small commit, and their answers change slowly.
+    const wanted = open.salvage !== undefined || !this.#reserve.held || (this.#vacuumed && now >= this.#vacuumAt);
+    if (!wanted && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
+      return this.#pagesWritten === 0 ? undefined : this.#lookAt - now;
+    }
+    this.#pagesWritten = 0;
+    this.#lookAt = now + LOOK_MS;
+    try {
+      this.#copyWal(open);
+      if (open.salvage !== undefined) return salvage(open.salvage) ? 0 : undefined;
+      return this.#vacuum(open);
+    } catch (error) {
+      if (sqliteFaultOf(error) === "busy") return VACUUM_EVERY_MS;
+      throw error;
+    }
+  }
+
+  #copyWal({ sql }: Open): void {
+    const wal = sql.walState.get() as Row;
+    const pages = Number(wal.log) - Number(wal.checkpointed);
+    if (pages >= CHECKPOINT_PAGES) sql.checkpoint.get();
+    const long = Number(wal.log) >= WAL_WARN_PAGES;
+    if (long && !this.#walWarned) {
+      this.#warn("The queue's WAL cannot be reused: another process keeps the file open for reading; end it", {
+        walBytes: Number(wal.log) * PAGE_BYTES,
+      });
+    }
+    this.#walWarned = long;
+  }
+
+  /** Only once little is queued: before, pages at the file's end would be moved that are about to be freed themselves. */
+  #vacuum({ sql }: Open): number | undefined {
+    const free = Number(sql.freePages.get()?.freelist_count);
+    const used = Number(sql.allPages.get()?.page_count) - free;
+    const kept = this.#reserve.held ? FREE_PAGES_KEPT + VACUUM_PAGES : 0;
+    if (free <= kept || used > VACUUM_USED_PAGES) {
+      // The file gets shorter when the WAL is copied; the reserve has to fit beside both.
+      if (this.#vacuumed) (this.#reserve.held ? sql.checkpoint : sql.truncate).get();
+      if (this.#vacuumed) this.#reserveAt = 0;
+      this.#vacuumed = false;
+      return undefined;
+    }
+    const now = performance.now();
+    if (now >= this.#vacuumAt || !this.#reserve.held) {
+      // `exec` would free one page: it does not step to the end.
+      sql.vacuum.all();
+      this.#vacuumed = true;
+      this.#vacuumAt = now + VACUUM_EVERY_MS;
+    }
+    // While the disk is full appends are refused: none is kept waiting, and the sooner there is room the better.
+    return this.#reserve.held ? VACUUM_EVERY_MS : 0;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The queue's thread: answers each request of `sqlite/queue.ts` in order, with one call of the store.
+ * @module
+ */
+import { messageOf } from "../../../errors.ts";
+import { discard } from "../../../codec/bytes.ts";
+import { WorkerCrash } from "./injected_faults.ts";
+import type { FromWorker, Replies, Request, ToWorker } from "../protocol.ts";
+import { SqliteStore, type StoreNews } from "./store.ts";
+import { StorageError } from "./storage_error.ts";
+
+/** What a Worker's global scope has; the compiler is given the main thread's. */
+interface WorkerScope {
+  postMessage(message: FromWorker, transfer: Transferable[]): void;
+  onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
+}
+
+const scope = self as unknown as WorkerScope;
+
+let store: SqliteStore | undefined;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+const news: StoreNews = {
+  log: (level, message, fields) => scope.postMessage({ kind: "log", level, message, fields }, []),
+  rows: (reset, totals) => scope.postMessage({ kind: "rows", reset, totals }, []),
+};
+
+scope.onmessage = ({ data: { seq, ...request } }) => {
+  const transfer: Transferable[] = [];
+  let message: FromWorker;
+  try {
+    message = { kind: "reply", to: seq, reply: answer(request, transfer) };
+  } catch (error) {
+    if (error instanceof WorkerCrash) throw error;
+    message = {
+      kind: "error",
+      to: seq,
+      code: error instanceof StorageError ? error.code : "unusable",
+      text: messageOf(error),
+    };
+  }
+  scope.postMessage(message, transfer);
+  idle();
+};
+
+function answer(request: Request, transfer: Transferable[]): Replies[keyof Replies] {
+  if (request.kind === "open") {
+    store = new SqliteStore(request.settings, request.disowned, news);
+    return { totals: store.totals };
+  }
+  if (request.kind === "close") {
+    store?.close();
+    store = undefined;
+    return { closed: true };
+  }
+  if (store === undefined) throw new StorageError("unusable", "The queue is not open");
+  switch (request.kind) {
+    case "commit": {
+      const reply = store.commit(request);
+      for (const payload of reply.returned) transfer.push(payload.buffer);
+      // What is in the file now is garbage here, and this thread makes too little of any other kind to look for it soon.
+      for (const { payload, giveBack } of request.appends) {
+        if (payload instanceof Uint8Array && !giveBack) discard(payload);
+      }
+      discard(new Uint8Array(request.packed));
+      return reply;
+    }
+    case "read": {
+      const reply = store.read(request);
+      for (const { payload } of reply.rows) if (payload !== undefined) transfer.push(payload.buffer);
+      return reply;
+    }
+    case "load": {
+      const reply = store.load(request.ids);
+      for (const payload of reply.payloads) if (payload !== undefined) transfer.push(payload.buffer);
+      return reply;
+    }
+    case "release":
+      return store.release();
+    case "poll":
+      return store.poll();
+    case "stats":
+      return store.stats();
+    case "senders":
+      return store.senders();
+  }
+}
+
+/** After each answer, and while there is more to do: the next message comes first. */
+function idle(): void {
+  const againMs = store?.idle();
+  if (againMs === undefined || (timer !== undefined && againMs > 0)) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    timer = undefined;
+    idle();
+  }, againMs);
+}

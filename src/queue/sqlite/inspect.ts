@@ -1,0 +1,292 @@
+/**
+ * A queue's file from outside, while a relay may be writing it: what it holds, its dead letters, and their way back.
+ * @module
+ */
+import { existsSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import { messageOf } from "../../errors.ts";
+import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
+import type { Books, PayloadEncoding } from "../queue.ts";
+import { encodeParts } from "./protocol.ts";
+import { openBeside } from "./file/schema.ts";
+import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
+
+/** What the file holds. */
+export interface QueueSnapshot {
+  readonly path: string;
+  /** Records queued. */
+  readonly records: number;
+  /** Payload bytes queued. */
+  readonly bytes: number;
+  /** The bound on `bytes` that the relay last started with. */
+  readonly bytesMax: number;
+  /** When the oldest queued record was appended, in ms since the Unix epoch. */
+  readonly oldestAt: number | undefined;
+  /** Records that the Collector refused for good and for which the dead letters have no room. */
+  readonly held: number;
+  readonly deadLetters: { readonly records: number; readonly bytes: number; readonly bytesMax: number };
+  readonly books: Readonly<Record<SignalName, Books>>;
+  /** Whether accepted = delivered + rejected + dead-lettered + expired + queued holds for each signal. */
+  readonly balanced: boolean;
+}
+
+/** One dead letter, without its payload. */
+export interface DeadLetterHead {
+  readonly id: number;
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  /** Id of the sender. */
+  readonly sender: string;
+  readonly items: number;
+  /** Length of the payload, in bytes. */
+  readonly bytes: number;
+  /** The Collector's own words. */
+  readonly reason: string;
+  /** HTTP status, if it was one that condemned it. */
+  readonly status: number | undefined;
+  /** ms since the Unix epoch. */
+  readonly enqueuedAt: number;
+  /** ms since the Unix epoch. */
+  readonly diedAt: number;
+}
+
+/** Which dead letters to replay. */
+export interface ReplaySelection {
+  /** By id; undefined: all that are there when the replay begins. */
+  readonly ids?: readonly number[];
+  /** Called after each transaction, with the counts so far. */
+  readonly onProgress?: (progress: { readonly replayed: number; readonly total: number }) => void;
+}
+
+/** What a replay did. */
+export interface ReplayResult {
+  readonly replayed: number;
+  /** Dead letters that were asked for and are still there. */
+  readonly left: number;
+  /** Ids asked for that name no dead letter. */
+  readonly unknown: readonly number[];
+  /** Why some are left: the queue's own bound. */
+  readonly stoppedBy: "queue_full" | undefined;
+}
+
+/** Bounds of one transaction of a replay: the relay's own wait behind it. */
+const REPLAY_RECORDS = 128;
+const REPLAY_BYTES = 4 * 1024 * 1024;
+
+/** The pause after each, in ms, in which the relay gets its turn: SQLite's lock has no queue. */
+const REPLAY_PAUSE_MS = 20;
+
+type Row = Record<string, unknown>;
+
+/**
+ * The totals of the queue at `path`.
+ * @throws {StorageError} `missing`, `not_a_queue`, `newer_version`, `older_version` or `unusable`
+ */
+export function queueStats(path: string): QueueSnapshot {
+  return beside(path, { readOnly: true }, (db) => {
+    // One transaction: the totals and the oldest row are of the same moment.
+    db.exec("BEGIN");
+    const meta = db.prepare("SELECT * FROM meta").get() as Row;
+    const rows: Row[] = db.prepare("SELECT * FROM books").all();
+    const oldestAt = db.prepare("SELECT enqueued_at FROM records ORDER BY id LIMIT 1").get()?.enqueued_at;
+    db.exec("COMMIT");
+    const books = {} as Record<SignalName, Books>;
+    for (const name of SIGNAL_NAMES) {
+      const row = rows.find(({ signal }) => signal === name) ?? {};
+      books[name] = {
+        accepted: Number(row.accepted),
+        delivered: Number(row.delivered),
+        rejectedByCollector: Number(row.rejected),
+        deadLettered: Number(row.dead),
+        expired: Number(row.expired),
+        queued: Number(row.queued),
+      };
+    }
+    return {
+      path,
+      records: sumOf(rows, "records"),
+      bytes: sumOf(rows, "bytes"),
+      bytesMax: Number(meta.bytes_max),
+      oldestAt: oldestAt === undefined ? undefined : Number(oldestAt),
+      held: Number(meta.held),
+      deadLetters: {
+        records: Number(meta.dead_records),
+        bytes: Number(meta.dead_bytes),
+        bytesMax: Number(meta.dead_letter_bytes_max),
+      },
+      books,
+      balanced: Object.values(books).every((
+        { accepted, delivered, rejectedByCollector, deadLettered, expired, queued },
+      ) => accepted === delivered + rejectedByCollector + deadLettered + expired + queued),
+    };
+  });
+}
+
+/**
+ * The dead letters of the queue at `path`, oldest first unless the newest are asked for, at most `limit`.
+ * @throws {StorageError} as {@link queueStats}
+ */
+export function listDeadLetters(
+  path: string,
+  options: { readonly limit: number; readonly signal?: SignalName; readonly newestFirst?: boolean },
+): DeadLetterHead[] {
+  return beside(path, { readOnly: true }, (db) => {
+    const rows = db.prepare(
+      `SELECT id, signal, encoding, sender, items, bytes, reason, status, enqueued_at, died_at FROM dead_letters
+       WHERE ?1 IS NULL OR signal = ?1 ORDER BY id ${options.newestFirst === true ? "DESC" : "ASC"} LIMIT ?2`,
+    ).all(options.signal ?? null, options.limit);
+    return rows.map((row) => ({
+      id: Number(row.id),
+      signal: row.signal as SignalName,
+      encoding: row.encoding as PayloadEncoding,
+      sender: String(row.sender),
+      items: Number(row.items),
+      bytes: Number(row.bytes),
+      reason: String(row.reason),
+      status: row.status === null ? undefined : Number(row.status),
+      enqueuedAt: Number(row.enqueued_at),
+      diedAt: Number(row.died_at),
+    }));
+  });
+}
+
+/**
+ * Puts dead letters back into the queue, as new records at its end, in bounded transactions; the books move with them. A
+ * relay that runs sees them within about a second. What does not fit into the queue stays a dead letter.
+ * @throws {StorageError} as {@link queueStats}, `read_only` or `disk_full`; what has been replayed until then stays so
+ */
+export async function replayDeadLetters(path: string, selection: ReplaySelection = {}): Promise<ReplayResult> {
+  const db = openOrThrow(path, { readOnly: false });
+  try {
+    const wanted = idsOf(db, selection.ids);
+    const unknown = selection.ids?.filter((id) => !wanted.includes(id)) ?? [];
+    let replayed = 0;
+    let next = 0;
+    while (next < wanted.length) {
+      const step = replayStep(db, wanted.slice(next, next + REPLAY_RECORDS));
+      next += step.seen;
+      replayed += step.moved;
+      selection.onProgress?.({ replayed, total: wanted.length });
+      if (step.full) return { replayed, left: wanted.length - next, unknown, stoppedBy: "queue_full" };
+      if (next < wanted.length) await new Promise((resolve) => setTimeout(resolve, REPLAY_PAUSE_MS));
+    }
+    return { replayed, left: 0, unknown, stoppedBy: undefined };
+  } catch (error) {
+    throw storageErrorOf(path, error);
+  } finally {
+    db.close();
+  }
+}
+
+function idsOf(db: DatabaseSync, ids: readonly number[] | undefined): number[] {
+  if (ids === undefined) return db.prepare("SELECT id FROM dead_letters ORDER BY id").all().map(({ id }) => Number(id));
+  const exists = db.prepare("SELECT 1 FROM dead_letters WHERE id = ?");
+  return [...new Set(ids)].filter((id) => exists.get(id) !== undefined);
+}
+
+/** One transaction. `seen` of the ids are dealt with: moved, or gone meanwhile. */
+function replayStep(db: DatabaseSync, ids: readonly number[]): { seen: number; moved: number; full: boolean } {
+  db.prepare("BEGIN IMMEDIATE").run();
+  try {
+    const meta = db.prepare("SELECT next_id, bytes_max, dead_records, dead_bytes FROM meta").get() as Row;
+    let queuedBytes = sumOf(db.prepare("SELECT bytes FROM books").all(), "bytes");
+    let nextId = Number(meta.next_id);
+    const select = db.prepare("SELECT * FROM dead_letters WHERE id = ?");
+    const insert = db.prepare("INSERT INTO records VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    const remove = db.prepare("DELETE FROM dead_letters WHERE id = ?");
+    const book = db.prepare(
+      "UPDATE books SET dead = dead - ?1, queued = queued + ?1, records = records + 1, bytes = bytes + ?2 WHERE signal = ?3",
+    );
+    let seen = 0;
+    let moved = 0;
+    let movedBytes = 0;
+    let full = false;
+    const now = Date.now();
+    for (const id of ids) {
+      if (movedBytes >= REPLAY_BYTES) break;
+      const row = select.get(id);
+      seen += 1;
+      if (row === undefined) continue;
+      const [items, bytes, inflatedBytes] = [Number(row.items), Number(row.bytes), Number(row.inflated_bytes)];
+      if (queuedBytes + bytes > Number(meta.bytes_max)) {
+        full = true;
+        seen -= 1;
+        break;
+      }
+      const parts = encodeParts([{ sender: String(row.sender), items, bytes, inflatedBytes }]);
+      const { signal, encoding, mergeable, payload } = row as Record<string, string>;
+      // Its age counts from now: under a max_age it would otherwise expire before it is tried again.
+      insert.run(nextId++, signal!, encoding!, mergeable!, items, bytes, inflatedBytes, now, parts, payload!);
+      remove.run(id);
+      book.run(items, bytes, signal!);
+      queuedBytes += bytes;
+      movedBytes += bytes;
+      moved += 1;
+    }
+    db.prepare("UPDATE meta SET next_id = ?, dead_records = dead_records - ?, dead_bytes = dead_bytes - ?")
+      .run(nextId, moved, movedBytes);
+    db.prepare("COMMIT").run();
+    return { seen, moved, full };
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+function beside<T>(path: string, access: { readonly readOnly: boolean }, work: (db: DatabaseSync) => T): T {
+  const db = openOrThrow(path, access);
+  try {
+    return work(db);
+  } catch (error) {
+    throw storageErrorOf(path, error);
+  } finally {
+    db.close();
+  }
+}
+
+function openOrThrow(path: string, access: { readonly readOnly: boolean }): DatabaseSync {
+  if (!existsSync(path)) {
+    throw new StorageError(
+      "missing",
+      `Cannot read queue ${path}: there is no such file; name the relay's sending_queue.path`,
+    );
+  }
+  try {
+    return openBeside(path, access);
+  } catch (error) {
+    throw storageErrorOf(path, error);
+  }
+}
+
+function storageErrorOf(path: string, error: unknown): StorageError {
+  if (error instanceof StorageError) return error;
+  const cause = { cause: error };
+  switch (sqliteFaultOf(error)) {
+    case "read_only":
+      return new StorageError(
+        "read_only",
+        `Cannot write queue ${path}: it is read-only for this user; run as the relay's`,
+        cause,
+      );
+    case "full":
+      return new StorageError("disk_full", `Cannot write queue ${path}: its disk is full; free space there`, cause);
+    case "busy":
+      return new StorageError(
+        "locked",
+        `Cannot use queue ${path}: another process keeps it locked; end its transaction`,
+        cause,
+      );
+    case "corrupt":
+      return new StorageError(
+        "unusable",
+        `Cannot read queue ${path}: it is damaged or no database; the relay sets a damaged queue aside when it starts`,
+        cause,
+      );
+    default:
+      return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check owner and mode`, cause);
+  }
+}
+
+function sumOf(rows: readonly Row[], column: string): number {
+  return rows.reduce((sum, row) => sum + Number(row[column]), 0);
+}

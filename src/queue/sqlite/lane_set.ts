@@ -1,0 +1,130 @@
+/**
+ * All lanes of a queue, and the memory that their payloads take: those kept for the next take, and those taken and not settled.
+ * No I/O here.
+ * @module
+ */
+import { bySignal, type SignalName } from "../../signal.ts";
+import { type Entry, giveUpPayload, Lane } from "./lanes.ts";
+import type { Part, PayloadEncoding, TakeLimit } from "../queue.ts";
+import type { RecordHead, Replies } from "./protocol.ts";
+
+/** Payload bytes of known records that stay in memory, so that a take need not read what has just been written. */
+const CACHE_BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * Payload bytes of records that are taken and not settled: from here on no more are taken, so that 20 MiB at most come on top. A signal
+ * of which nothing is taken may always take a small run, so that none waits for another's Collector.
+ */
+const TAKEN_BYTES_MAX = 16 * 1024 * 1024;
+const SMALL_RUN_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Which lane a record is of. */
+interface Place {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+}
+
+export class LaneSet {
+  readonly #takenBytesMax: number;
+  readonly #lanes = bySignal((signal): readonly Lane[] => [new Lane(signal, "gzip"), new Lane(signal, "identity")]);
+  readonly #all = Object.values(this.#lanes).flat();
+  #cachedBytes = 0;
+  /** Payload bytes taken and not settled, of each signal. */
+  readonly #takenBytes = bySignal(() => 0);
+
+  /** @param takenBytesMax Payload bytes taken and not settled, from which on no more are taken. */
+  constructor(takenBytesMax = TAKEN_BYTES_MAX) {
+    this.#takenBytesMax = takenBytesMax;
+  }
+
+  /** Payload bytes in memory of records that nobody has taken. */
+  get cachedBytes(): number {
+    return this.#cachedBytes;
+  }
+
+  of(signal: SignalName): readonly Lane[] {
+    return this.#lanes[signal];
+  }
+
+  laneOf({ signal, encoding }: Place): Lane {
+    return this.#lanes[signal].find((lane) => lane.encoding === encoding)!;
+  }
+
+  /** Whether a new record's payload would stay in memory, `besideBytes` being about to. */
+  keeps(record: Place & { readonly bytes: number }, besideBytes: number): boolean {
+    return !this.laneOf(record).behind && this.#cachedBytes + besideBytes + record.bytes <= CACHE_BYTES_MAX;
+  }
+
+  /** A record that has just been written: kept where its lane knows all before it and there is room, otherwise read later. */
+  append(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
+    const lane = this.laneOf(op);
+    if (payload === undefined || !this.keeps(op, 0)) {
+      lane.behind = true;
+      return;
+    }
+    this.#cachedBytes += op.bytes;
+    lane.push({ head: { ...op, id }, parts, payload, attempts: 0, dueAt: 0 });
+  }
+
+  /** Rows that were read behind the lane's cursor. */
+  fill(lane: Lane, { rows, exhausted }: Replies["read"]): void {
+    for (const { payload, ...head } of rows) {
+      this.#cachedBytes += payload?.length ?? 0;
+      lane.push({ head, payload, attempts: 0, dueAt: 0 });
+    }
+    lane.behind = !exhausted;
+  }
+
+  /** Whether there is room in memory for what the lane would give next. */
+  mayTake({ signal, firstBytes }: Lane): boolean {
+    let taken = 0;
+    for (const name in this.#takenBytes) taken += this.#takenBytes[name as SignalName];
+    return taken < this.#takenBytesMax || (this.#takenBytes[signal] === 0 && firstBytes <= SMALL_RUN_BYTES_MAX);
+  }
+
+  /** Takes out the lane's next run. Each of it is to be given back ({@link leave}) or let go ({@link release}). */
+  take(lane: Lane, limit: TakeLimit): Entry[] {
+    const run = lane.takeRun(limit);
+    for (const { head, payload } of run) {
+      this.#cachedBytes -= payload?.length ?? 0;
+      this.#takenBytes[head.signal] += head.bytes;
+    }
+    return run;
+  }
+
+  /** A record that had been taken leaves memory. */
+  release({ head }: Entry): void {
+    this.#takenBytes[head.signal] -= head.bytes;
+  }
+
+  /** Gives a record back that had been taken, to be taken again from `dueAt` on. */
+  leave(entry: Entry, dueAt: number): void {
+    this.release(entry);
+    this.giveBack(entry, dueAt);
+  }
+
+  /** A record, or what is left of it, that is to be taken from `dueAt` on, in ms since the Unix epoch. */
+  giveBack(entry: Entry, dueAt: number): void {
+    const bytes = entry.payload?.length ?? 0;
+    if (this.#cachedBytes + bytes <= CACHE_BYTES_MAX) this.#cachedBytes += bytes;
+    else giveUpPayload(entry);
+    entry.dueAt = dueAt;
+    this.laneOf(entry.head).giveBack(entry);
+  }
+
+  /** Makes due what waits for its time. */
+  hasten(signal: SignalName): void {
+    for (const lane of this.#lanes[signal]) lane.hasten();
+  }
+
+  /** Rows may exist that no lane has been told of. */
+  fallBehind(): void {
+    for (const lane of this.#all) lane.behind = true;
+  }
+
+  /** Forgets all that nobody has taken: the file has been replaced. */
+  reset(): void {
+    for (const lane of this.#all) lane.reset();
+    this.#cachedBytes = 0;
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Which record is taken next: the part of a queue that is in memory. A lane is what may be merged, one signal in one
+ * encoding. No I/O here.
+ * @module
+ */
+import { discard } from "../../codec/bytes.ts";
+import type { SignalName } from "../../signal.ts";
+import type { Part, PayloadEncoding, TakeLimit } from "../queue.ts";
+import { decodeParts, type RecordHead } from "./protocol.ts";
+
+/** A record that is known here. */
+export interface Entry {
+  head: RecordHead;
+  /** What `head.parts` says; undefined until it has been read. */
+  parts?: readonly Part[] | undefined;
+  /** Undefined where memory was short: it is read again before the record is taken. */
+  payload: Uint8Array<ArrayBuffer> | undefined;
+  /** How often it has been taken. */
+  attempts: number;
+  /** Not to be taken before, in ms since the Unix epoch. */
+  dueAt: number;
+}
+
+/** Gives the memory of a payload back at once; who wants it again reads it from the file. */
+export function giveUpPayload(entry: Entry): void {
+  if (entry.payload !== undefined) discard(entry.payload);
+  entry.payload = undefined;
+}
+
+/** The parts of a record; in memory already where it came in by this process. */
+export function partsOf(entry: Entry): readonly Part[] {
+  return entry.parts ??= decodeParts(entry.head.parts);
+}
+
+/** The lane whose first record is the oldest. */
+export function oldestOf(lanes: readonly Lane[]): Lane | undefined {
+  let oldest: Lane | undefined;
+  for (const lane of lanes) {
+    if (lane.firstId !== undefined && lane.firstId < (oldest?.firstId ?? Infinity)) oldest = lane;
+  }
+  return oldest;
+}
+
+/** Records that one lane may have waiting for their time; beyond it, it reads no further. */
+const WAITING_MAX = 65_536;
+
+/** One signal in one encoding. In order of id: records that came back and are due, then those not taken yet. */
+export class Lane {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  /** Rows with a higher id than `cursor` may exist that are not in memory. */
+  behind = true;
+  /** The highest id that has been in memory. */
+  cursor = 0;
+  readonly #fresh: Entry[] = [];
+  #freshFrom = 0;
+  #due: Entry[] = [];
+  #waiting: Entry[] = [];
+  #nextDueAt = Infinity;
+
+  constructor(signal: SignalName, encoding: PayloadEncoding) {
+    this.signal = signal;
+    this.encoding = encoding;
+  }
+
+  /** When the first record that waits for its time is due, in ms since the Unix epoch; Infinity without one. */
+  get nextDueAt(): number {
+    return this.#nextDueAt;
+  }
+
+  /** The lowest id that can be taken now, undefined without one in memory. */
+  get firstId(): number | undefined {
+    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.id;
+  }
+
+  /** Payload bytes of the record that is taken next, 0 without one in memory. */
+  get firstBytes(): number {
+    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.bytes ?? 0;
+  }
+
+  /** Whether a read is wanted before a take within `limit`. */
+  wantsRead(limit: TakeLimit): boolean {
+    if (!this.behind || this.#due.length > 0 || this.#waiting.length >= WAITING_MAX) return false;
+    return !this.#fills(limit, limit.bytesMax);
+  }
+
+  /**
+   * Until when what could be taken waits for more, in ms since the Unix epoch; 0 when it does not wait.
+   * @param now The same clock's.
+   */
+  lingersUntil(limit: TakeLimit, now: number): number {
+    const first = this.#fresh[this.#freshFrom];
+    if (limit.linger === undefined || this.behind || this.#due.length > 0 || first === undefined) return 0;
+    const leftMs = first.head.enqueuedAt + limit.linger.ms - now;
+    // A clock that was set back is no reason to wait longer.
+    if (leftMs <= 0 || leftMs > limit.linger.ms) return 0;
+    return this.#fills(limit, limit.linger.bytesMin) ? 0 : now + leftMs;
+  }
+
+  /** Whether what is new holds `bytesEnough`, or ends a run within the limit otherwise. */
+  #fills(limit: TakeLimit, bytesEnough: number): boolean {
+    let bytes = 0;
+    let inflatedBytes = 0;
+    for (let index = this.#freshFrom; index < this.#fresh.length; index++) {
+      const { head } = this.#fresh[index]!;
+      bytes += head.bytes;
+      inflatedBytes += head.inflatedBytes;
+      const full = bytes >= bytesEnough || inflatedBytes >= limit.inflatedBytesMax ||
+        index - this.#freshFrom + 1 >= limit.recordsMax;
+      if (full || !head.mergeable) return true;
+    }
+    return false;
+  }
+
+  /** Adds a record behind all that are known. */
+  push(entry: Entry): void {
+    this.#fresh.push(entry);
+    this.cursor = entry.head.id;
+  }
+
+  /** Gives a record back, to be taken from `dueAt` on. */
+  giveBack(entry: Entry): void {
+    this.#waiting.push(entry);
+    this.#nextDueAt = Math.min(this.#nextDueAt, entry.dueAt);
+  }
+
+  /** Makes what waits for its time due. */
+  hasten(): void {
+    if (this.#waiting.length === 0) return;
+    for (const entry of this.#waiting) entry.dueAt = 0;
+    this.#nextDueAt = 0;
+  }
+
+  /** Moves what is due by now to where it is taken from. */
+  wake(now: number): void {
+    if (now < this.#nextDueAt) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.#nextDueAt = Infinity;
+    for (const entry of waiting) {
+      if (entry.dueAt <= now) this.#due.push(entry);
+      else this.giveBack(entry);
+    }
+    this.#due.sort((a, b) => a.head.id - b.head.id);
+  }
+
+  /** Takes out the oldest run within the limit; the first in any case, one that is not mergeable by itself. */
+  takeRun(limit: TakeLimit): Entry[] {
+    const run: Entry[] = [];
+    let bytes = 0;
+    let inflatedBytes = 0;
+    const fits = ({ head }: Entry): boolean => {
+      bytes += head.bytes;
+      inflatedBytes += head.inflatedBytes;
+      if (run.length === 0) return true;
+      return head.mergeable && run[0]!.head.mergeable && run.length < limit.recordsMax && bytes <= limit.bytesMax &&
+        inflatedBytes <= limit.inflatedBytesMax;
+    };
+    let taken = 0;
+    while (taken < this.#due.length && fits(this.#due[taken]!)) run.push(this.#due[taken++]!);
+    const stopped = taken < this.#due.length;
+    if (taken > 0) this.#due.splice(0, taken);
+    if (stopped) return run;
+    while (this.#freshFrom < this.#fresh.length && fits(this.#fresh[this.#freshFrom]!)) {
+      run.push(this.#fresh[this.#freshFrom++]!);
+    }
+    if (this.#freshFrom > 1024 && this.#freshFrom * 2 > this.#fresh.length) {
+      this.#fresh.splice(0, this.#freshFrom);
+      this.#freshFrom = 0;
+    } else if (this.#freshFrom === this.#fresh.length) {
+      this.#fresh.length = this.#freshFrom = 0;
+    }
+    return run;
+  }
+
+  /** Forgets everything: the file has been replaced. */
+  reset(): void {
+    this.#fresh.length =
+      this.#freshFrom =
+      this.#due.length =
+      this.#waiting.length =
+        0;
+    this.#nextDueAt = Infinity;
+    this.cursor = 0;
+    this.behind = true;
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * What the outcomes of a delivery do to its row.
+ * @module
+ */
+import type { Part, PartOutcome } from "../queue.ts";
+import type { PartSettlement, SettleOp } from "./protocol.ts";
+
+/** Undefined where every part is to be sent again: the row is as it should be. @param outcomes One of each part, in order. */
+export function settleOpOf(
+  id: number,
+  parts: readonly Pick<Part, "items">[],
+  outcomes: readonly PartOutcome[],
+): SettleOp | undefined {
+  let rejected = 0;
+  let delivered = 0;
+  let retried = 0;
+  for (const [index, outcome] of outcomes.entries()) {
+    if (outcome.kind === "retry") {
+      retried += 1;
+    } else if (outcome.kind === "delivered") {
+      delivered += 1;
+      rejected += Math.min(outcome.rejected ?? 0, parts[index]!.items);
+    }
+  }
+  if (retried === outcomes.length) return undefined;
+  if (delivered === outcomes.length) return { kind: "done", id, rejected };
+  return { kind: "parts", id, outcomes: outcomes.map(settlementOf) };
+}
+
+/** How long what is to be sent again waits, in ms: as long as the part that is to wait longest. */
+export function retryAfterMs(outcomes: readonly PartOutcome[]): number {
+  let afterMs = 0;
+  for (const outcome of outcomes) if (outcome.kind === "retry") afterMs = Math.max(afterMs, outcome.afterMs ?? 0);
+  return afterMs;
+}
+
+function settlementOf(outcome: PartOutcome): PartSettlement {
+  if (outcome.kind === "retry") return { kind: "retry" };
+  if (outcome.kind === "delivered") return { kind: "delivered", rejected: outcome.rejected ?? 0 };
+  return outcome;
+}

@@ -1,0 +1,77 @@
+/**
+ * The message of one transaction: what goes to the Worker by copy, what by transfer, and which payloads come back.
+ * @module
+ */
+import type { NewRecord } from "../queue.ts";
+import { type AppendOp, encodeParts, type RecordHead, type SettleOp } from "./protocol.ts";
+
+/** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
+export const PACKED_BYTES_MAX = 8 * 1024;
+
+/** A record that is to be written, and its row but for what the transaction gives it. */
+export interface NewRow {
+  readonly record: NewRecord;
+  readonly op: Omit<RecordHead, "id">;
+}
+
+/** The row of a record. @param enqueuedAt ms since the Unix epoch */
+export function rowOf({ signal, encoding, mergeable, parts, payload }: NewRecord, enqueuedAt: number): NewRow["op"] {
+  return {
+    signal,
+    encoding,
+    mergeable,
+    items: parts.reduce((sum, part) => sum + part.items, 0),
+    bytes: payload.length,
+    inflatedBytes: parts.reduce((sum, part) => sum + part.inflatedBytes, 0),
+    enqueuedAt,
+    parts: encodeParts(parts),
+  };
+}
+
+/** What a `commit` asks the Worker for. */
+export interface CommitMessage {
+  readonly appends: readonly AppendOp[];
+  readonly settles: readonly SettleOp[];
+  readonly packed: ArrayBuffer;
+  readonly now: number;
+}
+
+/**
+ * @param keeps Whether the payload of a row is wanted back, so many bytes being asked back beside it.
+ * @param now ms since the Unix epoch
+ */
+export function packCommit(
+  appends: readonly NewRow[],
+  settles: readonly SettleOp[],
+  keeps: (row: NewRow["op"], besideBytes: number) => boolean,
+  now: number,
+): { readonly message: CommitMessage; readonly transfer: Transferable[] } {
+  const packed = new Uint8Array(
+    appends.reduce((sum, { op }) => op.bytes <= PACKED_BYTES_MAX ? sum + op.bytes : sum, 0),
+  );
+  const transfer: Transferable[] = [packed.buffer];
+  let askedBackBytes = 0;
+  let offset = 0;
+  const ops = appends.map(({ op, record: { payload } }): AppendOp => {
+    if (op.bytes <= PACKED_BYTES_MAX) {
+      packed.set(payload, offset);
+      offset += op.bytes;
+      return { ...op, payload: { offset: offset - op.bytes }, giveBack: false };
+    }
+    transfer.push(payload.buffer);
+    const giveBack = keeps(op, askedBackBytes);
+    if (giveBack) askedBackBytes += op.bytes;
+    return { ...op, payload, giveBack };
+  });
+  return { message: { appends: ops, settles, packed: packed.buffer, now }, transfer };
+}
+
+/** The payload of a row after its commit, where it is at hand: one that was copied, or the next of those that came back. */
+export function payloadAfter(
+  { op, record }: NewRow,
+  { giveBack }: AppendOp,
+  returned: Iterator<Uint8Array<ArrayBuffer>, undefined>,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (op.bytes <= PACKED_BYTES_MAX) return record.payload;
+  return giveBack ? returned.next().value : undefined;
+}

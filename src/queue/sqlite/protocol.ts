@@ -1,0 +1,208 @@
+/**
+ * What the queue's main side and its Worker say to each other: plain data, cheap to clone.
+ * @module
+ */
+import type { SignalName } from "../../signal.ts";
+import type { Fault } from "./file/injected_faults.ts";
+import type { Books, PayloadEncoding } from "../queue.ts";
+import type { StorageErrorCode } from "./file/storage_error.ts";
+
+/** A record without its payload. */
+export interface RecordHead {
+  readonly id: number;
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  readonly mergeable: boolean;
+  /** Sum over the parts. */
+  readonly items: number;
+  /** Length of the payload. */
+  readonly bytes: number;
+  /** Sum over the parts. */
+  readonly inflatedBytes: number;
+  /** ms since the Unix epoch. */
+  readonly enqueuedAt: number;
+  /** The parts, as the JSON of `[sender, items, bytes, inflatedBytes][]`. */
+  readonly parts: string;
+}
+
+/** A row as it is read. */
+export interface RecordRow extends RecordHead {
+  readonly payload: Uint8Array<ArrayBuffer>;
+}
+
+/** One record to insert. A small payload lies in the commit's `packed` buffer, a large one comes with its own. */
+export interface AppendOp extends Omit<RecordHead, "id"> {
+  readonly payload: Uint8Array<ArrayBuffer> | { readonly offset: number };
+  /** Whether the payload is to be sent back after the commit, for the next take. */
+  readonly giveBack: boolean;
+}
+
+/** A part's outcome, as far as the rows are concerned. */
+export type PartSettlement =
+  | { readonly kind: "delivered"; readonly rejected: number }
+  | { readonly kind: "retry" }
+  | {
+    readonly kind: "dead";
+    readonly reason: string;
+    readonly status?: number;
+    readonly payload?: Uint8Array<ArrayBuffer>;
+    readonly items?: number;
+    readonly rejected?: number;
+  };
+
+/** What became of one record. `done`: every part was delivered, so the row need not be read. */
+export type SettleOp =
+  | { readonly kind: "done"; readonly id: number; readonly rejected: number }
+  | { readonly kind: "expired"; readonly id: number }
+  | { readonly kind: "parts"; readonly id: number; readonly outcomes: readonly PartSettlement[] };
+
+/** The totals after a transaction, from the tables. */
+export interface Totals {
+  readonly records: number;
+  readonly bytes: number;
+  readonly deadRecords: number;
+  readonly deadBytes: number;
+  /** Records for which the dead letters have no room. */
+  readonly held: number;
+  /** The highest id given out. */
+  readonly lastId: number;
+  readonly books: Record<SignalName, Books>;
+}
+
+/** A record whose append was refused after a failed commit: should it be found all the same, it is removed. */
+export interface Disowned {
+  readonly id: number;
+  readonly enqueuedAt: number;
+  readonly bytes: number;
+}
+
+export interface WorkerSettings {
+  readonly path: string;
+  readonly bytesMax: number;
+  readonly deadLetterBytesMax: number;
+  readonly faults: readonly Fault[];
+  /** Upper bound on the file's size, in bytes; undefined: the disk's. */
+  readonly fileBytesMax: number | undefined;
+}
+
+/** A dead letter as it is written. */
+export interface DeadLetter {
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  readonly mergeable: boolean;
+  readonly sender: string;
+  readonly items: number;
+  readonly bytes: number;
+  readonly inflatedBytes: number;
+  readonly reason: string;
+  readonly status: number | null;
+  readonly enqueuedAt: number;
+  readonly diedAt: number;
+  readonly payload: Uint8Array;
+}
+
+/** What the main side asks. Each request is answered once, in order. */
+export type Request =
+  | { readonly kind: "open"; readonly settings: WorkerSettings; readonly disowned: readonly Disowned[] }
+  | {
+    readonly kind: "commit";
+    readonly appends: readonly AppendOp[];
+    readonly settles: readonly SettleOp[];
+    readonly packed: ArrayBuffer;
+    /** When, by the main side's clock: dead letters are dated by it. */
+    readonly now: number;
+  }
+  | {
+    readonly kind: "read";
+    readonly signal: SignalName;
+    readonly encoding: PayloadEncoding;
+    readonly afterId: number;
+    readonly bytesMax: number;
+    readonly recordsMax: number;
+  }
+  | { readonly kind: "load"; readonly ids: readonly number[] }
+  | { readonly kind: "release" }
+  | { readonly kind: "poll" }
+  | { readonly kind: "stats" }
+  | { readonly kind: "senders" }
+  | { readonly kind: "close" };
+
+/** Why a transaction was not made. */
+export interface Failure {
+  readonly text: string;
+}
+
+/** What a settle left behind: the record's new head, or that it is held, or nothing. */
+export interface Remainder {
+  readonly id: number;
+  readonly head: RecordHead | undefined;
+  readonly heldRecords: number;
+}
+
+/** The answers. */
+export interface Replies {
+  open: { readonly totals: Totals };
+  commit: {
+    readonly totals: Totals | undefined;
+    /** Id of the first record appended; the others follow it. Absent with `appendFailure`. */
+    readonly firstId: number;
+    readonly appendFailure: Failure | undefined;
+    readonly settleFailure: Failure | undefined;
+    /** Another process has inserted records since the last transaction. */
+    readonly foreign: boolean;
+    readonly remainders: readonly Remainder[];
+    /** Payloads asked back, in order. */
+    readonly returned: readonly Uint8Array<ArrayBuffer>[];
+  };
+  /** A large payload is left where it is until the record is taken. */
+  read: {
+    readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
+    readonly exhausted: boolean;
+  };
+  load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
+  release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
+  poll: { readonly foreign: boolean; readonly totals: Totals | undefined };
+  stats: { readonly totals: Totals; readonly oldestAt: number | undefined };
+  /** Payload bytes queued, by sender; undefined where storage could not tell. */
+  senders: { readonly senders: readonly { readonly sender: string; readonly bytes: number }[] | undefined };
+  close: { readonly closed: true };
+}
+
+/** From the Worker: an answer, a refusal to answer, or news. */
+export type FromWorker =
+  | { readonly kind: "reply"; readonly to: number; readonly reply: Replies[keyof Replies] }
+  | { readonly kind: "error"; readonly to: number; readonly code: StorageErrorCode; readonly text: string }
+  | {
+    readonly kind: "log";
+    readonly level: "warn" | "error";
+    readonly message: string;
+    readonly fields: Record<string, unknown>;
+  }
+  /** Rows have come that no append announced (salvage), or a new file has taken the place of a damaged one (`reset`). */
+  | { readonly kind: "rows"; readonly reset: boolean; readonly totals: Totals };
+
+export type ToWorker = Request & { readonly seq: number };
+
+/** The parts' JSON. */
+export function encodeParts(
+  parts: readonly { sender: string; items: number; bytes: number; inflatedBytes: number }[],
+): string {
+  return JSON.stringify(parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes]));
+}
+
+/** The parts of a row; throws where the text is not what {@link encodeParts} writes. */
+export function decodeParts(
+  text: string,
+): { sender: string; items: number; bytes: number; inflatedBytes: number }[] {
+  const rows: unknown = JSON.parse(text);
+  if (!Array.isArray(rows) || rows.length === 0) throw new SyntaxError("A record has no parts");
+  return rows.map((row: unknown) => {
+    if (!Array.isArray(row)) throw new SyntaxError("A part is not a list");
+    const [sender, items, bytes, inflatedBytes] = row as unknown[];
+    if (
+      typeof sender !== "string" || typeof items !== "number" || typeof bytes !== "number" ||
+      typeof inflatedBytes !== "number"
+    ) throw new SyntaxError("A part is not [sender, items, bytes, inflatedBytes]");
+    return { sender, items, bytes, inflatedBytes };
+  });
+}

@@ -1,0 +1,84 @@
+/**
+ * The way to the queue's Worker: questions and their answers, news, and its end.
+ * @module
+ */
+import type { FromWorker, Replies, Request, ToWorker } from "./protocol.ts";
+import { StorageError } from "./file/storage_error.ts";
+
+/** What the Worker says unasked. */
+export type News = Exclude<FromWorker, { kind: "reply" | "error" }>;
+
+export interface LinkListener {
+  news(message: News): void;
+  /** The Worker has ended by an error; every question that was open has been rejected. */
+  crashed(message: string): void;
+}
+
+export class WorkerLink {
+  readonly #worker: Worker;
+  readonly #asked = new Map<number, { resolve: (reply: Replies[keyof Replies]) => void; reject: (e: Error) => void }>();
+  readonly #listener: LinkListener;
+  #seq = 0;
+  #ended = false;
+
+  constructor(listener: LinkListener) {
+    this.#listener = listener;
+    this.#worker = new Worker(new URL("./file/worker.ts", import.meta.url), { type: "module" });
+    this.#worker.onmessage = (event: MessageEvent<FromWorker>) => this.#hear(event.data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#crash(event.message);
+    };
+    this.#worker.onmessageerror = () => this.#crash("A message of it cannot be read");
+  }
+
+  /** No question can be asked any more. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Answers come in the order of the questions. @throws {StorageError} or the error that ended the Worker */
+  ask<Kind extends keyof Replies>(
+    kind: Kind,
+    request: Omit<Request & { kind: Kind }, "kind">,
+    transfer: Transferable[] = [],
+  ): Promise<Replies[Kind]> {
+    if (this.#ended) return Promise.reject(new StorageError("unusable", "The queue's thread has ended"));
+    return new Promise<Replies[keyof Replies]>((resolve, reject) => {
+      const seq = ++this.#seq;
+      this.#asked.set(seq, { resolve, reject });
+      this.#worker.postMessage({ seq, kind, ...request } as ToWorker, transfer);
+    }) as Promise<Replies[Kind]>;
+  }
+
+  /** Ends the Worker; open questions are rejected. */
+  end(): void {
+    this.#end("The queue is closed");
+  }
+
+  #end(text: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#worker.terminate();
+    for (const { reject } of this.#asked.values()) reject(new StorageError("unusable", text));
+    this.#asked.clear();
+  }
+
+  #crash(message: string): void {
+    if (this.#ended) return;
+    const text = `The queue's thread ended by an error: ${message}`;
+    this.#end(text);
+    this.#listener.crashed(text);
+  }
+
+  #hear(message: FromWorker): void {
+    if (message.kind !== "reply" && message.kind !== "error") {
+      this.#listener.news(message);
+      return;
+    }
+    const asked = this.#asked.get(message.to);
+    this.#asked.delete(message.to);
+    if (message.kind === "reply") asked?.resolve(message.reply);
+    else asked?.reject(new StorageError(message.code, message.text));
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * The identity that the relay shows to the Collector: opened at start, watched, tried before it is shown, and told of before its
+ * end.
+ * @module
+ */
+import type { TlsSettings } from "../config/exporter_settings.ts";
+import { CertificateError } from "../errors.ts";
+import type { CollectorClient } from "../exporter/client.ts";
+import { watchPeers } from "../exporter/peer_certificates.ts";
+import { tryIdentity } from "../exporter/trial.ts";
+import type { SignalName } from "../signal.ts";
+import { expiriesOf, type Expiry, expiryOf } from "../pki/expiry.ts";
+import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
+import { keepCalendar } from "./expiry.ts";
+import type { Log } from "../telemetry/log.ts";
+
+/** An identity in use. */
+export interface KeptIdentity extends AsyncDisposable {
+  /** The end of each of its certificates, and of those that the other side was seen to show, as of now. */
+  expiries(): Expiry[];
+}
+
+/**
+ * Reads and validates the identity for the start of a relay.
+ *
+ * With a durable queue certificates outside their dates are an ERROR and no reason not to start: a relay that does not run takes
+ * nothing, and its senders lose what they cannot keep; one that runs keeps it, and takes renewed files up by itself. Without a
+ * disk nothing could be taken, so it is refused. What is not a matter of time is refused either way.
+ * @throws {CertificateError}
+ */
+export async function openIdentity(tls: TlsSettings, durable: boolean, log: Log): Promise<Identity> {
+  const identity = await loadIdentity({ ...identityConfig(tls), datesAllowed: durable });
+  for (const warning of identity.facts.warnings) log.warn(warning);
+  for (const fault of identity.facts.faults) {
+    log.error("Started with a certificate that is of no use: data is kept until it is replaced", { cause: fault });
+  }
+  return identity;
+}
+
+function identityConfig(tls: TlsSettings): IdentityConfig {
+  return {
+    ca: tls.ca.value,
+    cert: tls.cert.value,
+    key: tls.key.value,
+    keyPassphrase: tls.keyPassphrase,
+    exposedKeyAllowed: tls.exposedKeyAllowed,
+    settings: {
+      ca: tls.ca.setting,
+      cert: tls.cert.setting,
+      key: tls.key.setting,
+      passphrase: tls.key.setting.replace(/\.[^.]+$/, ".key_passphrase"),
+    },
+  };
+}
+
+/** Takes changes of the files up, after a trial, and tells of certificates near their end. */
+export function keepIdentity(options: {
+  readonly tls: TlsSettings;
+  readonly identity: Identity;
+  readonly client: CollectorClient;
+  /** Those that the client sends. */
+  readonly signals: readonly SignalName[];
+  readonly log: Log;
+}): KeptIdentity {
+  const { tls, client, signals, log } = options;
+  let { facts } = options.identity;
+  const peers = watchPeers({
+    urls: [...new Set(signals.map((signal) => new URL(client.target(signal).url).origin))].map((url) => new URL(url)),
+    identity: () => client.identity,
+    onSeen: () => {
+      for (const { subject, serialNumber, validTo } of peers.seen()) {
+        log.debug("Looked at the Collector's certificate", {
+          subject,
+          serial: serialNumber,
+          validTo: validTo.toISOString(),
+        });
+      }
+      calendar.look();
+    },
+  });
+  const expiries = () => {
+    const now = new Date();
+    return [
+      ...expiriesOf(facts, tls.expiry, now),
+      ...peers.seen().map((each) => expiryOf("collector", each, tls.expiry, now)),
+    ];
+  };
+  const calendar = keepCalendar(expiries, log);
+
+  const watch = watchIdentity(identityConfig(tls), options.identity, {
+    reloadIntervalMs: tls.reloadIntervalMs,
+    async onChange(next, abort) {
+      const trial = await tryIdentity(client, next, signals, abort);
+      if (abort.aborted) return;
+      if (trial.kind === "refused") {
+        const { what, remedy } = trial.fault;
+        throw new CertificateError("refused_by_peer", `Cannot use the new certificates: ${what}; ${remedy}`, {
+          cause: trial.cause,
+        });
+      }
+      client.replaceIdentity(next);
+      facts = next.facts;
+      log.info("Took up a changed client certificate", {
+        serial: facts.certificate.serialNumber,
+        certificate: facts.certificate.fingerprintSha256,
+        validTo: facts.certificate.validTo.toISOString(),
+        authorities: facts.authorities.length,
+        tried: trial.kind === "accepted" ? "the Collector takes it" : `not tried: ${trial.reason}`,
+      });
+      for (const warning of facts.warnings) log.warn(warning);
+      calendar.look();
+      // The other side's own may have been replaced with ours.
+      void peers.look();
+    },
+    onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
+    onRestored: () => log.info("The refused change of the client certificate is undone; nothing is to be taken up"),
+  });
+  return {
+    expiries,
+    async [Symbol.asyncDispose]() {
+      calendar[Symbol.dispose]();
+      await watch[Symbol.asyncDispose]();
+      await peers[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,95 @@
+/**
+ * The ways to the Collector, with the identity that each shows, and the relay's own telemetry, which leaves by them.
+ * @module
+ */
+import { exporterSettings } from "../config/exporter_settings.ts";
+import type { Config } from "../config/schema.ts";
+import { CollectorClient } from "../exporter/client.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import { keepIdentity, type KeptIdentity, openIdentity } from "./client_identity.ts";
+import type { Log } from "../telemetry/log.ts";
+import { startTelemetry, type Telemetry } from "../telemetry/telemetry.ts";
+import { USER_AGENT, VERSION } from "../version.ts";
+
+/** The longest that an append to the `none` engine may take, in ms: senders give up at 10 s. */
+const DIRECT_MS_MAX = 8_000;
+/** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
+export const OWN_TELEMETRY_MS_MAX = 1_000;
+
+/** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
+const DIRECT_CONSUMERS = 64;
+
+/** Requests to the Collector under way at once, for each signal. */
+export function requestsAtOnce({ storage, num_consumers }: Config["sending_queue"]): number {
+  return storage === "none" ? DIRECT_CONSUMERS : num_consumers;
+}
+
+/** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */
+export async function openClients(
+  config: Config,
+  log: Log,
+  stack: AsyncDisposableStack,
+): Promise<{ clients: Record<SignalName, CollectorClient>; identities: readonly KeptIdentity[] }> {
+  const durable = config.sending_queue.storage !== "none";
+  const settings = bySignal((signal) => exporterSettings(config, signal));
+  const targets = bySignal((signal) => ({
+    url: settings[signal].url,
+    headers: settings[signal].headers,
+    timeoutMs: config.sending_queue.storage === "none"
+      ? Math.min(settings[signal].timeoutMs, DIRECT_MS_MAX)
+      : settings[signal].timeoutMs,
+  }));
+  const keyOf = (signal: SignalName) => JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]);
+  const opened = new Map<string, CollectorClient>();
+  const identities: KeptIdentity[] = [];
+  for (const signal of SIGNAL_NAMES) {
+    const { tls, url } = settings[signal];
+    const key = keyOf(signal);
+    if (opened.has(key)) continue;
+    const identity = url.startsWith("https:") ? await openIdentity(tls, durable, log) : undefined;
+    const client = new CollectorClient({
+      identity: identity ?? { caCerts: [] },
+      targets,
+      userAgent: USER_AGENT,
+      // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
+      idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
+    });
+    opened.set(key, client);
+    stack.defer(() => client.close());
+    if (identity === undefined) continue;
+    const signals = SIGNAL_NAMES.filter((each) => keyOf(each) === key);
+    identities.push(stack.use(keepIdentity({ tls, identity, client, signals, log })));
+  }
+  return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
+}
+
+/** The relay's own spans and metrics leave through the mTLS client, never through the queue. */
+export function startOwnTelemetry(
+  { telemetry, exporter }: Config,
+  clients: Readonly<Record<SignalName, CollectorClient>>,
+  log: Log,
+): Telemetry {
+  const target = (signal: "traces" | "metrics") => {
+    const client = clients[signal];
+    const { url, headers, timeoutMs } = client.target(signal);
+    return {
+      url,
+      headers,
+      timeoutMs,
+      fetch: (to: string, init: RequestInit) => fetch(to, { ...init, client: client.http }),
+    };
+  };
+  return startTelemetry({
+    serviceName: telemetry.resource.service_name,
+    serviceVersion: VERSION,
+    exporter: {
+      traces: telemetry.traces.enabled ? target("traces") : undefined,
+      metrics: telemetry.metrics.enabled ? target("metrics") : undefined,
+    },
+    // Of those that `sampleAtHead` lets through.
+    samplingRatio: 1,
+    metricIntervalMs: telemetry.metrics.interval,
+    shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
+    log,
+  });
+}

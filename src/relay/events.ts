@@ -1,0 +1,83 @@
+/**
+ * What the receiver and the exporter tell, as metrics and log lines.
+ * @module
+ */
+import { messageOf } from "../errors.ts";
+import type { ExporterEvents } from "../exporter/lane.ts";
+import type { ReceiverEvents } from "../receiver/app.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { RelayMetrics } from "../telemetry/metrics.ts";
+
+/** One line of a kind in this time, in ms; the next one tells how many were withheld. */
+const LOG_INTERVAL_MS = 10_000;
+
+/** Failures in a row after which even a fault that mends itself is told as one that wants a person. */
+const FAILURES_ALARMING = 5;
+
+/** WARN: nothing is lost, a refused request is its sender's. */
+export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents {
+  return {
+    accepted: (signal, sender, items) => metrics.accepted(signal, items, sender),
+    redacted(signal, { rules, dryRun }, hits) {
+      for (const [index, { key, action }] of rules.entries()) {
+        if (hits[index]! > 0) metrics.redacted({ signal, key, action, dryRun }, hits[index]!);
+      }
+    },
+    refused(signal, sender, refusal, items) {
+      metrics.refused(refusal.code, signal, items, sender);
+      const { code, message } = refusal;
+      // Who is turned away, and why, has few wordings, and each of them is another fault to mend.
+      const kind = code === "unauthenticated" || code === "forbidden" ? `${code} ${message}` : code;
+      log.limited(`refused ${kind}`, LOG_INTERVAL_MS).warn("Refused a request", {
+        reason: code,
+        signal,
+        sender,
+        message,
+      });
+    },
+    failed: (error) =>
+      log.limited("receiver failed", LOG_INTERVAL_MS).error("Failed to take a request; its sender was told to retry", {
+        cause: messageOf(error),
+      }),
+  };
+}
+
+/** ERROR: a person is needed, or the Collector gave data up. */
+export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents {
+  return {
+    sent: (signal, sent) => metrics.sent(signal, sent),
+    rejected(signal, items, message) {
+      metrics.rejected(signal, items);
+      const limited = log.limited(`rejected ${signal}`, LOG_INTERVAL_MS);
+      if (items === 0) limited.warn("The Collector took a request with a warning", { signal, message });
+      else limited.error("The Collector rejected items of a request that it took", { signal, items, message });
+    },
+    deadLettered(signal, items, sender, reason) {
+      metrics.deadLettered(signal, items);
+      log.limited(`dead ${signal}`, LOG_INTERVAL_MS).error("Set aside what the Collector will never take", {
+        signal,
+        items,
+        sender,
+        reason,
+      });
+    },
+    failed(signal, fault, { cause, failures, retryMs }) {
+      metrics.failed(signal, fault.code);
+      const limited = log.limited(`failed ${signal} ${fault.code}`, LOG_INTERVAL_MS);
+      const fields = { signal, fault: fault.code, remedy: fault.remedy, cause, failures, retryMs: Math.round(retryMs) };
+      if (fault.lasting || failures >= FAILURES_ALARMING) limited.error(fault.what, fields);
+      else limited.warn(fault.what, fields);
+    },
+    recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
+    members(signal, members, url) {
+      if (members === "all") {
+        log.debug("The endpoint reads every gzip member of a body: requests are merged", { signal, url });
+      } else {
+        log.warn("The endpoint reads only the first gzip member of a body, so every request goes by itself", {
+          signal,
+          url,
+        });
+      }
+    },
+  };
+}

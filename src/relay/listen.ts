@@ -1,0 +1,187 @@
+/**
+ * Where the receiver listens: on `Deno.serve`, which costs least, or on `node:http`, which bounds connections, headers and idle
+ * time.
+ * @module
+ */
+import type { RequestListener, ServerOptions } from "node:http";
+import { createServer, type Server } from "node:https";
+import type { Socket } from "node:net";
+import type { Config } from "../config/schema.ts";
+import { formatEndpoint, isLoopback } from "../config/units.ts";
+import { CertificateError, ConfigError, messageOf } from "../errors.ts";
+import type { Expiry } from "../pki/expiry.ts";
+import type { Identity } from "../pki/identity.ts";
+import { listenBounded } from "../receiver/node_listener.ts";
+import type { Connection, ReceiverEvents } from "../receiver/app.ts";
+import { serverIdentityConfig } from "../receiver/tls_identity.ts";
+import { keepServerIdentity, openServerIdentity } from "./server_identity.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { RelayMetrics } from "../telemetry/metrics.ts";
+
+/** The receiver's socket. */
+export interface Listening {
+  /** e.g. `http://127.0.0.1:4319`, with the port that was had. */
+  readonly url: string;
+  /** Connections open now; undefined where nobody can tell. */
+  connections(): number | undefined;
+  /** The end of each certificate that it shows or trusts. */
+  expiries(): Expiry[];
+  /** Takes no new connections and resolves when those that are left have closed. */
+  close(): Promise<void>;
+  /** Closes what is left, as far as it can be. */
+  abandon(): void;
+}
+
+/** What is told of connections. */
+export interface ListeningEvents {
+  readonly receiver: ReceiverEvents;
+  readonly metrics: RelayMetrics;
+  readonly log: Log;
+}
+
+/** Answers a request that came by a connection. */
+export type Answer = (request: Request, connection: Connection) => Promise<Response>;
+
+/** One line in this time, in ms, about connections that were closed. */
+const LOG_INTERVAL_MS = 10_000;
+
+/** Whether connections are bounded. Off loopback, where strangers can connect, they are unless it is said otherwise. */
+export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"]): boolean {
+  if (tls.cert_file !== undefined) return true;
+  return listener === "bounded" || (listener === "auto" && !isLoopback(endpoint.hostname));
+}
+
+/**
+ * Listens at `receiver.http.endpoint`.
+ * @throws {ConfigError} when the address cannot be had; {@link CertificateError} for what cannot be shown there.
+ */
+export async function listen(
+  http: Config["receiver"]["http"],
+  events: ListeningEvents,
+  answer: Answer,
+): Promise<Listening> {
+  const { hostname, port } = http.endpoint;
+  const { log } = events;
+  try {
+    const listening = isBounded(http) ? await bounded(http, events, answer) : unbounded(http, events, answer);
+    const scheme = http.tls.cert_file === undefined ? "http" : "https";
+    const url = `${scheme}://${formatEndpoint({ hostname, port: listening.port })}`;
+    log.info("Receiving", { url });
+    return { ...listening, url };
+  } catch (error) {
+    if (error instanceof ConfigError || error instanceof CertificateError) throw error;
+    throw new ConfigError(
+      `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
+        "free the port or choose another",
+      { cause: error },
+    );
+  }
+}
+
+async function bounded(
+  http: Config["receiver"]["http"],
+  { receiver, metrics, log }: ListeningEvents,
+  answer: Answer,
+): Promise<Omit<Listening, "url"> & { readonly port: number }> {
+  const tls = await openTls(http.tls, log);
+  const listener = await listenBounded({
+    ...(tls === undefined ? {} : { server: tls.server }),
+    ...http.endpoint,
+    limits: {
+      connectionsMax: http.max_connections,
+      headerBytesMax: http.max_header_size,
+      headerMs: http.read_header_timeout,
+      bodyMs: http.request_body_timeout,
+      idleMs: http.idle_timeout,
+    },
+    answer: (request, incoming) => answer(request, { incoming }),
+    events: {
+      refused: (refusal) => receiver.refused(undefined, undefined, refusal, undefined),
+      failed: (error) => receiver.failed(error),
+      dropped: (reason) => {
+        metrics.droppedConnection(reason);
+        if (reason !== "max_connections") return;
+        log.limited("connections", LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
+          max_connections: http.max_connections,
+        });
+      },
+    },
+  });
+  if (tls === undefined) return { ...listener, expiries: () => [] };
+  const kept = tls.keep();
+  return {
+    ...listener,
+    expiries: kept.expiries,
+    async close() {
+      await kept[Symbol.asyncDispose]();
+      await listener.close();
+    },
+  };
+}
+
+/** How to make a server of `node:https`, and to keep its identity; undefined without a certificate. */
+async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
+  const config = serverIdentityConfig(tls);
+  if (config === undefined) return undefined;
+  const identity = await openServerIdentity(config, log);
+  /** Which identity a connection was let in with; they are counted. */
+  const shown = new WeakMap<Socket, number>();
+  let current = 0;
+  let server: Server | undefined;
+  return {
+    server(options: ServerOptions, listener: RequestListener) {
+      // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/senders/certificate.ts`.
+      server = createServer({
+        ...options,
+        ...secureContext(identity),
+        minVersion: "TLSv1.2",
+        requestCert: config.ca !== undefined,
+        rejectUnauthorized: false,
+      }, (request, response) => {
+        // A connection of the old identity ends with the answer to its next request: closed while it is idle, it could meet a
+        // request that is on its way, and no sender can tell whether that one was taken.
+        if (shown.get(request.socket) !== current) response.shouldKeepAlive = false;
+        listener(request, response);
+      });
+      return server.on("secureConnection", (socket) => void shown.set(socket, current));
+    },
+    keep: () =>
+      keepServerIdentity({
+        tls,
+        config,
+        identity,
+        log,
+        replace(next) {
+          server?.setSecureContext(secureContext(next));
+          current++;
+        },
+      }),
+  };
+}
+
+/** As `node:tls` takes it. */
+function secureContext({ caCerts, cert, key }: Identity) {
+  return { cert, key, ...(caCerts.length === 0 ? {} : { ca: caCerts }) };
+}
+
+function unbounded(
+  http: Config["receiver"]["http"],
+  { receiver }: ListeningEvents,
+  answer: Answer,
+): Omit<Listening, "url"> & { readonly port: number } {
+  const server = Deno.serve({
+    ...http.endpoint,
+    onListen: () => {},
+    onError: (error) => {
+      receiver.failed(error);
+      return new Response(null, { status: 503, headers: { "retry-after": "1" } });
+    },
+  }, (request, info) => answer(request, { info }));
+  return {
+    port: server.addr.port,
+    connections: () => undefined,
+    expiries: () => [],
+    close: () => server.shutdown(),
+    abandon: () => {},
+  };
+}

@@ -1,0 +1,260 @@
+/**
+ * The wiring, on one screen: built downstream first, drained upstream first.
+ * @module
+ */
+import { Hono } from "hono";
+import { accessOf } from "../admin/access.ts";
+import { adminApp, type AdminSources, startAdmin } from "../admin/admin.ts";
+import type { HealthSources } from "../admin/health.ts";
+import { StatusPage } from "../admin/status_page.ts";
+import type { Config } from "../config/schema.ts";
+import { exporterSettings } from "../config/exporter_settings.ts";
+import { isLoopback, sameEndpoint } from "../config/units.ts";
+import { ConfigError, messageOf } from "../errors.ts";
+import { Exporter } from "../exporter/exporter.ts";
+import { MERGED_INFLATED_BYTES_MAX } from "../exporter/lane.ts";
+import { bySignal, SIGNAL_NAMES } from "../signal.ts";
+import { Batcher } from "../queue/batcher.ts";
+import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
+import { openQueue } from "../queue/open.ts";
+import { Admission } from "../receiver/admission.ts";
+import { Deadlines } from "../receiver/deadlines.ts";
+import { mountReceiver } from "../receiver/app.ts";
+import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./clients.ts";
+import { exporterEvents, receiverEvents } from "./events.ts";
+import { listen } from "./listen.ts";
+import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
+import { sampleAtHead } from "../telemetry/head_sampling.ts";
+import { instrument } from "../telemetry/instrument.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { within } from "../within.ts";
+
+/** A relay that runs. */
+export interface RunningRelay extends AsyncDisposable {
+  /** Rejects when the relay cannot go on by itself: a defect, after which it must be started again. */
+  readonly failed: Promise<never>;
+  /** Answers what is under way, sends what it can within `shutdown.grace`, and keeps the rest on disk. */
+  stop(): Promise<void>;
+}
+
+/** A relay with sockets of its own. */
+export interface Relay extends RunningRelay {
+  /** Where senders post, e.g. `http://127.0.0.1:4319`. */
+  readonly url: string;
+  /** Where health is asked for. */
+  readonly adminUrl: string;
+}
+
+/** A relay without a socket, for a server that is there already. */
+export interface EmbeddedRelay extends RunningRelay {
+  /** POST `/v1/traces` and the other signals' paths, GET `/livez` and `/readyz`; `host.route("/otlp", relay.app)` serves them. */
+  readonly app: Hono;
+}
+
+/** What tests put in; a relay for use has none. */
+export interface RelaySeams {
+  /** Faults in the transactions of the queue. */
+  readonly faults?: readonly Fault[];
+}
+
+/** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
+const CLOSE_MS_MAX = 500;
+
+/**
+ * Starts a relay on sockets of its own. Where `telemetry.admin.endpoint` is that of the receiver, health is answered there too.
+ * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
+ */
+export function startRelay(config: Config, log: Log = createLog()): Promise<Relay> {
+  return startRelayWith(config, log, {});
+}
+
+/** {@link startRelay}, with what tests put in. */
+export async function startRelayWith(config: Config, log: Log, seams: RelaySeams): Promise<Relay> {
+  await using stack = new AsyncDisposableStack();
+  const core = await build(config, log, stack, seams);
+  const { http } = config.receiver;
+  const health = { ...core, certificates: () => [...core.certificates(), ...server.expiries()] };
+  const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
+  const sources = openAdmin(config, core, health, onePort, stack);
+  const onReceiver = onePort ? adminApp(sources) : undefined;
+  const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
+  const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, connection) => {
+    const app = healthPaths.has(onePort ? new URL(request.url).pathname : "") ? onReceiver! : core.app;
+    return core.track(Promise.resolve(app.fetch(request, connection)));
+  });
+  // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
+  stack.defer(async () => {
+    await within(server.close(), CLOSE_MS_MAX);
+    server.abandon();
+  });
+  core.metrics.observeCertificates(health.certificates);
+  core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
+  const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, sources);
+  if (admin !== undefined) stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  // Before the servers close, which would wait for those who look at it.
+  stack.defer(() => sources.page?.[Symbol.dispose]());
+  return { ...running(config, log, core, stack.move()), url: server.url, adminUrl: admin?.url ?? server.url };
+}
+
+/**
+ * A relay as a Hono app, whatever serves it. It listens nowhere: `receiver.http.endpoint` and `telemetry.admin.endpoint` are not
+ * used, and `receiver.auth.insecure` is the caller's to answer for.
+ * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
+ */
+export async function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
+  if (config.receiver.http.tls.cert_file !== undefined) {
+    throw new ConfigError(
+      "Cannot use receiver.http.tls here: this relay has no socket of its own; set TLS up in the server that serves it",
+    );
+  }
+  await using stack = new AsyncDisposableStack();
+  const core = await build(config, log, stack, {});
+  core.metrics.observeCertificates(core.certificates);
+  core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
+  // Whoever serves it may serve anybody.
+  const admin = openAdmin(config, core, core, true, stack);
+  const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.track(next())).route("/", core.app);
+  return { ...running(config, log, core, stack.move()), app };
+}
+
+type Core = Awaited<ReturnType<typeof build>>;
+
+/** All but sockets; what is to be closed goes to the stack. */
+async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
+  // First, though it stands last: without senders that can be told apart nothing else is begun.
+  const senders = await openSenders(config, log, stack);
+  // Its thread starts while certificates are read.
+  const opening = openQueue({
+    storage: config.sending_queue.storage,
+    path: config.sending_queue.path,
+    bytesMax: config.sending_queue.queue_size,
+    ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
+    deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
+    log,
+    ...seams,
+  });
+  const closed = opening.then((queue) => () => queue[Symbol.asyncDispose](), () => () => Promise.resolve());
+  stack.defer(async () => await (await closed)());
+  const { clients, identities } = await openClients(config, log, stack);
+  const telemetry = stack.use(startOwnTelemetry(config, clients, log));
+  const metrics = createMetrics(telemetry.meterProvider);
+  const queue = await opening;
+  const usage = await openUsage(config.sending_queue, log, stack);
+  metrics.observeQueue(() => queue.stats());
+  const settings = bySignal((signal) => exporterSettings(config, signal));
+  const exporter = new Exporter({
+    queue,
+    clients,
+    compression: bySignal((signal) => settings[signal].compression),
+    consumers: requestsAtOnce(config.sending_queue),
+    batchBytesMax: config.sending_queue.batch.max_size,
+    linger: { bytesMin: config.sending_queue.batch.min_size, ms: config.sending_queue.batch.flush_timeout },
+    retry: {
+      initialMs: config.exporter.retry_on_failure.initial_interval,
+      maxMs: config.exporter.retry_on_failure.max_interval,
+    },
+    events: exporterEvents(metrics, log),
+  });
+  stack.defer(() => exporter.stop(0));
+  const batcher = new Batcher(queue, {
+    bytesMax: config.sending_queue.batch.max_size,
+    inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
+  }, metrics.appended);
+
+  const { http } = config.receiver;
+  const admission = new Admission(http.max_in_flight_bytes);
+  const limiter = openLimiter(config, queue);
+  const app = new Hono();
+  instrument(app, {
+    ...telemetry,
+    // No trace passes through the relay, so that a request which is not sampled needs no id.
+    tracerProvider: sampleAtHead(telemetry.tracerProvider, config.telemetry.traces.sampling_ratio),
+    server: { address: http.endpoint.hostname, port: http.endpoint.port },
+  });
+  const receiver = receiverEvents(metrics, log);
+  mountReceiver(app, {
+    ...senders,
+    limiter,
+    admission,
+    usage,
+    redactor: openRedactor(config, log),
+    limits: {
+      bodyBytesMax: http.max_request_body_size,
+      deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
+    },
+    payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
+    append: (submission) => batcher.append(submission),
+    events: receiver,
+    allowedOrigins: http.cors.allowed_origins,
+  });
+  const answering = new Set<Promise<unknown>>();
+  return {
+    app,
+    queue,
+    exporter,
+    batcher,
+    admission,
+    limiter,
+    metrics,
+    receiver,
+    answering,
+    collect: () => telemetry.collect(),
+    lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
+    queuePath: queue.capabilities.durable ? config.sending_queue.path : undefined,
+    certificates: () => identities.flatMap((each) => each.expiries()),
+    /** Has a stop wait for an answer. */
+    track<Answer>(answer: Promise<Answer>): Promise<Answer> {
+      answering.add(answer);
+      const done = () => void answering.delete(answer);
+      answer.then(done, done);
+      return answer;
+    },
+  };
+}
+
+/** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */
+function openAdmin(
+  config: Config,
+  { collect, lastUses, queuePath }: Pick<Core, "collect" | "lastUses" | "queuePath">,
+  health: HealthSources,
+  onReceiver: boolean,
+  stack: AsyncDisposableStack,
+): AdminSources {
+  const { endpoint, token } = config.telemetry.admin;
+  const access = accessOf({ token, exposed: onReceiver || !isLoopback(endpoint.hostname) });
+  return {
+    ...health,
+    access,
+    page: access.possible ? stack.use(new StatusPage({ ...health, collect, lastUses, queuePath })) : undefined,
+  };
+}
+
+/** How it ends: upstream first. */
+function running(
+  config: Config,
+  log: Log,
+  { exporter, batcher, admission, limiter, answering, queue }: Core,
+  stack: AsyncDisposableStack,
+): RunningRelay {
+  const failed = exporter.running.then(() => new Promise<never>(() => {}));
+  failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
+  let stopping: Promise<void> | undefined;
+  const stop = () =>
+    stopping ??= (async () => {
+      const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
+      const remainingMs = () => Math.max(0, deadline - Date.now());
+      admission.close();
+      limiter.close();
+      // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
+      await within(Promise.allSettled(answering), remainingMs());
+      await within(batcher.idle(), remainingMs());
+      await exporter.drain(remainingMs());
+      await exporter.stop(remainingMs());
+      // Refuses whoever still waits for the Collector's answer, before the connections close.
+      await queue[Symbol.asyncDispose]();
+      await stack.disposeAsync();
+      log.info("Stopped");
+    })();
+  return { failed, stop, [Symbol.asyncDispose]: stop };
+}

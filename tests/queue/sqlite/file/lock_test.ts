@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { makeFolder, makeQueueFile, takeLock } from "../../../../src/queue/sqlite/file/lock.ts";
+
+function inFolder(body: (folder: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), "edgeferry-lock-"));
+  try {
+    body(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+Deno.test("a lock has one holder, and is free again once it is let go", () =>
+  inFolder((folder) => {
+    const path = join(folder, "queue.db");
+    const first = takeLock(path);
+    assert.throws(() => takeLock(path), { name: "StorageError", code: "locked" });
+    // The one who was refused has not loosened it.
+    assert.throws(() => takeLock(path), { code: "locked" });
+    first[Symbol.dispose]();
+    takeLock(path)[Symbol.dispose]();
+    assert.equal(statSync(`${path}.lock`).mode & 0o777, 0o600);
+  }));
+
+Deno.test("folders are made for the owner alone; what cannot be made is named", () =>
+  inFolder((folder) => {
+    const path = join(folder, "a", "b", "queue.db");
+    makeFolder(path);
+    makeFolder(path);
+    makeQueueFile(path);
+    for (const made of [join(folder, "a"), join(folder, "a", "b")]) assert.equal(statSync(made).mode & 0o777, 0o700);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    writeFileSync(path, "kept");
+    makeQueueFile(path);
+    assert.equal(statSync(path).size, 4);
+    assert.throws(() => makeFolder(join(path, "c", "queue.db")), {
+      code: "unusable",
+      message: /^Cannot create folder /,
+    });
+    assert.throws(() => makeQueueFile(join(folder, "a")), { code: "read_only", message: /^Cannot write queue / });
+  }));

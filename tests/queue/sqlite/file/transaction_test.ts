@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { SIGNAL_NAMES } from "../../../../src/signal.ts";
+import { makeFolder, makeQueueFile } from "../../../../src/queue/sqlite/file/lock.ts";
+import type { Books } from "../../../../src/queue/queue.ts";
+import {
+  type AppendOp,
+  encodeParts,
+  type PartSettlement,
+  type Replies,
+  type SettleOp,
+} from "../../../../src/queue/sqlite/protocol.ts";
+import { SqliteStore } from "../../../../src/queue/sqlite/file/store.ts";
+import { folder } from "../../../support/folder.ts";
+import { Random } from "../../../support/requests.ts";
+
+function appendOf(random: Random): AppendOp {
+  const parts = Array.from({ length: 1 + random.below(4) }, () => ({
+    sender: `s${random.below(3)}`,
+    items: random.below(20),
+    bytes: 1 + random.below(300),
+    inflatedBytes: 1 + random.below(900),
+  }));
+  const sum = (pick: (part: typeof parts[number]) => number) => parts.reduce((total, part) => total + pick(part), 0);
+  const bytes = sum((part) => part.bytes);
+  return {
+    signal: random.pick(SIGNAL_NAMES),
+    encoding: random.pick(["gzip", "identity"] as const),
+    mergeable: random.below(5) > 0,
+    items: sum((part) => part.items),
+    bytes,
+    inflatedBytes: sum((part) => part.inflatedBytes),
+    enqueuedAt: 1_700_000_000_000 + random.below(1000),
+    parts: encodeParts(parts),
+    payload: new Uint8Array(bytes).fill(7),
+    giveBack: false,
+  };
+}
+
+function settleOf(random: Random, id: number): SettleOp {
+  const kind = random.below(4);
+  if (kind === 0) return { kind: "done", id, rejected: random.below(30) };
+  if (kind === 1) return { kind: "expired", id };
+  const outcomes = Array.from({ length: 4 }, (): PartSettlement => {
+    const outcome = random.below(3);
+    if (outcome === 0) return { kind: "delivered", rejected: random.below(10) };
+    if (outcome === 1) return { kind: "retry" };
+    return { kind: "dead", reason: "bad", status: 400, items: random.below(20), rejected: random.below(5) };
+  });
+  return { kind: "parts", id, outcomes };
+}
+
+Deno.test("what a transaction adds up is what the tables then say, whatever it did", async () => {
+  await using at = await folder();
+  const path = join(at.path, "queue.db");
+  makeFolder(path);
+  makeQueueFile(path);
+  const store = new SqliteStore(
+    // Few dead letters fit, so that some parts are held for want of room.
+    { path, bytesMax: 1 << 30, deadLetterBytesMax: 4_000, faults: [], fileBytesMax: undefined },
+    [],
+    {
+      log: (level, message) => assert.fail(`${level} ${message}`),
+      rows: () => assert.fail("no rows come by themselves"),
+    },
+  );
+  try {
+    const random = new Random(8);
+    let newest = 0;
+    let held = 0;
+    for (let round = 0; round < 300; round++) {
+      const appends = Array.from({ length: random.below(4) }, () => appendOf(random));
+      // Some are settled twice, and some were never there.
+      const settles = Array.from({ length: random.below(4) }, () => settleOf(random, 1 + random.below(newest + 2)));
+      const reply: Replies["commit"] = store.commit({
+        kind: "commit",
+        appends,
+        settles,
+        packed: new ArrayBuffer(0),
+        now: 1,
+      });
+      assert.deepEqual([reply.appendFailure, reply.settleFailure, reply.foreign], [undefined, undefined, false]);
+      newest = reply.firstId + appends.length - 1;
+      // `stats` reads the tables.
+      assert.deepEqual(reply.totals, store.stats().totals, `round ${round}`);
+      held = Math.max(held, reply.totals!.held);
+      for (const name of SIGNAL_NAMES) {
+        const books: Books = reply.totals!.books[name];
+        const { delivered, rejectedByCollector, deadLettered, expired, queued } = books;
+        assert.equal(books.accepted, delivered + rejectedByCollector + deadLettered + expired + queued);
+      }
+    }
+    assert(held > 0 && store.totals.deadRecords > 0, "nothing was held, or nothing died");
+  } finally {
+    store.close();
+  }
+});

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { SIGNAL_NAMES } from "../../../src/signal.ts";
+import { LaneSet } from "../../../src/queue/sqlite/lane_set.ts";
+import type { Entry, Lane } from "../../../src/queue/sqlite/lanes.ts";
+import type { RecordHead } from "../../../src/queue/sqlite/protocol.ts";
+import { LIMIT } from "../records.ts";
+
+const MIB = 2 ** 20;
+const ALL = { ...LIMIT, bytesMax: Infinity, inflatedBytesMax: Infinity };
+
+function head(bytes: number, rest: Partial<RecordHead> = {}): Omit<RecordHead, "id"> {
+  const place = { signal: "traces", encoding: "gzip", mergeable: true } as const;
+  return { ...place, items: 1, bytes, inflatedBytes: bytes, enqueuedAt: 0, parts: "[]", ...rest };
+}
+
+/** A set whose lanes know all that is in the file. */
+function caughtUp(takenBytesMax?: number): LaneSet {
+  const lanes = new LaneSet(takenBytesMax);
+  for (const signal of SIGNAL_NAMES) {
+    for (const lane of lanes.of(signal)) lanes.fill(lane, { rows: [], exhausted: true });
+  }
+  return lanes;
+}
+
+function append(lanes: LaneSet, id: number, bytes: number, rest: Partial<RecordHead> = {}): void {
+  lanes.append(id, head(bytes, rest), [], new Uint8Array(bytes));
+}
+
+const gzip = (lanes: LaneSet): Lane => lanes.laneOf({ signal: "traces", encoding: "gzip" });
+const ids = (run: readonly Entry[]) => run.map(({ head: { id } }) => id);
+
+Deno.test("each signal has a lane of each encoding", () => {
+  const lanes = new LaneSet();
+  const all = SIGNAL_NAMES.flatMap((signal) => lanes.of(signal));
+  assert.equal(new Set(all).size, 2 * SIGNAL_NAMES.length);
+  for (const lane of all) assert.equal(lanes.laneOf(lane), lane);
+});
+
+Deno.test("what is written stays in memory up to 16 MiB; from then on its lane reads it, and what comes after it", () => {
+  const lanes = caughtUp();
+  for (let id = 1; id <= 16; id++) append(lanes, id, MIB);
+  assert.equal(lanes.cachedBytes, 16 * MIB);
+  assert.equal(gzip(lanes).behind, false);
+  append(lanes, 17, 1);
+  assert.equal(gzip(lanes).behind, true);
+  assert.equal(lanes.laneOf({ signal: "traces", encoding: "identity" }).behind, false);
+  const run = lanes.take(gzip(lanes), ALL);
+  assert.equal(run.length, 16);
+  assert.equal(lanes.cachedBytes, 0);
+  append(lanes, 18, 1);
+  assert.equal(gzip(lanes).firstId, undefined, "17 comes first, which is in the file");
+  lanes.fill(gzip(lanes), {
+    rows: [{ ...head(1), id: 17, payload: new Uint8Array(1) }, { ...head(1), id: 18, payload: undefined }],
+    exhausted: true,
+  });
+  assert.equal(lanes.cachedBytes, 1);
+  assert.deepEqual(ids(lanes.take(gzip(lanes), ALL)), [17, 18]);
+});
+
+Deno.test("a payload is asked back where it would stay, those asked back beside it counted", () => {
+  const lanes = caughtUp();
+  append(lanes, 1, 10 * MIB);
+  assert.equal(lanes.keeps(head(6 * MIB), 0), true);
+  assert.equal(lanes.keeps(head(6 * MIB), 1), false);
+  lanes.fallBehind();
+  assert.equal(lanes.keeps(head(1), 0), false, "it could not be taken before what is in the file");
+});
+
+Deno.test("what is taken and not settled has a bound; a signal of which nothing is taken may take a small run", () => {
+  const lanes = caughtUp(100);
+  append(lanes, 1, 99);
+  append(lanes, 2, 50, { mergeable: false });
+  append(lanes, 3, 10);
+  append(lanes, 4, 10, { signal: "logs" });
+  append(lanes, 5, 4 * MIB + 1, { signal: "metrics" });
+  const logs = lanes.laneOf({ signal: "logs", encoding: "gzip" });
+  const metrics = lanes.laneOf({ signal: "metrics", encoding: "gzip" });
+  const first = lanes.take(gzip(lanes), ALL);
+  assert.equal(lanes.mayTake(gzip(lanes)), true, "99 of 100");
+  const second = lanes.take(gzip(lanes), ALL);
+  assert.deepEqual([ids(first), ids(second)], [[1], [2]]);
+  assert.deepEqual([lanes.mayTake(gzip(lanes)), lanes.mayTake(logs), lanes.mayTake(metrics)], [false, true, false]);
+  lanes.release(second[0]!);
+  assert.equal(lanes.mayTake(gzip(lanes)), true);
+  lanes.leave(first[0]!, 0);
+  gzip(lanes).wake(0);
+  assert.deepEqual(ids(lanes.take(gzip(lanes), { ...ALL, recordsMax: 1 })), [1], "left, it is taken again");
+  lanes.release(first[0]!);
+  assert.equal(lanes.mayTake(metrics), true);
+});
+
+Deno.test("what is given back keeps its payload while there is room", () => {
+  const lanes = caughtUp();
+  append(lanes, 1, 100);
+  const [small] = lanes.take(gzip(lanes), ALL);
+  lanes.leave(small!, 7);
+  assert.deepEqual([lanes.cachedBytes, small!.payload?.length, small!.dueAt], [100, 100, 7]);
+  const [same] = (gzip(lanes).wake(7), lanes.take(gzip(lanes), ALL));
+  append(lanes, 2, 16 * MIB);
+  lanes.leave(same!, 9);
+  assert.deepEqual([lanes.cachedBytes, same!.payload], [16 * MIB, undefined]);
+  assert.equal(gzip(lanes).nextDueAt, 9);
+  lanes.hasten("logs");
+  assert.equal(gzip(lanes).nextDueAt, 9);
+  lanes.hasten("traces");
+  assert.equal(gzip(lanes).nextDueAt, 0);
+});
+
+Deno.test("a file that was replaced is read from its start, and what was taken of the old one is still counted", () => {
+  const lanes = caughtUp(100);
+  append(lanes, 1, 100);
+  append(lanes, 2, 40, { encoding: "identity" });
+  const [taken] = lanes.take(gzip(lanes), ALL);
+  lanes.reset();
+  for (const lane of lanes.of("traces")) {
+    assert.deepEqual([lane.firstId, lane.cursor, lane.behind], [undefined, 0, true]);
+  }
+  assert.equal(lanes.cachedBytes, 0);
+  assert.equal(lanes.mayTake(gzip(lanes)), false);
+  lanes.release(taken!);
+  assert.equal(lanes.mayTake(gzip(lanes)), true);
+});

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import type { PartOutcome } from "../../../src/queue/queue.ts";
+import { retryAfterMs, settleOpOf } from "../../../src/queue/sqlite/outcomes.ts";
+
+const parts = [{ items: 3 }, { items: 5 }];
+const delivered: PartOutcome = { kind: "delivered" };
+const retry: PartOutcome = { kind: "retry", cause: "away" };
+
+Deno.test("a row all of whose parts have arrived is done; no part has more rejected than it has items", () => {
+  assert.deepEqual(settleOpOf(7, parts, [delivered, delivered]), { kind: "done", id: 7, rejected: 0 });
+  assert.deepEqual(
+    settleOpOf(7, parts, [{ kind: "delivered", rejected: 9 }, { kind: "delivered", rejected: 2 }]),
+    { kind: "done", id: 7, rejected: 5 },
+  );
+});
+
+Deno.test("a row of which all is to be sent again stays as it is", () => {
+  assert.equal(settleOpOf(7, parts, [retry, retry]), undefined);
+});
+
+Deno.test("anything else is told part by part", () => {
+  const dead: PartOutcome = { kind: "dead", reason: "bad", status: 400 };
+  assert.deepEqual(settleOpOf(7, parts, [{ kind: "delivered", rejected: 1, message: "one" }, retry]), {
+    kind: "parts",
+    id: 7,
+    outcomes: [{ kind: "delivered", rejected: 1 }, { kind: "retry" }],
+  });
+  assert.deepEqual(settleOpOf(7, parts, [dead, dead]), { kind: "parts", id: 7, outcomes: [dead, dead] });
+});
+
+Deno.test("what is to be sent again waits for the part that is to wait longest", () => {
+  assert.equal(retryAfterMs([delivered, retry]), 0);
+  assert.equal(retryAfterMs([{ ...retry, afterMs: 10 }, delivered, { ...retry, afterMs: 700 }, retry]), 700);
+});

@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { MeterProvider } from "@opentelemetry/sdk-metrics";
+import { diagnose } from "../../src/diagnosis/faults.ts";
+import { Refusal } from "../../src/errors.ts";
+import { exporterEvents, receiverEvents } from "../../src/relay/events.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { MetricCollector } from "../support/telemetry.ts";
+
+function setup() {
+  const clock = { ms: 0 };
+  const lines: Record<string, unknown>[] = [];
+  const log = createLog({
+    level: "debug",
+    format: "json",
+    now: () => clock.ms,
+    write: (line) => void lines.push(JSON.parse(line)),
+  });
+  const reader = new MetricCollector();
+  const metrics = createMetrics(new MeterProvider({ readers: [reader] }));
+  const counted = async (name: string) => {
+    const points = (await reader.byName()).get(name)?.dataPoints ?? [];
+    return points.filter(({ value }) => value !== 0).map(({ attributes, value }) => ({ ...attributes, value }));
+  };
+  return { clock, lines, counted, receiver: receiverEvents(metrics, log), exporter: exporterEvents(metrics, log) };
+}
+
+Deno.test("a refused request is a warning and a count, one line of a kind in ten seconds", async () => {
+  const { receiver, lines, counted, clock } = setup();
+  receiver.accepted("traces", "web", 3);
+  for (let count = 0; count < 5; count++) {
+    receiver.refused("traces", "web", new Refusal("queue_full", "The queue is full"), 2);
+  }
+  receiver.refused("logs", undefined, new Refusal("unauthenticated", "No token"), undefined);
+  assert.equal(lines.length, 2);
+  assert.equal(lines[0]?.["level"], "warn");
+  assert.deepEqual([lines[0]?.["reason"], lines[0]?.["sender"], lines[0]?.["signal"]], ["queue_full", "web", "traces"]);
+  clock.ms += 10_000;
+  receiver.refused("traces", "web", new Refusal("queue_full", "The queue is full"), 2);
+  assert.equal(lines.length, 3);
+  assert.match(JSON.stringify(lines[2]), /4/, "and how many were withheld");
+  assert.deepEqual(await counted("edgeferry_receiver_accepted_items"), [{ signal: "traces", value: 3 }]);
+  assert.deepEqual(await counted("edgeferry_receiver_refused_requests"), [
+    { reason: "queue_full", signal: "traces", value: 6 },
+    { reason: "unauthenticated", signal: "logs", value: 1 },
+  ]);
+  assert.deepEqual(await counted("edgeferry_receiver_refused_items"), [
+    { reason: "queue_full", signal: "traces", value: 12 },
+  ]);
+});
+
+Deno.test("a defect of the receiver is an error, with its cause", () => {
+  const { receiver, lines } = setup();
+  receiver.failed(new TypeError("no such thing", { cause: new Error("inner") }));
+  assert.deepEqual([lines[0]?.["level"], lines[0]?.["cause"]], ["error", "no such thing: inner"]);
+});
+
+Deno.test("a failure is a warning while time can mend it, an error where it cannot or when it lasts", async () => {
+  const { exporter, lines, counted, clock } = setup();
+  const refused = diagnose({ text: "connection refused" });
+  for (let failures = 1; failures <= 5; failures++) {
+    exporter.failed("traces", refused, { cause: "connection refused", failures, retryMs: 12.6 });
+    clock.ms += 10_000;
+  }
+  exporter.failed("metrics", diagnose({ status: 404, text: "" }), { cause: "404", failures: 1, retryMs: 30_000 });
+  assert.deepEqual(lines.map(({ level }) => level), ["warn", "warn", "warn", "warn", "error", "error"]);
+  const { message, signal, fault, remedy, cause, retryMs } = lines[0]!;
+  assert.deepEqual([message, signal, fault, cause, retryMs], [
+    refused.what,
+    "traces",
+    "connection_refused",
+    "connection refused",
+    13,
+  ]);
+  assert.equal(remedy, refused.remedy);
+  assert.deepEqual(await counted("edgeferry_exporter_send_failures"), [
+    { fault: "connection_refused", signal: "traces", value: 5 },
+    { fault: "no_such_path", signal: "metrics", value: 1 },
+  ]);
+});
+
+Deno.test("data that the Collector gave up is an error, its warning a warning", async () => {
+  const { exporter, lines, counted } = setup();
+  exporter.rejected("traces", 2, "too old");
+  exporter.rejected("logs", 0, "deprecated");
+  exporter.deadLettered("metrics", 4, "web", "bad point");
+  assert.deepEqual(lines.map(({ level, items, message }) => [level, items, message]), [
+    ["error", 2, "The Collector rejected items of a request that it took"],
+    ["warn", undefined, "The Collector took a request with a warning"],
+    ["error", 4, "Set aside what the Collector will never take"],
+  ]);
+  assert.deepEqual([lines[2]?.["sender"], lines[2]?.["reason"]], ["web", "bad point"]);
+  assert.deepEqual(await counted("edgeferry_exporter_rejected_items"), [{ signal: "traces", value: 2 }]);
+  assert.deepEqual(await counted("edgeferry_dead_letter_items"), [{ signal: "metrics", value: 4 }]);
+});
+
+Deno.test("what goes well is told once, and counted", async () => {
+  const { exporter, lines, counted } = setup();
+  exporter.sent("traces", { items: 7, requests: 2, bytes: 100, durationMs: 5 });
+  exporter.recovered("traces", 3);
+  exporter.members("traces", "all", "https://collector:4318/v1/traces");
+  exporter.members("traces", "first_only", "https://collector:4318/v1/traces");
+  assert.deepEqual(lines.map(({ level }) => level), ["info", "debug", "warn"]);
+  assert.deepEqual(await counted("edgeferry_exporter_sent_items"), [{ signal: "traces", value: 7 }]);
+});

@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { MeterProvider } from "@opentelemetry/sdk-metrics";
+import { ConfigSchema } from "../../src/config/schema.ts";
+import { ConfigError } from "../../src/errors.ts";
+import { receiverEvents } from "../../src/relay/events.ts";
+import { isBounded, listen } from "../../src/relay/listen.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { testCertificates } from "../support/certificates.ts";
+import { Journal } from "../support/exporting.ts";
+import { openRaw, sendRaw } from "../support/raw_http.ts";
+import { MetricCollector } from "../support/telemetry.ts";
+
+const request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+
+async function listening(http: Record<string, unknown>) {
+  const lines = new Journal<Record<string, unknown>>();
+  const log = createLog({ level: "debug", format: "json", write: (line) => lines.push(JSON.parse(line)) });
+  const reader = new MetricCollector();
+  const metrics = createMetrics(new MeterProvider({ readers: [reader] }));
+  const config = ConfigSchema.parse({ receiver: { http: { endpoint: "127.0.0.1:0", ...http } } });
+  const server = await listen(
+    config.receiver.http,
+    { receiver: receiverEvents(metrics, log), metrics, log },
+    () => Promise.resolve(new Response("here")),
+  );
+  return {
+    server,
+    lines,
+    counted: async (name: string) => (await reader.byName()).get(name)?.dataPoints.map(({ value }) => value) ?? [],
+    async [Symbol.asyncDispose]() {
+      const closed = server.close();
+      server.abandon();
+      await closed;
+    },
+  };
+}
+
+Deno.test("off loopback connections are bounded, on it they are not, unless it is said otherwise", () => {
+  const http = (input: Record<string, unknown>) => ConfigSchema.parse({ receiver: { http: input } }).receiver.http;
+  assert.equal(isBounded(http({})), false);
+  assert.equal(isBounded(http({ endpoint: "0.0.0.0:4319" })), true);
+  assert.equal(isBounded(http({ listener: "bounded" })), true);
+  assert.equal(isBounded(http({ endpoint: "0.0.0.0:4319", listener: "unbounded" })), false);
+});
+
+for (const listener of ["bounded", "unbounded"] as const) {
+  Deno.test(`${listener}: it says where it listens, answers, and closes`, async () => {
+    await using one = await listening({ listener });
+    assert.deepEqual(one.lines.entries.map(({ message, url }) => [message, url]), [["Receiving", one.server.url]]);
+    assert.equal((await sendRaw(one.server.url, request)).body.toString(), "here");
+    const port = new URL(one.server.url).port;
+    await assert.rejects(listening({ listener, endpoint: `127.0.0.1:${port}` }), (error) => {
+      assert(error instanceof ConfigError);
+      assert.match(error.message, /^Cannot listen at receiver\.http\.endpoint 127\.0\.0\.1:\d+: .+; free the port/);
+      return true;
+    });
+  });
+}
+
+Deno.test("a connection of the old certificate ends with the answer to its next request; a new one is shown the new", async () => {
+  await using certs = await testCertificates();
+  const { certificateFile: cert_file, keyFile: key_file } = certs.server;
+  await using one = await listening({ tls: { cert_file, key_file, reload_interval: "100ms" } });
+  const { url } = one.server;
+  using client = Deno.createHttpClient({ caCerts: [certs.ca.certificate], poolMaxIdlePerHost: 1, http2: false });
+  const ask = async () => {
+    const response = await fetch(url, { client, method: "POST" });
+    return [await response.text(), response.headers.get("connection")];
+  };
+  assert.deepEqual(await ask(), ["here", "keep-alive"]);
+  const next = await certs.issueServer("next");
+  await writeFile(key_file, next.key);
+  await writeFile(cert_file, next.certificate);
+  await one.lines.find(({ message }) => message === "Took up a changed certificate of receiver.http.tls", "the change");
+  assert.deepEqual(await ask(), ["here", "close"]);
+  assert.deepEqual(await ask(), ["here", "keep-alive"]);
+  assert.deepEqual(one.server.expiries().map(({ role, daysLeft }) => [role, daysLeft]), [["receiver", 364]]);
+});
+
+Deno.test("what is closed and refused before the app is counted and logged", async () => {
+  await using one = await listening({ listener: "bounded", max_connections: 1, max_header_size: "1KiB" });
+  using first = await openRaw(one.server.url);
+  using second = await openRaw(one.server.url);
+  await second.closed;
+  assert.equal(one.server.connections(), 1);
+  assert.deepEqual(await one.counted("edgeferry_receiver_dropped_connections"), [1]);
+  first.write(`POST / HTTP/1.1\r\nX: ${"x".repeat(2_000)}\r\n\r\n`);
+  assert.equal((await first.answer()).status, 431);
+  assert.deepEqual(await one.counted("edgeferry_receiver_refused_requests"), [1]);
+  assert.deepEqual(one.lines.entries.slice(1).map(({ message, level, reason }) => [level, message, reason]), [
+    ["warn", "Closed a connection: as many as are allowed are open", undefined],
+    ["warn", "Refused a request", "header_too_large"],
+  ]);
+});
