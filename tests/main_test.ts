@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { main, program } from "../src/main.ts";
 import { VERSION } from "../src/version.ts";
-import { folder } from "./support/folder.ts";
-import { recorder } from "./support/recorder.ts";
+import { folder } from "./support/files/folder.ts";
+import { recorder } from "./support/relay/recorder.ts";
 
 async function run(...argv: string[]) {
   const { io, out, err } = recorder();

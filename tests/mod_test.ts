@@ -5,9 +5,9 @@ import { fileURLToPath } from "node:url";
 import { Hono } from "hono";
 import * as edgeferry from "../src/mod.ts";
 import { VERSION } from "../src/version.ts";
-import { testCertificates } from "./support/certificates.ts";
-import { requestOf } from "./support/exporting.ts";
-import { startMtlsEndpoint } from "./support/mtls_endpoint.ts";
+import { testCertificates } from "./support/files/certificates.ts";
+import { requestOf } from "./support/relay/exporting.ts";
+import { startMtlsEndpoint } from "./support/far_end/mtls_endpoint.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 

@@ -142,7 +142,10 @@ Deno.test("each source has a test", () => {
   const tests = new Set(filesBelow(join(root, "tests"), "_test.ts").map((path) => relative(join(root, "tests"), path)));
   for (const source of sources) {
     const test = TESTED_ELSEWHERE[source] ?? source.replace(/\.tsx?$/, "_test.ts");
-    assert(tests.has(test), `src/${source} has no test: tests/${test} is missing`);
+    assert(
+      tests.has(test) || tests.has(`integration/${test}`),
+      `src/${source} has no test: neither tests/${test} nor tests/integration/${test}`,
+    );
   }
   for (const source of Object.keys(TESTED_ELSEWHERE)) assert(sources.includes(source), `${source} is listed and gone`);
 });

@@ -8,7 +8,7 @@ import { accessOf } from "../../src/admin/access.ts";
 import { StatusPage } from "../../src/admin/status_page.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { startTelemetry } from "../../src/telemetry/telemetry.ts";
-import { type Exporting, exporting } from "../support/exporting.ts";
+import { type Exporting, exporting } from "../support/relay/exporting.ts";
 
 /** The whole of admin over these ends. */
 function opened(ends: Exporting) {

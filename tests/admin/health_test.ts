@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { healthOf } from "../../src/admin/health.ts";
 import type { Expiry } from "../../src/pki/expiry.ts";
-import { append, exporting, requestOf, submission } from "../support/exporting.ts";
+import { append, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
 Deno.test("a queue that takes nothing is not ready, and says why", async () => {
   await using ends = await exporting();

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { Reading, sampleOf } from "../../src/admin/reading.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 Deno.test("a sample is what the instruments say", async () => {
   const reader = new MetricCollector();

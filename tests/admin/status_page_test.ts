@@ -4,7 +4,7 @@ import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { startTelemetry } from "../../src/telemetry/telemetry.ts";
 import { exporterEvents } from "../../src/relay/events.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { append, type Exporting, exporting, requestOf, submission } from "../support/exporting.ts";
+import { append, type Exporting, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
 /** A page over these ends, and where its sources are asked. */
 function over(ends: Exporting, more: { readonly collect?: () => Promise<never>; readonly queuePath?: string } = {}) {

@@ -6,7 +6,7 @@ import { statusOf, type StatusParts } from "../../src/admin/status.ts";
 import { faultNamed } from "../../src/diagnosis/faults.ts";
 import { bySignal, type SignalName } from "../../src/signal.ts";
 import { createMetrics, type RelayMetrics } from "../../src/telemetry/metrics.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 import { AT } from "./status_fixture.ts";
 
 const NONE = { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };

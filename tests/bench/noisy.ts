@@ -8,9 +8,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { folder } from "../support/folder.ts";
-import { startRelayProcess } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
+import { startRelayProcess } from "../support/relay/relay.ts";
 import { median } from "./table.ts";
 
 const SECONDS = 6;

@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { START_TASK } from "../support/start_task.ts";
+import { START_TASK } from "../support/program/start_task.ts";
 
 const here = import.meta.dirname!;
 /** The root of the repository. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { mint } from "../../src/receiver/senders/minted.ts";
-import { buildCollector } from "../support/collector.ts";
+import { buildCollector } from "../support/tools/collector.ts";
 import { deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
 import { type RelayFiles, TOKEN, writeRelayFiles } from "./relay_files.ts";
 

@@ -6,9 +6,9 @@ import { createPrivateKey } from "node:crypto";
 import { parseEnv } from "node:util";
 import { certsCommand, environmentOf } from "../../src/cli/certs.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
-import { ending, testCertificates } from "../support/certificates.ts";
-import { opensslCertificates } from "../support/openssl.ts";
-import { recorder } from "../support/recorder.ts";
+import { ending, testCertificates } from "../support/files/certificates.ts";
+import { opensslCertificates } from "../support/tools/openssl.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 /** Runs `certs …`; returns what it printed to out, or throws what the program's entry would map to an exit code. */
 async function certs(...argv: string[]): Promise<string> {

@@ -3,8 +3,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { configOf } from "../../src/cli/configuration.ts";
 import { ConfigError } from "../../src/errors.ts";
-import { folder } from "../support/folder.ts";
-import { recorder } from "../support/recorder.ts";
+import { folder } from "../support/files/folder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 Deno.test("the configuration of a command is its file's", async () => {
   await using at = await folder();

@@ -5,10 +5,10 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { initCertificates } from "../../src/pki/init.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { clientFor, requestOf } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
-import { startTask, writeConfig } from "../support/task.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { clientFor, requestOf } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
+import { startTask, writeConfig } from "../support/program/task.ts";
 
 /** A port that was free a moment ago. */
 async function freePort(): Promise<number> {

@@ -5,7 +5,7 @@ import process from "node:process";
 import { DEV_TOKEN_FILE, ensureDevToken } from "../../src/cli/dev_token.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { addToken, readTokens } from "../../src/receiver/senders/tokens_file.ts";
-import { folder } from "../support/folder.ts";
+import { folder } from "../support/files/folder.ts";
 
 /** In a folder of its own: the token's file is relative to the working folder. */
 async function inFolder(body: (tokensFile: string) => Promise<void>): Promise<void> {

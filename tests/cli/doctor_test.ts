@@ -7,9 +7,9 @@ import { FaultFound } from "../../src/cli/io.ts";
 import { startCollector } from "../../src/collector/server.ts";
 import type { Report } from "../../src/doctor/doctor.ts";
 import { main } from "../../src/main.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { startProgram } from "../support/program.ts";
-import { recorder } from "../support/recorder.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startProgram } from "../support/program/program.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 async function withRelay(test: (run: (...argv: string[]) => Promise<string[]>, dir: string) => Promise<void>) {
   await using certs = await testCertificates();

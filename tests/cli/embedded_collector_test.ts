@@ -7,8 +7,8 @@ import type { Io } from "../../src/cli/io.ts";
 import { openAuthority, SERVER } from "../../src/pki/authority.ts";
 import { addAuthority, retireAuthority, rotateCertificates } from "../../src/pki/folder.ts";
 import { initCertificates } from "../../src/pki/init.ts";
-import { clientFor, Journal, requestOf } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
+import { clientFor, Journal, requestOf } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
 
 /** What is printed, to be waited for. */
 function printed() {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { fitted, newCommand, painted, put, putEntry, table } from "../../src/cli/io.ts";
-import { recorder } from "../support/recorder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 Deno.test("a command prints its help to out, its complaints to err, and ends nothing", async () => {
   const { io, out, err } = recorder();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { metricsCommand } from "../../src/cli/metrics.ts";
 import { INSTRUMENTS } from "../../src/telemetry/metrics.ts";
-import { recorder } from "../support/recorder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 Deno.test("every instrument, as a table or as data", async () => {
   const table = recorder();

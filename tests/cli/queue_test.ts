@@ -6,7 +6,7 @@ import { FaultFound } from "../../src/cli/io.ts";
 import { queueCommand } from "../../src/cli/queue.ts";
 import { openQueue } from "../../src/queue/open.ts";
 import { record, settleAll, take, TestLog } from "../queue/records.ts";
-import { recorder } from "../support/recorder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 async function withQueue(body: (path: string) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-cli-queue-"));

@@ -6,11 +6,11 @@ import { startCollector } from "../../src/collector/server.ts";
 import { DEV_TOKEN_FILE } from "../../src/cli/dev_token.ts";
 import { main } from "../../src/main.ts";
 import type { SignalName } from "../../src/signal.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { namesIn } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
-import { recorder } from "../support/recorder.ts";
-import { type RelayHere, startRelayHere } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { namesIn } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
+import { recorder } from "../support/relay/recorder.ts";
+import { type RelayHere, startRelayHere } from "../support/relay/relay.ts";
 
 async function run(...argv: string[]) {
   const { io, out, err } = recorder();

@@ -6,8 +6,8 @@ import { main } from "../../src/main.ts";
 import { digestOf, TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
 import { parseTokens, parseTokensFile } from "../../src/receiver/senders/tokens_schema.ts";
 import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
-import { folder } from "../support/folder.ts";
-import { recorder } from "../support/recorder.ts";
+import { folder } from "../support/files/folder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 async function run(...argv: string[]) {
   const { io, out, err } = recorder();

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { describeUsage, usageRows } from "../../src/cli/token_usage.ts";
 import { main } from "../../src/main.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { startRelayHere } from "../support/relay.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { folder } from "../support/folder.ts";
-import { recorder } from "../support/recorder.ts";
+import { startRelayHere } from "../support/relay/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 import { startCollector } from "../../src/collector/server.ts";
-import { collectorTls } from "../support/far_end.ts";
+import { collectorTls } from "../support/far_end/far_end.ts";
 
 async function run(...argv: string[]) {
   const { io, out, err } = recorder();

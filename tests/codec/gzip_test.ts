@@ -3,8 +3,8 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { crc32, deflateRawSync, gunzipSync, gzipSync, inflateRawSync } from "node:zlib";
 import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../../src/codec/gzip.ts";
-import { decodeAll } from "../support/decoder.ts";
-import { Random } from "../support/requests.ts";
+import { decodeAll } from "../support/tools/decoder.ts";
+import { Random } from "../support/bodies/requests.ts";
 
 /** Damaged bodies in the differential test: more by `GZIP_CASES=100000`. */
 const damagedCases = Number(process.env["GZIP_CASES"] ?? 6_000);

@@ -4,7 +4,7 @@ import process from "node:process";
 import { constants, zstdCompressSync } from "node:zlib";
 import { InflatedTooLargeError } from "../../src/codec/gzip.ts";
 import { unzstd, ZstdError } from "../../src/codec/zstd.ts";
-import { Random } from "../support/requests.ts";
+import { Random } from "../support/bodies/requests.ts";
 
 const BOUND = 4 << 20;
 

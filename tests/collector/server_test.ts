@@ -12,9 +12,9 @@ import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
 import { SIGNALS } from "../../src/signal.ts";
 import type { Issued } from "../../src/pki/authority.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { requestOf } from "../support/exporting.ts";
-import { encodeProtobuf } from "../support/requests.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { requestOf } from "../support/relay/exporting.ts";
+import { encodeProtobuf } from "../support/bodies/requests.ts";
 
 async function setup(certs: TestCertificates, options: Partial<CollectorOptions> = {}) {
   const received: Received[] = [];

@@ -10,9 +10,9 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { type CollectorOptions, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import type { Books } from "../../src/queue/queue.ts";
-import type { TestCertificates } from "../support/certificates.ts";
-import { Journal, requestOf } from "../support/exporting.ts";
-import { booksIn, startRelayHere } from "../support/relay.ts";
+import type { TestCertificates } from "../support/files/certificates.ts";
+import { Journal, requestOf } from "../support/relay/exporting.ts";
+import { booksIn, startRelayHere } from "../support/relay/relay.ts";
 
 /** One attempt to deliver the request, as the Collector saw it. */
 interface Attempt {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { SIGNALS } from "../../src/signal.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 import { CLIENT_ROWS, hasJitter, runClientRow } from "./client_rows.ts";
 import { COLLECTOR_DIFFERENCES } from "./differences.ts";
 import { serverRows } from "./rows.ts";
-import { Random } from "../support/requests.ts";
+import { Random } from "../support/bodies/requests.ts";
 import { askCollector, askRelay } from "./subjects.ts";
 import { differencesOf, tableOf } from "./table.ts";
 

@@ -8,7 +8,7 @@ import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { decodeStatus, decodeSuccess, type MediaType } from "../../src/otlp/response.ts";
 import { MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { type SignalName, SIGNALS } from "../../src/signal.ts";
-import { encodeProtobuf, type TestMessage, varint } from "../support/requests.ts";
+import { encodeProtobuf, type TestMessage, varint } from "../support/bodies/requests.ts";
 import type { Answer, Exchange } from "./exchange.ts";
 
 /** What a row needs beside the server. */

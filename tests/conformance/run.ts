@@ -6,7 +6,7 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
 import { askCollector, askRelay, askServer } from "./subjects.ts";
 import { differencesOf, type RowResult, tableOf } from "./table.ts";

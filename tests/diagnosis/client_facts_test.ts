@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { clientFacts } from "../../src/diagnosis/client_facts.ts";
-import { type Pair, testCertificates } from "../support/certificates.ts";
+import { type Pair, testCertificates } from "../support/files/certificates.ts";
 
 Deno.test("what a client shows, in facts", async () => {
   await using certs = await testCertificates();

@@ -7,9 +7,9 @@ import { startCollector } from "../../src/collector/server.ts";
 import { diagnose, type Fault } from "../../src/diagnosis/faults.ts";
 import type { ClientIdentity } from "../../src/exporter/client.ts";
 import { CLIENT, createAuthority, type Issued, type LeafOptions, SERVER } from "../../src/pki/authority.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { startCollector as startRealCollector } from "../support/collector.ts";
-import { clientFor, requestOf } from "../support/exporting.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { startCollector as startRealCollector } from "../support/tools/collector.ts";
+import { clientFor, requestOf } from "../support/relay/exporting.ts";
 
 const BODY = requestOf("traces", ["a"]);
 const YEAR_MS = 365 * 86_400_000;

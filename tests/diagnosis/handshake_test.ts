@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { startCollector } from "../../src/collector/server.ts";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
 import { describe } from "../../src/pki/certificate.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 
 Deno.test("a handshake shows version and certificates, of a server that nobody would trust too", async () => {
   await using certs = await testCertificates();

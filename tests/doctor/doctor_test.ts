@@ -8,7 +8,7 @@ import type { SignalName } from "../../src/signal.ts";
 import { startCollector } from "../../src/collector/server.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { examine, type Report } from "../../src/doctor/doctor.ts";
-import { ending, type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { ending, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 
 const ALONE = { DENO_TLS_CA_STORE: "" };
 

@@ -5,7 +5,7 @@ import { ConfigSchema } from "../../src/config/schema.ts";
 import type { Finding } from "../../src/doctor/finding.ts";
 import { RECEIVER_CHECKS, type ReceiverSubject } from "../../src/doctor/receiver_checks.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
-import { ending, type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
+import { ending, type Pair, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 
 const DAY_MS = 86_400_000;
 

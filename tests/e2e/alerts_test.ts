@@ -11,11 +11,11 @@ import { fileURLToPath } from "node:url";
 import { parse, stringify } from "@std/yaml";
 import { type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import type { SignalName } from "../../src/signal.ts";
-import { ending, testCertificates } from "../support/certificates.ts";
-import { requestOf } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
-import { promtool } from "../support/promtool.ts";
-import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay.ts";
+import { ending, testCertificates } from "../support/files/certificates.ts";
+import { requestOf } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
+import { promtool } from "../support/tools/promtool.ts";
+import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay/relay.ts";
 
 const RULES = fileURLToPath(new URL("../../config/alerts.yaml", import.meta.url));
 const ARRIVAL_MS = 30_000;

@@ -9,10 +9,10 @@ import { readFile } from "node:fs/promises";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { startCollector } from "../../src/collector/server.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { Journal, requestOf } from "../support/exporting.ts";
-import { openRaw, type RawAnswer, type RawConnection, sendRaw } from "../support/raw_http.ts";
-import { booksIn, type RelayProcess, startRelayProcess } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { Journal, requestOf } from "../support/relay/exporting.ts";
+import { openRaw, type RawAnswer, type RawConnection, sendRaw } from "../support/bodies/raw_http.ts";
+import { booksIn, type RelayProcess, startRelayProcess } from "../support/relay/relay.ts";
 
 /** The container that the defaults are made for, in MiB. */
 const MEMORY_MIB = 256;

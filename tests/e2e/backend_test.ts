@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
 import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { folder } from "../support/folder.ts";
+import { folder } from "../support/files/folder.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 

@@ -9,12 +9,12 @@ import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { testCertificates } from "../support/certificates.ts";
-import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end.ts";
-import { post } from "../support/numbered_senders.ts";
-import { readBooks } from "../support/queue_file.ts";
-import { encodeProtobuf } from "../support/requests.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
+import { post } from "../support/bodies/numbered_senders.ts";
+import { readBooks } from "../support/relay/queue_file.ts";
+import { encodeProtobuf } from "../support/bodies/requests.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
 
 export interface BacklogFigures {
   readonly requests: number;

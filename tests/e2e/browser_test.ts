@@ -10,12 +10,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { mint } from "../../src/receiver/senders/minted.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { startChromium } from "../support/chromium.ts";
-import { folder } from "../support/folder.ts";
-import { startRelayProcess } from "../support/relay.ts";
-import { startSink } from "../support/sink.ts";
-import { startCollector } from "../support/collector.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startChromium } from "../support/tools/chromium.ts";
+import { folder } from "../support/files/folder.ts";
+import { startRelayProcess } from "../support/relay/relay.ts";
+import { startSink } from "../support/far_end/sink.ts";
+import { startCollector } from "../support/tools/collector.ts";
 
 const page = fileURLToPath(new URL("browser/page.ts", import.meta.url));
 const pictures = fileURLToPath(new URL("../.cache/screenshots/", import.meta.url));

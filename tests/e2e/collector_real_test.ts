@@ -5,10 +5,15 @@ import http2 from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Issued } from "../../src/pki/authority.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { collectorConfigFile, CollectorStartError, type RealCollector, startCollector } from "../support/collector.ts";
-import { opensslCertificates } from "../support/openssl.ts";
-import { startSink } from "../support/sink.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import {
+  collectorConfigFile,
+  CollectorStartError,
+  type RealCollector,
+  startCollector,
+} from "../support/tools/collector.ts";
+import { opensslCertificates } from "../support/tools/openssl.ts";
+import { startSink } from "../support/far_end/sink.ts";
 
 const anotherUid = 10001;
 

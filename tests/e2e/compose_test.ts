@@ -5,14 +5,14 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { freePort, startCollector } from "../support/collector.ts";
-import { startSink } from "../support/sink.ts";
+import { freePort, startCollector } from "../support/tools/collector.ts";
+import { startSink } from "../support/far_end/sink.ts";
 
 const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
 const composeFile = join(rootFolder, "docker-compose.yaml");
-const loaderFolder = join(rootFolder, "tests/support/compose");
+const loaderFolder = join(rootFolder, "tests/support/tools/compose");
 
 interface Mount {
   type: string;

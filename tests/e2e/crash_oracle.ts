@@ -8,13 +8,13 @@ import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { decodeRequest } from "../../src/otlp/decode.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd, type Trouble } from "../support/far_end.ts";
-import { NumberedSenders } from "../support/numbered_senders.ts";
-import { arrivedSpans } from "../support/numbered_spans.ts";
-import { countRows, readBooks, readDeadLetters } from "../support/queue_file.ts";
-import { Random } from "../support/requests.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd, type Trouble } from "../support/far_end/far_end.ts";
+import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
+import { arrivedSpans } from "../support/bodies/numbered_spans.ts";
+import { countRows, readBooks, readDeadLetters } from "../support/relay/queue_file.ts";
+import { Random } from "../support/bodies/requests.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
 
 export interface OracleOptions {
   readonly kills: number;

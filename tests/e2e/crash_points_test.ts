@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import type { Fault } from "../../src/queue/sqlite/file/injected_faults.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { collectorTls } from "../support/far_end.ts";
-import { post } from "../support/numbered_senders.ts";
-import { arrivedSpans, type NumberedRequest, numberedRequest } from "../support/numbered_spans.ts";
-import { readBooks } from "../support/queue_file.ts";
-import { Random } from "../support/requests.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
-import { injectAtSync } from "../support/strace.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { collectorTls } from "../support/far_end/far_end.ts";
+import { post } from "../support/bodies/numbered_senders.ts";
+import { arrivedSpans, type NumberedRequest, numberedRequest } from "../support/bodies/numbered_spans.ts";
+import { readBooks } from "../support/relay/queue_file.ts";
+import { Random } from "../support/bodies/requests.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
+import { injectAtSync } from "../support/tools/strace.ts";
 import { drained } from "./crash_oracle.ts";
 
 /** The Collector in this process, which can act between the relay's steps. */

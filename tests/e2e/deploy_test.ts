@@ -8,13 +8,13 @@ import { chmod, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end.ts";
-import { folder } from "../support/folder.ts";
-import { type NumberedRequest, numberedRequest } from "../support/numbered_spans.ts";
-import { type Program, startProgram } from "../support/program.ts";
-import { Random } from "../support/requests.ts";
-import { ROOT } from "../support/restartable_relay.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end/far_end.ts";
+import { folder } from "../support/files/folder.ts";
+import { type NumberedRequest, numberedRequest } from "../support/bodies/numbered_spans.ts";
+import { type Program, startProgram } from "../support/program/program.ts";
+import { Random } from "../support/bodies/requests.ts";
+import { ROOT } from "../support/relay/restartable_relay.ts";
 
 /** From SIGINT to SIGKILL at Deno Deploy, in ms. */
 const KILL_MS = 5_000;

@@ -4,7 +4,7 @@ import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat }
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { runProgram, startProgram } from "../support/program.ts";
+import { runProgram, startProgram } from "../support/program/program.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const SIGNALS = ["traces", "metrics", "logs"];

@@ -8,11 +8,11 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { startCollector } from "../support/collector.ts";
-import { countsOf, held, sorted } from "../support/held.ts";
-import { opensslCertificates } from "../support/openssl.ts";
-import { runProgram, startProgram } from "../support/program.ts";
-import { startSink } from "../support/sink.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { countsOf, held, sorted } from "../support/far_end/held.ts";
+import { opensslCertificates } from "../support/tools/openssl.ts";
+import { runProgram, startProgram } from "../support/program/program.ts";
+import { startSink } from "../support/far_end/sink.ts";
 import { checkFastApi, FASTAPI_SENDS, startFastApi, useFastApi } from "./senders/fastapi.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

@@ -1,10 +1,10 @@
 /** SIGTERM: what is under way is answered, what can be sent in the grace time is, the rest is on disk and goes after the start. */
 import assert from "node:assert/strict";
-import { testCertificates } from "../support/certificates.ts";
-import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end.ts";
-import { NumberedSenders } from "../support/numbered_senders.ts";
-import { readBooks } from "../support/queue_file.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
+import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
+import { readBooks } from "../support/relay/queue_file.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
 import { drained } from "./crash_oracle.ts";
 
 const GRACE_MS = 3_000;

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { requestOf } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
-import { startMtlsEndpoint } from "../support/mtls_endpoint.ts";
-import { startProgram } from "../support/program.ts";
-import { ROOT } from "../support/restartable_relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { requestOf } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
+import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
+import { startProgram } from "../support/program/program.ts";
+import { ROOT } from "../support/relay/restartable_relay.ts";
 
 const EXAMPLES = {
   "relay.ts": { says: /Senders post to (\S+), health is at (\S+)/, path: "" },

@@ -11,10 +11,10 @@ import {
   type Misbehaviour,
   startCollector as startEmbedded,
 } from "../../src/collector/server.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
-import { booksIn, type RelayHere, startRelayHere, startRelayProcess } from "../support/relay.ts";
-import { startSink } from "../support/sink.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { booksIn, type RelayHere, startRelayHere, startRelayProcess } from "../support/relay/relay.ts";
+import { startSink } from "../support/far_end/sink.ts";
 
 const TEXT = new TextDecoder();
 /** When senders give up, in ms. */

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { testCertificates } from "../support/certificates.ts";
-import { makeMutant } from "../support/mutant.ts";
-import { post } from "../support/numbered_senders.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
-import { type Call, parseTrace, straceCommand } from "../support/strace.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { makeMutant } from "../support/bodies/mutant.ts";
+import { post } from "../support/bodies/numbered_senders.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
+import { type Call, parseTrace, straceCommand } from "../support/tools/strace.ts";
 
 const SENDERS = 8;
 const REQUESTS = 15;

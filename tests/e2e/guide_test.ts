@@ -6,18 +6,18 @@ import assert from "node:assert/strict";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { testCertificates } from "../support/certificates.ts";
-import { freePort, startCollector } from "../support/collector.ts";
-import { folder } from "../support/folder.ts";
-import { type Program, startProgram } from "../support/program.ts";
-import { python } from "../support/python.ts";
-import { readmeBlock } from "../support/readme.ts";
-import { startRelayProcess } from "../support/relay.ts";
-import { startSink } from "../support/sink.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { freePort, startCollector } from "../support/tools/collector.ts";
+import { folder } from "../support/files/folder.ts";
+import { type Program, startProgram } from "../support/program/program.ts";
+import { python } from "../support/tools/python.ts";
+import { readmeBlock } from "../support/files/readme.ts";
+import { startRelayProcess } from "../support/relay/relay.ts";
+import { startSink } from "../support/far_end/sink.ts";
 import { everyField } from "./senders/every_field.ts";
 
 const senders = fileURLToPath(new URL("senders/", import.meta.url));
-const requirements = fileURLToPath(new URL("../support/requirements.txt", import.meta.url));
+const requirements = fileURLToPath(new URL("../support/tools/requirements.txt", import.meta.url));
 const RELAY = "http://127.0.0.1:4319";
 
 Deno.test("the senders' guide", async (t) => {

@@ -14,10 +14,10 @@ import { REFUSALS } from "../../src/errors.ts";
 import type { SignalName } from "../../src/signal.ts";
 import { INSTRUMENTS } from "../../src/telemetry/metrics.ts";
 import { prometheusName } from "../../src/telemetry/prometheus.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { requestOf } from "../support/exporting.ts";
-import { promtool, runWith } from "../support/promtool.ts";
-import { startRelayHere } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { requestOf } from "../support/relay/exporting.ts";
+import { promtool, runWith } from "../support/tools/promtool.ts";
+import { startRelayHere } from "../support/relay/relay.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const ARRIVAL_MS = 30_000;
@@ -193,7 +193,7 @@ Deno.test("alerts and dashboard name what a running relay exposes", async (t) =>
 
 Deno.test("Grafana's own types read the dashboard, and refuse what they do not know", async () => {
   const text = JSON.stringify(dashboard);
-  const read = (board: string) => runWith("go", ["run", "."], board, join(root, "tests/support/grafana"));
+  const read = (board: string) => runWith("go", ["run", "."], board, join(root, "tests/support/tools/grafana"));
   assert.deepEqual(await read(text), { ok: true, words: String(dashboard.panels.length) });
   const { ok, words } = await read(
     text.replaceAll('"reduceOptions"', '"reducedOptions"').replace('"expr"', '"expression"'),

@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
-import { type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { folder } from "../support/folder.ts";
-import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay.ts";
+import { type Pair, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
+import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay/relay.ts";
 
 const span = '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}]}]}';
 

@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { testCertificates } from "../support/certificates.ts";
-import { startEmbeddedFarEnd } from "../support/far_end.ts";
-import { makeMutant } from "../support/mutant.ts";
-import { NumberedSenders } from "../support/numbered_senders.ts";
-import { PowerCut } from "../support/power_cut.ts";
-import { readBooks } from "../support/queue_file.ts";
-import { Random } from "../support/requests.ts";
-import { RestartableRelay } from "../support/restartable_relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
+import { makeMutant } from "../support/bodies/mutant.ts";
+import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
+import { PowerCut } from "../support/tools/power_cut.ts";
+import { readBooks } from "../support/relay/queue_file.ts";
+import { Random } from "../support/bodies/requests.ts";
+import { RestartableRelay } from "../support/relay/restartable_relay.ts";
 import { drained } from "./crash_oracle.ts";
 
 interface CutOptions {

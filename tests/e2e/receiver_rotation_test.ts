@@ -12,11 +12,11 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { type Authority, CLIENT, createAuthority, type Issued, SERVER } from "../../src/pki/authority.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 import { startCollector } from "../../src/collector/server.ts";
-import { type IdentityRelay, identityRelay, postTrace, TRACE_HEADERS } from "../support/identity_relay.ts";
-import { Journal, requestOf } from "../support/exporting.ts";
-import { stopAndAudit } from "../support/rotation_end.ts";
+import { type IdentityRelay, identityRelay, postTrace, TRACE_HEADERS } from "../support/relay/identity_relay.ts";
+import { Journal, requestOf } from "../support/relay/exporting.ts";
+import { stopAndAudit } from "../support/far_end/rotation_end.ts";
 
 const ROTATIONS = 50;
 const SENDERS = 32;

@@ -10,12 +10,12 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { signalOf } from "../../src/signal.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
-import { folder } from "../support/folder.ts";
-import { readDeadLetters } from "../support/queue_file.ts";
-import { type RelayProcess, startRelayProcess } from "../support/relay.ts";
-import { type Sink, type SinkPoint, startSink } from "../support/sink.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { folder } from "../support/files/folder.ts";
+import { readDeadLetters } from "../support/relay/queue_file.ts";
+import { type RelayProcess, startRelayProcess } from "../support/relay/relay.ts";
+import { type Sink, type SinkPoint, startSink } from "../support/far_end/sink.ts";
 
 const SALT = "a salt that nobody sees";
 const ACTIONS: { key: string; action: "delete" | "hash" }[] = [

@@ -9,11 +9,11 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { mint } from "../../src/receiver/senders/minted.ts";
 import { newSecret, removeTokens } from "../../src/receiver/senders/tokens_file.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { folder } from "../support/folder.ts";
-import { type RelayProcess, startRelayProcess } from "../support/relay.ts";
-import { startSink } from "../support/sink.ts";
-import { startCollector } from "../support/collector.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
+import { type RelayProcess, startRelayProcess } from "../support/relay/relay.ts";
+import { startSink } from "../support/far_end/sink.ts";
+import { startCollector } from "../support/tools/collector.ts";
 
 const ISSUER = "https://issuer.example";
 const AUDIENCE = "edgeferry";

@@ -9,12 +9,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
 import type { ClientIdentity } from "../../src/exporter/client.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
-import { clientFor } from "../support/exporting.ts";
-import { identityRelay, postTrace } from "../support/identity_relay.ts";
-import { runProgram } from "../support/program.ts";
-import { booksIn } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { clientFor } from "../support/relay/exporting.ts";
+import { identityRelay, postTrace } from "../support/relay/identity_relay.ts";
+import { runProgram } from "../support/program/program.ts";
+import { booksIn } from "../support/relay/relay.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const SENDERS = 4;

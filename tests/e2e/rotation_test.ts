@@ -7,10 +7,10 @@ import { X509Certificate } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { startCollector } from "../../src/collector/server.ts";
 import { type Authority, CLIENT, createAuthority, type Issued, SERVER } from "../../src/pki/authority.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { Journal } from "../support/exporting.ts";
-import { identityRelay, postTrace } from "../support/identity_relay.ts";
-import { stopAndAudit } from "../support/rotation_end.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { Journal } from "../support/relay/exporting.ts";
+import { identityRelay, postTrace } from "../support/relay/identity_relay.ts";
+import { stopAndAudit } from "../support/far_end/rotation_end.ts";
 
 const ROTATIONS = 50;
 const SENDERS = 32;

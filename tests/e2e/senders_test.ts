@@ -6,13 +6,13 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { type RealCollector, startCollector } from "../support/collector.ts";
-import { type Counts, countsOf, type Held, held, sorted } from "../support/held.ts";
-import { runProgram } from "../support/program.ts";
-import { python } from "../support/python.ts";
-import { booksIn, type Engine, ENGINES, startRelayProcess } from "../support/relay.ts";
-import { type SinkPoint, startSink } from "../support/sink.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { type RealCollector, startCollector } from "../support/tools/collector.ts";
+import { type Counts, countsOf, type Held, held, sorted } from "../support/far_end/held.ts";
+import { runProgram } from "../support/program/program.ts";
+import { python } from "../support/tools/python.ts";
+import { booksIn, type Engine, ENGINES, startRelayProcess } from "../support/relay/relay.ts";
+import { type SinkPoint, startSink } from "../support/far_end/sink.ts";
 import { everyField } from "./senders/every_field.ts";
 import { checkFastApi, FASTAPI_SENDS, startFastApi, useFastApi } from "./senders/fastapi.ts";
 

@@ -7,12 +7,12 @@ import { copyFile, cp, mkdir, readFile, rename, rm, symlink, writeFile } from "n
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { type Pair, testCertificates } from "../support/certificates.ts";
-import { freePort, startCollector } from "../support/collector.ts";
-import { folder } from "../support/folder.ts";
-import { type Program, startProgram } from "../support/program.ts";
-import { readmeBlock } from "../support/readme.ts";
-import { type Sink, startSink } from "../support/sink.ts";
+import { type Pair, testCertificates } from "../support/files/certificates.ts";
+import { freePort, startCollector } from "../support/tools/collector.ts";
+import { folder } from "../support/files/folder.ts";
+import { type Program, startProgram } from "../support/program/program.ts";
+import { readmeBlock } from "../support/files/readme.ts";
+import { type Sink, startSink } from "../support/far_end/sink.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** The exposure that `systemd-analyze security` may find, times 10; its own default refuses nothing. */
@@ -176,7 +176,7 @@ async function mountSecret(at: string, files: Readonly<Record<string, string>>, 
 
 Deno.test("the Kubernetes manifests of the README", async (t) => {
   const manifests = await readmeBlock("yaml", /kind: StatefulSet/);
-  const checker = join(root, "tests/support/kubernetes");
+  const checker = join(root, "tests/support/tools/kubernetes");
   const read = await run("go", ["run", "."], checker, manifests);
   assert.equal(read.code, 0, read.said);
   const objects = JSON.parse(read.said) as (StatefulSet | Certificate | Service)[];

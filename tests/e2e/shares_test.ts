@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { folder } from "../support/folder.ts";
-import { startRelayHere } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
+import { startRelayHere } from "../support/relay/relay.ts";
 
 /** A request that does not compress, of some 64 KiB. */
 const body = () =>

@@ -4,10 +4,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConfigInput } from "../../src/config/schema.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { type RealCollector, startCollector } from "../support/collector.ts";
-import { booksIn, type Engine, ENGINES, type RelayProcess, startRelayProcess } from "../support/relay.ts";
-import { type Sink, startSink } from "../support/sink.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { type RealCollector, startCollector } from "../support/tools/collector.ts";
+import { booksIn, type Engine, ENGINES, type RelayProcess, startRelayProcess } from "../support/relay/relay.ts";
+import { type Sink, startSink } from "../support/far_end/sink.ts";
 
 /** From SIGTERM to the end of the process, in ms: what service managers give it before they kill. */
 const END_MS_MAX = 10_000;

@@ -10,10 +10,10 @@ import { type Misbehaviour, startCollector } from "../../src/collector/server.ts
 import type { SignalName } from "../../src/signal.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { startChromium } from "../support/chromium.ts";
-import { requestOf } from "../support/exporting.ts";
-import { startRelayHere } from "../support/relay.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startChromium } from "../support/tools/chromium.ts";
+import { requestOf } from "../support/relay/exporting.ts";
+import { startRelayHere } from "../support/relay/relay.ts";
 
 const pictures = fileURLToPath(new URL("../.cache/screenshots/", import.meta.url));
 const SHOWN_MS = 30_000;

@@ -1,10 +1,10 @@
 /** What the relay tells about itself, as it arrives at the real Collector: by mutual TLS, and never through the queue. */
 import assert from "node:assert/strict";
-import { testCertificates } from "../support/certificates.ts";
-import { startCollector } from "../support/collector.ts";
-import { held } from "../support/held.ts";
-import { ENGINES, startRelayProcess } from "../support/relay.ts";
-import { type SinkPoint, startSink } from "../support/sink.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { held } from "../support/far_end/held.ts";
+import { ENGINES, startRelayProcess } from "../support/relay/relay.ts";
+import { type SinkPoint, startSink } from "../support/far_end/sink.ts";
 import { everyField } from "./senders/every_field.ts";
 
 const TRACE_ID = "0af7651916cd43dd8448eb211c80319c";

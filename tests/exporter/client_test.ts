@@ -7,9 +7,9 @@ import type { TLSSocket } from "node:tls";
 import type { Answer } from "../../src/exporter/client.ts";
 import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { ANSWER_BYTES_MAX } from "../../src/otlp/http_answer.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { clientFor, requestOf } from "../support/exporting.ts";
-import { startMtlsEndpoint } from "../support/mtls_endpoint.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { clientFor, requestOf } from "../support/relay/exporting.ts";
+import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 
 const BODY = requestOf("traces", ["a"]);
 const PROTOBUF = "application/x-protobuf";

@@ -3,7 +3,7 @@ import { bySignal, SIGNAL_NAMES } from "../../src/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
 import { Exporter } from "../../src/exporter/exporter.ts";
-import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/exporting.ts";
+import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
 function numbered(count: number): string[][] {
   return Array.from({ length: count }, (_, index) => [`n${index}`]);

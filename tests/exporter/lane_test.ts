@@ -14,7 +14,7 @@ import {
   requestOf,
   type Seen,
   submission,
-} from "../support/exporting.ts";
+} from "../support/relay/exporting.ts";
 
 const POISON = "poison";
 

@@ -13,7 +13,7 @@ import {
 import { concatenate } from "../../src/codec/bytes.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
 import type { PayloadEncoding, QueueRecord } from "../../src/queue/queue.ts";
-import { namesIn, requestOf } from "../support/exporting.ts";
+import { namesIn, requestOf } from "../support/relay/exporting.ts";
 
 function record(encoding: PayloadEncoding, ...requests: readonly (readonly string[])[]): QueueRecord {
   const contents = requests.map((names) => requestOf("traces", names));

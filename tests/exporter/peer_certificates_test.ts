@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { startCollector } from "../../src/collector/server.ts";
 import { watchPeers } from "../../src/exporter/peer_certificates.ts";
 import { createAuthority, SERVER } from "../../src/pki/authority.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 
 function fingerprintOf(certificate: string): string {
   return new X509Certificate(certificate).fingerprint256;

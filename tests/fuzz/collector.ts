@@ -2,8 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Client } from "../conformance/exchange.ts";
-import type { TestCertificates } from "../support/certificates.ts";
-import { PROFILES_GATE, type RealCollector, startCollector } from "../support/collector.ts";
+import type { TestCertificates } from "../support/files/certificates.ts";
+import { PROFILES_GATE, type RealCollector, startCollector } from "../support/tools/collector.ts";
 import type { Outcome } from "./receiver.ts";
 import type { FuzzRequest } from "./requests.ts";
 

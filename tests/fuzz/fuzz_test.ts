@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
-import { testCertificates } from "../support/certificates.ts";
-import { Random } from "../support/requests.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { Random } from "../support/bodies/requests.ts";
 import { reasonOf, Referee, startForgettingCollector } from "./collector.ts";
 import { FuzzReceiver } from "./receiver.ts";
 import { FuzzSource } from "./requests.ts";

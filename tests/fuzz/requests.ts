@@ -3,8 +3,8 @@ import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../../src/signal.ts";
-import { mutate } from "../support/mutate.ts";
-import { encodeJson, encodeProtobuf, type Random, randomRequest } from "../support/requests.ts";
+import { mutate } from "../support/bodies/mutate.ts";
+import { encodeJson, encodeProtobuf, type Random, randomRequest } from "../support/bodies/requests.ts";
 
 export interface FuzzRequest {
   readonly method: string;

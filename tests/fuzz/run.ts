@@ -6,8 +6,8 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { testCertificates } from "../support/certificates.ts";
-import { Random } from "../support/requests.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { Random } from "../support/bodies/requests.ts";
 import { reasonOf, Referee, startForgettingCollector } from "./collector.ts";
 import { FuzzReceiver } from "./receiver.ts";
 import { FuzzSource } from "./requests.ts";

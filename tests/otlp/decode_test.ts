@@ -4,8 +4,8 @@ import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 import { Walker, WireError } from "../../src/otlp/wire.ts";
-import { mutate } from "../support/mutate.ts";
-import { encodeProtobuf, Random, randomRequest, varint } from "../support/requests.ts";
+import { mutate } from "../support/bodies/mutate.ts";
+import { encodeProtobuf, Random, randomRequest, varint } from "../support/bodies/requests.ts";
 
 const encoder = new TextEncoder();
 

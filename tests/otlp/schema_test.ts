@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
-import { decodeAll } from "../support/decoder.ts";
-import { encodeProtobuf, Random, randomRequest, type TestMessage } from "../support/requests.ts";
+import { decodeAll } from "../support/tools/decoder.ts";
+import { encodeProtobuf, Random, randomRequest, type TestMessage } from "../support/bodies/requests.ts";
 
 const names = Object.keys(MESSAGES) as MessageName[];
 

@@ -4,9 +4,9 @@ import process from "node:process";
 import { type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import { NESTING_MAX, splitResources, Walker, WireError } from "../../src/otlp/wire.ts";
-import { decodeAll, type DecodeCase } from "../support/decoder.ts";
-import { mutate } from "../support/mutate.ts";
-import { encodeProtobuf, Random, randomRequest, type TestMessage, varint } from "../support/requests.ts";
+import { decodeAll, type DecodeCase } from "../support/tools/decoder.ts";
+import { mutate } from "../support/bodies/mutate.ts";
+import { encodeProtobuf, Random, randomRequest, type TestMessage, varint } from "../support/bodies/requests.ts";
 
 /** Seeds of the differential test: more by `WALK_SEEDS=100`, another start by `WALK_SEED=7`. */
 const seeds = Number(process.env["WALK_SEEDS"] ?? 1);

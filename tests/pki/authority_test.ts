@@ -4,7 +4,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { promisify } from "node:util";
 import { CLIENT, createAuthority, isRsaBits, SERVER } from "../../src/pki/authority.ts";
 import { describe } from "../../src/pki/certificate.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 
 const run = promisify(execFile);
 

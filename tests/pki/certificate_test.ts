@@ -23,7 +23,7 @@ import {
   parsePrivateKey,
 } from "../../src/pki/certificate.ts";
 import { type PemDocument, readPem } from "../../src/pki/pem.ts";
-import { testCertificates } from "../support/certificates.ts";
+import { testCertificates } from "../support/files/certificates.ts";
 
 const NO_PASSPHRASE = { setting: "exporter.tls.key_passphrase", value: undefined };
 const PASSPHRASE = { ...NO_PASSPHRASE, value: "open sesame" };

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createAuthority } from "../../src/pki/authority.ts";
 import { expiriesOf, expiryLevel, expiryText, isNearItsEnd } from "../../src/pki/expiry.ts";
 import { loadIdentity } from "../../src/pki/identity.ts";
-import { ending, testCertificates } from "../support/certificates.ts";
+import { ending, testCertificates } from "../support/files/certificates.ts";
 
 const DAY_MS = 86_400_000;
 const LIMITS = { warningMs: 30 * DAY_MS, errorMs: 3 * DAY_MS };

@@ -17,9 +17,9 @@ import {
 } from "../../src/pki/folder.ts";
 import { loadIdentity } from "../../src/pki/identity.ts";
 import { initCertificates } from "../../src/pki/init.ts";
-import { startCollector } from "../support/collector.ts";
-import { clientFor } from "../support/exporting.ts";
-import { startNginx } from "../support/nginx.ts";
+import { startCollector } from "../support/tools/collector.ts";
+import { clientFor } from "../support/relay/exporting.ts";
+import { startNginx } from "../support/tools/nginx.ts";
 
 const run = promisify(execFile);
 

@@ -14,8 +14,8 @@ import {
   loadIdentity,
   watchIdentity,
 } from "../../src/pki/identity.ts";
-import { opensslCertificates } from "../support/openssl.ts";
-import { type Pair, testCertificates } from "../support/certificates.ts";
+import { opensslCertificates } from "../support/tools/openssl.ts";
+import { type Pair, testCertificates } from "../support/files/certificates.ts";
 
 function configOf(ca: Pair, pair: Pair): IdentityConfig {
   return { ca: ca.certificateFile, cert: pair.certificateFile, key: pair.keyFile };

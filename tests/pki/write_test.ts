@@ -6,8 +6,8 @@ import { certsCommand } from "../../src/cli/certs.ts";
 import { rotateCertificates } from "../../src/pki/folder.ts";
 import { initCertificates } from "../../src/pki/init.ts";
 import { finishWriting, leftoversIn, writeAll } from "../../src/pki/write.ts";
-import { folder } from "../support/folder.ts";
-import { recorder } from "../support/recorder.ts";
+import { folder } from "../support/files/folder.ts";
+import { recorder } from "../support/relay/recorder.ts";
 
 const NAMES = ["ca.crt", "ca.key", "server.crt", "server.key", "client.crt", "client.key"];
 

@@ -4,7 +4,7 @@ import { Refusal } from "../../src/errors.ts";
 import { Batcher, type BatchLimits, type Submission } from "../../src/queue/batcher.ts";
 import type { Accepted, NewRecord, QueueCapabilities, SendingQueue } from "../../src/queue/queue.ts";
 import { Shares } from "../../src/queue/shares.ts";
-import { Random } from "../support/requests.ts";
+import { Random } from "../support/bodies/requests.ts";
 
 /** The queue's entrance, whose commits the test ends. */
 class Entrance {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Refusal } from "../../src/errors.ts";
 import { Admission, type Permit } from "../../src/receiver/admission.ts";
-import { Random } from "../support/requests.ts";
+import { Random } from "../support/bodies/requests.ts";
 
 const overloaded = (error: unknown) => error instanceof Refusal && error.code === "overloaded";
 

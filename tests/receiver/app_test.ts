@@ -18,7 +18,7 @@ import { mountReceiver, type ReceiverOptions } from "../../src/receiver/app.ts";
 import { digestOf, INSECURE, TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
 import type { TokenEntry } from "../../src/receiver/senders/tokens_schema.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
-import { encodeJson, encodeProtobuf, Random, randomRequest } from "../support/requests.ts";
+import { encodeJson, encodeProtobuf, Random, randomRequest } from "../support/bodies/requests.ts";
 
 const bodyBytesMax = 10_000;
 const protobuf = "application/x-protobuf";

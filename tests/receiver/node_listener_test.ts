@@ -4,8 +4,8 @@ import { createServer } from "node:https";
 import type { DropReason, Refusal } from "../../src/errors.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import { type ConnectionLimits, listenBounded, type ListenOptions } from "../../src/receiver/node_listener.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { openRaw, type RawAnswer, sendRaw } from "../support/raw_http.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { openRaw, type RawAnswer, sendRaw } from "../support/bodies/raw_http.ts";
 
 const limits: ConnectionLimits = {
   connectionsMax: 20,

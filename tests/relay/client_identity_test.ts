@@ -6,11 +6,11 @@ import { startCollector } from "../../src/collector/server.ts";
 import { CertificateError } from "../../src/errors.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { CLIENT, createAuthority, SERVER } from "../../src/pki/authority.ts";
-import { ending, type Pair, type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { Journal } from "../support/exporting.ts";
-import { identityRelay, postTrace } from "../support/identity_relay.ts";
-import { startNginx } from "../support/nginx.ts";
-import { booksIn } from "../support/relay.ts";
+import { ending, type Pair, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { Journal } from "../support/relay/exporting.ts";
+import { identityRelay, postTrace } from "../support/relay/identity_relay.ts";
+import { startNginx } from "../support/tools/nginx.ts";
+import { booksIn } from "../support/relay/relay.ts";
 
 function serialOf({ certificate }: { readonly certificate: string }): string {
   return new X509Certificate(certificate).serialNumber;

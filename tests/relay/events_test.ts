@@ -5,7 +5,7 @@ import { Refusal } from "../../src/errors.ts";
 import { exporterEvents, receiverEvents } from "../../src/relay/events.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 function setup() {
   const clock = { ms: 0 };

@@ -5,7 +5,7 @@ import { describe } from "../../src/pki/certificate.ts";
 import { type Expiry, expiryOf, type ExpiryRole } from "../../src/pki/expiry.ts";
 import { keepCalendar } from "../../src/relay/expiry.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { ending } from "../support/certificates.ts";
+import { ending } from "../support/files/certificates.ts";
 
 const DAY_MS = 86_400_000;
 const LIMITS = { warningMs: 30 * DAY_MS, errorMs: 3 * DAY_MS };

@@ -7,10 +7,10 @@ import { receiverEvents } from "../../src/relay/events.ts";
 import { isBounded, listen } from "../../src/relay/listen.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { Journal } from "../support/exporting.ts";
-import { openRaw, sendRaw } from "../support/raw_http.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { Journal } from "../support/relay/exporting.ts";
+import { openRaw, sendRaw } from "../support/bodies/raw_http.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 const request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 

@@ -13,9 +13,9 @@ import { type Relay, startRelay } from "../../src/relay/relay.ts";
 import { StorageError } from "../../src/queue/sqlite/file/storage_error.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startCollector } from "../../src/collector/server.ts";
-import { type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { Journal, requestOf } from "../support/exporting.ts";
-import { type MtlsEndpoint, startMtlsEndpoint } from "../support/mtls_endpoint.ts";
+import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { Journal, requestOf } from "../support/relay/exporting.ts";
+import { type MtlsEndpoint, startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 
 const TOKEN = "a-token-of-the-tests";
 

@@ -9,8 +9,8 @@ import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import type { Authenticator } from "../../src/receiver/senders/authenticator.ts";
 import { openLimiter, openRedactor, openSenders } from "../../src/relay/senders.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { Journal } from "../support/exporting.ts";
-import { folder } from "../support/folder.ts";
+import { Journal } from "../support/relay/exporting.ts";
+import { folder } from "../support/files/folder.ts";
 
 const tokens = (...secrets: string[]) =>
   `tokens:\n${secrets.map((secret) => `  - { id: ${secret}, sha256: ${digestOf(secret)} }\n`).join("")}`;

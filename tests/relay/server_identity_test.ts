@@ -8,8 +8,8 @@ import type { Identity } from "../../src/pki/identity.ts";
 import { serverIdentityConfig } from "../../src/receiver/tls_identity.ts";
 import { keepServerIdentity, openServerIdentity } from "../../src/relay/server_identity.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { ending, type TestCertificates, testCertificates } from "../support/certificates.ts";
-import { Journal } from "../support/exporting.ts";
+import { ending, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
+import { Journal } from "../support/relay/exporting.ts";
 
 interface Line {
   readonly level: string;

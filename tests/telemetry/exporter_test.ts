@@ -7,9 +7,9 @@ import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { metricExporter, type OtlpTarget, traceExporter } from "../../src/telemetry/exporter.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { USER_AGENT } from "../../src/version.ts";
-import { type Pair, testCertificates } from "../support/certificates.ts";
-import { startMtlsEndpoint } from "../support/mtls_endpoint.ts";
-import { MetricCollector, SpanCollector } from "../support/telemetry.ts";
+import { type Pair, testCertificates } from "../support/files/certificates.ts";
+import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
+import { MetricCollector, SpanCollector } from "../support/relay/telemetry.ts";
 
 function clientOf(ca: Pair, client: Pair): Deno.HttpClient {
   return Deno.createHttpClient({ caCerts: [ca.certificate], cert: client.certificate, key: client.key });

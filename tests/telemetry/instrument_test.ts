@@ -13,7 +13,7 @@ import {
 import { Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { httpInstrumentation, instrument, type InstrumentOptions } from "../../src/telemetry/instrument.ts";
-import { MetricCollector, SpanCollector } from "../support/telemetry.ts";
+import { MetricCollector, SpanCollector } from "../support/relay/telemetry.ts";
 
 context.setGlobalContextManager(new AsyncLocalStorageContextManager());
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { MeterProvider, type MetricData } from "@opentelemetry/sdk-metrics";
 import { createMetrics, type Instrument, INSTRUMENTS, type QueueState } from "../../src/telemetry/metrics.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 function setup(now?: () => number) {
   const reader = new MetricCollector();

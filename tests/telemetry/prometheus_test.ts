@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { createMetrics, INSTRUMENTS } from "../../src/telemetry/metrics.ts";
 import { instrumentRows, prometheusName, prometheusText, renderInstruments } from "../../src/telemetry/prometheus.ts";
-import { promtool } from "../support/promtool.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { promtool } from "../support/tools/promtool.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 async function text(report: (metrics: ReturnType<typeof createMetrics>) => void): Promise<string> {
   const reader = new MetricCollector();

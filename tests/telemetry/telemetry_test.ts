@@ -9,9 +9,9 @@ import type { DecodedMessage } from "../../src/otlp/decode.ts";
 import { instrument } from "../../src/telemetry/instrument.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startTelemetry, type TelemetryOptions } from "../../src/telemetry/telemetry.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { type EndpointRequest, startMtlsEndpoint } from "../support/mtls_endpoint.ts";
-import { MetricCollector } from "../support/telemetry.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { type EndpointRequest, startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
+import { MetricCollector } from "../support/relay/telemetry.ts";
 
 /** An endpoint, and a telemetry that exports to it when told to end: no timer fires within a test. */
 async function setup() {
@@ -273,7 +273,7 @@ function run(file: string, env: Record<string, string>) {
 
 Deno.test("with OTEL_DENO=true it says so, and exports all the same through its own providers", async () => {
   await using t = await setup();
-  await using program = run("../support/otel_deno_app.ts", {
+  await using program = run("../support/program/otel_deno_app.ts", {
     OTEL_DENO: "true",
     OTEL_EXPORTER_OTLP_PROTOCOL: "console",
     ENDPOINT: t.endpoint.url,

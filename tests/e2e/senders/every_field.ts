@@ -1,6 +1,6 @@
 /** One request a signal with every field that OTLP 1.11 has for spans, data points and log records, as OTLP/JSON. */
 import assert from "node:assert/strict";
-import type { Attributes, SinkLogRecord, SinkPoint, SinkSpan } from "../../support/sink.ts";
+import type { Attributes, SinkLogRecord, SinkPoint, SinkSpan } from "../../support/far_end/sink.ts";
 
 const ATTRIBUTES = [
   { key: "text", value: { stringValue: "Grüße 🛒\u0000" } },

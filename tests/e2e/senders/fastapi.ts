@@ -1,9 +1,9 @@
 /** The FastAPI app of fastapi_app.py: how it is started, asked, and what it then sends. */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import type { Counts, Held } from "../../support/held.ts";
-import { type Program, startProgram } from "../../support/program.ts";
-import { python } from "../../support/python.ts";
+import type { Counts, Held } from "../../support/far_end/held.ts";
+import { type Program, startProgram } from "../../support/program/program.ts";
+import { python } from "../../support/tools/python.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 

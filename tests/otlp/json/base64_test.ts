@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { decodeBase64 } from "../../../src/otlp/json/base64.ts";
-import { Random } from "../../support/requests.ts";
+import { Random } from "../../support/bodies/requests.ts";
 
 /** What it decodes to between bytes that it may not touch; undefined when it is none. */
 function decode(text: string): string | undefined {

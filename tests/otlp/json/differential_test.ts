@@ -6,9 +6,9 @@ import { JsonError, TranscodedTooLargeError, transcodeJson } from "../../../src/
 import { REQUEST_MESSAGE } from "../../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../../src/signal.ts";
 import { Walker } from "../../../src/otlp/wire.ts";
-import { expect } from "../../support/json_oracle.ts";
-import { oddJson } from "../../support/odd_json.ts";
-import { Random } from "../../support/requests.ts";
+import { expect } from "../../support/bodies/json_oracle.ts";
+import { oddJson } from "../../support/bodies/odd_json.ts";
+import { Random } from "../../support/bodies/requests.ts";
 
 const seeds = Number(process.env["JSON_SEEDS"] ?? 1);
 const bodiesPerSeed = 2_000;

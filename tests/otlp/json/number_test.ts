@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readDouble, Words } from "../../../src/otlp/json/number.ts";
 import { Fault, JsonError } from "../../../src/otlp/json/error.ts";
 import { JsonReader } from "../../../src/otlp/json/reader.ts";
-import { Random } from "../../support/requests.ts";
+import { Random } from "../../support/bodies/requests.ts";
 
 const reader = new JsonReader();
 const words = new Words();

@@ -11,8 +11,8 @@ import {
 import { REQUEST_MESSAGE } from "../../../src/otlp/schema.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../../src/signal.ts";
 import { Walker } from "../../../src/otlp/wire.ts";
-import { decodeAll, type DecodeCase, type Verdict } from "../../support/decoder.ts";
-import { encodeJson, encodeProtobuf, Random, randomRequest, type TestMessage } from "../../support/requests.ts";
+import { decodeAll, type DecodeCase, type Verdict } from "../../support/tools/decoder.ts";
+import { encodeJson, encodeProtobuf, Random, randomRequest, type TestMessage } from "../../support/bodies/requests.ts";
 
 /** Seeds of the differential test: more by `JSON_SEEDS=100`. */
 const seeds = Number(process.env["JSON_SEEDS"] ?? 1);

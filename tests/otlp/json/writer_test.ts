@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { JsonReader } from "../../../src/otlp/json/reader.ts";
 import { ProtobufWriter, TranscodedTooLargeError } from "../../../src/otlp/json/writer.ts";
-import { Random, varint } from "../../support/requests.ts";
+import { Random, varint } from "../../support/bodies/requests.ts";
 
 const DEPTH_MAX = 60;
 const TAG = 0x0a;

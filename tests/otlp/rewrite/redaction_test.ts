@@ -13,7 +13,7 @@ import {
   type TestMessage,
   type TestValue,
   varint,
-} from "../../support/requests.ts";
+} from "../../support/bodies/requests.ts";
 
 const SALT = "a salt for tests";
 const hashOf = (value: string | Uint8Array) => createHmac("sha256", SALT).update(value).digest("hex");

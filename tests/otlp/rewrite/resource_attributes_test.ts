@@ -12,7 +12,7 @@ import {
   type TestMessage,
   type TestValue,
   varint,
-} from "../../support/requests.ts";
+} from "../../support/bodies/requests.ts";
 
 const ours = encodeResourceAttributes({ "tenant.id": "acme", paid: true, seats: 12, share: 0.5, below: -1 });
 /** The same, as a test message has them. */

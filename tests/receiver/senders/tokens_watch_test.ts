@@ -3,7 +3,7 @@ import { rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../../src/errors.ts";
 import { watchFile } from "../../../src/receiver/senders/tokens_watch.ts";
-import { folder } from "../../support/folder.ts";
+import { folder } from "../../support/files/folder.ts";
 
 async function scene(intervalMs = 0) {
   const at = await folder();

@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Usage } from "../../../src/receiver/senders/usage.ts";
 import { keepUsage, readUsage, usageFileOf } from "../../../src/receiver/senders/usage_file.ts";
-import { folder } from "../../support/folder.ts";
+import { folder } from "../../support/files/folder.ts";
 
 const sender = { id: "web", proof: "token 5e884898", signals: new Set(["traces"] as const) };
 const from = { origin: null, address: () => undefined };

@@ -11,8 +11,8 @@ import {
   type SettleOp,
 } from "../../../../src/queue/sqlite/protocol.ts";
 import { SqliteStore } from "../../../../src/queue/sqlite/file/store.ts";
-import { folder } from "../../../support/folder.ts";
-import { Random } from "../../../support/requests.ts";
+import { folder } from "../../../support/files/folder.ts";
+import { Random } from "../../../support/bodies/requests.ts";
 
 function appendOf(random: Random): AppendOp {
   const parts = Array.from({ length: 1 + random.below(4) }, () => ({

@@ -10,7 +10,7 @@ import { Salvage } from "../../../../src/queue/sqlite/file/salvage.ts";
 import { CHECKPOINT_PAGES, openDatabase } from "../../../../src/queue/sqlite/file/schema.ts";
 import { type Open, prepareStatements } from "../../../../src/queue/sqlite/file/statements.ts";
 import { Upkeep } from "../../../../src/queue/sqlite/file/upkeep.ts";
-import { folder } from "../../../support/folder.ts";
+import { folder } from "../../../support/files/folder.ts";
 
 const PAGE_BYTES = 4096;
 

@@ -1,0 +1,88 @@
+/** A queue's file as SQLite has it, read beside the relay or after it: apart from the relay's own code. */
+import { DatabaseSync } from "node:sqlite";
+import { gunzipSync } from "node:zlib";
+import type { SignalName } from "../../../src/signal.ts";
+
+export interface FileBooks {
+  readonly accepted: number;
+  readonly delivered: number;
+  readonly rejected: number;
+  readonly dead: number;
+  readonly expired: number;
+  readonly queued: number;
+  /** Rows and payload bytes that are queued. */
+  readonly records: number;
+  readonly bytes: number;
+}
+
+export interface FileDeadLetter {
+  readonly sender: string;
+  readonly reason: string;
+  readonly status: number | null;
+  readonly items: number;
+  /** The export request, inflated. */
+  readonly request: Uint8Array;
+}
+
+/** What the books of a signal say, and whether the rows agree with them. */
+export function readBooks(path: string, signal: SignalName = "traces"): FileBooks {
+  return read(path, (db) => {
+    const row = db.prepare("SELECT * FROM books WHERE signal = ?").get(signal);
+    if (row === undefined) throw new Error(`${path} has no books for ${signal}`);
+    const value = (name: keyof FileBooks) => Number(row[name]);
+    return {
+      accepted: value("accepted"),
+      delivered: value("delivered"),
+      rejected: value("rejected"),
+      dead: value("dead"),
+      expired: value("expired"),
+      queued: value("queued"),
+      records: value("records"),
+      bytes: value("bytes"),
+    };
+  });
+}
+
+/** What the rows add up to: the other side of the books. */
+export function countRows(
+  path: string,
+  signal: SignalName = "traces",
+): { queued: number; records: number; dead: number } {
+  return read(path, (db) => {
+    const sum = (text: string) => Object.values(db.prepare(text).get(signal) ?? {}).map(Number);
+    const [queued = 0, records = 0] = sum("SELECT coalesce(sum(items), 0), count(*) FROM records WHERE signal = ?");
+    const [dead = 0] = sum("SELECT coalesce(sum(items), 0) FROM dead_letters WHERE signal = ?");
+    return { queued, records, dead };
+  });
+}
+
+export function readDeadLetters(path: string, signal: SignalName = "traces"): FileDeadLetter[] {
+  return read(
+    path,
+    (db) =>
+      db.prepare("SELECT * FROM dead_letters WHERE signal = ? ORDER BY id").all(signal).map((row) => {
+        const payload = row["payload"] as Uint8Array;
+        return {
+          sender: String(row["sender"]),
+          reason: String(row["reason"]),
+          status: row["status"] === null ? null : Number(row["status"]),
+          items: Number(row["items"]),
+          request: row["encoding"] === "gzip" ? new Uint8Array(gunzipSync(payload)) : payload,
+        };
+      }),
+  );
+}
+
+/** Ids of the queued records, in order. */
+export function queuedIds(path: string): number[] {
+  return read(path, (db) => db.prepare("SELECT id FROM records ORDER BY id").all().map((row) => Number(row["id"])));
+}
+
+function read<T>(path: string, work: (db: DatabaseSync) => T): T {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
+  try {
+    return work(db);
+  } finally {
+    db.close();
+  }
+}
