@@ -7,7 +7,6 @@ import { parseEnv } from "node:util";
 import { certsCommand, environmentOf } from "../../src/cli/certs.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
 import { ending, testCertificates } from "../support/files/certificates.ts";
-import { opensslCertificates } from "../support/tools/openssl.ts";
 import { recorder } from "../support/relay/recorder.ts";
 
 /** Runs `certs …`; returns what it printed to out, or throws what the program's entry would map to an exit code. */
@@ -120,23 +119,6 @@ Deno.test("wrong use is refused before anything is written", async () => {
     await assert.rejects(certs(...argv, ...where), { name: "CommanderError", code }, argv.join(" "));
   }
   assert.equal((await readdir(certificates.dir)).includes("made"), false);
-});
-
-Deno.test("show prints what was issued here and by openssl, without a fault", async () => {
-  await using certificates = await testCertificates();
-  const made = join(certificates.dir, "made");
-  await certs("init", "--dir", made);
-  for (const dir of [made, await opensslCertificates()]) {
-    const text = await certs("show", "--dir", dir);
-    assert.match(text, /^ {2}subject +CN=otel-collector$/m);
-    assert.match(text, /^ {2}SAN +DNS:otel-collector DNS:localhost IP:127\.0\.0\.1$/m);
-    assert.ok(text.includes(`CN=MyRootCA (${join(dir, "ca.crt")})`));
-    assert.match(text, /^ {2}valid +\d{4}-\d\d-\d\d to \d{4}-\d\d-\d\d \(36\d days left\)$/m);
-    assert.match(text, /^ {2}usages +clientAuth digitalSignature/m);
-    assert.match(text, /^ {2}SHA-256 +([0-9A-F]{2}:){31}[0-9A-F]{2}$/m);
-    assert.match(text, /^ {2}key +\S+client\.key: \S+ \S+, matches \S+client\.crt$/m);
-    assert.doesNotMatch(text, /FAULT/);
-  }
 });
 
 Deno.test("show finds the key beside a certificate, and an encrypted one is said to be so", async () => {

@@ -1,32 +1,16 @@
+/** Every named fault by its real cause, over real TLS. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createPlainServer } from "node:http";
 import { createServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { startCollector } from "../../src/collector/server.ts";
-import { diagnose, type Fault } from "../../src/diagnosis/faults.ts";
-import type { ClientIdentity } from "../../src/exporter/client.ts";
+import { diagnose } from "../../src/diagnosis/faults.ts";
 import { CLIENT, createAuthority, type Issued, type LeafOptions, SERVER } from "../../src/pki/authority.ts";
-import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
-import { startCollector as startRealCollector } from "../support/tools/collector.ts";
-import { clientFor, requestOf } from "../support/relay/exporting.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { CLIENTS, faultOf, identityOf, withClient } from "../support/far_end/refused_clients.ts";
 
-const BODY = requestOf("traces", ["a"]);
 const YEAR_MS = 365 * 86_400_000;
-
-/** Every named fault by its real cause, over real TLS. */
-
-/** One attempt with this identity, and the fault that it ends in. The text comes along, for the message of a failed test. */
-async function faultOf(url: string, identity: ClientIdentity, timeoutMs = 20_000): Promise<Fault & { text: string }> {
-  const client = clientFor(url, identity, timeoutMs);
-  try {
-    const answer = await client.send("traces", BODY, "identity");
-    const text = answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`;
-    return { ...client.diagnose(answer), text };
-  } finally {
-    client.close();
-  }
-}
 
 async function listening(server: ReturnType<typeof createTcpServer>) {
   server.listen(0, "127.0.0.1");
@@ -52,10 +36,6 @@ function tlsServer(server: Issued, ca: string) {
       response.end();
     }),
   );
-}
-
-function identityOf(certs: TestCertificates, client: Issued = certs.client): ClientIdentity {
-  return { caCerts: [certs.ca.certificate], cert: client.certificate, key: client.key };
 }
 
 Deno.test("what is wrong with the server's certificate has a name", async (t) => {
@@ -84,15 +64,6 @@ Deno.test("what is wrong with the server's certificate has a name", async (t) =>
   }
 });
 
-const CLIENTS: [string, (certs: TestCertificates) => Issued | undefined, string][] = [
-  ["none", () => undefined, "client_certificate_missing"],
-  ["of another CA", ({ otherClient }) => otherClient, "client_certificate_unknown_ca"],
-  ["of another CA of the same name", ({ namesakeClient }) => namesakeClient, "client_certificate_unknown_ca"],
-  ["expired", ({ expiredClient }) => expiredClient, "client_certificate_expired"],
-  ["not valid yet", ({ futureClient }) => futureClient, "client_certificate_not_yet_valid"],
-  ["for servers", ({ wrongUsageClient }) => wrongUsageClient, "client_certificate_usage"],
-];
-
 Deno.test("what is wrong with the client's certificate has a name, at the embedded Collector", async (t) => {
   await using certs = await testCertificates();
   await using collector = await startCollector({
@@ -107,33 +78,6 @@ Deno.test("what is wrong with the client's certificate has a name, at the embedd
     });
   }
 });
-
-Deno.test("what is wrong with the client's certificate has a name, at the real Collector", async (t) => {
-  await using certs = await testCertificates();
-  await using collector = await startRealCollector({ certsDir: certs.dir });
-  for (const [what, client, code] of CLIENTS) {
-    await t.step(what, async () => {
-      const fault = await faultOf(collector.httpUrl, withClient(certs, client(certs)));
-      assert.equal(fault.code, code, fault.text);
-    });
-  }
-  await t.step("its gRPC port", async () => {
-    const fault = await faultOf(`https://localhost:${collector.grpcPort}`, identityOf(certs));
-    assert.equal(fault.code, "wrong_protocol", fault.text);
-  });
-  await t.step("plain HTTP to its port", async () => {
-    const fault = await faultOf(`http://localhost:${collector.httpPort}`, identityOf(certs));
-    assert.equal(fault.code, "tls_wanted", fault.text);
-  });
-  await t.step("its own words to a path that it has not", async () => {
-    const fault = await faultOf(`${collector.httpUrl}/elsewhere`, identityOf(certs));
-    assert.equal(fault.code, "no_such_path", fault.text);
-  });
-});
-
-function withClient(certs: TestCertificates, client: Issued | undefined): ClientIdentity {
-  return client === undefined ? { caCerts: [certs.ca.certificate] } : identityOf(certs, client);
-}
 
 Deno.test("what is wrong with the way has a name", async (t) => {
   await using certs = await testCertificates();

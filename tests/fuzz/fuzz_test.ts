@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import process from "node:process";
-import { testCertificates } from "../support/files/certificates.ts";
 import { Random } from "../support/bodies/requests.ts";
-import { reasonOf, Referee, startForgettingCollector } from "./collector.ts";
 import { FuzzReceiver } from "./receiver.ts";
 import { FuzzSource } from "./requests.ts";
 
@@ -33,23 +31,4 @@ Deno.test("damaged requests: no defect, no 5xx, every refusal says why, what is 
   assert(grownMiB < 160, `${grownMiB} MiB more after 8,000 requests`);
   // Each kind of answer has been given, or the damage is of one kind.
   for (const status of [200, 400, 404, 405, 413, 415]) assert((statuses.get(status) ?? 0) > 0, String(status));
-});
-
-Deno.test("damaged bodies get the real Collector's verdict, and it takes what would be forwarded", async () => {
-  await using certs = await testCertificates();
-  await using collector = await startForgettingCollector(certs);
-  using referee = await Referee.of(collector, certs);
-  const source = new FuzzSource(new Random(SEED), 300);
-  const receiver = new FuzzReceiver();
-  while (referee.asked < 1_500) {
-    const request = source.next();
-    if (!request.ordinary) continue;
-    await referee.judge(request, await receiver.ask(request));
-  }
-  assert(referee.forwarded > 200, String(referee.forwarded));
-  const unknown = referee.differences.filter((difference) => reasonOf(difference) === undefined);
-  assert.deepEqual(
-    unknown.map(({ relay, collector, request }) => ({ relay, collector, headers: request.headers })),
-    [],
-  );
 });

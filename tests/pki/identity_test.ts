@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { chmod, copyFile, mkdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
-import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createPrivateKey } from "node:crypto";
-import { CertificateError, messageOf } from "../../src/errors.ts";
+import { CertificateError } from "../../src/errors.ts";
 import { createAuthority } from "../../src/pki/authority.ts";
 import {
   type Identity,
@@ -14,8 +11,8 @@ import {
   loadIdentity,
   watchIdentity,
 } from "../../src/pki/identity.ts";
-import { opensslCertificates } from "../support/tools/openssl.ts";
 import { type Pair, testCertificates } from "../support/files/certificates.ts";
+import { ask, withMutualTls } from "../support/far_end/mutual_tls_server.ts";
 
 function configOf(ca: Pair, pair: Pair): IdentityConfig {
   return { ca: ca.certificateFile, cert: pair.certificateFile, key: pair.keyFile };
@@ -23,79 +20,6 @@ function configOf(ca: Pair, pair: Pair): IdentityConfig {
 
 function refusal(code: string, message: RegExp): { name: string; code: string; message: RegExp } {
   return { name: "CertificateError", code, message };
-}
-
-/** A server that asks for a client certificate of its CA, and answers with the name it finds there. */
-async function withMutualTls(server: Identity, test: (url: string) => Promise<void>): Promise<void> {
-  const https = createServer({
-    cert: server.cert,
-    key: server.key,
-    ca: server.caCerts,
-    requestCert: true,
-    rejectUnauthorized: true,
-  }, (request, response) => {
-    const socket = request.socket;
-    const peer = "getPeerCertificate" in socket && typeof socket.getPeerCertificate === "function"
-      ? socket.getPeerCertificate(true)
-      : undefined;
-    response.end(String(peer?.subject?.CN));
-  });
-  https.on("tlsClientError", () => {});
-  https.listen(0, "127.0.0.1");
-  await once(https, "listening");
-  const { port } = https.address() as AddressInfo;
-  try {
-    await test(`https://localhost:${port}/`);
-  } finally {
-    https.closeAllConnections();
-    https.close();
-    await once(https, "close");
-  }
-}
-
-async function ask(
-  url: string,
-  options: Deno.CreateHttpClientOptions | Deno.CreateHttpClientOptions & Deno.TlsCertifiedKeyPem,
-) {
-  using client = Deno.createHttpClient(options);
-  const response = await fetch(url, { client, signal: AbortSignal.timeout(10_000) });
-  return await response.text();
-}
-
-/** Where each set of certificates comes from: folders with `ca`, `server` and `client`. */
-const SETS: [name: string, folder: (use: (dir: string) => Promise<void>) => Promise<void>][] = [
-  ["EC certificates", async (use) => {
-    await using certificates = await testCertificates();
-    await use(certificates.dir);
-  }],
-  ["RSA certificates", async (use) => {
-    await using certificates = await testCertificates({ rsaBits: 2048 });
-    await use(certificates.dir);
-  }],
-  ["certificates by the documented openssl steps", async (use) => use(await opensslCertificates())],
-];
-
-for (const [name, folder] of SETS) {
-  Deno.test(`${name} authenticate both ends of a connection`, () =>
-    folder(async (dir) => {
-      const load = (role: "client" | "server") =>
-        loadIdentity({ ca: join(dir, "ca.crt"), cert: join(dir, `${role}.crt`), key: join(dir, `${role}.key`), role });
-      const client = await load("client");
-      await using stranger = await testCertificates();
-      await withMutualTls(await load("server"), async (url) => {
-        const { caCerts, cert, key } = client;
-        assert.equal(await ask(url, { caCerts, cert, key }), "client-app");
-        assert.equal(await ask(url.replace("localhost", "127.0.0.1"), { caCerts, cert, key }), "client-app");
-        await assert.rejects(ask(url, { caCerts }), TypeError, "without a client certificate");
-        const { certificate, key: strangeKey } = stranger.client;
-        await assert.rejects(ask(url, { caCerts, cert: certificate, key: strangeKey }), TypeError, "of another CA");
-        await assert.rejects(
-          ask(url, { caCerts: [stranger.otherCa.certificate], cert, key }),
-          (error) => /UnknownIssuer/.test(messageOf(error)),
-          "a server of another CA",
-        );
-      });
-    }));
 }
 
 Deno.test("an identity is loaded from PEM text as from files, and says what it is", async () => {
