@@ -6,7 +6,8 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { concatenate, discard } from "./bytes.ts";
+import { concatenate } from "./bytes.ts";
+import { OwnedBytes } from "./owned_bytes.ts";
 import { Deflater, Inflater } from "./zlib.ts";
 
 /** The body is not gzip, or not all of it is. */
@@ -27,13 +28,10 @@ export class InflatedTooLargeError extends Error {
 
 /** What a gzip body holds. */
 export interface Gunzipped {
-  /** The content, inflated: a view, valid until the next call of this module. */
-  readonly inflated: Uint8Array;
-  /**
-   * The same content as one member under our own header, with nothing behind it, in a buffer of its own. Where that buffer can be
-   * the body's it is: the header is then written over the sender's, and the body belongs to the caller no longer.
-   */
-  member(): Uint8Array<ArrayBuffer>;
+  /** The content, inflated. To be given back before the next call of this module. */
+  readonly content: OwnedBytes;
+  /** Where the deflate data begins of the one member that there is; undefined where there are several. */
+  readonly dataStart: number | undefined;
 }
 
 const HEADER_BYTES = 10;
@@ -51,42 +49,70 @@ const LEVEL = 1;
 const MEMBERS_MAX = 1_000;
 
 /**
- * Inflates a gzip body, bounded, and re-frames it.
+ * Inflates a gzip body, bounded.
  * @param bytesMax The most bytes that it may inflate to.
  * @throws {GzipError} when it is not gzip to the last byte; {InflatedTooLargeError} when it is over the bound.
  */
-export function gunzip(body: Uint8Array<ArrayBuffer>, bytesMax: number): Gunzipped {
-  const first = readMember(body, 0, bytesMax);
-  if (first.end === body.length) return { inflated: first.inflated, member: () => reframe(body, first.dataStart) };
-  // Several members: their content is one request all the same (RFC 1952, 2.2), so it becomes one member.
-  const pieces = [first.inflated.slice()];
-  let length = first.inflated.length;
-  for (let position = first.end; position < body.length;) {
-    if (pieces.length === MEMBERS_MAX) throw new GzipError(`Gzip body has more than ${MEMBERS_MAX} members`);
-    const member = readMember(body, position, bytesMax - length);
-    pieces.push(member.inflated.slice());
-    length += member.inflated.length;
-    if (length > bytesMax) throw new InflatedTooLargeError(bytesMax);
-    position = member.end;
+export function gunzip(body: Uint8Array, bytesMax: number): Gunzipped {
+  try {
+    const first = readMember(body, 0, bytesMax);
+    if (first.end === body.length) {
+      return { content: new OwnedBytes(first.inflated, giveBack), dataStart: first.dataStart };
+    }
+    // Several members: their content is one request all the same (RFC 1952, 2.2).
+    const pieces = [first.inflated.slice()];
+    let length = first.inflated.length;
+    for (let position = first.end; position < body.length;) {
+      if (pieces.length === MEMBERS_MAX) throw new GzipError(`Gzip body has more than ${MEMBERS_MAX} members`);
+      const member = readMember(body, position, bytesMax - length);
+      pieces.push(member.inflated.slice());
+      length += member.inflated.length;
+      if (length > bytesMax) throw new InflatedTooLargeError(bytesMax);
+      position = member.end;
+    }
+    giveBack();
+    return { content: new OwnedBytes(concatenate(pieces)), dataStart: undefined };
+  } catch (error) {
+    giveBack();
+    throw error;
   }
-  const inflated = concatenate(pieces);
-  return { inflated, member: () => gzipMember(inflated, true) };
-}
-
-/** Gives back at once what a large content has taken: {@link Gunzipped.inflated} is of no use afterwards. */
-export function freeInflated(): void {
-  inflater.free();
 }
 
 /**
- * One member with `content`, at the fastest level.
- * @param spent Whether `content` is of no use afterwards: a large one is given up before the member is made.
+ * The content of a gzip body as one member under a header of ours, with nothing behind it, in a buffer of its own. Where that can be
+ * the body's it is: the header is then written over the sender's.
+ * @param body The body that was inflated. It and its content are taken over.
  */
-export function gzipMember(content: Uint8Array, spent = false): Uint8Array<ArrayBuffer> {
+export function reframe(body: OwnedBytes, { content, dataStart }: Gunzipped): Uint8Array<ArrayBuffer> {
+  if (dataStart === undefined) return gzipOwned(content);
+  content[Symbol.dispose]();
+  const start = dataStart - HEADER_BYTES;
+  if (start > 0) {
+    using longer = body;
+    const member = new Uint8Array(longer.bytes.subarray(start));
+    writeHeader(member, 0);
+    return member;
+  }
+  const member = body.take();
+  writeHeader(member, 0);
+  return member;
+}
+
+/** One member with `content`, at the fastest level. */
+export function gzipMember(content: Uint8Array): Uint8Array<ArrayBuffer> {
+  return makeMember(content, undefined);
+}
+
+/** One member with `content`, which is given back before the member is made. */
+export function gzipOwned(content: OwnedBytes): Uint8Array<ArrayBuffer> {
+  return makeMember(content.bytes, content);
+}
+
+function makeMember(content: Uint8Array, owner: OwnedBytes | undefined): Uint8Array<ArrayBuffer> {
   const deflated = deflater.deflate(content);
   const checksum = crc32(content);
   const { length } = content;
-  if (spent) discard(content);
+  owner?.[Symbol.dispose]();
   const member = new Uint8Array(HEADER_BYTES + deflated.length + TRAILER_BYTES);
   member.set(deflated, HEADER_BYTES);
   deflater.free();
@@ -155,6 +181,7 @@ function readHeader(body: Uint8Array, start: number): number {
 /** One state each for the process: a call never awaits, so none can meet another. */
 const inflater = new Inflater();
 const deflater = new Deflater(LEVEL);
+const giveBack = (): void => inflater.free();
 
 function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; consumed: number } {
   const result = inflater.inflate(data, bytesMax);
@@ -168,15 +195,6 @@ function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; co
     case "damaged":
       throw new GzipError("Gzip body is damaged");
   }
-}
-
-/** The sender's deflate data and trailer under a header of ours: in place where it came in a buffer of its own. */
-function reframe(body: Uint8Array<ArrayBuffer>, dataStart: number): Uint8Array<ArrayBuffer> {
-  const start = dataStart - HEADER_BYTES;
-  const whole = start === 0 && body.byteOffset === 0 && body.byteLength === body.buffer.byteLength;
-  const member = whole ? body : new Uint8Array(body.subarray(start));
-  writeHeader(member, 0);
-  return member;
 }
 
 /** Deflate, no flags, no time, no name; operating system unknown (255). */

@@ -21,7 +21,7 @@ export function leaveGarbage(bytes: number): void {
   left += bytes;
   if (left < GARBAGE_BYTES_MAX) return;
   left = 0;
-  collector ??= findCollector();
+  if (collector === undefined) collector = findCollector();
   collector?.();
 }
 

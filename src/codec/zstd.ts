@@ -24,7 +24,7 @@ const FRAMES_MAX = 1_000;
  * Inflates a zstd body, bounded. Frames follow each other, as gzip members do; skippable ones are skipped.
  * @throws {ZstdError} when it is not zstd to the last byte; {InflatedTooLargeError} when it is over the bound.
  */
-export function unzstd(body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
+export function unzstd(body: Uint8Array, bytesMax: number): Uint8Array {
   const pieces: Uint8Array[] = [];
   let length = 0;
   let frames = 0;

@@ -215,7 +215,7 @@ function isGzip(request: IncomingMessage): boolean {
 
 function contentOf(request: IncomingMessage, raw: Uint8Array<ArrayBuffer> | undefined): Uint8Array {
   if (raw === undefined) throw new RangeError("http: request body too large");
-  return isGzip(request) ? gunzip(raw, BODY_BYTES_MAX).inflated : raw;
+  return isGzip(request) ? gunzip(raw, BODY_BYTES_MAX).content.take() : raw;
 }
 
 /** What the request holds, or why it is refused. */

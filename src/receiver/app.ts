@@ -6,32 +6,17 @@ import type { IncomingMessage } from "node:http";
 import type { Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
-import { discard } from "../codec/bytes.ts";
-import { leaveGarbage } from "../codec/memory.ts";
-import { freeInflated } from "../codec/gzip.ts";
-import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
-import { gzipMember } from "../codec/gzip.ts";
+import { encodeStatus, encodeSuccess } from "../otlp/response.ts";
 import type { Redactor } from "../otlp/rewrite/redaction.ts";
-import { withResourceAttributes } from "../otlp/rewrite/resource_attributes.ts";
 import { type Signal, type SignalName, SIGNALS } from "../signal.ts";
-import { type Walk, Walker, WireError } from "../otlp/wire.ts";
 import type { Submission } from "../queue/batcher.ts";
 import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
 import { type Authenticator, FormerToken } from "./senders/authenticator.ts";
-import {
-  type BodyLimits,
-  type ContentEncoding,
-  contentEncodingOf,
-  knownMediaType,
-  mediaTypeOf,
-  openBody,
-  readBody,
-  type ReadyBody,
-  statedLength,
-} from "./body.ts";
+import { type BodyLimits, contentEncodingOf, knownMediaType, mediaTypeOf, readBody, statedLength } from "./body.ts";
 import { encodeAnswer } from "./coding.ts";
 import type { Limiter } from "./limiter.ts";
+import { type BodyForm, prepare } from "./preparation.ts";
 import { authorize, type Sender } from "./senders/sender.ts";
 import type { From, Usage } from "./senders/usage.ts";
 
@@ -201,8 +186,6 @@ function countRefusal(usage: Usage, refusal: Refusal, sender: Sender | undefined
   else if (sender !== undefined) usage.refused(sender, refusal.code, from);
 }
 
-const walker = new Walker();
-
 async function take(
   options: ReceiverOptions,
   signal: Signal,
@@ -228,7 +211,14 @@ async function take(
     const body = await readBody(request, stated, limits, (bytes) => held.grow(bytes));
     const bodyBytes = body.length;
     visit.bytes(bodyBytes);
-    const submission = prepare(options, limits, signal, sender, mediaType, encoding, body, known);
+    const form = {
+      signal: signal.name,
+      mediaType,
+      encoding,
+      bytesMax: limits.bodyBytesMax,
+      resourceAttributes: sender.resourceAttributes,
+    };
+    const submission = submissionOf(options, form, sender, body, known);
     known.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
@@ -256,90 +246,17 @@ function limitsFor({ limits, limiter }: ReceiverOptions, sender: Sender): BodyLi
   return bodyBytesMax === limits.bodyBytesMax ? limits : { ...limits, bodyBytesMax };
 }
 
-/** Inflates, walks and packs a body. Apart from {@link take}, so that what is inflated is not held while the queue commits. */
-function prepare(
+/** Prepares a body. Apart from {@link take}, so that what is inflated is not held while the queue commits. */
+function submissionOf(
   options: ReceiverOptions,
-  limits: BodyLimits,
-  signal: Signal,
+  form: BodyForm,
   sender: Sender,
-  mediaType: MediaType,
-  encoding: ContentEncoding,
   body: Uint8Array<ArrayBuffer>,
   known: Known,
 ): Submission {
-  let kept: ArrayBuffer | undefined;
-  let opened: ReadyBody | undefined;
-  try {
-    const { protobuf, member, found } = opened = openBody(signal.name, mediaType, encoding, body, limits);
-    const { items, mergeable } = found ?? walk(signal.name, protobuf);
-    const changed = rewritten(options, signal.name, sender, protobuf, known);
-    const inflatedBytes = (changed ?? protobuf).length;
-    const payload = options.payloadEncoding === "identity"
-      ? changed ?? owned(protobuf)
-      : changed === undefined
-      ? member()
-      : gzipMember(changed, true);
-    kept = payload.buffer;
-    return {
-      signal: signal.name,
-      encoding: options.payloadEncoding,
-      mergeable,
-      sender: sender.id,
-      items,
-      inflatedBytes,
-      payload,
-    };
-  } finally {
-    // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight.
-    if (kept !== body.buffer) discard(body);
-    if (opened?.own === true && kept !== opened.protobuf.buffer) discard(opened.protobuf);
-    freeInflated();
-  }
-}
-
-/** From this size on what is written anew is worth counting, in bytes. */
-const GARBAGE_BYTES_MIN = 256 * 1024;
-
-/**
- * The request without what is redacted and with what the sender's token sets on each resource, which the operator has chosen and no
- * rule is for; undefined where nothing is changed.
- */
-function rewritten(
-  { redactor, limits }: ReceiverOptions,
-  signal: SignalName,
-  { resourceAttributes }: Sender,
-  protobuf: Uint8Array,
-  known: Known,
-): Uint8Array<ArrayBuffer> | undefined {
-  let changed: Uint8Array<ArrayBuffer> | undefined;
-  if (redactor !== undefined) {
-    const redaction = redactor.redact(signal, protobuf);
-    changed = redaction.request;
-    if (redaction.hits !== undefined) known.hits = redaction.hits;
-  }
-  if (resourceAttributes !== undefined) changed = withResourceAttributes(changed ?? protobuf, resourceAttributes);
-  if (changed === undefined) return undefined;
-  if (changed.length >= GARBAGE_BYTES_MIN) leaveGarbage(changed.length);
-  if (changed.length <= limits.bodyBytesMax) return changed;
-  throw new Refusal(
-    "too_large",
-    `Body with what the relay writes into it is over the limit of ${limits.bodyBytesMax} bytes; send smaller batches`,
-  );
-}
-
-function walk(signal: SignalName, protobuf: Uint8Array): Walk {
-  try {
-    return walker.walk(signal, protobuf);
-  } catch (error) {
-    if (error instanceof WireError) throw new Refusal("malformed", error.message, { field: error.path });
-    throw error;
-  }
-}
-
-/** A buffer that is the payload's alone, as the queue wants it. What zlib returns is a `Buffer`, whose `slice` would not copy. */
-function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const whole = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
-  return whole ? bytes as Uint8Array<ArrayBuffer> : new Uint8Array(bytes);
+  const { hits, ...prepared } = prepare(options, form, body);
+  if (hits !== undefined) known.hits = hits;
+  return { ...prepared, signal: form.signal, encoding: options.payloadEncoding, sender: sender.id };
 }
 
 /** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */

@@ -1,17 +1,10 @@
 /**
- * The body of a request, read bounded in bytes and in time, inflated, and turned into protobuf.
+ * The body of a request, read bounded in bytes and in time, and what its headers say of it.
  * @module
  */
-import { inflateSync } from "node:zlib";
 import { Refusal } from "../errors.ts";
-import { gunzip, GzipError, gzipMember, InflatedTooLargeError } from "../codec/gzip.ts";
 import { concatenate, discard } from "../codec/bytes.ts";
-import { leaveGarbage } from "../codec/memory.ts";
-import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json/transcode.ts";
 import type { MediaType } from "../otlp/response.ts";
-import type { SignalName } from "../signal.ts";
-import type { Walk } from "../otlp/wire.ts";
-import { unzstd, ZstdError } from "../codec/zstd.ts";
 import type { Deadlines } from "./deadlines.ts";
 
 /** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
@@ -194,87 +187,4 @@ async function forEachChunk(
 
 function slow({ ms }: Deadlines): Refusal {
   return new Refusal("body_timeout", `Body did not arrive within ${ms} ms; retry`);
-}
-
-/** A request body in both forms: to be walked, and to be kept. */
-export interface ReadyBody {
-  /** The export request as protobuf: a view, valid until the next body is opened. */
-  readonly protobuf: Uint8Array;
-  /** The same as one gzip member, in a buffer of its own; `protobuf` is of no use afterwards. */
-  readonly member: () => Uint8Array<ArrayBuffer>;
-  /** What a walk over `protobuf` finds, where the transcoder has counted it. */
-  readonly found?: Walk;
-  /** Whether `protobuf` has a buffer that is nobody else's, which may be kept, or given up when it is not. */
-  readonly own: boolean;
-}
-
-/**
- * Inflates and transcodes a body.
- * @throws {Refusal} `too_large` when it is over the limit inflated, `malformed` when it is not what it says.
- */
-export function openBody(
-  signal: SignalName,
-  mediaType: MediaType,
-  encoding: ContentEncoding,
-  body: Uint8Array<ArrayBuffer>,
-  limits: BodyLimits,
-): ReadyBody {
-  try {
-    if (mediaType === "application/x-protobuf" && encoding === "gzip" && body.length > 0) {
-      const { inflated, member } = gunzip(body, limits.bodyBytesMax);
-      return { protobuf: inflated, member, own: false };
-    }
-    const plain = inflate(encoding, body, limits.bodyBytesMax);
-    const own = encoding === "deflate" || encoding === "zstd";
-    if (mediaType !== "application/json") return { protobuf: plain, member: () => gzipMember(plain, true), own };
-    try {
-      const found = transcodeJson(signal, plain, limits.bodyBytesMax);
-      const { protobuf } = found;
-      return { protobuf, member: () => gzipMember(protobuf, true), found, own: true };
-    } finally {
-      if (own) discard(plain);
-    }
-  } catch (error) {
-    if (error instanceof InflatedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body after inflating");
-    if (error instanceof TranscodedTooLargeError) throw tooLarge(limits.bodyBytesMax, "Body as protobuf");
-    if (error instanceof JsonError) throw new Refusal("malformed", error.message, { field: error.path });
-    if (error instanceof GzipError || error instanceof ZstdError) throw new Refusal("malformed", error.message);
-    throw error;
-  }
-}
-
-function inflate(encoding: ContentEncoding, body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
-  if (encoding === "identity" || body.length === 0) return body;
-  if (encoding === "gzip") return gunzip(body, bytesMax).inflated;
-  let garbage = bytesMax;
-  try {
-    const content = encoding === "zstd" ? unzstd(body, bytesMax) : inflateZlib(body, bytesMax);
-    garbage = content.length;
-    return content;
-  } finally {
-    // Node inflates these by pieces, which it then joins.
-    if (garbage >= PIECE_BYTES_MAX) leaveGarbage(garbage);
-  }
-}
-
-/** What zlib answers when asked for `info`: the content, and the engine that says how much it read. */
-interface InflateInfo {
-  readonly buffer: Uint8Array;
-  readonly engine: { readonly bytesWritten: number };
-}
-
-/** `deflate` is a zlib stream (RFC 9110, 8.4.1.2), and ends with the body: what is behind it would be lost in silence. */
-function inflateZlib(body: Uint8Array<ArrayBuffer>, bytesMax: number): Uint8Array {
-  let info: InflateInfo;
-  try {
-    info = inflateSync(body, { maxOutputLength: bytesMax, info: true }) as unknown as InflateInfo;
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
-      throw new InflatedTooLargeError(bytesMax);
-    }
-    throw new Refusal("malformed", "Body is not deflate, as its Content-Encoding says", { cause: error });
-  }
-  const behind = body.length - info.engine.bytesWritten;
-  if (behind > 0) throw new Refusal("malformed", `Body has ${behind} bytes behind its deflate stream`);
-  return info.buffer;
 }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { gunzipSync, gzipSync } from "node:zlib";
 import { Refusal } from "../../src/errors.ts";
 import {
   type BodyLimits,
@@ -8,7 +7,6 @@ import {
   contentEncodingOf,
   knownMediaType,
   mediaTypeOf,
-  openBody,
   readBody,
   statedLength,
 } from "../../src/receiver/body.ts";
@@ -212,31 +210,4 @@ Deno.test("a large body of a stated length is read into a buffer of its own", as
   const body = await readBody(chunked(text), text.length, limits, room);
   assert.equal(new TextDecoder().decode(body), text);
   assert.equal(body.buffer.byteLength, text.length);
-});
-
-Deno.test("the member is made when it is asked for, of the same request", () => {
-  const protobuf = Uint8Array.of(0x0a, 0);
-  const text = '{"resourceSpans":[{}]}';
-  const table = [
-    ["application/x-protobuf", "identity", protobuf],
-    ["application/x-protobuf", "gzip", gzipSync(protobuf)],
-    ["application/json", "identity", Buffer.from(text)],
-    ["application/json", "gzip", gzipSync(text)],
-  ] as const;
-  for (const [mediaType, coding, body] of table) {
-    const { protobuf: opened, member } = openBody("traces", mediaType, coding, new Uint8Array(body), limits);
-    assert.deepEqual(Uint8Array.from(opened), protobuf);
-    assert.deepEqual(Uint8Array.from(gunzipSync(member())), protobuf);
-  }
-});
-
-Deno.test("an empty body is empty in every coding, and no JSON", () => {
-  for (const coding of ["identity", "gzip", "deflate", "zstd"] as const) {
-    const { protobuf } = openBody("traces", "application/x-protobuf", coding, new Uint8Array(0), limits);
-    assert.equal(protobuf.length, 0);
-    assert.throws(
-      () => openBody("traces", "application/json", coding, new Uint8Array(0), limits),
-      refusal("malformed", /the body is empty/),
-    );
-  }
 });

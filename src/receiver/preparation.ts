@@ -1,0 +1,161 @@
+/**
+ * From a body as it came to a payload as it is kept: inflated, transcoded, walked, rewritten and packed. No part of it awaits.
+ * @module
+ */
+import { DeflateError, inflateZlib } from "../codec/deflate.ts";
+import { gunzip, type Gunzipped, GzipError, gzipOwned, InflatedTooLargeError, reframe } from "../codec/gzip.ts";
+import { leaveGarbage } from "../codec/memory.ts";
+import { OwnedBytes } from "../codec/owned_bytes.ts";
+import { unzstd, ZstdError } from "../codec/zstd.ts";
+import { Refusal } from "../errors.ts";
+import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json/transcode.ts";
+import type { MediaType } from "../otlp/response.ts";
+import type { Redactor } from "../otlp/rewrite/redaction.ts";
+import { type ResourceAttributes, withResourceAttributes } from "../otlp/rewrite/resource_attributes.ts";
+import { type Walk, Walker, WireError } from "../otlp/wire.ts";
+import type { PayloadEncoding } from "../queue/queue.ts";
+import type { SignalName } from "../signal.ts";
+import type { ContentEncoding } from "./body.ts";
+
+/** What is done with every body. */
+export interface PreparationSettings {
+  /** How payloads are kept. */
+  readonly payloadEncoding: PayloadEncoding;
+  /** Takes attributes out of what is kept; absent: everything goes on as it came. */
+  readonly redactor?: Redactor | undefined;
+}
+
+/** What is known of a body before it is looked at. */
+export interface BodyForm {
+  readonly signal: SignalName;
+  readonly mediaType: MediaType;
+  readonly encoding: ContentEncoding;
+  /** The most bytes that it may have after inflating, as protobuf, and with what is written into it. */
+  readonly bytesMax: number;
+  /** What the sender's token sets on each resource. */
+  readonly resourceAttributes?: ResourceAttributes | undefined;
+}
+
+/** A body that may be kept. */
+export interface Prepared {
+  /** Spans, data points, log records or profiles. */
+  readonly items: number;
+  readonly mergeable: boolean;
+  /** Length as protobuf, uncompressed, in bytes. */
+  readonly inflatedBytes: number;
+  /** A whole buffer of its own. */
+  readonly payload: Uint8Array<ArrayBuffer>;
+  /** How many attributes each of the redactor's rules was for; undefined where there were none. */
+  readonly hits: readonly number[] | undefined;
+}
+
+/** From this size on what is left behind by pieces is worth counting, in bytes. */
+const GARBAGE_BYTES_MIN = 256 * 1024;
+
+const walker = new Walker();
+
+/**
+ * Prepares one body, which is taken over.
+ * @throws {Refusal} `too_large` when it is over the limit in any of its forms, `malformed` when it is not what it says.
+ */
+export function prepare(settings: PreparationSettings, form: BodyForm, body: Uint8Array<ArrayBuffer>): Prepared {
+  const received = new OwnedBytes(body);
+  let opened: Opened | undefined;
+  let changed: OwnedBytes | undefined;
+  // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight. Not by `using`: V8 15 takes
+  // 0.1 us for each.
+  try {
+    opened = open(form, received);
+    const { content, gzip, found = walk(form.signal, content.bytes) } = opened;
+    const rewritten = rewrite(settings.redactor, form, content);
+    changed = rewritten.changed;
+    const kept = changed ?? content;
+    const { items, mergeable } = found;
+    const inflatedBytes = kept.bytes.length;
+    let payload: Uint8Array<ArrayBuffer>;
+    if (settings.payloadEncoding === "identity") payload = kept.take();
+    else if (changed === undefined && gzip !== undefined) payload = reframe(received, gzip);
+    else payload = gzipOwned(kept);
+    return { items, mergeable, inflatedBytes, payload, hits: rewritten.hits };
+  } finally {
+    changed?.[Symbol.dispose]();
+    opened?.content[Symbol.dispose]();
+    received[Symbol.dispose]();
+  }
+}
+
+/** A body as protobuf. */
+interface Opened {
+  readonly content: OwnedBytes;
+  /** Where the body as it came can be kept as it is, but for its framing. */
+  readonly gzip: Gunzipped | undefined;
+  /** What a walk finds, where the transcoder has counted it. */
+  readonly found: Walk | undefined;
+}
+
+function open({ signal, mediaType, encoding, bytesMax }: BodyForm, received: OwnedBytes): Opened {
+  try {
+    const gzip = encoding === "gzip" && received.bytes.length > 0 ? gunzip(received.bytes, bytesMax) : undefined;
+    const plain = gzip?.content ?? inflate(encoding, received, bytesMax);
+    if (mediaType !== "application/json") return { content: plain, gzip, found: undefined };
+    try {
+      const found = transcodeJson(signal, plain.bytes, bytesMax);
+      return { content: new OwnedBytes(found.protobuf), gzip: undefined, found };
+    } finally {
+      plain[Symbol.dispose]();
+    }
+  } catch (error) {
+    if (error instanceof InflatedTooLargeError) throw tooLarge("Body after inflating", bytesMax);
+    if (error instanceof TranscodedTooLargeError) throw tooLarge("Body as protobuf", bytesMax);
+    if (error instanceof JsonError) throw new Refusal("malformed", error.message, { field: error.path });
+    if (error instanceof GzipError || error instanceof ZstdError || error instanceof DeflateError) {
+      throw new Refusal("malformed", error.message, { cause: error.cause });
+    }
+    throw error;
+  }
+}
+
+function inflate(encoding: ContentEncoding, received: OwnedBytes, bytesMax: number): OwnedBytes {
+  const { bytes } = received;
+  if (encoding === "identity" || bytes.length === 0) return new OwnedBytes(received.take());
+  let garbage = bytesMax;
+  try {
+    const content = encoding === "zstd" ? unzstd(bytes, bytesMax) : inflateZlib(bytes, bytesMax);
+    garbage = content.length;
+    return new OwnedBytes(content);
+  } finally {
+    // Node inflates these by pieces, which it then joins.
+    if (garbage >= GARBAGE_BYTES_MIN) leaveGarbage(garbage);
+  }
+}
+
+function walk(signal: SignalName, protobuf: Uint8Array): Walk {
+  try {
+    return walker.walk(signal, protobuf);
+  } catch (error) {
+    if (error instanceof WireError) throw new Refusal("malformed", error.message, { field: error.path });
+    throw error;
+  }
+}
+
+/**
+ * The request without what is redacted and with what the sender's token sets on each resource, which the operator has chosen and no
+ * rule is for; `changed` is undefined where nothing is.
+ */
+function rewrite(
+  redactor: Redactor | undefined,
+  { signal, bytesMax, resourceAttributes }: BodyForm,
+  content: OwnedBytes,
+): { readonly changed: OwnedBytes | undefined; readonly hits: readonly number[] | undefined } {
+  const { request, hits } = redactor?.redact(signal, content.bytes) ?? {};
+  let changed = request;
+  if (resourceAttributes !== undefined) changed = withResourceAttributes(changed ?? content.bytes, resourceAttributes);
+  if (changed === undefined) return { changed: undefined, hits };
+  if (changed.length >= GARBAGE_BYTES_MIN) leaveGarbage(changed.length);
+  if (changed.length > bytesMax) throw tooLarge("Body with what the relay writes into it", bytesMax);
+  return { changed: new OwnedBytes(changed), hits };
+}
+
+function tooLarge(what: string, bytesMax: number): Refusal {
+  return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes; send smaller batches`);
+}
