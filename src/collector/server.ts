@@ -40,6 +40,8 @@ export type Misbehaviour =
     readonly message?: string;
     readonly headers?: Readonly<Record<string, string>>;
   }
+  /** Answers 200 with a page of HTML, and takes nothing, as a login page or a load balancer does. */
+  | { readonly kind: "page" }
   /** Accepts, and rejects some items by `partial_success`. */
   | { readonly kind: "partial_success"; readonly rejected: number; readonly message: string }
   /** Never answers. */
@@ -128,6 +130,10 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     if (misbehaviour?.kind === "silence") return;
     if (misbehaviour?.kind === "disconnect" && misbehaviour.accepted !== true) {
       request.socket.destroy();
+      return;
+    }
+    if (misbehaviour?.kind === "page") {
+      response.writeHead(200, { "content-type": "text/html" }).end("<html><title>Please log in</title></html>");
       return;
     }
     if (misbehaviour?.kind === "status") {

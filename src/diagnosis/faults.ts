@@ -16,6 +16,8 @@ export interface Evidence {
   /** The error's text with its causes, or the answer's own words. */
   readonly text: string;
   readonly timedOut?: boolean;
+  /** It was a 2xx, and no success of OTLP. */
+  readonly foreign?: boolean;
   /** What the relay shows of itself. */
   readonly client?: ClientFacts;
   /** The file was refused before any attempt. */
@@ -377,11 +379,12 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "wrong_protocol",
-    what: "The endpoint does not take OTLP over HTTP as protobuf",
-    remedy: "set exporter.endpoint to the Collector's OTLP/HTTP port (4318 by default, not the gRPC port 4317)",
+    what: "The endpoint does not speak OTLP over HTTP as protobuf",
+    remedy:
+      "set exporter.endpoint to the Collector's OTLP/HTTP port (4318 by default, not the gRPC port 4317), and let no proxy answer for it",
     lasting: true,
     knownAs: [],
-    matches: answered(415, 501),
+    matches: anyOf(answered(415, 501), ({ foreign }) => foreign === true),
   },
   {
     code: "redirected",
@@ -420,6 +423,33 @@ const FAULTS: readonly FaultRow[] = [
     code: "first_member_only",
     what: "The endpoint reads the first gzip member of a body only, so merged requests would be lost",
     remedy: "nothing is lost: the relay sends every request by itself; set exporter.compression: gzip to merge again",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "connection_silent",
+    what: "A connection to the Collector went silent, while a new one is answered",
+    remedy:
+      "nothing is lost: the relay goes on by a new one; look for a NAT, firewall, proxy or load balancer that forgets open connections",
+    lasting: false,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "refuses_everything",
+    what: "The Collector refuses every request, an empty one too, so that nothing is wrong with the records",
+    remedy:
+      "read the Collector's log, and that of a proxy before it; what is queued is sent when an empty request is taken",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "record_fails",
+    what: "The Collector fails on a sender's request by itself, and takes others",
+    remedy:
+      "read the Collector's log for what it fails on (a processor with error_mode: propagate, a back end); the request waits alone and is kept",
     lasting: true,
     knownAs: [],
     matches: never,

@@ -560,10 +560,18 @@ async function checkClock(way: Way): Promise<Finding> {
 async function checkRequest(way: Way, signal: SignalName): Promise<Finding> {
   if (!way.signals.includes(signal)) return { status: "skipped", finding: `Skipped: ${signal} go another way` };
   const answer = await way.client.send(signal, EMPTY, "identity");
+  // The steps before were answered, and after a timeout the client goes by a new connection.
+  if (answer.kind === "none" && answer.timedOut) {
+    const again = await way.client.send(signal, EMPTY, "identity");
+    if (again.kind === "answer") {
+      const what = "A request got no answer on an open connection, and one on a new connection did";
+      return warning("connection_silent", what, answer.cause, evidenceOf(again));
+    }
+  }
   if (!signalOf(signal).stable && answer.kind === "answer" && answer.status === 404) {
     return ok(`The Collector has no pipeline for ${signal}, which are in development; what is sent would be held`);
   }
-  return answer.kind === "answer" && answer.status >= 200 && answer.status < 300
+  return answer.kind === "answer" && answer.status >= 200 && answer.status < 300 && !answer.foreign
     ? ok(`The Collector takes ${signal}`, evidenceOf(answer))
     : unanswered(answer, way.client.diagnose(answer));
 }
@@ -586,6 +594,12 @@ async function checkMembers(way: Way): Promise<Finding> {
     return warning(
       "first_member_only",
       "A body whose second gzip member is malformed was accepted: the first member alone was read",
+    );
+  }
+  if (members === "unknown") {
+    return warning(
+      "first_member_only",
+      "An empty request of two gzip members was refused, so that it cannot be found out whether both are read",
     );
   }
   return unanswered(members, way.client.diagnose(members));

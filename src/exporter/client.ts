@@ -5,8 +5,8 @@
 import { clientFacts } from "../diagnosis/client_facts.ts";
 import { concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
-import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
-import { decodeStatus, decodeSuccess, type PartialSuccess } from "../otlp/response.ts";
+import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
+import { decodeStatus, type PartialSuccess, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
 import { BytesBlob } from "./bytes_blob.ts";
 
@@ -37,8 +37,10 @@ export type Answer =
 export interface Answered {
   readonly kind: "answer";
   readonly status: number;
-  /** The Collector's own words; empty for a success. */
+  /** The Collector's own words; empty for a success. Of a 2xx that is {@link foreign}, why it is. */
   readonly message: string;
+  /** A 2xx that is no success of OTLP: whoever answered has not taken the data. */
+  readonly foreign: boolean;
   readonly retryAfterMs: number | undefined;
   readonly partialSuccess: PartialSuccess | undefined;
 }
@@ -52,44 +54,62 @@ export interface Unanswered {
   readonly aborted: boolean;
 }
 
+/** How a server that speaks HTTP/2 alone refuses a client that offers HTTP/1.1 (RFC 7301, 3.2), in the words of rustls. */
+const NO_COMMON_PROTOCOL = /NoApplicationProtocol/;
+
+/** What is asked for more than once of an attempt. */
+export interface SendOptions {
+  /** Gives the attempt up early. */
+  readonly abort?: AbortSignal;
+  /** Less than the target's own time for an attempt, in ms. */
+  readonly timeoutMs?: number;
+}
+
+/** Settings of a client. */
+export interface CollectorClientOptions {
+  readonly identity: ClientIdentity;
+  readonly targets: Readonly<Record<SignalName, Target>>;
+  readonly userAgent: string;
+  /** Connections kept ready for each Collector. */
+  readonly idleConnectionsMax: number;
+  /**
+   * Whether HTTP/2 is offered; true unless given. Deno's client leaves Nagle's algorithm on, so that a small request over HTTP/2
+   * waits 44 ms for the peer's delayed acknowledgement, where over HTTP/1.1 it takes one: who waits for the answer had better not.
+   * A server that speaks HTTP/2 alone is spoken to in it all the same.
+   */
+  readonly http2?: boolean;
+}
+
 /** From this size on a body is read by `fetch` piece by piece, in bytes. */
 const STREAMED_BYTES_MIN = 256 * 1024;
 
 /** Posts to the Collector. */
 export class CollectorClient {
-  readonly #targets: Readonly<Record<SignalName, Target>>;
-  readonly #userAgent: string;
-  readonly #idleConnectionsMax: number;
+  readonly #options: CollectorClientOptions;
   #identity: ClientIdentity;
+  #http2: boolean;
   #http: Deno.HttpClient;
   #replaced = 0;
+  #renewed = 0;
   readonly #onReplaced: (() => void)[] = [];
   #answered = false;
 
-  constructor(
-    options: {
-      readonly identity: ClientIdentity;
-      readonly targets: Readonly<Record<SignalName, Target>>;
-      readonly userAgent: string;
-      /** Connections kept ready for each Collector. */
-      readonly idleConnectionsMax: number;
-    },
-  ) {
-    this.#targets = options.targets;
-    this.#userAgent = options.userAgent;
-    this.#idleConnectionsMax = options.idleConnectionsMax;
+  constructor(options: CollectorClientOptions) {
+    this.#options = options;
     this.#identity = options.identity;
-    this.#http = this.#create(options.identity);
+    this.#http2 = options.http2 ?? true;
+    this.#http = this.#create();
   }
 
-  #create({ caCerts, cert, key }: ClientIdentity): Deno.HttpClient {
+  #create(): Deno.HttpClient {
+    const { caCerts, cert, key } = this.#identity;
     return Deno.createHttpClient({
       caCerts: [...caCerts],
       ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
-      poolMaxIdlePerHost: this.#idleConnectionsMax,
-      // HTTP/2 where the server agrees by ALPN, HTTP/1.1 otherwise.
+      poolMaxIdlePerHost: this.#options.idleConnectionsMax,
+      // HTTP/2, where it is offered and the server agrees by ALPN, HTTP/1.1 otherwise.
       http1: true,
-      http2: true,
+      http2: this.#http2,
     });
   }
 
@@ -100,13 +120,19 @@ export class CollectorClient {
 
   /** Shows another identity from the next request on; requests under way finish on the old one. */
   replaceIdentity(identity: ClientIdentity): void {
-    const old = this.#http;
-    this.#http = this.#create(identity);
     this.#identity = identity;
     this.#replaced++;
     this.#answered = false;
-    old.close();
+    this.#renew();
     for (const tell of this.#onReplaced) tell();
+  }
+
+  /** All connections from now on are new ones; requests under way end on the old ones, which close when they are idle. */
+  #renew(): void {
+    const old = this.#http;
+    this.#http = this.#create();
+    this.#renewed++;
+    old.close();
   }
 
   /** Tells of each other identity that is shown from now on. */
@@ -114,19 +140,19 @@ export class CollectorClient {
     this.#onReplaced.push(tell);
   }
 
-  /** How often the identity has been replaced: each time all connections are new. */
+  /** How often the identity has been replaced. */
   get replaced(): number {
     return this.#replaced;
   }
 
+  /** How often all connections have been given up for new ones: for another identity, or because one had gone silent. */
+  get renewed(): number {
+    return this.#renewed;
+  }
+
   /** Another client of the same Collectors, to try an identity before it is shown here. Its caller closes it. */
   withIdentity(identity: ClientIdentity): CollectorClient {
-    return new CollectorClient({
-      identity,
-      targets: this.#targets,
-      userAgent: this.#userAgent,
-      idleConnectionsMax: this.#idleConnectionsMax,
-    });
+    return new CollectorClient({ ...this.#options, identity, http2: this.#http2 });
   }
 
   /** The identity that is shown. */
@@ -140,30 +166,49 @@ export class CollectorClient {
     return diagnose(
       answer.kind === "none"
         ? { text: answer.cause, timedOut: answer.timedOut, client }
-        : { status: answer.status, text: answer.message, client },
+        : { status: answer.status, text: answer.message, foreign: answer.foreign, client },
     );
   }
 
   target(signal: SignalName): Target {
-    return this.#targets[signal];
+    return this.#options.targets[signal];
   }
 
   /**
    * Posts one export request. Never throws: what went wrong is in the answer.
    * @param encoding How `body` is encoded; it is sent as it is.
-   * @param abort Gives the attempt up early.
    */
   async send(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
     encoding: "gzip" | "identity",
-    abort?: AbortSignal,
+    { abort, timeoutMs = Infinity }: SendOptions = {},
   ): Promise<Answer> {
-    const { url, headers, timeoutMs } = this.#targets[signal];
+    const started = performance.now();
+    const answer = await this.#attempt(signal, body, encoding, abort, timeoutMs);
+    // The server has seen nothing of the request: it is sent again as it wants it.
+    if (answer.kind === "none" && !this.#http2 && NO_COMMON_PROTOCOL.test(answer.cause)) {
+      this.#http2 = true;
+      this.#renew();
+      return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, started);
+    }
+    return answer;
+  }
+
+  async #attempt(
+    signal: SignalName,
+    body: Uint8Array<ArrayBuffer>,
+    encoding: "gzip" | "identity",
+    abort: AbortSignal | undefined,
+    timeoutMsMax: number,
+    started: number = performance.now(),
+  ): Promise<Answer> {
+    const { userAgent, targets } = this.#options;
+    const { url, headers, timeoutMs: ownMs } = targets[signal];
+    const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, timeoutMsMax)));
     const http = this.#http;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
-    const started = performance.now();
     try {
       const response = await fetch(url, {
         method: "POST",
@@ -172,7 +217,7 @@ export class CollectorClient {
           ...headers,
           "content-type": "application/x-protobuf",
           ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
-          "user-agent": this.#userAgent,
+          "user-agent": userAgent,
         },
         body: body.length < STREAMED_BYTES_MIN ? body : new BytesBlob(body),
         // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
@@ -180,11 +225,15 @@ export class CollectorClient {
         signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
       });
       const answer = await read(signal, response);
-      if (http === this.#http && !concernsTheWay(answer.status, answer.message)) this.#answered = true;
+      if (http === this.#http && !answer.foreign && !concernsTheWay(answer.status, answer.message)) {
+        this.#answered = true;
+      }
       return { ...answer, durationMs: performance.now() - started };
     } catch (error) {
       const aborted = abort?.aborted === true;
       const timedOut = !aborted && timeout.signal.aborted;
+      // An aborted fetch ends its stream, not the connection, and over HTTP/2 every next request would take the same one.
+      if (timedOut && http === this.#http) this.#renew();
       const cause = aborted ? "given up" : timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
       return { kind: "none", cause, timedOut, aborted, durationMs: performance.now() - started };
     } finally {
@@ -201,13 +250,14 @@ async function read(signal: SignalName, response: Response): Promise<Answered> {
   const body = await readAnswer(response);
   const contentType = response.headers.get("content-type");
   const { status } = response;
-  const ok = status >= 200 && status < 300;
+  const answered = { kind: "answer", status, retryAfterMs: retryAfterMs(response.headers.get("retry-after")) } as const;
+  if (status >= 200 && status < 300) {
+    const reading = readSuccess(signal, { status, contentType, body, whole: body.length < ANSWER_BYTES_MAX });
+    return reading.kind === "success"
+      ? { ...answered, message: "", foreign: false, partialSuccess: reading.partialSuccess }
+      : { ...answered, message: reading.why, foreign: true, partialSuccess: undefined };
+  }
   const location = response.headers.get("location");
-  return {
-    kind: "answer",
-    status,
-    message: ok ? "" : location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body),
-    retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
-    partialSuccess: ok ? decodeSuccess(signal, contentType, body) : undefined,
-  };
+  const message = location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body);
+  return { ...answered, message, foreign: false, partialSuccess: undefined };
 }

@@ -122,8 +122,8 @@ export class Lane {
     this.#options = options;
     this.#breaker = new Breaker(retry);
     this.#members = new MembersProof({
-      ask: (probe) => client.send(signal, probe, "gzip", this.#giveUp.signal),
-      connections: () => client.replaced,
+      ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
+      connections: () => client.renewed,
       onChange: (members) => events.members(signal, members, client.target(signal).url),
       ...(retry.now === undefined ? {} : { now: retry.now }),
     });
@@ -237,7 +237,7 @@ export class Lane {
     if (severalMembers) {
       const members = await this.#members.prove();
       if (typeof members === "object") return members;
-      if (members === "first_only") {
+      if (members !== "all") {
         for (const piece of pieces) {
           const stopped = await this.#attempt([piece], job, shipment.permit);
           if (stopped !== undefined) return stopped;
@@ -258,10 +258,10 @@ export class Lane {
     }
     const { client, events } = this.#options;
     const bytes = body.bytes.length;
-    const answer = await client.send(this.signal, body.bytes, body.encoding, this.#giveUp.signal);
+    const answer = await client.send(this.signal, body.bytes, body.encoding, { abort: this.#giveUp.signal });
     if (body.own) discard(body.bytes);
     if (answer.kind === "none") return answer;
-    const disposition = dispositionOf(answer.status, answer.message);
+    const disposition = dispositionOf(answer);
     if (disposition !== "delivered" && disposition !== "inspect") return answer;
     const failures = this.#breaker.succeeded(permit);
     if (failures > 0) events.recovered(this.signal, failures);

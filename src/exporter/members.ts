@@ -8,13 +8,13 @@ import { gzipMember } from "../codec/gzip.ts";
 import type { Answer } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 
-/** What is known of an endpoint. */
-export type Members = "all" | "first_only";
+/** What is known of an endpoint. `unknown`: it refuses what proves nothing, so that its refusal of the probe would prove nothing. */
+export type Members = "all" | "first_only" | "unknown";
 
 /** Settings of a proof. */
 export interface MembersProofOptions {
-  /** Sends the probe, once. */
-  readonly ask: (probe: Uint8Array<ArrayBuffer>) => Promise<Answer>;
+  /** Sends a body of gzip members, once. */
+  readonly ask: (body: Uint8Array<ArrayBuffer>) => Promise<Answer>;
   /** Changes when every connection is a new one. */
   readonly connections: () => number;
   /** The answer is another than the last one was. */
@@ -26,8 +26,13 @@ export interface MembersProofOptions {
 /** A request of one resource whose length overruns the body: no decoder takes it. */
 const MALFORMED = new Uint8Array([0x0a, 0x7f]);
 
+const EMPTY = gzipMember(new Uint8Array(0));
+
+/** Two empty requests. Who refuses them would refuse the probe, too, whatever it reads of it. */
+const CONTROL = concatenate([EMPTY, EMPTY]);
+
 /** An empty request, and behind it a malformed one. */
-const PROBE = concatenate([gzipMember(new Uint8Array(0)), gzipMember(MALFORMED)]);
+const PROBE = concatenate([EMPTY, gzipMember(MALFORMED)]);
 
 /**
  * How long a proof holds, in ms. A lost connection ends it at once; but `fetch` also reconnects silently, when an idle connection
@@ -62,17 +67,28 @@ export class MembersProof {
     this.#proof = undefined;
   }
 
-  /** 400 says that the second member was read; 2xx that it was not, and would have been lost behind a success. */
+  /**
+   * The control first: two members with nothing wrong in either must be taken. Then 400 to the probe says that its second member was
+   * read; 2xx that it was not, and would have been lost behind a success.
+   */
   async #ask(): Promise<Members | Answer> {
     const connections = this.#options.connections();
-    const answer = await this.#options.ask(PROBE);
-    if (answer.kind === "none") return answer;
-    const disposition = dispositionOf(answer.status, answer.message);
-    if (disposition !== "inspect" && disposition !== "delivered") return answer;
-    const members = disposition === "inspect" ? "all" : "first_only";
+    const control = await this.#taken(CONTROL);
+    if (typeof control !== "boolean") return control;
+    const probe = control ? await this.#taken(PROBE) : undefined;
+    if (typeof probe === "object") return probe;
+    const members = probe === undefined ? "unknown" : probe ? "first_only" : "all";
     this.#proof = { members, connections, until: this.#now() + PROOF_MS_MAX };
     if (this.#told !== members) this.#options.onChange(members);
     this.#told = members;
     return members;
+  }
+
+  /** Whether it is taken; the answer where it says neither. */
+  async #taken(body: Uint8Array<ArrayBuffer>): Promise<boolean | Answer> {
+    const answer = await this.#options.ask(body);
+    if (answer.kind === "none") return answer;
+    const disposition = dispositionOf(answer);
+    return disposition === "delivered" ? true : disposition === "inspect" ? false : answer;
   }
 }

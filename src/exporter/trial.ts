@@ -56,7 +56,7 @@ async function attempt(
 ): Promise<{ answer: Answer; fault: Fault | undefined }> {
   const trial = client.withIdentity(identity);
   try {
-    const answer = await trial.send(signal, EMPTY, "identity", abort);
+    const answer = await trial.send(signal, EMPTY, "identity", { abort });
     // Any answer to the request is one from behind the handshake; what it says of the request is another matter.
     const taken = answer.kind === "answer" && !concernsTheWay(answer.status, answer.message);
     return { answer, fault: taken ? undefined : trial.diagnose(answer) };

@@ -111,6 +111,66 @@ export function decodeSuccess(
   return partialOf(typeof rejected === "number" ? rejected : 0, text(fields.get(2)));
 }
 
+/** Whether an answer of 2xx says that the data was taken, and what it says beside; or why it does not say so. */
+export type SuccessReading =
+  | { readonly kind: "success"; readonly partialSuccess: PartialSuccess | undefined }
+  | { readonly kind: "foreign"; readonly why: string };
+
+/** Answers of 2xx that real receivers of OTLP give (`docs/answers.md` has the table). Others are about something else. */
+const SUCCESS_STATUSES: ReadonlySet<number> = new Set([200, 201, 202, 204]);
+const PROTOBUF_TYPES: ReadonlySet<string> = new Set(["application/x-protobuf", "application/protobuf"]);
+
+/**
+ * Judges an answer of 2xx. OTLP: a success is 200 with an `Export<Signal>ServiceResponse` in the request's encoding. Receivers in use
+ * also answer 204 (Loki), 201 and 200 without a type or a body (Fluent Bit, Prometheus), 202, and the message as JSON: each says that
+ * a receiver of OTLP has the data. A page of HTML, or a message of another kind, does not: whoever sent it has not read the request.
+ * @param whole Whether `body` is all of the answer.
+ */
+export function readSuccess(
+  signal: SignalName,
+  { status, contentType, body, whole }: {
+    readonly status: number;
+    readonly contentType: string | null;
+    readonly body: Uint8Array;
+    readonly whole: boolean;
+  },
+): SuccessReading {
+  if (!SUCCESS_STATUSES.has(status)) return foreign(`answered ${status}, which is no success of OTLP`);
+  if (status === 204) return { kind: "success", partialSuccess: undefined };
+  const type = essenceOf(contentType);
+  const known = type === "" || PROTOBUF_TYPES.has(type) || isJson(contentType);
+  if (!known) return foreign(`answered ${status} with ${type.slice(0, 80)}, which is no answer of OTLP`);
+  const readable = whole && (isJson(contentType) ? isJsonSuccess(body) : isProtobufSuccess(body));
+  if (!readable) return foreign(`answered ${status} with a body that is no Export response of OTLP`);
+  return { kind: "success", partialSuccess: decodeSuccess(signal, contentType, body) };
+}
+
+function foreign(why: string): SuccessReading {
+  return { kind: "foreign", why };
+}
+
+function essenceOf(contentType: string | null): string {
+  return (contentType ?? "").split(";", 1)[0]!.trim().toLowerCase();
+}
+
+/** Empty, or an object of nothing but `partialSuccess`: any API may answer with an object. */
+function isJsonSuccess(body: Uint8Array): boolean {
+  if (body.length === 0) return true;
+  const message = jsonObject(parseJson(body));
+  if (message === undefined || Array.isArray(message)) return false;
+  return Object.entries(message).every(([name, value]) =>
+    (name === "partialSuccess" || name === "partial_success") && (value === null || jsonObject(value) !== undefined)
+  );
+}
+
+/** A message to its last byte, field 1 of which is a message, too. Fields of later versions may stand beside it. */
+function isProtobufSuccess(body: Uint8Array): boolean {
+  const { fields, whole } = readMessage(body);
+  if (!whole) return false;
+  const partial = fields.get(1);
+  return partial === undefined || (partial instanceof Uint8Array && readMessage(partial).whole);
+}
+
 /** Reads an error's body: a Status in either encoding, or whatever words a proxy sent. Never throws; bounded. */
 export function decodeStatus(contentType: string | null, body: Uint8Array): string {
   if (isJson(contentType)) {
@@ -177,6 +237,11 @@ function text(value: number | Uint8Array | undefined): string {
 
 /** The varint and length-delimited fields of a small message, the last of each number; stops at what it cannot read. */
 function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
+  return readMessage(body).fields;
+}
+
+/** The same, and whether it could be read to its last byte. */
+function readMessage(body: Uint8Array): { readonly fields: Map<number, number | Uint8Array>; readonly whole: boolean } {
   const fields = new Map<number, number | Uint8Array>();
   let position = 0;
   // Past the end of the body when it is not whole.
@@ -210,10 +275,10 @@ function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
         position += 4;
         break;
       default:
-        return fields;
+        return { fields, whole: false };
     }
-    if (position > body.length) return fields;
+    if (position > body.length || tag < 8) return { fields, whole: false };
     if (value !== undefined) fields.set(Math.floor(tag / 8), value);
   }
-  return fields;
+  return { fields, whole: true };
 }

@@ -53,6 +53,7 @@ export async function openClients(
       userAgent: USER_AGENT,
       // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
       idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
+      http2: durable,
     });
     opened.set(key, client);
     stack.defer(() => client.close());

@@ -72,11 +72,17 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
     members(signal, members, url) {
       if (members === "all") {
         log.debug("The endpoint reads every gzip member of a body: requests are merged", { signal, url });
-      } else {
+      } else if (members === "first_only") {
         log.warn("The endpoint reads only the first gzip member of a body, so every request goes by itself", {
           signal,
           url,
         });
+      } else {
+        log.warn(
+          "The endpoint refuses an empty request of two gzip members, so that it cannot be asked whether it reads both: every " +
+            "request goes by itself",
+          { signal, url },
+        );
       }
     },
   };

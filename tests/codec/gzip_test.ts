@@ -30,7 +30,10 @@ Deno.test("the bound is to the byte, over all members", () => {
     assert.throws(() => gunzip(two(), bound), InflatedTooLargeError);
   }
   // An empty member behind a body that fills the bound fits.
-  assert.equal(gunzip(join(frame(content), frame(new Uint8Array(0))), content.length).content.bytes.length, content.length);
+  assert.equal(
+    gunzip(join(frame(content), frame(new Uint8Array(0))), content.length).content.bytes.length,
+    content.length,
+  );
 });
 
 Deno.test("a bomb is refused before it is inflated, in one member or in many", () => {

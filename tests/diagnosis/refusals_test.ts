@@ -43,12 +43,12 @@ Deno.test("a 400 of a proxy is about the way; one of a Collector is about what w
     ]
   ) {
     assert(concernsTheWay(400, words), words);
-    assert.equal(dispositionOf(400, words), "hold");
+    assert.equal(dispositionOf({ status: 400, message: words }), "hold");
     assert(!concernsTheWay(413, words));
   }
   for (const words of ["http: request body too large", 'unknown field "The SSL certificate error"', "", PAGE("Bad")]) {
     assert(!concernsTheWay(400, words), words);
-    assert.equal(dispositionOf(400, words), "inspect");
+    assert.equal(dispositionOf({ status: 400, message: words }), "inspect");
   }
 });
 

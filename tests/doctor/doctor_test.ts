@@ -139,6 +139,33 @@ Deno.test("an endpoint that reads the first gzip member alone, and clocks that d
   assert.match(checkOf(later, "clock").finding, /^The clocks differ by -3(599|600|601) s$/);
 });
 
+Deno.test("an endpoint that refuses empty requests proves nothing of its second member by refusing it", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs, {
+    // Reads the first member alone, and refuses an empty request.
+    misbehave: (_signal, _request, body) =>
+      body[0] === 0x1f ? { kind: "status", status: 400, message: "no data" } : undefined,
+  });
+  const report = await doctor(certs, collector.url);
+  assert.deepEqual([report.faults, report.warnings], [[], ["first_member_only"]]);
+  assert.match(checkOf(report, "members").finding, /cannot be found out/);
+});
+
+Deno.test("a page with 200 is no Collector, and a connection that goes silent has a name", async () => {
+  await using certs = await testCertificates();
+  await using page = await embedded(certs, { misbehave: () => ({ kind: "page" }) });
+  const report = await doctor(certs, page.url);
+  assert.deepEqual([...new Set(report.faults)], ["wrong_protocol"]);
+  let silent = false;
+  await using collector = await embedded(certs, {
+    // The first question for logs only.
+    misbehave: (signal) => signal === "logs" && !silent ? (silent = true, { kind: "silence" }) : undefined,
+  });
+  assert.deepEqual((await doctor(certs, collector.url, { exporter: { timeout: "500ms" } })).warnings, [
+    "connection_silent",
+  ]);
+});
+
 Deno.test("signals with a Collector of their own are examined by themselves", async () => {
   await using certs = await testCertificates();
   await using first = await embedded(certs);

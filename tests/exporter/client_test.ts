@@ -9,6 +9,7 @@ import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { ANSWER_BYTES_MAX } from "../../src/otlp/http_answer.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { clientFor, requestOf } from "../support/relay/exporting.ts";
+import { startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
 import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 
 const BODY = requestOf("traces", ["a"]);
@@ -139,7 +140,7 @@ Deno.test("every body is read, so that one connection serves request after reque
   await using server = await plainServer((request, response) => {
     sockets.add(request.socket);
     request.resume();
-    response.writeHead(request.headers["x-test"] === "traces" ? 503 : 200, { "content-type": "text/plain" });
+    response.writeHead(request.headers["x-test"] === "traces" ? 503 : 400, { "content-type": "text/plain" });
     response.end("x".repeat(100_000));
   });
   const client = clientFor(server.url, { caCerts: [] });
@@ -174,11 +175,11 @@ Deno.test("no answer in time, a cut, nobody there: no answer, and why", async ()
     const cut = await client.send("metrics", BODY, "identity");
     assert(cut.kind === "none" && !cut.timedOut && !cut.aborted && cut.cause.length > 0);
     const abort = new AbortController();
-    const given = patient.send("traces", BODY, "identity", abort.signal);
+    const given = patient.send("traces", BODY, "identity", { abort: abort.signal });
     await hung.promise;
     abort.abort();
     assert.deepEqual(told(await given), { cause: "given up", timedOut: false, aborted: true });
-    assert.deepEqual(told(await patient.send("traces", BODY, "identity", abort.signal)), {
+    assert.deepEqual(told(await patient.send("traces", BODY, "identity", { abort: abort.signal })), {
       cause: "given up",
       timedOut: false,
       aborted: true,
@@ -248,6 +249,132 @@ Deno.test("HTTP/2 where the server speaks it, HTTP/1.1 where it does not, with t
   try {
     await client.send("traces", BODY, "identity");
     assert.deepEqual(endpoint.requests.map(({ httpVersion, peer }) => [httpVersion, peer]), [["1.1", "client-app"]]);
+  } finally {
+    client.close();
+  }
+});
+
+Deno.test("a page with 200 is no success: it says what came", async () => {
+  await using certs = await testCertificates();
+  await using endpoint = await startMtlsEndpoint(certs);
+  const client = clientFor(endpoint.url, identity(certs));
+  try {
+    endpoint.answer({ status: 200, headers: { "content-type": "text/html" }, body: "<html>Please log in</html>" });
+    const answer = await client.send("traces", BODY, "identity");
+    assert(answer.kind === "answer" && answer.foreign);
+    assert.match(answer.message, /^answered 200 with text\/html/);
+    assert.equal(client.diagnose(answer).code, "wrong_protocol");
+    endpoint.answer({ status: 200 });
+    const success = await client.send("traces", BODY, "identity");
+    assert(success.kind === "answer" && !success.foreign);
+  } finally {
+    client.close();
+  }
+});
+
+/** A server of both protocols over TLS, and what it saw. */
+async function bothProtocols(certs: TestCertificates, allowHTTP1: boolean) {
+  const versions: string[] = [];
+  const sessions = new Set<{ destroy(): void }>();
+  const server = createSecureServer({
+    cert: certs.server.certificate,
+    key: certs.server.key,
+    allowHTTP1,
+  }, (request: Http2ServerRequest, response: Http2ServerResponse) => {
+    versions.push(request.httpVersion);
+    request.resume();
+    request.on("end", () => {
+      response.writeHead(200, { "content-type": PROTOBUF });
+      response.end();
+    });
+  });
+  server.on("session", (session) => sessions.add(session));
+  server.on("secureConnection", (socket) => sessions.add(socket));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    versions,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, "close");
+      server.close();
+      for (const session of sessions) session.destroy();
+      await closed;
+    },
+  };
+}
+
+for (const http2 of [true, false]) {
+  Deno.test(`a connection that goes silent costs one attempt: the next goes by a new one, HTTP/${http2 ? 2 : 1.1}`, async () => {
+    await using certs = await testCertificates();
+    await using server = await bothProtocols(certs, true);
+    await using proxy = await startFreezingProxy(server.port);
+    const client = clientFor(`https://localhost:${proxy.port}`, identity(certs), 1_000, http2);
+    try {
+      assert.deepEqual(told(await client.send("traces", BODY, "identity")), ACCEPTED);
+      assert.equal(proxy.connections, 1);
+      proxy.freeze();
+      const late = await client.send("traces", BODY, "identity");
+      assert(late.kind === "none" && late.timedOut, JSON.stringify(late));
+      for (let count = 0; count < 3; count++) {
+        assert.deepEqual(told(await client.send("traces", BODY, "identity")), ACCEPTED);
+      }
+      assert.equal(proxy.connections, 2);
+      assert.equal(client.renewed, 1);
+      assert(server.versions.every((version) => version === (http2 ? "2.0" : "1.1")), server.versions.join());
+    } finally {
+      client.close();
+    }
+  });
+}
+
+Deno.test("after a timeout, requests under way on the old connection are let end", async () => {
+  const slow = Promise.withResolvers<void>();
+  await using server = await plainServer((request, response) => {
+    request.resume();
+    if (request.headers["x-test"] === "traces") return;
+    void slow.promise.then(() => response.end());
+  });
+  const client = clientFor(server.url, { caCerts: [] }, 60_000);
+  try {
+    const underWay = client.send("logs", BODY, "identity");
+    const late = await client.send("traces", BODY, "identity", { timeoutMs: 100 });
+    assert(late.kind === "none" && late.timedOut && late.cause === "no answer within 100 ms");
+    assert.equal(client.renewed, 1);
+    slow.resolve();
+    assert.deepEqual(told(await underWay), ACCEPTED);
+  } finally {
+    client.close();
+  }
+});
+
+Deno.test("without HTTP/2 a server that speaks nothing else is spoken to in it all the same", async () => {
+  await using certs = await testCertificates();
+  await using server = await bothProtocols(certs, false);
+  const client = clientFor(`https://localhost:${server.port}`, identity(certs), 10_000, false);
+  try {
+    for (let count = 0; count < 2; count++) {
+      assert.deepEqual(told(await client.send("traces", BODY, "identity")), ACCEPTED);
+    }
+    assert.deepEqual(server.versions, ["2.0", "2.0"]);
+    assert.equal(client.renewed, 1);
+  } finally {
+    client.close();
+  }
+});
+
+Deno.test("Deno's client still waits for the peer over HTTP/2 (Nagle): where it does no more, `none` need not avoid HTTP/2", async () => {
+  await using certs = await testCertificates();
+  await using server = await bothProtocols(certs, true);
+  const client = clientFor(`https://localhost:${server.port}`, identity(certs));
+  try {
+    const times: number[] = [];
+    for (let count = 0; count < 9; count++) {
+      times.push((await client.send("traces", requestOf("traces", ["x".repeat(1_200)]), "identity")).durationMs);
+    }
+    // A delayed acknowledgement comes after 40 ms. A busy machine makes it longer, never shorter.
+    const median = times.toSorted((a, b) => a - b)[4]!;
+    assert(median > 25, `${times.map(Math.round).join()} ms: drop CollectorClientOptions.http2, and this test`);
   } finally {
     client.close();
   }

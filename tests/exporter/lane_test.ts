@@ -171,9 +171,9 @@ Deno.test("requests are merged only after the endpoint has shown that it reads e
   await appendSpans(ends.queue, ["a"], ["b"], ["c"]);
   ends.start();
   await ends.emptied();
-  const [first, second] = ends.seen.entries;
-  assert(first?.probe);
-  assert.deepEqual(second?.names, ["a", "b", "c"]);
+  const [control, probe, merged] = ends.seen.entries;
+  assert(control?.probe && probe?.probe);
+  assert.deepEqual(merged?.names, ["a", "b", "c"]);
   assert.deepEqual(ends.told.entries.filter(({ event }) => event === "members"), [
     { event: "members", signal: "traces", members: "all" },
   ]);

@@ -8,6 +8,7 @@ function answered(status: number): Answer {
     kind: "answer",
     status,
     message: "",
+    foreign: false,
     retryAfterMs: undefined,
     partialSuccess: undefined,
     durationMs: 1,
@@ -31,35 +32,56 @@ function setup(answers: Answer[]) {
   return { proof, clock, pool, told, probes };
 }
 
-Deno.test("400 says that every member is read, 2xx that the first is; the probe holds a second member that no decoder takes", async () => {
-  const all = setup([answered(400)]);
+Deno.test("after a control that is taken, 400 says that every member is read, 2xx that the first is; no decoder takes the probe's second", async () => {
+  const all = setup([answered(200), answered(400)]);
   assert.equal(await all.proof.prove(), "all");
   assert.deepEqual(all.told, ["all"]);
-  assert.deepEqual([...gunzipSync(all.probes[0]!)], [0x0a, 0x7f]);
-  const first = setup([answered(200)]);
+  assert.equal(gunzipSync(all.probes[0]!).length, 0);
+  assert.deepEqual([...gunzipSync(all.probes[1]!)], [0x0a, 0x7f]);
+  const first = setup([answered(200), answered(200)]);
   assert.equal(await first.proof.prove(), "first_only");
   assert.deepEqual(first.told, ["first_only"]);
 });
 
+Deno.test("where the control is refused, a refusal proves nothing: it is not asked further, and it is unknown", async () => {
+  for (const status of [400, 413, 422]) {
+    const { proof, told, probes } = setup([answered(status)]);
+    assert.equal(await proof.prove(), "unknown", `${status}`);
+    assert.deepEqual(told, ["unknown"]);
+    assert.equal(probes.length, 1);
+  }
+});
+
 Deno.test("another answer, or none, says neither, and is asked again", async () => {
   const none: Answer = { kind: "none", cause: "cut", timedOut: false, aborted: false, durationMs: 1 };
-  const { proof, told } = setup([none, answered(503), answered(404), answered(400)]);
+  const { proof, told } = setup([
+    none,
+    answered(503),
+    answered(200),
+    answered(404),
+    { ...answered(200), foreign: true } as Answer,
+    answered(200),
+    answered(400),
+  ]);
   assert.equal(await proof.prove(), none);
   assert.deepEqual(await proof.prove(), answered(503));
   assert.deepEqual(await proof.prove(), answered(404));
+  assert.deepEqual(await proof.prove(), { ...answered(200), foreign: true });
   assert.deepEqual(told, []);
   assert.equal(await proof.prove(), "all");
 });
 
 Deno.test("those who ask at once share one probe, and a proof is not asked for again while it holds", async () => {
-  const { proof, probes } = setup([answered(400)]);
+  const { proof, probes } = setup([answered(200), answered(400)]);
   assert.deepEqual(await Promise.all([proof.prove(), proof.prove(), proof.prove()]), ["all", "all", "all"]);
   assert.equal(await proof.prove(), "all");
-  assert.equal(probes.length, 1);
+  assert.equal(probes.length, 2);
 });
 
 Deno.test("a lost connection, new connections and time end a proof; a change is told once", async () => {
-  const { proof, pool, clock, told, probes } = setup([400, 400, 200, 200, 400].map(answered));
+  const { proof, pool, clock, told, probes } = setup(
+    [400, 400, 200, 200, 400].flatMap((status) => [answered(200), answered(status)]),
+  );
   assert.equal(await proof.prove(), "all");
   proof.lost();
   assert.equal(await proof.prove(), "all");
@@ -71,6 +93,6 @@ Deno.test("a lost connection, new connections and time end a proof; a change is 
   assert.equal(await proof.prove(), "first_only");
   clock.ms += 1;
   assert.equal(await proof.prove(), "all");
-  assert.equal(probes.length, 5);
+  assert.equal(probes.length, 10);
   assert.deepEqual(told, ["all", "first_only", "all"]);
 });

@@ -7,6 +7,7 @@ import {
   encodeSuccess,
   type MediaType,
   type PartialSuccess,
+  readSuccess,
 } from "../../src/otlp/response.ts";
 import { SIGNAL_NAMES, signalOf } from "../../src/signal.ts";
 
@@ -150,4 +151,66 @@ Deno.test("messages are bounded in both directions", () => {
   }
   const json = Buffer.from(JSON.stringify({ message: long }));
   assert.equal(decodeStatus("application/json", json).length, 2_000);
+});
+
+// --- which answer of 2xx is a success
+
+const PROTOBUF_TYPE = "application/x-protobuf";
+const JSON_TYPE = "application/json";
+
+/** Every kind of 2xx, and whether it settles. `docs/answers.md` prints the same table. */
+const ANSWERS: readonly [
+  what: string,
+  status: number,
+  type: string | null,
+  body: string | Uint8Array,
+  taken: boolean,
+][] = [
+  ["the Collector", 200, PROTOBUF_TYPE, "", true],
+  ["the Collector, a partial success", 200, PROTOBUF_TYPE, Buffer.from("0a020805", "hex"), true],
+  ["a field of a later version", 200, PROTOBUF_TYPE, Buffer.from("120161", "hex"), true],
+  ["Go's media type", 200, "application/protobuf", "", true],
+  ["Prometheus: no type, no body", 200, null, "", true],
+  ["no type, a message", 200, null, Buffer.from("0a020805", "hex"), true],
+  ["Fluent Bit: 201, no body", 201, null, "", true],
+  ["202, no body", 202, null, "", true],
+  ["202, the message", 202, PROTOBUF_TYPE, "", true],
+  ["Loki: 204", 204, null, "", true],
+  ["the message as JSON", 200, JSON_TYPE, "{}", true],
+  ["the message as JSON, with a charset", 200, "application/json; charset=utf-8", '{"partialSuccess":{}}', true],
+  ["the message as JSON, in snake_case", 200, JSON_TYPE, '{"partial_success":null}', true],
+  ["said to be JSON, no body", 200, JSON_TYPE, "", true],
+  ["a page of HTML", 200, "text/html; charset=utf-8", "<html>Please log in</html>", false],
+  ["an empty page", 200, "text/html", "", false],
+  ["nginx `return 200`", 200, "application/octet-stream", "", false],
+  ["a load balancer's word", 200, "text/plain", "OK", false],
+  ["HTML without a type", 200, null, "<html>Please log in</html>", false],
+  ["HTML under protobuf's type", 200, PROTOBUF_TYPE, "<html>", false],
+  ["a Status under 200", 200, PROTOBUF_TYPE, Buffer.from("0803120161", "hex"), false],
+  ["a message cut short", 200, PROTOBUF_TYPE, Buffer.from("0a050801", "hex"), false],
+  ["a message cut short inside", 200, PROTOBUF_TYPE, Buffer.from("0a0108", "hex"), false],
+  ["another API's JSON", 200, JSON_TYPE, '{"status":"ok"}', false],
+  ["JSON that is no object", 200, JSON_TYPE, "[]", false],
+  ["JSON cut short", 200, JSON_TYPE, '{"partialSuccess":{', false],
+  ["203, changed on its way", 203, PROTOBUF_TYPE, "", false],
+  ["205", 205, null, "", false],
+  ["206, a part of something", 206, PROTOBUF_TYPE, "", false],
+  ["207", 207, "application/xml", "", false],
+];
+
+for (const [what, status, contentType, body, taken] of ANSWERS) {
+  Deno.test(`${what}: ${status} ${taken ? "is a success" : "is none, and says why"}`, () => {
+    const bytes = typeof body === "string" ? new TextEncoder().encode(body) : new Uint8Array(body);
+    const reading = readSuccess("traces", { status, contentType, body: bytes, whole: true });
+    assert.equal(reading.kind, taken ? "success" : "foreign");
+    if (reading.kind === "foreign") assert.match(reading.why, new RegExp(`^answered ${status}`));
+  });
+}
+
+Deno.test("an answer that was longer than is read is no success", () => {
+  const body = new Uint8Array(0);
+  assert.equal(
+    readSuccess("traces", { status: 200, contentType: PROTOBUF_TYPE, body, whole: false }).kind,
+    "foreign",
+  );
 });

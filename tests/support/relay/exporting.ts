@@ -69,7 +69,7 @@ export interface Seen {
   readonly names: readonly string[];
   /** Length of the body as it came, in bytes. */
   readonly wireBytes: number;
-  /** It is the question whether every gzip member is read. */
+  /** It is a question of the exporter's, without data: whether every gzip member is read, or an empty request is taken. */
   readonly probe: boolean;
   /** It came compressed. */
   readonly gzip: boolean;
@@ -227,8 +227,9 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
 }
 
 /** A client of one base URL. */
-export function clientFor(url: string, identity: ClientIdentity, timeoutMs = 10_000): CollectorClient {
+export function clientFor(url: string, identity: ClientIdentity, timeoutMs = 10_000, http2 = true): CollectorClient {
   return new CollectorClient({
+    http2,
     identity,
     targets: bySignal((signal) => ({
       url: `${url}${signalOf(signal).path}`,
@@ -254,13 +255,14 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
 function seenOf(signal: SignalName, number: number, body: Uint8Array): Seen {
   const gzip = body[0] === 0x1f && body[1] === 0x8b;
   let content = body;
+  let probe = false;
   try {
     if (gzip) content = gunzipSync(body);
+    probe = content.length === 0 || content.length === 2 && content[1] === 0x7f;
   } catch {
     // What is damaged is the Collector's to refuse.
     content = new Uint8Array(0);
   }
-  const probe = content.length === 2 && content[1] === 0x7f;
   const names = probe ? [] : namesIn(signal, content);
   return { signal, number, at: performance.now(), names, wireBytes: body.length, probe, gzip };
 }
