@@ -135,12 +135,29 @@ export class CertificateError extends Error {
   }
 }
 
+/** The code of a system error, such as `ENOENT`; undefined where there is none. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
 /** How many causes a text names: a chain may be a circle. */
 const CAUSES_MAX = 8;
 
-/** The text of anything thrown, with its chain of causes, said once each; of several errors in one, each one's. */
+/**
+ * The text of anything thrown, with its chain of causes, said once each; of several errors in one, each one's. URLs in it lose
+ * what may be a secret: the runtime's own errors quote the whole URL of a request.
+ */
 export function messageOf(error: unknown): string {
-  return textOf(error, CAUSES_MAX);
+  return withoutUrlSecrets(textOf(error, CAUSES_MAX));
+}
+
+/** A text whose URLs have no user name, password, query or fragment. */
+export function withoutUrlSecrets(text: string): string {
+  return text.replaceAll(
+    /([a-z][a-z0-9+.-]{0,15}:\/\/)(?:[^\s"'<>()/?#]*@)?([^\s"'<>()?#]*)(?:([?#])(?!\(hidden\))[^\s"'<>()]*)?/gi,
+    (_, scheme: string, rest: string, mark: string | undefined) =>
+      `${scheme}${rest}${mark === undefined ? "" : `${mark}(hidden)`}`,
+  );
 }
 
 function textOf(error: unknown, causesLeft: number): string {

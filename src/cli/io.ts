@@ -4,6 +4,7 @@
  */
 import { styleText } from "node:util";
 import { Command } from "commander";
+import { shownText } from "../config/shown.ts";
 
 /** What a terminal shows now; it may be made wider while a command runs. */
 export interface Look {
@@ -51,9 +52,16 @@ export function newCommand(io: Io, name: string): Command {
   return new Command(name).exitOverride().configureOutput({
     writeOut: (text) => io.out(text.trimEnd()),
     writeErr: (text) => io.err(text.trimEnd()),
+    outputError: (text, write) => write(withoutGiven(text)),
     getOutHasColors: () => false,
     getErrHasColors: () => false,
   });
+}
+
+/** What commander says of wrong use quotes what was given, and a token may have been given in the wrong place. */
+function withoutGiven(text: string): string {
+  return text.replace(/ but got (\d+): .*/, " but got $1.")
+    .replaceAll(/'([^']*)'/g, (quoted, given: string) => shownText(given).startsWith("(") ? shownText(given) : quoted);
 }
 
 /** Less than this is no column to go on in; what would stand there stands below its line instead. */

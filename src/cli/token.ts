@@ -6,6 +6,7 @@ import process from "node:process";
 import type { Command } from "commander";
 import { exportJWK, generateKeyPair } from "jose";
 import type { Config } from "../config/schema.ts";
+import { shownName } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
@@ -195,7 +196,7 @@ export function tokenCommand(
     .option("--file <path>", "the tokens file", FILE_DEFAULT)
     .action(async (id: string, flags: { file: string }) => {
       const removed = await removeTokens(flags.file, id);
-      if (removed === 0) throw new FaultFound(`No token of ${id} is in ${flags.file}`);
+      if (removed === 0) throw new FaultFound(`No token of ${shownName(id)} is in ${flags.file}`);
       io.out(`Removed ${counted(removed, "token")} of ${id} from ${flags.file}`);
     });
 

@@ -13,6 +13,7 @@ import { parseEnv } from "node:util";
 import { nearest } from "./nearest.ts";
 import { isHeader, type Option } from "./option.ts";
 import { OPTIONS } from "./schema.ts";
+import { pemTextOf } from "./shown.ts";
 
 /** Variables by name, as `process.env` or `Deno.env.toObject()` gives them. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -64,7 +65,7 @@ interface SuffixRow {
 const fileOrPem = (suffix: string, stem: string): SuffixRow => ({
   suffix,
   keys: [["tls", `${stem}_file`], ["tls", `${stem}_pem`]],
-  read: (text, target) => target.set(["tls", `${stem}_${text.includes("-----BEGIN") ? "pem" : "file"}`], text),
+  read: (text, target) => target.set(["tls", `${stem}_${pemTextOf(text) === undefined ? "file" : "pem"}`], text),
 });
 
 const SUFFIXES: readonly SuffixRow[] = [

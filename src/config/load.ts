@@ -11,8 +11,9 @@ import type { z } from "zod";
 import { ConfigError, messageOf } from "../errors.ts";
 import { type Environment, readEnvironment, substitute, SubstitutionError, withDotEnv } from "./environment.ts";
 import { nearest } from "./nearest.ts";
-import { type Option, redact } from "./option.ts";
+import type { Option } from "./option.ts";
 import { alternativeOf, type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
+import { shownName } from "./shown.ts";
 import { formatDuration, formatEndpoint, formatSize, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
@@ -265,7 +266,13 @@ class Draft {
     if (issue.code === "unrecognized_keys" && optionAt(issue.path) === undefined) {
       for (const key of issue.keys) {
         const path = [...issue.path, key];
-        this.fault(path, `Unknown key ${redact(path.join("."))}; ${suggestion(issue.path.map(String), key)}`, "key");
+        this.fault(
+          path,
+          `Unknown key ${path.map((part) => shownName(String(part))).join(".")}; ${
+            suggestion(issue.path.map(String), key)
+          }`,
+          "key",
+        );
       }
       return;
     }
@@ -276,8 +283,8 @@ class Draft {
       this.fault(issue.path, `Cannot use ${name}: it must be a mapping with the keys ${keys}`);
       return;
     }
-    const shown = option.secret ? "" : ` ${show(this.#get(issue.path))}`;
-    this.fault(issue.path, `Cannot use ${name}${shown}: it must be ${option.wanted}`);
+    const shown = option.shown(this.#get(issue.path));
+    this.fault(issue.path, `Cannot use ${name}${shown === "" ? "" : ` ${shown}`}: it must be ${option.wanted}`);
   }
 
   /** What no single key can know. */
@@ -335,7 +342,7 @@ class Draft {
     if (hashing !== undefined && config.redaction.salt === undefined) {
       this.fault(
         ["redaction", "actions"],
-        `Cannot use redaction.actions: it hashes ${redact(hashing.key)} and redaction.salt is empty; ` +
+        `Cannot use redaction.actions: it hashes ${shownName(hashing.key)} and redaction.salt is empty; ` +
           "set a long random text there, e.g. ${env:REDACTION_SALT}",
       );
     }
@@ -365,13 +372,6 @@ function suggestion(section: readonly string[], key: string): string {
   const elsewhere = OPTIONS.find(({ path }) => path.includes(key))?.path;
   if (elsewhere !== undefined) return `did you mean ${elsewhere.slice(0, elsewhere.indexOf(key) + 1).join(".")}?`;
   return `the keys here are ${known.join(", ")}`;
-}
-
-function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(redact(value));
-  if (Array.isArray(value)) return "(a list)";
-  if (isTree(value)) return "(a mapping)";
-  return String(value);
 }
 
 function warningsOf(config: Config): string[] {

@@ -5,6 +5,7 @@
  */
 import { parse } from "@std/yaml";
 import { z } from "zod";
+import { described, HIDDEN, pemTextOf, shownName, shownPath, shownPlain, shownText, shownUrl } from "./shown.ts";
 import {
   formatDuration,
   formatEndpoint,
@@ -28,8 +29,10 @@ export interface Kind {
   readonly secret: boolean;
   /** The value to give the schema for text from outside a file (an environment variable); undefined when it is empty. */
   readonly fromText: (text: string) => unknown;
-  /** The written form of a parsed value. */
+  /** The written form of a parsed value, for listings: nothing in it is secret. */
   readonly format: (value: unknown) => unknown;
+  /** A written value as an error names it: quoted, or what it looks like where it may be a secret. */
+  readonly shown: (value: unknown) => string;
 }
 
 /** One option, as the reference lists it. */
@@ -47,6 +50,17 @@ const HELP = z.registry<{ help: string }>();
 const same = (value: unknown): unknown => value;
 const textOrNothing = (text: string): unknown => text === "" ? undefined : text;
 
+/** What stands where a text is wanted is told by its shape. */
+function shape(value: unknown): string | undefined {
+  if (Array.isArray(value)) return "(a list)";
+  return typeof value === "object" && value !== null ? "(a mapping)" : undefined;
+}
+
+const quotedOrShape = (value: unknown): string =>
+  shape(value) ?? (typeof value === "string" ? shownText(value) : String(value));
+const describedOrShape = (value: unknown): string =>
+  shape(value) ?? (typeof value === "string" ? `(${described(value)})` : `(a ${typeof value})`);
+
 function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, "type" | "wanted">): T {
   KINDS.add(schema, {
     unit: undefined,
@@ -54,14 +68,15 @@ function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, 
     secret: false,
     fromText: textOrNothing,
     format: same,
+    shown: about.secret === true ? describedOrShape : quotedOrShape,
     ...about,
   });
   return schema;
 }
 
 /** A string or number read by `read`, which answers undefined for what it refuses. */
-function written<V>(read: (value: string | number) => V | undefined) {
-  return z.union([z.string(), z.number()]).transform((value, context): V => {
+function written<V>(read: (value: string | number) => V | undefined, lengthMax = 4_096) {
+  return z.union([z.string().max(lengthMax), z.number()]).transform((value, context): V => {
     const parsed = read(value);
     if (parsed !== undefined) return parsed;
     context.addIssue({ code: "custom" });
@@ -113,7 +128,8 @@ export function url() {
   return kind(z.string().refine(isCollectorUrl), {
     type: "url",
     wanted: "an https:// URL without user name, password or fragment (http:// to this machine alone, for debugging)",
-    format: (value) => redact(String(value)),
+    format: (value) => shownUrl(String(value)),
+    shown: (value) => shape(value) ?? quotedUnlessHidden(shownUrl(String(value))),
   });
 }
 
@@ -123,9 +139,25 @@ function isCollectorUrl(text: string): boolean {
   return parsed.protocol === "https:" || (parsed.protocol === "http:" && isLoopback(parsed.hostname));
 }
 
-/** One line of text. */
-export function text(wanted: string, lengthMax = 4_096) {
-  return kind(z.string().min(1).max(lengthMax).regex(/^[^\r\n\0]+$/), { type: "text", wanted });
+const quotedUnlessHidden = (shown: string): string => shown.startsWith("(") ? shown : JSON.stringify(shown);
+
+/** One line of text. @param random It may be of random letters and digits, and is shown all the same. */
+export function text(wanted: string, lengthMax = 4_096, random = false) {
+  return kind(z.string().min(1).max(lengthMax).regex(/^[^\r\n\0]+$/), {
+    type: "text",
+    wanted,
+    format: (value) => shownPlain(String(value), random),
+  });
+}
+
+/** The path of a file. People put into it what the file should hold, so it is shown as a path alone. */
+export function file() {
+  return kind(z.string().min(1).max(4_096).regex(/^[^\r\n\0]+$/), {
+    type: "text",
+    wanted: "the path of a file, on one line",
+    format: (value) => shownPath(String(value)),
+    shown: (value) => shape(value) ?? quotedUnlessHidden(shownPath(String(value))),
+  });
 }
 
 /** Text that is never shown. */
@@ -133,13 +165,10 @@ export function secretText(wanted: string, lengthMax = 4_096) {
   return kind(z.string().min(1).max(lengthMax), { type: "text", wanted, secret: true });
 }
 
-/** PEM text; `\n` written as two characters, as one-line environments force it, is read as a line end. */
+/** PEM text, also on one line with `\n` written as two characters, or as base64: what forms for variables force on people. */
 export function pem(wanted: string) {
-  const schema = z.string().max(1_048_576).refine((value) => value.includes("-----BEGIN ")).transform(pemLines);
-  return kind(schema, { type: "text", wanted, secret: true });
+  return kind(written((value) => pemTextOf(String(value)), 1_500_000), { type: "text", wanted, secret: true });
 }
-
-const pemLines = (value: string): string => value.includes("\n") ? value : value.replaceAll("\\n", "\n");
 
 /** One of a few words. */
 export function choice<const T extends readonly [string, ...string[]]>(...words: T) {
@@ -189,10 +218,11 @@ export function headers() {
     type: "map",
     wanted: "a mapping of header names to text (quote numbers), without the ones the relay sets itself",
     secret: true,
+    shown: (value) => shape(value) === "(a mapping)" ? "" : describedOrShape(value),
     fromText: structure,
     format: (value) => {
       const map = z.record(z.string(), z.unknown()).safeParse(value);
-      return map.success ? Object.fromEntries(Object.keys(map.data).map((name) => [name, HIDDEN])) : HIDDEN;
+      return map.success ? Object.fromEntries(Object.keys(map.data).map((name) => [shownName(name), HIDDEN])) : HIDDEN;
     },
   });
 }
@@ -232,16 +262,6 @@ function structure(value: string): unknown {
   } catch {
     return value;
   }
-}
-
-/** Stands where a secret is. */
-export const HIDDEN = "(hidden)";
-
-/** Text that is safe to show: no PEM, no user name or query of a URL, one line, bounded. */
-export function redact(value: string): string {
-  if (value.includes("-----BEGIN")) return "(PEM text)";
-  const line = value.replace(/\/\/[^/?#]*@/, "//(hidden)@").replace(/\?.*$/s, "?(hidden)").replace(/[\r\n\0]+/g, " ");
-  return line.length > 120 ? `${line.slice(0, 120)}…` : line;
 }
 
 /** Gives an option its help. The last step of its definition, after the default. */

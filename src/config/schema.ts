@@ -9,6 +9,7 @@ import {
   choice,
   duration,
   endpoint,
+  file,
   flag,
   headers,
   number,
@@ -24,8 +25,7 @@ import {
   url,
 } from "./option.ts";
 
-const FILE = "the path of a file, on one line";
-const PEM = "PEM text, with its -----BEGIN line";
+const PEM = "PEM text with its -----BEGIN line, or base64 of it";
 
 /** When the end of a certificate is told of; the same for each end of the relay. */
 const expiryLimits = () => ({
@@ -49,9 +49,9 @@ const exposedKey = () =>
 /** The client's identity and trust for one signal, where it differs from `exporter.tls`. */
 const signalTls = () =>
   section({
-    ca_file: option(text(FILE).exactOptional(), "CA certificates for this signal"),
-    cert_file: option(text(FILE).exactOptional(), "Client certificate for this signal"),
-    key_file: option(text(FILE).exactOptional(), "Client key for this signal"),
+    ca_file: option(file().exactOptional(), "CA certificates for this signal"),
+    cert_file: option(file().exactOptional(), "Client certificate for this signal"),
+    key_file: option(file().exactOptional(), "Client key for this signal"),
     ca_pem: option(pem(PEM).exactOptional(), "CA certificates for this signal, as PEM text"),
     cert_pem: option(pem(PEM).exactOptional(), "Client certificate for this signal, as PEM text"),
     key_pem: option(pem(PEM).exactOptional(), "Client key for this signal, as PEM text"),
@@ -107,10 +107,10 @@ export const ConfigSchema = section({
         "How long a connection may be silent between requests (bounded); then it is closed",
       ),
       tls: section({
-        cert_file: option(text(FILE).exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),
-        key_file: option(text(FILE).exactOptional(), "The certificate's key"),
+        cert_file: option(file().exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),
+        key_file: option(file().exactOptional(), "The certificate's key"),
         client_ca_file: option(
-          text(FILE).exactOptional(),
+          file().exactOptional(),
           "Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id",
         ),
         require_client_certificate: option(
@@ -130,7 +130,7 @@ export const ConfigSchema = section({
       }).prefault({}),
     }).prefault({}),
     auth: section({
-      tokens_file: option(text(FILE).prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
+      tokens_file: option(file().prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
       tokens: option(
         secretText("the text of a tokens file", 1_048_576).exactOptional(),
         "The text of a tokens file instead of its path, for hosts without files",
@@ -144,7 +144,10 @@ export const ConfigSchema = section({
           text("the issuer as its tokens name it", 1_024).exactOptional(),
           "Takes JWT of this issuer (claim iss), beside the static tokens",
         ),
-        audience: option(text("an audience", 1_024).exactOptional(), "What the claim aud must hold: this relay's name"),
+        audience: option(
+          text("an audience", 1_024, true).exactOptional(),
+          "What the claim aud must hold: this relay's name",
+        ),
         jwks_url: option(url().exactOptional(), "Where the issuer's keys are, as a JWKS"),
         clock_tolerance: option(duration("0", "10m").prefault("5s"), "How far the issuer's clock may differ"),
         refresh_interval: option(
@@ -204,7 +207,7 @@ export const ConfigSchema = section({
       choice("sqlite", "none").prefault("sqlite"),
       "sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk",
     ),
-    path: option(text(FILE).prefault("data/queue.db"), "The queue's database file (sqlite)"),
+    path: option(file().prefault("data/queue.db"), "The queue's database file (sqlite)"),
     sizer: option(choice("bytes").prefault("bytes"), "What queue_size counts"),
     queue_size: option(
       size("1MiB", "16TiB").prefault("1GiB"),
@@ -251,9 +254,9 @@ export const ConfigSchema = section({
       max_interval: option(duration("1ms", "24h").prefault("30s"), "Longest wait between retries. They never end"),
     }).prefault({}),
     tls: section({
-      ca_file: option(text(FILE).prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
-      cert_file: option(text(FILE).prefault("certs/client.crt"), "The client certificate, with its chain"),
-      key_file: option(text(FILE).prefault("certs/client.key"), "The client certificate's key"),
+      ca_file: option(file().prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
+      cert_file: option(file().prefault("certs/client.crt"), "The client certificate, with its chain"),
+      key_file: option(file().prefault("certs/client.key"), "The client certificate's key"),
       ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
       cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
       key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),

@@ -2,8 +2,8 @@
  * The configuration as a file would have it, for people to read: every option that is set, secrets hidden.
  * @module
  */
-import { HIDDEN } from "./option.ts";
 import { alternativeOf, type Config, OPTIONS } from "./schema.ts";
+import { HIDDEN } from "./shown.ts";
 
 /** A section of what is shown. */
 export interface ShownSection {

@@ -4,6 +4,7 @@
  */
 import type { Buffer } from "node:buffer";
 import { readFile, stat } from "node:fs/promises";
+import { described, pemTextOf, shownPath } from "../config/shown.ts";
 import { CertificateError, messageOf } from "../errors.ts";
 
 /** Bytes of PEM read from one file at most; the public root bundles are about 250 KiB. */
@@ -15,7 +16,7 @@ export interface PemSource {
   readonly what: string;
   /** The setting or variable that holds the value, for messages: `exporter.tls.key_file`. */
   readonly setting: string;
-  /** PEM text when it contains `-----BEGIN`, otherwise a path. */
+  /** PEM text, also on one line or in base64; otherwise a path. */
   readonly value: string;
 }
 
@@ -33,7 +34,7 @@ export interface PemDocument {
 
 /** Whether a value is PEM text; otherwise it is a path. */
 export function isPemText(value: string): boolean {
-  return value.includes("-----BEGIN");
+  return pemTextOf(value) !== undefined;
 }
 
 /**
@@ -42,20 +43,21 @@ export function isPemText(value: string): boolean {
  */
 export async function readPem(source: PemSource): Promise<PemDocument> {
   const { what, setting, value } = source;
-  if (isPemText(value)) {
-    // Hosts that keep variables on one line write line ends as the two characters \n, which PEM itself never holds.
-    const text = value.replaceAll("\\r", "").replaceAll("\\n", "\n");
+  const text = pemTextOf(value);
+  if (text !== undefined) {
     return { name: `${what} (PEM text in ${setting})`, setting, text, path: undefined, mode: undefined };
   }
-  const name = `${what} ${value}`;
   if (value.trim() === "") {
     throw new CertificateError("not_found", `Cannot read ${what}: ${setting} is empty; give a path or PEM text`);
   }
+  // What is there is a path, however it looks; of anything else no more is told than may be.
+  let name = `${what} ${shownPath(value)}`;
   let bytes: Buffer;
   let mode: number;
   try {
     // Looked at before it is opened: opening a pipe would wait for a writer.
     const status = await stat(value);
+    name = `${what} ${value}`;
     if (!status.isFile()) {
       const state = status.isDirectory() ? "it is a directory" : "it is not a regular file";
       throw new CertificateError("unreadable", `Cannot read ${name}: ${state}; set ${setting} to a PEM file`);
@@ -67,11 +69,17 @@ export async function readPem(source: PemSource): Promise<PemDocument> {
     mode = status.mode & 0o777;
     bytes = await readFile(value);
   } catch (error) {
-    throw error instanceof CertificateError ? error : readFailure(name, setting, error);
+    if (error instanceof CertificateError) throw error;
+    if (name.endsWith(value)) throw readFailure(name, setting, error);
+    // The system's own words have the value in them.
+    const state = `${setting} has ${described(value)}, which is no path of a file here`;
+    throw new CertificateError("not_pem", `Cannot read ${what}: ${state}; give a path, PEM text or base64 of PEM text`);
   }
-  const text = bytes.toString("utf8");
-  if (!isPemText(text)) throw notPem(name, setting, bytes);
-  return { name, setting, text, path: value, mode };
+  const held = bytes.toString("utf8");
+  // What stands between the blocks of a file is commentary, and stays as it is.
+  const heldText = held.includes("-----BEGIN") ? held : pemTextOf(held);
+  if (heldText === undefined) throw notPem(name, setting, bytes);
+  return { name, setting, text: heldText, path: value, mode };
 }
 
 function readFailure(name: string, setting: string, error: unknown): CertificateError {

@@ -2,6 +2,7 @@
  * What the receiver and the exporter tell, as metrics and log lines.
  * @module
  */
+import { shownUrl } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/lane.ts";
 import type { ReceiverEvents } from "../receiver/app.ts";
@@ -69,7 +70,8 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
       else limited.warn(fault.what, fields);
     },
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
-    members(signal, members, url) {
+    members(signal, members, to) {
+      const url = shownUrl(to);
       if (members === "all") {
         log.debug("The endpoint reads every gzip member of a body: requests are merged", { signal, url });
       } else if (members === "first_only") {

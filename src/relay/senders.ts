@@ -4,7 +4,8 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Config } from "../config/schema.ts";
-import { ConfigError, messageOf } from "../errors.ts";
+import { shownPath, shownUrl } from "../config/shown.ts";
+import { codeOf, ConfigError, messageOf } from "../errors.ts";
 import { Redactor } from "../otlp/rewrite/redaction.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 import { type Authenticator, INSECURE, TokenAuthenticator } from "../receiver/senders/authenticator.ts";
@@ -124,6 +125,7 @@ export function openRedactor({ redaction }: Pick<Config, "redaction">, log: Log)
 function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {
   const { issuer, audience, jwks_url: jwksUrl } = jwt;
   if (issuer === undefined || audience === undefined || jwksUrl === undefined) return undefined;
+  const url = shownUrl(jwksUrl);
   return new JwtVerifier({
     issuer,
     audience,
@@ -133,10 +135,10 @@ function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerif
     senderClaim: jwt.sender_claim,
     permissionsClaim: jwt.permissions_claim,
     onKeys: (state, cause) => {
-      if (state === "recovered") log.info("The keys of receiver.auth.jwt can be fetched again", { url: jwksUrl });
+      if (state === "recovered") log.info("The keys of receiver.auth.jwt can be fetched again", { url });
       else {
         log.warn("The keys of receiver.auth.jwt cannot be fetched; those that are known go on", {
-          url: jwksUrl,
+          url,
           cause,
         });
       }
@@ -150,12 +152,11 @@ async function textOf(file: string, optional: boolean): Promise<string | undefin
     return await readFile(file, "utf8");
   } catch (error) {
     if (optional && isMissing(error)) return undefined;
+    const name = `receiver.auth.tokens_file ${shownPath(file)}`;
     const remedy = "make one with 'token new --id NAME'";
-    if (isMissing(error)) {
-      throw new ConfigError(`Cannot read receiver.auth.tokens_file ${file}: there is no such file; ${remedy}`);
-    }
-    throw new ConfigError(`Cannot read receiver.auth.tokens_file ${file}: ${messageOf(error)}; ${remedy}`, {
-      cause: error,
-    });
+    if (isMissing(error)) throw new ConfigError(`Cannot read ${name}: there is no such file; ${remedy}`);
+    // The system's own words quote the path.
+    const state = codeOf(error) ?? "it is no file that can be read";
+    throw new ConfigError(`Cannot read ${name}: ${state}; ${remedy}`);
   }
 }

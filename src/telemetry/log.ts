@@ -6,7 +6,7 @@
  * @module
  */
 import process from "node:process";
-import { messageOf } from "../errors.ts";
+import { messageOf, withoutUrlSecrets } from "../errors.ts";
 
 /** How much a line matters. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -131,7 +131,7 @@ function* bounded(fields: LogFields): Generator<[name: string, value: string | n
 function plain(value: Exclude<LogFields[string], undefined>): string | number | boolean | null {
   if (value === null || typeof value === "boolean") return value;
   if (typeof value === "number" && Number.isFinite(value)) return value;
-  return cut(value instanceof Error ? messageOf(value) : String(value), FIELD_CHARS_MAX);
+  return cut(value instanceof Error ? messageOf(value) : withoutUrlSecrets(String(value)), FIELD_CHARS_MAX);
 }
 
 /**

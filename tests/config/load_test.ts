@@ -264,7 +264,7 @@ Deno.test("redaction: each action has a key and a known action, and a hash has a
     await faults("redaction: { actions: [{ key: user.*, action: hash }], salt: '${env:SALT}' }\n", { SALT: "" }),
     [unsalted],
   );
-  assert.match((await faults("redaction: { salt: '' }\n"))[0]!, /Cannot use redaction.salt: it must be text/);
+  assert.match((await faults("redaction: { salt: '' }\n"))[0]!, /Cannot use redaction.salt \(empty\): it must be text/);
   const { config } = await load("redaction: { salt: '${env:SALT}' }\n", {
     SALT: "pepper",
     EDGEFERRY_REDACTION_ACTIONS: "[{ key: user.*, action: hash }]",

@@ -1,16 +1,6 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
-import {
-  flag,
-  headers,
-  isHeader,
-  number,
-  option,
-  optionsOf,
-  origins,
-  redact,
-  section,
-} from "../../src/config/option.ts";
+import { flag, headers, isHeader, number, option, optionsOf, origins, section } from "../../src/config/option.ts";
 
 const only = (schema: z.ZodType) => {
   const [found] = optionsOf(section({ key: option(schema, "help") }));
@@ -39,13 +29,6 @@ Deno.test("an option keeps its default as it is written, and must have kind and 
   assert.equal(only(number(0, 9, true).exactOptional()).default, undefined);
   assert.throws(() => optionsOf(section({ key: number(0, 9, true) })), /Option key has no kind or no help/);
   assert.throws(() => optionsOf(section({ key: option(z.string(), "help") })), /Option key has no kind or no help/);
-});
-
-Deno.test("what is shown holds no PEM, no user name, no query and one line", () => {
-  assert.equal(redact("x-----BEGIN KEY"), "(PEM text)");
-  assert.equal(redact("https://user:hunter2@host/p?key=hunter2"), "https://(hidden)@host/p?(hidden)");
-  assert.equal(redact("a\nb"), "a b");
-  assert.equal(redact("x".repeat(1_000)).length, 121);
 });
 
 Deno.test("a header the relay sets itself cannot be configured", () => {

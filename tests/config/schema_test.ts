@@ -94,7 +94,7 @@ Deno.test("bounds and forms that are refused", () => {
     [{ exporter: { headers: { "Content-Type": "text/plain" } } }, /exporter\.headers: /],
     [{ exporter: { headers: { "a b": "x" } } }, /exporter\.headers: /],
     [{ exporter: { headers: { a: "x\ny" } } }, /exporter\.headers: /],
-    [{ exporter: { tls: { ca_file: "-----BEGIN CERTIFICATE-----\nabc" } } }, /ca_file "\(PEM text\)"/],
+    [{ exporter: { tls: { ca_file: "-----BEGIN CERTIFICATE-----\nabc" } } }, /ca_file \(\d+ characters, PEM text.*\)/],
     [{ exporter: { tls: { ca_pem: "certs/ca.crt" } } }, /exporter\.tls\.ca_pem: it must be PEM text/],
     [{ receiver: { http: { cors: { allowed_origins: ["https://a.example/path"] } } } }, /allowed_origins\.0/],
     [{ receiver: { http: { endpoint: ":4319" } } }, /receiver\.http\.endpoint ":4319": it must be host:port/],

@@ -10,7 +10,7 @@ Deno.test("what is shown is a file that means the same", () => {
     {
       receiver: { http: { endpoint: "[::1]:1", max_request_body_size: 1_000_001, cors: { allowed_origins: ["*"] } } },
       sending_queue: { max_age: "90m" },
-      exporter: { timeout: "1500ms", signals: { logs: { timeout: "1ms", tls: { ca_file: "x" } } } },
+      exporter: { timeout: "1500ms", signals: { logs: { timeout: "1ms", tls: { ca_file: "certs/x" } } } },
     },
   ];
   for (const input of inputs) {

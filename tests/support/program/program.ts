@@ -54,6 +54,13 @@ export async function runProgram(options: ProgramOptions): Promise<readonly stri
   return program.out;
 }
 
+/** Runs a program to its end, however it ends, and answers all that it said. */
+export async function runToEnd(options: ProgramOptions): Promise<readonly string[]> {
+  await using program = startProgram(options);
+  await program.ended;
+  return program.lines;
+}
+
 function nameOf({ command, args }: ProgramOptions): string {
   return [command, ...args].join(" ").slice(0, 300);
 }
