@@ -95,7 +95,10 @@ Deno.test("bounds and forms that are refused", () => {
     [{ exporter: { headers: { "a b": "x" } } }, /exporter\.headers: /],
     [{ exporter: { headers: { a: "x\ny" } } }, /exporter\.headers: /],
     [{ exporter: { tls: { ca_file: "-----BEGIN CERTIFICATE-----\nabc" } } }, /ca_file \(\d+ characters, PEM text.*\)/],
-    [{ exporter: { tls: { ca_pem: "certs/ca.crt" } } }, /exporter\.tls\.ca_pem: it must be PEM text/],
+    [
+      { exporter: { tls: { ca_pem: "certs/ca.crt" } } },
+      /exporter\.tls\.ca_pem \(12 characters, plain text\): it must be PEM text/,
+    ],
     [{ receiver: { http: { cors: { allowed_origins: ["https://a.example/path"] } } } }, /allowed_origins\.0/],
     [{ receiver: { http: { endpoint: ":4319" } } }, /receiver\.http\.endpoint ":4319": it must be host:port/],
     [{ telemetry: { traces: { sampling_ratio: 1.1 } } }, /sampling_ratio 1\.1: it must be a number from 0 to 1/],

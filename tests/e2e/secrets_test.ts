@@ -17,8 +17,8 @@ import { messageOf } from "../../src/errors.ts";
 import { deployConfig } from "../../src/hosted/relay.ts";
 import { startRelay } from "../../src/relay/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
-import { testCertificates } from "../support/certificates.ts";
-import { runToEnd } from "../support/program.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { runToEnd } from "../support/program/program.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
