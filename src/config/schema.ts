@@ -81,6 +81,15 @@ export const ConfigSchema = section({
         size("1KiB", "256MiB").prefault("20MiB"),
         "Largest request body, both as received and inflated; above it 413. The Collector's own limit is 20MiB",
       ),
+      max_request_resources: option(
+        number(1, 10_000_000, true).prefault(50_000),
+        "Most resources in one request; above it 413. The largest batches of a Collector have some 8,192",
+      ),
+      max_request_messages: option(
+        number(1, 100_000_000, true).prefault(2_000_000),
+        "Most nested messages in one request: resources, scopes, items, attributes, values and so on; above it 413. 8,192 log " +
+          "records of 20 attributes have 344,066",
+      ),
       request_body_timeout: option(duration("100ms", "10m").prefault("10s"), "Time for a whole request body to arrive"),
       max_in_flight_bytes: option(
         size("1MiB", "16GiB").prefault("32MiB"),

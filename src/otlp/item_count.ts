@@ -1,8 +1,9 @@
 /**
- * Counts the items of a request by the messages that are entered, in their order on the wire: the walk over protobuf and the
+ * Counts the items of a request, and its resources, by the messages that are entered, in their order on the wire: the walk over protobuf and the
  * JSON transcoder count alike.
  * @module
  */
+import { type RequestBounds, TooManyError } from "./bounds.ts";
 import type { MessageName } from "./schema.ts";
 
 const ITEM = 1;
@@ -50,9 +51,12 @@ export class ItemCount {
   #hasScopes = false;
   #inDeprecated = false;
   #metricStart = 0;
+  #resourcesLeft = 0;
+  #resourcesMax = 0;
 
   /** Begins a request. */
-  reset(): void {
+  reset({ resourcesMax }: RequestBounds): void {
+    this.#resourcesMax = this.#resourcesLeft = resourcesMax;
     this.#items = this.#current = this.#deprecated = 0;
     this.#hasScopes = this.#inDeprecated = false;
   }
@@ -63,7 +67,7 @@ export class ItemCount {
     return this.#items;
   }
 
-  /** A message of this role begins. `deprecated`: as a resource's field 1000. */
+  /** A message of this role begins. `deprecated`: as a resource's field 1000. @throws {TooManyError} */
   enter(role: number, deprecated: boolean): void {
     switch (role) {
       case ITEM:
@@ -82,6 +86,7 @@ export class ItemCount {
         return;
       case RESOURCE:
         this.#endResource();
+        if (--this.#resourcesLeft < 0) throw new TooManyError("resources", this.#resourcesMax);
     }
   }
 

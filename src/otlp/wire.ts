@@ -7,6 +7,7 @@
  * 8 or 16 bytes, field numbers below 1, varints over 64 bits, unbalanced groups. Invalid UTF-8 passes, as it does there.
  * @module
  */
+import { type RequestBounds, TooManyError, UNBOUNDED } from "./bounds.ts";
 import { ItemCount, roleOf } from "./item_count.ts";
 import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "./schema.ts";
 import { bySignal, type SignalName, signalOf } from "../signal.ts";
@@ -48,12 +49,15 @@ const RESOURCE_TAG = 0x0a;
 
 const VARINT = 1;
 const I64 = 2;
-const LEN = 3;
-const I32 = 4;
-const ID16 = 5;
-const ID8 = 6;
-const PACKED_I64 = 7;
-const PACKED_VARINT = 8;
+const I32 = 3;
+const PACKED_I64 = 4;
+const PACKED_VARINT = 5;
+/** Operations from here on have a length. */
+const LEN = 6;
+/** One of a list of strings. */
+const LISTED_LEN = 7;
+const ID16 = 8;
+const ID8 = 9;
 /** Operations from here on are messages: the index of the message plus this. */
 const MESSAGE = 16;
 
@@ -91,7 +95,7 @@ function operationOf(field: Field): number {
       return ID8;
     case "string":
     case "bytes":
-      return LEN;
+      return field.repeated ? LISTED_LEN : LEN;
   }
 }
 
@@ -138,27 +142,28 @@ export class Walker {
 
   /**
    * Validates and counts one encoded export request.
-   * @throws {WireError} when it is not one.
+   * @throws {WireError} when it is not one; {TooManyError} when it holds more than the bounds allow.
    */
-  walk(signal: SignalName, body: Uint8Array): Walk {
+  walk(signal: SignalName, body: Uint8Array, bounds: RequestBounds = UNBOUNDED): Walk {
     this.#bytes = body;
     this.#pos = 0;
     this.#depth = 0;
     try {
-      return this.#walk(REQUEST_INDEX[signal], MERGEABLE[signal]);
+      return this.#walk(REQUEST_INDEX[signal], MERGEABLE[signal], bounds);
     } finally {
       this.#bytes = EMPTY;
     }
   }
 
-  #walk(request: number, signalMergeable: boolean): Walk {
+  #walk(request: number, signalMergeable: boolean, bounds: RequestBounds): Walk {
     const bytes = this.#bytes;
     const ends = this.#ends;
     const messages = this.#messages;
     const slots = this.#slots;
     const count = this.#count;
     let mergeable = signalMergeable;
-    count.reset();
+    count.reset(bounds);
+    let messagesLeft = Math.min(bounds.messagesMax, 0x7fff_ffff) | 0;
     // In registers, and in the instance only where another method reads or moves them: that is a tenth of the walk's time.
     let pos = 0;
     let depth = 0;
@@ -191,7 +196,7 @@ export class Walker {
       if (depth === 0 && bytes[start] !== RESOURCE_TAG) mergeable = false;
       const slot = field <= FIELD_DENSE_MAX ? field : field === 1000 ? SLOT_1000 : 0;
       const operation = OPERATIONS[message * SLOTS + slot]!;
-      if (operation >= MESSAGE || operation === LEN || operation === ID16 || operation === ID8) {
+      if (operation >= LEN) {
         if (wireType !== 2) throw this.#wrongType(field, wireType, start);
         let length = pos < end ? bytes[pos]! : 0x80;
         if (length < 0x80) pos++;
@@ -205,14 +210,21 @@ export class Walker {
           throw this.#fault(`length ${length} overruns its message by ${bodyEnd - end} bytes`, start, field);
         }
         if (operation < MESSAGE) {
-          if (operation !== LEN && length !== 0 && length !== (operation === ID16 ? 16 : 8)) {
-            throw this.#fault(`an id of ${length} bytes, ${operation === ID16 ? 16 : 8} wanted`, start, field);
+          if (operation >= ID16) {
+            if (length !== 0 && length !== (operation === ID16 ? 16 : 8)) {
+              throw this.#fault(`an id of ${length} bytes, ${operation === ID16 ? 16 : 8} wanted`, start, field);
+            }
+          } else if (operation === LISTED_LEN && --messagesLeft < 0) {
+            throw new TooManyError("messages", bounds.messagesMax);
           }
           pos = bodyEnd;
           continue;
         }
+        if (--messagesLeft < 0) throw new TooManyError("messages", bounds.messagesMax);
         const entered = operation - MESSAGE;
         if (entered === KEY_VALUE && depth < NESTING_MAX - 1 && isStringAttribute(bytes, pos, bodyEnd)) {
+          // It holds a message, its value.
+          if (--messagesLeft < 0) throw new TooManyError("messages", bounds.messagesMax);
           pos = bodyEnd;
           continue;
         }

@@ -7,16 +7,16 @@ import type { Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { Refusal, REFUSALS } from "../errors.ts";
 import { encodeStatus, encodeSuccess } from "../otlp/response.ts";
-import type { Redactor } from "../otlp/rewrite/redaction.ts";
+import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
 import { type Signal, type SignalName, SIGNALS } from "../signal.ts";
 import type { Submission } from "../queue/batcher.ts";
-import type { Accepted, PayloadEncoding } from "../queue/queue.ts";
+import type { Accepted } from "../queue/queue.ts";
 import type { Admission, Permit } from "./admission.ts";
 import { type Authenticator, FormerToken } from "./senders/authenticator.ts";
 import { type BodyLimits, contentEncodingOf, knownMediaType, mediaTypeOf, readBody, statedLength } from "./body.ts";
 import { encodeAnswer } from "./coding.ts";
 import type { Limiter } from "./limiter.ts";
-import { type BodyForm, prepare } from "./preparation.ts";
+import { type BodyForm, type PreparationSettings, prepare } from "./preparation.ts";
 import { authorize, type Sender } from "./senders/sender.ts";
 import type { From, Usage } from "./senders/usage.ts";
 
@@ -32,22 +32,18 @@ export interface ReceiverEvents {
     items: number | undefined,
   ): void;
   /** Answered 200: how many attributes each of the redactor's rules was for. */
-  redacted(signal: SignalName, redactor: Redactor, hits: readonly number[]): void;
+  redacted(signal: SignalName, redaction: RedactionSettings, hits: readonly number[]): void;
   /** A fault of ours that no refusal names; the sender was told to retry. */
   failed(error: unknown): void;
 }
 
 /** What the receiver is made of. */
-export interface ReceiverOptions {
+export interface ReceiverOptions extends PreparationSettings {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly limits: BodyLimits;
   /** The limits of each sender. */
   readonly limiter: Limiter;
-  /** Takes attributes out of what is kept; absent: everything goes on as it came. */
-  readonly redactor?: Redactor | undefined;
-  /** How payloads are kept: gzip members, or as they are when the exporter does not compress. */
-  readonly payloadEncoding: PayloadEncoding;
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
@@ -231,7 +227,7 @@ async function take(
     kept = true;
     options.events.accepted(signal.name, sender.id, submission.items);
     options.usage?.accepted(sender, submission.items, fromOf(origin, connection));
-    if (known.hits !== undefined) options.events.redacted(signal.name, options.redactor!, known.hits);
+    if (known.hits !== undefined) options.events.redacted(signal.name, options.redactor!.settings, known.hits);
     const success = encodeSuccess(signal.name, mediaType, accepted.partialSuccess);
     return respond(request, 200, success, { "content-type": mediaType });
   } finally {

@@ -179,6 +179,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     admission,
     usage,
     redactor: openRedactor(config, log),
+    bounds: { resourcesMax: http.max_request_resources, messagesMax: http.max_request_messages },
     limits: {
       bodyBytesMax: http.max_request_body_size,
       deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),

@@ -119,7 +119,7 @@ export function openRedactor({ redaction }: Pick<Config, "redaction">, log: Log)
   const { actions, salt, dry_run: dryRun } = redaction;
   if (actions.length === 0) return undefined;
   if (dryRun) log.warn("redaction.dry_run is true: what redaction.actions are for is counted, and kept as it came");
-  return new Redactor(actions, salt, dryRun);
+  return new Redactor({ rules: actions, salt, dryRun });
 }
 
 function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerifier | undefined {

@@ -66,7 +66,7 @@ Deno.test("token new with origins, an end and limits", async () => {
     new Headers({ "x-api-key": out[0]! }),
   );
   assert.deepEqual([id, origins], ["web", ["https://a.example", "https://b.example"]]);
-  assert.deepEqual([...resourceAttributes!.keys], ["tenant.id", "tier"]);
+  assert.deepEqual(resourceAttributes!.keys.map((key) => new TextDecoder().decode(key)), ["tenant.id", "tier"]);
   assert.deepEqual(limits, {
     requestsPerSecond: 10,
     itemsPerSecond: 1000,

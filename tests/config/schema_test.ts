@@ -11,6 +11,8 @@ Deno.test("the defaults, in the units of the type", () => {
     http: {
       endpoint: { hostname: "127.0.0.1", port: 4319 },
       max_request_body_size: 20 * 2 ** 20,
+      max_request_resources: 50_000,
+      max_request_messages: 2_000_000,
       request_body_timeout: 10_000,
       max_in_flight_bytes: 32 * 2 ** 20,
       listener: "auto",

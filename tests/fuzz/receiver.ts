@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import { Hono } from "hono";
+import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
 import { Walker } from "../../src/otlp/wire.ts";
 import type { Submission } from "../../src/queue/batcher.ts";
@@ -44,6 +45,7 @@ export class FuzzReceiver {
       limits: { bodyBytesMax: BODY_BYTES_MAX, deadlines: new Deadlines(REQUEST_MS_MAX) },
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
       payloadEncoding: "gzip",
+      bounds: UNBOUNDED,
       append: (submission) => {
         this.#submission = submission;
         return Promise.resolve({});

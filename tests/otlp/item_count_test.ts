@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import { ItemCount, roleOf } from "../../src/otlp/item_count.ts";
 import type { MessageName } from "../../src/otlp/schema.ts";
 
 /** Items of a request whose messages begin in this order; one with a star is a deprecated field. */
 function count(...entered: string[]): number {
   const items = new ItemCount();
-  items.reset();
+  items.reset(UNBOUNDED);
   for (const name of entered) {
     const role = roleOf(name.replace("*", "") as MessageName);
     if (role !== 0) items.enter(role, name.endsWith("*"));

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { Hono } from "hono";
 import { Refusal } from "../../src/errors.ts";
+import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { Redactor } from "../../src/otlp/rewrite/redaction.ts";
 import { decodeStatus, decodeSuccess, type MediaType } from "../../src/otlp/response.ts";
@@ -42,6 +43,7 @@ function receiver(options: Partial<ReceiverOptions> = {}) {
     limits: { bodyBytesMax, deadlines: new Deadlines(10_000) },
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     payloadEncoding: "gzip",
+    bounds: UNBOUNDED,
     append: (submission) => {
       submissions.push(submission);
       return Promise.resolve({});
@@ -923,7 +925,7 @@ Deno.test("what is redacted reaches no queue; what the token sets stays, and a r
     JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [{ name: "a" }] }] }] });
   const sent = request(attribute("user.email", "a@b.example"), attribute("service.name", "shop"));
   const plain = transcodeJson("traces", Buffer.from(sent), 1_000).protobuf.slice();
-  const redactor = new Redactor([{ key: "user.*", action: "delete" }], undefined, false);
+  const redactor = new Redactor({ rules: [{ key: "user.*", action: "delete" }], salt: undefined, dryRun: false });
   for (const payloadEncoding of ["gzip", "identity"] as const) {
     const { post, submissions, told } = withToken({ resource_attributes: { "user.group": "acme" } }, {
       payloadEncoding,
@@ -954,7 +956,9 @@ Deno.test("what is redacted reaches no queue; what the token sets stays, and a r
   const full = receiver({ redactor, append: () => Promise.reject(new Refusal("queue_full", "The queue is full")) });
   assert.equal((await full.post(sent)).status, 503);
   assert.deepEqual(full.told.map(({ kind }) => kind), ["refused"]);
-  const dry = receiver({ redactor: new Redactor([{ key: "user.*", action: "delete" }], undefined, true) });
+  const dry = receiver({
+    redactor: new Redactor({ rules: [{ key: "user.*", action: "delete" }], salt: undefined, dryRun: true }),
+  });
   const member = new Uint8Array(gzipSync(plain));
   assert.equal((await dry.post(member, { type: protobuf, "content-encoding": "gzip" })).status, 200);
   assert.ok(Buffer.from(plain).equals(gunzipSync(dry.submissions[0]!.payload)));
@@ -962,7 +966,7 @@ Deno.test("what is redacted reaches no queue; what the token sets stays, and a r
 });
 
 Deno.test("a body that a hash makes too large is refused, and nothing of it kept", async () => {
-  const redactor = new Redactor([{ key: "*", action: "hash" }], "salt", false);
+  const redactor = new Redactor({ rules: [{ key: "*", action: "hash" }], salt: "salt", dryRun: false });
   const { post, submissions } = receiver({ redactor });
   const attributes = Array.from({ length: 140 }, (_, index) => ({ key: `k${index}`, value: { intValue: "1" } }));
   await refused(

@@ -106,8 +106,11 @@ Deno.test("without actions there is no redactor; a dry run is a warning", () => 
   const log = createLog({ format: "json", write: (line) => void lines.push(line) });
   assert.equal(openRedactor(configFrom({ redaction: { salt: "salt" } }), log), undefined);
   const actions = [{ key: "user.*", action: "hash" as const }];
-  assert.deepEqual(openRedactor(configFrom({ redaction: { actions, salt: "salt" } }), log)?.rules, actions);
+  assert.deepEqual(openRedactor(configFrom({ redaction: { actions, salt: "salt" } }), log)?.settings.rules, actions);
   assert.deepEqual(lines, []);
-  assert.equal(openRedactor(configFrom({ redaction: { actions, salt: "salt", dry_run: true } }), log)?.dryRun, true);
+  assert.equal(
+    openRedactor(configFrom({ redaction: { actions, salt: "salt", dry_run: true } }), log)?.settings.dryRun,
+    true,
+  );
   assert.match(lines[0]!, /"level":"warn".*redaction.dry_run is true/);
 });

@@ -8,6 +8,7 @@
  * @module
  */
 import { isUtf8 } from "node:buffer";
+import { type RequestBounds, TooManyError, UNBOUNDED } from "../bounds.ts";
 import { ItemCount } from "../item_count.ts";
 import { Fault, JsonError } from "./error.ts";
 import { readDouble, Words } from "./number.ts";
@@ -41,6 +42,8 @@ const reader = new JsonReader();
 const writer = new ProtobufWriter(JSON_NESTING_MAX + 1);
 const words = new Words();
 const count = new ItemCount();
+let bounds = UNBOUNDED;
+let messagesLeft = 0;
 
 const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
@@ -50,18 +53,31 @@ export interface Transcoded extends Walk {
   readonly protobuf: Uint8Array<ArrayBuffer>;
 }
 
+/** One more message, or one more of a list of strings. */
+function countMessage(): void {
+  if (--messagesLeft < 0) throw new TooManyError("messages", bounds.messagesMax);
+}
+
 /**
  * Transcodes one OTLP/JSON export request.
- * @param bytesMax The most bytes that the protobuf may have.
+ * @param bytesMax The most bytes that the protobuf may have. @param requestBounds What else it is held to.
  * @returns the request as protobuf, and what a walk over it would find: it refuses nothing that is written here.
- * @throws {JsonError} when it is not an export request; {TranscodedTooLargeError} when it is over `bytesMax`.
+ * @throws {JsonError} when it is not an export request; {TranscodedTooLargeError} when it is over `bytesMax`;
+ *   {TooManyError} when it is over the other bounds.
  */
-export function transcodeJson(signal: SignalName, body: Uint8Array, bytesMax: number): Transcoded {
+export function transcodeJson(
+  signal: SignalName,
+  body: Uint8Array,
+  bytesMax: number,
+  requestBounds: RequestBounds = UNBOUNDED,
+): Transcoded {
   if (!isUtf8(body)) throw new JsonError("Malformed JSON: the body is not UTF-8");
   reader.begin(body);
   // JSON is nearly always longer than its protobuf; where it is not, the writer takes more.
   writer.begin(body.length, bytesMax);
-  count.reset();
+  bounds = requestBounds;
+  messagesLeft = bounds.messagesMax;
+  count.reset(bounds);
   try {
     const first = reader.peek();
     if (first !== BRACE) {
@@ -129,6 +145,7 @@ function writeField(field: FieldPlan, first: number, depth: number): void {
       writeScalar(field.kind!, first);
     } else {
       if (first !== BRACE) throw reader.otherKind("an object");
+      countMessage();
       writer.open(field);
       writeMessage(field.message, depth + 1);
       writer.close(field);
@@ -150,12 +167,16 @@ function writeList(field: FieldPlan, opening: number, depth: number): void {
       const first = reader.peek();
       if (field.message !== undefined) {
         if (first !== BRACE) throw reader.otherKind("an object");
+        countMessage();
         writer.open(field);
         writeMessage(field.message, depth + 1);
         writer.close(field);
       } else {
         if (field.packed) writer.room();
-        else writer.tag(field.tag);
+        else {
+          countMessage();
+          writer.tag(field.tag);
+        }
         writeScalar(field.kind!, first);
       }
     } while (reader.more(BRACKET_END));

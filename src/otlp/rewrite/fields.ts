@@ -118,16 +118,6 @@ export function int32At(bytes: Uint8Array, start: number): number {
   return value;
 }
 
-/** The strings of a profiles request, in order: field 5 of its `dictionary = 2`. A dictionary that is there twice is one. */
-export function* dictionaryStrings(request: Uint8Array): Generator<FieldAt> {
-  for (const dictionary of fieldsOf(request, 0, request.length)) {
-    if (dictionary.number !== 2 || dictionary.wireType !== LEN) continue;
-    for (const one of fieldsOf(request, dictionary.contentStart, dictionary.end)) {
-      if (one.number === 5 && one.wireType === LEN) yield one;
-    }
-  }
-}
-
 /** A number as a varint. */
 export const varint = (value: number): number[] => varint64(BigInt(value));
 

@@ -12,9 +12,11 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { type FieldCursor, fieldCursor, int32At, LEN, readField, varint, varint64 } from "./fields.ts";
+import { Edits, putVarint, varintBytes } from "./edits.ts";
+import { type FieldCursor, fieldCursor, int32At, LEN, readField } from "./fields.ts";
 import { HmacSha256 } from "./hmac.ts";
 import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "../schema.ts";
+import { NESTING_MAX } from "../wire.ts";
 import type { SignalName } from "../../signal.ts";
 import { StringTable } from "./string_table.ts";
 
@@ -42,40 +44,75 @@ const NOTHING: Redaction = { request: undefined, hits: undefined };
 const REMEMBERED_MAX = 4_096;
 const REMEMBERED_KEY_BYTES_MAX = 256;
 
+/** A SHA-256 in hex. */
+const HASH_BYTES = 64;
+
+/** Bounds of one redaction. */
+export interface RedactionBounds {
+  /** The most bytes that the request may have afterwards. */
+  readonly bytesMax: number;
+  /** The most attributes that may be hashed; each takes some 3 us. */
+  readonly hashesMax: number;
+}
+
+/** More is to be hashed than was allowed. Nothing has been hashed. */
+export class TooManyHashesError extends Error {
+  override readonly name = "TooManyHashesError";
+}
+
+/** What a {@link Redactor} is made from. */
+export interface RedactionSettings {
+  /** Of several that are for a key a `delete` counts, or else the first. */
+  readonly rules: readonly RedactionRule[];
+  /** The key of the HMAC. */
+  readonly salt: string | undefined;
+  /** Counts alone. */
+  readonly dryRun: boolean;
+}
+
 /** The rules of a relay. One at a time: a call never awaits, so what it works with is used again. */
 export class Redactor {
-  readonly rules: readonly RedactionRule[];
+  /** A copy in another thread is made from these. */
+  readonly settings: RedactionSettings;
   readonly #hmac: HmacSha256 | undefined;
-  readonly dryRun: boolean;
   /** Keys by their hash, with the index of their rule; -1 where there is none. Of two with one hash the last is there. */
   readonly #remembered = new Map<number, { readonly key: Uint8Array; readonly rule: number }>();
   readonly #field = fieldCursor();
   readonly #attribute = new Attribute();
+  readonly #edits = new Edits();
+  readonly #open = new OpenMessages();
+  #hashesLeft = 0;
 
-  /**
-   * @param rules Of several that are for a key a `delete` counts, or else the first.
-   * @param salt The key of the HMAC. @param dryRun Counts alone.
-   * @throws {TypeError} A rule hashes and there is no salt.
-   */
-  constructor(rules: readonly RedactionRule[], salt: string | undefined, dryRun: boolean) {
+  /** @throws {TypeError} A rule hashes and there is no salt. */
+  constructor(settings: RedactionSettings) {
+    const { rules, salt } = settings;
     if (!salt && rules.some(({ action }) => action === "hash")) throw new TypeError("Cannot hash without a salt");
-    this.rules = rules;
+    this.settings = settings;
     this.#hmac = salt ? new HmacSha256(salt) : undefined;
-    this.dryRun = dryRun;
   }
 
-  /** @param request One that a walk has found valid. */
-  redact(signal: SignalName, request: Uint8Array): Redaction {
-    const edits = new Edits(request);
-    if (signal !== "profiles") {
-      const hits = this.#read(signal, request, this.dryRun ? undefined : edits, undefined);
-      return hits === undefined ? NOTHING : { request: edits.joined(), hits };
+  /**
+   * Redacts one request.
+   * @param request One that a walk has found valid.
+   * @throws {RewrittenTooLargeError} or {TooManyHashesError}, before anything is hashed or allocated for the result.
+   */
+  redact(signal: SignalName, request: Uint8Array, { bytesMax, hashesMax }: RedactionBounds): Redaction {
+    const { dryRun } = this.settings;
+    const edits = this.#edits;
+    edits.begin(request, bytesMax);
+    this.#hashesLeft = hashesMax;
+    try {
+      // What of a profiles request refers to each string is known at the end alone: first it is noted, then the request is changed.
+      const strings = signal === "profiles" ? new StringTable(request) : undefined;
+      let hits = this.#read(signal, request, dryRun || strings !== undefined ? undefined : edits, strings);
+      if (strings !== undefined && !dryRun) hits = this.#read(signal, request, edits, strings);
+      const changed = edits.joined((target, at, start, end, mark) =>
+        this.#writeHashed(request, strings, target, at, start, end, mark)
+      );
+      return changed === undefined && hits === undefined ? NOTHING : { request: changed, hits };
+    } finally {
+      edits.end();
     }
-    // What refers to each string is known at the end alone: first it is noted, then the request is changed.
-    const strings = new StringTable(request);
-    const hits = this.#read(signal, request, undefined, strings);
-    if (!this.dryRun) this.#read(signal, request, edits, strings);
-    return { request: edits.joined(), hits };
   }
 
   /** Reads a request and notes what is to be changed. @returns how often each rule was for an attribute; undefined for never. */
@@ -86,57 +123,46 @@ export class Redactor {
     strings: StringTable | undefined,
   ): number[] | undefined {
     const field = this.#field;
+    const open = this.#open;
     let hits: number[] | undefined;
     let stringIndex = 0;
-    // A stack of its own, since messages may nest deeper than functions can.
-    const open: OpenMessage[] = [];
-    let within: OpenMessage = {
-      message: REQUEST_MESSAGE[signal],
-      end: request.length,
-      lengthAt: -1,
-      contentStart: 0,
-      growth: 0,
-    };
+    open.begin(REQUEST_MESSAGE[signal], request.length);
     for (let at = 0;;) {
-      if (at >= within.end) {
-        const around = open.pop();
-        if (around === undefined) return hits;
-        if (within.growth !== 0 && edits !== undefined) around.growth += within.growth + edits.setLength(within);
-        within = around;
+      if (at >= open.end) {
+        if (open.depth === 0) return hits;
+        open.leave(edits);
         continue;
       }
       readField(request, at, field);
       at = field.end;
+      const within = open.message;
       if (strings !== undefined) {
-        within.growth += this.#inProfiles(request, within.message, field, strings, edits, stringIndex);
-        if (isTableString(within.message, field)) stringIndex++;
+        this.#inProfiles(request, within, field, strings, edits, stringIndex);
+        if (isTableString(within, field)) stringIndex++;
       }
-      const message = field.wireType === LEN ? CHILDREN[within.message].get(field.number) : undefined;
+      const message = field.wireType === LEN ? CHILDREN[within].get(field.number) : undefined;
       if (message === undefined) continue;
       if (message === "KeyValue" || message === "KeyValueAndUnit") {
         const attribute = this.#attribute;
         attribute.read(request, message, field);
         const rule = this.#ruleFor(request, attribute, strings);
         if (rule >= 0) {
-          hits ??= this.rules.map(() => 0);
+          hits ??= this.settings.rules.map(() => 0);
           hits[rule]! += 1;
           strings?.keep(attribute.keyIndex);
           if (strings !== undefined) noteRemoved(request, message, field, strings);
-          if (edits !== undefined) {
-            within.growth += this.#change(request, edits, this.rules[rule]!.action, attribute, field, strings);
-          }
+          if (edits !== undefined) this.#change(edits, this.settings.rules[rule]!.action, attribute, field);
           continue;
         }
         // Most values have nothing inside of them.
         if (strings === undefined && !attribute.holdsMore) continue;
       }
-      open.push(within);
-      within = { message, end: field.end, lengthAt: field.tagEnd, contentStart: field.contentStart, growth: 0 };
+      open.enter(message, field);
       at = field.contentStart;
     }
   }
 
-  /** What a profiles request has beside attributes. @returns by how many bytes the message grows. */
+  /** What a profiles request has beside attributes. */
   #inProfiles(
     request: Uint8Array,
     message: MessageName,
@@ -144,32 +170,48 @@ export class Redactor {
     strings: StringTable,
     edits: Edits | undefined,
     stringIndex: number,
-  ): number {
+  ): void {
     if (STRING_INDICES[message].has(field.number)) strings.keep(int32At(request, field.contentStart));
+    if (edits === undefined) return;
     // The profile once more in its first form, with its attributes: nothing that can be read here.
     if (message === "Profile" && field.number === ORIGINAL_PAYLOAD) {
-      return edits?.replace(field.start, field.end, NO_BYTES) ?? 0;
+      this.#open.change(edits);
+      this.#open.grow(edits.remove(field.start, field.end));
+    } else if (isTableString(message, field) && strings.isRemoved(stringIndex)) {
+      this.#open.change(edits);
+      this.#open.grow(edits.replaceLength(field.tagEnd, field.end, 0));
     }
-    if (!isTableString(message, field) || !strings.isRemoved(stringIndex)) return 0;
-    return edits?.replace(field.tagEnd, field.end, EMPTY_CONTENT) ?? 0;
   }
 
-  #change(
-    request: Uint8Array,
-    edits: Edits,
-    action: RedactionAction,
-    attribute: Attribute,
-    { start, tagEnd, contentStart, end }: FieldCursor,
-    strings: StringTable | undefined,
-  ): number {
+  #change(edits: Edits, action: RedactionAction, attribute: Attribute, { start, tagEnd, end }: FieldCursor): void {
+    const open = this.#open;
+    open.change(edits);
+    const inTable = attribute.message === "KeyValueAndUnit";
     if (action === "hash") {
-      const hash = this.#hmac!.hex(valueOf(request, contentStart, end, strings));
-      return edits.replace(tagEnd, end, attribute.with(request, hash));
+      if (--this.#hashesLeft < 0) throw new TooManyHashesError("More attributes are to be hashed than was allowed");
+      const bytes = attribute.hashedBytes();
+      open.grow(edits.replace(tagEnd, end, varintBytes(bytes) + bytes, inTable ? 1 : 0));
+    } else {
+      // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
+      open.grow(inTable ? edits.replaceLength(tagEnd, end, 0) : edits.remove(start, end));
     }
-    // Others of an attribute table are called by their place, so an entry of it is emptied and stays.
-    return attribute.message === "KeyValueAndUnit"
-      ? edits.replace(tagEnd, end, EMPTY_CONTENT)
-      : edits.replace(start, end, NO_BYTES);
+  }
+
+  /** Writes length and content of an attribute with the hash of its value, as {@link Attribute.hashedBytes} announced them. */
+  #writeHashed(
+    request: Uint8Array,
+    strings: StringTable | undefined,
+    target: Uint8Array<ArrayBuffer>,
+    at: number,
+    tagEnd: number,
+    end: number,
+    mark: 0 | 1,
+  ): void {
+    const attribute = this.#attribute;
+    let contentStart = tagEnd;
+    while (request[contentStart++]! >= 0x80);
+    attribute.read(request, mark === 1 ? "KeyValueAndUnit" : "KeyValue", { contentStart, end });
+    attribute.write(request, this.#hmac!.hex(valueOf(request, contentStart, end, strings)), target, at);
   }
 
   #ruleFor(bytes: Uint8Array, attribute: Attribute, strings: StringTable | undefined): number {
@@ -187,8 +229,9 @@ export class Redactor {
     if (remembered !== undefined && isSame(remembered.key, bytes, start, end)) return remembered.rule;
     const key = bytes.slice(start, end);
     const text = utf8.decode(key);
-    const matching = [...this.rules.keys()].filter((index) => matches(this.rules[index]!.key, text));
-    const rule = matching.find((index) => this.rules[index]!.action === "delete") ?? matching[0] ?? -1;
+    const { rules } = this.settings;
+    const matching = [...rules.keys()].filter((index) => matches(rules[index]!.key, text));
+    const rule = matching.find((index) => rules[index]!.action === "delete") ?? matching[0] ?? -1;
     if (key.length <= REMEMBERED_KEY_BYTES_MAX) {
       if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
       this.#remembered.set(hash, { key, rule });
@@ -207,8 +250,6 @@ const ORIGINAL_PAYLOAD = 10;
 /** The field that names the key by its place in the string table. */
 const KEY_INDEX = { KeyValue: 3, KeyValueAndUnit: 1 } as const;
 const NO_BYTES = new Uint8Array(0);
-/** A length of 0. */
-const EMPTY_CONTENT = Uint8Array.of(0);
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** What is known of one attribute; read into again and again. Of a key that is there more than once the last counts. */
@@ -224,7 +265,11 @@ class Attribute {
   readonly #field = fieldCursor();
   readonly #value = fieldCursor();
 
-  read(bytes: Uint8Array, message: "KeyValue" | "KeyValueAndUnit", { contentStart, end }: FieldCursor): void {
+  read(
+    bytes: Uint8Array,
+    message: "KeyValue" | "KeyValueAndUnit",
+    { contentStart, end }: Pick<FieldCursor, "contentStart" | "end">,
+  ): void {
     const field = this.#field;
     this.message = message;
     this.keyStart = this.keyEnd = this.keyIndex = 0;
@@ -248,28 +293,47 @@ class Attribute {
     }
   }
 
-  /** Length and content of the attribute with the same key and a text for its value; what else was in it is gone. */
-  with(bytes: Uint8Array, value: string): Uint8Array {
-    const key = bytes.subarray(this.keyStart, this.keyEnd);
-    const index = this.keyIndex === 0
-      ? []
-      : [KEY_INDEX[this.message] << 3, ...varint64(BigInt.asUintN(64, BigInt(this.keyIndex)))];
-    const head = [
-      ...(key.length === 0 ? [] : [1 << 3 | LEN, ...varint(key.length)]),
-      ...(this.message === "KeyValueAndUnit" ? index : []),
-    ];
-    const text = [VALUE << 3 | LEN, value.length + 2, STRING_VALUE_TAG, value.length];
-    const tail = this.message === "KeyValue" ? index : [];
-    const length = varint(head.length + key.length + text.length + value.length + tail.length);
-    const out = new Uint8Array(length.length + head.length + key.length + text.length + value.length + tail.length);
-    let at = 0;
-    for (const piece of [length, head, key, text]) {
-      out.set(piece, at);
-      at += piece.length;
+  /** How many bytes the attribute has with the same key and a hash for its value; what else was in it is gone. */
+  hashedBytes(): number {
+    const keyBytes = this.keyEnd - this.keyStart;
+    return (keyBytes === 0 ? 0 : 1 + varintBytes(keyBytes) + keyBytes) +
+      (this.keyIndex === 0 ? 0 : 1 + this.#indexBytes()) + 4 + HASH_BYTES;
+  }
+
+  /** Writes its length and {@link hashedBytes}, with a hash in hex. */
+  write(bytes: Uint8Array, hash: string, target: Uint8Array, start: number): void {
+    const { message, keyStart, keyEnd } = this;
+    let at = putVarint(target, start, this.hashedBytes());
+    if (keyEnd > keyStart) {
+      target[at++] = 1 << 3 | LEN;
+      at = putVarint(target, at, keyEnd - keyStart);
+      target.set(bytes.subarray(keyStart, keyEnd), at);
+      at += keyEnd - keyStart;
     }
-    for (let index = 0; index < value.length; index++) out[at++] = value.charCodeAt(index);
-    out.set(tail, at);
-    return out;
+    if (message === "KeyValueAndUnit") at = this.#writeIndex(target, at);
+    target[at++] = VALUE << 3 | LEN;
+    target[at++] = HASH_BYTES + 2;
+    target[at++] = STRING_VALUE_TAG;
+    target[at++] = HASH_BYTES;
+    for (let index = 0; index < HASH_BYTES; index++) target[at++] = hash.charCodeAt(index);
+    if (message === "KeyValue") this.#writeIndex(target, at);
+  }
+
+  /** A negative int32 is ten bytes on the wire. */
+  #indexBytes(): number {
+    return this.keyIndex < 0 ? 10 : varintBytes(this.keyIndex);
+  }
+
+  #writeIndex(target: Uint8Array, start: number): number {
+    const { keyIndex, message } = this;
+    if (keyIndex === 0) return start;
+    let at = start;
+    target[at++] = KEY_INDEX[message] << 3;
+    if (keyIndex > 0) return putVarint(target, at, keyIndex);
+    for (let rest = BigInt.asUintN(64, BigInt(keyIndex)); rest > 0; rest >>= 7n) {
+      target[at++] = Number(rest & 0x7fn) | (rest > 0x7fn ? 0x80 : 0);
+    }
+    return at;
   }
 }
 
@@ -302,55 +366,65 @@ function byMessage<Value>(make: (name: MessageName) => Value): Readonly<Record<M
   return Object.fromEntries(MESSAGE_NAMES.map((name) => [name, make(name)])) as Record<MessageName, Value>;
 }
 
-/** A message that is being read. */
-interface OpenMessage {
-  readonly message: MessageName;
-  readonly end: number;
-  /** Where its length is; -1 for the request itself. */
-  readonly lengthAt: number;
-  readonly contentStart: number;
-  /** Bytes that it has got more, or fewer. */
-  growth: number;
-}
+/**
+ * The messages that are open, innermost last. A stack of its own, since messages may nest deeper than functions can; in arrays, since
+ * there may be millions of them.
+ */
+class OpenMessages {
+  /** How many are open around the request's fields; 0 in the request itself. */
+  depth = 0;
+  /** Of the innermost. */
+  message: MessageName = "TracesRequest";
+  end = 0;
+  readonly #messages: MessageName[] = [];
+  readonly #ends = new Int32Array(NESTING_MAX + 1);
+  /** Where the length and the content of each begin. */
+  readonly #lengths = new Int32Array(NESTING_MAX + 1);
+  readonly #contents = new Int32Array(NESTING_MAX + 1);
+  /** Bytes that each has got more, or fewer. */
+  readonly #growth = new Int32Array(NESTING_MAX + 1);
+  /** The edit of each that is changed, which is for its length: all that are around a change are changed. */
+  readonly #edits = new Int32Array(NESTING_MAX + 1);
+  #changed = 0;
 
-/** What is to be changed of a request. */
-class Edits {
-  readonly #request: Uint8Array;
-  readonly #edits: { readonly start: number; readonly end: number; readonly bytes: Uint8Array }[] = [];
-
-  constructor(request: Uint8Array) {
-    this.#request = request;
+  begin(message: MessageName, end: number): void {
+    this.depth = this.#changed = 0;
+    this.message = this.#messages[0] = message;
+    this.end = this.#ends[0] = end;
+    this.#growth[0] = 0;
   }
 
-  /** @returns by how many bytes it grows. */
-  replace(start: number, end: number, bytes: Uint8Array): number {
-    this.#edits.push({ start, end, bytes });
-    return bytes.length - (end - start);
+  enter(message: MessageName, { end, tagEnd, contentStart }: FieldCursor): void {
+    const depth = ++this.depth;
+    this.message = this.#messages[depth] = message;
+    this.end = this.#ends[depth] = end;
+    this.#lengths[depth] = tagEnd;
+    this.#contents[depth] = contentStart;
+    this.#growth[depth] = 0;
   }
 
-  /** Writes a message's length anew. @returns by how many bytes the length itself grows. */
-  setLength({ lengthAt, contentStart, end, growth }: OpenMessage): number {
-    return this.replace(lengthAt, contentStart, Uint8Array.from(varint(end - contentStart + growth)));
+  leave(edits: Edits | undefined): void {
+    const depth = this.depth--;
+    this.message = this.#messages[depth - 1]!;
+    this.end = this.#ends[depth - 1]!;
+    if (depth > this.#changed || edits === undefined) return;
+    this.#changed = depth - 1;
+    const growth = this.#growth[depth]!;
+    const length = this.#ends[depth]! - this.#contents[depth]! + growth;
+    this.#growth[depth - 1]! += growth + edits.settle(this.#edits[depth]!, length);
   }
 
-  /** The request with every change; undefined where there is none. */
-  joined(): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#edits.length === 0) return undefined;
-    // A length stands before what made it change, and was noted after it.
-    this.#edits.sort((a, b) => a.start - b.start);
-    const growth = this.#edits.reduce((sum, { start, end, bytes }) => sum + bytes.length - (end - start), 0);
-    const joined = new Uint8Array(this.#request.length + growth);
-    let from = 0;
-    let to = 0;
-    for (const { start, end, bytes } of this.#edits) {
-      joined.set(this.#request.subarray(from, start), to);
-      to += start - from;
-      joined.set(bytes, to);
-      to += bytes.length;
-      from = end;
+  /** Says that something is about to be changed: the lengths of all that are open stand before it. */
+  change(edits: Edits): void {
+    for (let depth = this.#changed + 1; depth <= this.depth; depth++) {
+      this.#edits[depth] = edits.reserve(this.#lengths[depth]!, this.#contents[depth]!);
     }
-    joined.set(this.#request.subarray(from), to);
-    return joined;
+    this.#changed = this.depth;
+  }
+
+  /** The innermost has grown. */
+  grow(bytes: number): void {
+    this.#growth[this.depth]! += bytes;
   }
 }
 

@@ -16,6 +16,7 @@ import {
 } from "../../support/bodies/requests.ts";
 
 const SALT = "a salt for tests";
+const NO_BOUNDS = { bytesMax: 1 << 29, hashesMax: Infinity };
 const hashOf = (value: string | Uint8Array) => createHmac("sha256", SALT).update(value).digest("hex");
 
 /** The keys of random requests are few words; these rules are for some of them. */
@@ -28,7 +29,7 @@ const RULES: readonly RedactionRule[] = [
   { key: "😀", action: "hash" },
   { key: "", action: "hash" },
 ];
-const redactor = () => new Redactor(RULES, SALT, false);
+const redactor = () => new Redactor({ rules: RULES, salt: SALT, dryRun: false });
 
 const text = (value: string) => new TextEncoder().encode(value);
 const len = (number: number, ...parts: Uint8Array[]): Uint8Array => {
@@ -158,14 +159,18 @@ Deno.test("any request is as its model says, byte for byte, and each rule's coun
       const bytes = encodeProtobuf(REQUEST_MESSAGE[signal], request);
       const expectedHits = rules.map(() => 0);
       const expected = encodeProtobuf(REQUEST_MESSAGE[signal], modelled(signal, request, rules, expectedHits));
-      const { request: redacted, hits } = new Redactor(rules, SALT, false).redact(signal, bytes);
+      const { request: redacted, hits } = new Redactor({ rules, salt: SALT, dryRun: false }).redact(
+        signal,
+        bytes,
+        NO_BOUNDS,
+      );
       const hit = expectedHits.some((count) => count > 0);
       assert.deepEqual(hits, hit ? expectedHits : undefined);
       assert.equal(Buffer.from(redacted ?? bytes).toString("hex"), Buffer.from(expected).toString("hex"));
       if (redacted === undefined) untouched++;
       else assert.deepEqual(walker.walk(signal, redacted), walker.walk(signal, bytes));
       for (const [index, count] of expectedHits.entries()) all[RULES.indexOf(rules[index]!)]! += count;
-      const dry = new Redactor(rules, SALT, true).redact(signal, bytes);
+      const dry = new Redactor({ rules, salt: SALT, dryRun: true }).redact(signal, bytes, NO_BOUNDS);
       assert.deepEqual(dry.request, undefined);
       // A value that is deleted is not looked into; in a dry run it is not either.
       assert.deepEqual(dry.hits, hits);
@@ -263,7 +268,7 @@ Deno.test("however a request is put on the wire, its decoder sees what the model
       const plain = randomRequest(random, signal);
       const bytes = disguised(REQUEST_MESSAGE[signal], encodeProtobuf(REQUEST_MESSAGE[signal], plain), random);
       const before = walker.walk(signal, bytes);
-      const { request } = redactor().redact(signal, bytes);
+      const { request } = redactor().redact(signal, bytes, NO_BOUNDS);
       if (request === undefined) continue;
       changed++;
       assert.deepEqual(walker.walk(signal, request), before);
@@ -273,7 +278,7 @@ Deno.test("however a request is put on the wire, its decoder sees what the model
         comparable(withoutHashes(decodeRequest(signal, encodeProtobuf(REQUEST_MESSAGE[signal], expected)))),
       );
       // Once more: there is nothing left but the hashed ones, whose keys stay.
-      const again = redactor().redact(signal, request);
+      const again = redactor().redact(signal, request, NO_BOUNDS);
       assert.ok((again.hits ?? []).every((count, index) => count === 0 || RULES[index]!.action === "hash"));
     }
   }
@@ -319,7 +324,8 @@ Deno.test("a secret is found in every place that attributes have", () => {
     const request = put(secret);
     new Walker().walk(signal, request);
     for (const action of ["delete", "hash"] as const) {
-      const { request: redacted, hits } = new Redactor([{ key: "pass*", action }], SALT, false).redact(signal, request);
+      const { request: redacted, hits } = new Redactor({ rules: [{ key: "pass*", action }], salt: SALT, dryRun: false })
+        .redact(signal, request, NO_BOUNDS);
       assert.deepEqual(hits, [1], `${signal} ${place}`);
       assert.ok(!Buffer.from(redacted!).includes("hunter2"), `${signal} ${place}`);
       assert.equal(Buffer.from(redacted!).includes("password"), action === "hash", `${signal} ${place}`);
@@ -356,7 +362,8 @@ Deno.test("no spelling hides an attribute, and nothing else of a hashed one stay
   for (const [index, request] of hidden.entries()) {
     new Walker().walk("traces", request);
     for (const action of ["delete", "hash"] as const) {
-      const { request: redacted } = new Redactor([{ key: "password", action }], SALT, false).redact("traces", request);
+      const { request: redacted } = new Redactor({ rules: [{ key: "password", action }], salt: SALT, dryRun: false })
+        .redact("traces", request, NO_BOUNDS);
       new Walker().walk("traces", redacted!);
       assert.ok(!Buffer.from(redacted!).includes("hunter2"), `${action} ${index}`);
     }
@@ -376,7 +383,8 @@ Deno.test("profiles: attributes and strings that are called by their place, and 
   const request = Buffer.concat([len(1, resource, profile), table(...entries)]);
   new Walker().walk("profiles", request);
   for (const action of ["delete", "hash"] as const) {
-    const { request: after, hits } = new Redactor([{ key: "user.*", action }], SALT, false).redact("profiles", request);
+    const { request: after, hits } = new Redactor({ rules: [{ key: "user.*", action }], salt: SALT, dryRun: false })
+      .redact("profiles", request, NO_BOUNDS);
     assert.deepEqual(hits, [3]);
     assert.deepEqual(new Walker().walk("profiles", after!), new Walker().walk("profiles", request));
     const { resourceProfiles: [entry], dictionary } = decodeRequest("profiles", after!) as unknown as {
@@ -400,7 +408,11 @@ Deno.test("profiles: attributes and strings that are called by their place, and 
     assert.deepEqual(entry.scopeProfiles[0].profiles[0], { attributeIndices: [1, 2] });
   }
   assert.equal(
-    new Redactor([{ key: "user.*", action: "delete" }], SALT, true).redact("profiles", request).request,
+    new Redactor({ rules: [{ key: "user.*", action: "delete" }], salt: SALT, dryRun: true }).redact(
+      "profiles",
+      request,
+      NO_BOUNDS,
+    ).request,
     undefined,
   );
 });
@@ -426,7 +438,13 @@ Deno.test("what is hashed of each kind of value", () => {
     const request = len(1, len(1, len(1, len(1, text("user.id")), value), attribute(1, "service.name", "shop")));
     new Walker().walk("logs", request);
     assert.deepEqual(
-      Buffer.from(new Redactor([{ key: "user.id", action: "hash" }], SALT, false).redact("logs", request).request!),
+      Buffer.from(
+        new Redactor({ rules: [{ key: "user.id", action: "hash" }], salt: SALT, dryRun: false }).redact(
+          "logs",
+          request,
+          NO_BOUNDS,
+        ).request!,
+      ),
       Buffer.from(len(1, len(1, attribute(1, "user.id", hashOf(hashed)), attribute(1, "service.name", "shop")))),
       name,
     );
@@ -448,22 +466,29 @@ Deno.test("the deepest nesting that a walk lets in is read to its end", () => {
   inner = Buffer.concat(parts);
   const request = len(1, len(1, inner));
   new Walker().walk("traces", request);
-  const { request: redacted, hits } = new Redactor([{ key: "password", action: "delete" }], undefined, false)
-    .redact("traces", request);
+  const { request: redacted, hits } = new Redactor({
+    rules: [{ key: "password", action: "delete" }],
+    salt: undefined,
+    dryRun: false,
+  })
+    .redact("traces", request, NO_BOUNDS);
   assert.deepEqual(hits, [1]);
   assert.ok(!Buffer.from(redacted!).includes("hunter2"));
   new Walker().walk("traces", redacted!);
 });
 
 Deno.test("a key is remembered by its bytes; many and long ones are no more than looked at", () => {
-  const one = new Redactor([{ key: "k1*9", action: "delete" }], undefined, false);
+  const one = new Redactor({ rules: [{ key: "k1*9", action: "delete" }], salt: undefined, dryRun: false });
   for (let round = 0; round < 2; round++) {
     for (let index = 0; index < 10_000; index++) {
-      const { hits } = one.redact("traces", len(1, len(1, attribute(1, `k${index}`, "v"))));
+      const { hits } = one.redact("traces", len(1, len(1, attribute(1, `k${index}`, "v"))), NO_BOUNDS);
       assert.equal(hits !== undefined, /^k1.*9$/.test(`k${index}`), `k${index}`);
     }
   }
-  assert.deepEqual(one.redact("traces", len(1, len(1, attribute(1, `k1${"x".repeat(10_000)}9`, "v")))).hits, [1]);
+  assert.deepEqual(
+    one.redact("traces", len(1, len(1, attribute(1, `k1${"x".repeat(10_000)}9`, "v"))), NO_BOUNDS).hits,
+    [1],
+  );
 });
 
 Deno.test("globs", () => {
@@ -491,6 +516,12 @@ Deno.test("globs", () => {
 });
 
 Deno.test("a rule that hashes needs a salt", () => {
-  assert.throws(() => new Redactor([{ key: "a", action: "hash" }], "", false), /Cannot hash without a salt/);
-  assert.throws(() => new Redactor([{ key: "a", action: "hash" }], undefined, true), /Cannot hash without a salt/);
+  assert.throws(
+    () => new Redactor({ rules: [{ key: "a", action: "hash" }], salt: "", dryRun: false }),
+    /Cannot hash without a salt/,
+  );
+  assert.throws(
+    () => new Redactor({ rules: [{ key: "a", action: "hash" }], salt: undefined, dryRun: true }),
+    /Cannot hash without a salt/,
+  );
 });

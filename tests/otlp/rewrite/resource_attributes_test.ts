@@ -53,7 +53,7 @@ Deno.test("each resource of any request has them, and all else is as it was", ()
           }),
         }),
       };
-      const after = withResourceAttributes(before, ours);
+      const after = withResourceAttributes(before, ours, 1 << 29);
       resources += list.length;
       assert.deepEqual(
         normal(REQUEST_MESSAGE[signal], after),
@@ -83,17 +83,17 @@ Deno.test("what the sender says under the same keys is gone, however it is put",
     ["with the value first", len(1, len(1, len(1, len(2, len(1, text("evil"))), len(1, text("tenant.id"))), other))],
   ];
   for (const [name, request] of table) {
-    assert.deepEqual([...withResourceAttributes(request, ours)], [...expected], name);
+    assert.deepEqual([...withResourceAttributes(request, ours, 1 << 29)], [...expected], name);
   }
   const twice = len(1, len(1, attribute("tenant.id", "evil")), len(1, attribute("paid", "no"), other));
   assert.deepEqual(
-    [...withResourceAttributes(twice, ours)],
+    [...withResourceAttributes(twice, ours, 1 << 29)],
     [...len(1, len(1), len(1, other, ours.encoded))],
     "two resources",
   );
   const none = len(1, len(2, len(2, len(5, text("span")))));
   assert.deepEqual(
-    [...withResourceAttributes(none, ours)],
+    [...withResourceAttributes(none, ours, 1 << 29)],
     [...len(1, len(1, ours.encoded), len(2, len(2, len(5, text("span")))))],
     "no resource",
   );
@@ -102,7 +102,7 @@ Deno.test("what the sender says under the same keys is gone, however it is put",
     text('{"resourceSpans":[{"resource":{"attributes":[{"key":"tenant.id","value":{"stringValue":"evil"}}]}}]}'),
     1_000,
   ).protobuf;
-  assert.ok(!Buffer.from(withResourceAttributes(fromJson, ours)).includes("evil"));
+  assert.ok(!Buffer.from(withResourceAttributes(fromJson, ours, 1 << 29)).includes("evil"));
 });
 
 Deno.test("a key that a profiles request names by its place in the string table is found there", () => {
@@ -114,7 +114,7 @@ Deno.test("a key that a profiles request names by its place in the string table 
   for (const [place, taken] of [[1, true], [3, true], [0, false], [2, false], [4, false]] as const) {
     for (const request of [[byPlace(place), rest], [rest, byPlace(place)]].map((pieces) => Buffer.concat(pieces))) {
       new Walker().walk("profiles", request);
-      const after = Buffer.from(withResourceAttributes(request, ours));
+      const after = Buffer.from(withResourceAttributes(request, ours, 1 << 29));
       new Walker().walk("profiles", after);
       assert.equal(after.includes("evil"), !taken, `place ${place}`);
       assert.ok(after.includes("acme"));
@@ -134,7 +134,7 @@ Deno.test("fields that nobody knows stay, groups among them, and keys of other p
   const request = Buffer.concat([len(1, unknown, len(1, unknown), span, unknown), unknown]);
   const expected = Buffer.concat([len(1, unknown, len(1, unknown, ours.encoded), span, unknown), unknown]);
   new Walker().walk("traces", request);
-  assert.deepEqual([...withResourceAttributes(request, ours)], [...expected]);
+  assert.deepEqual([...withResourceAttributes(request, ours, 1 << 29)], [...expected]);
 });
 
 Deno.test("no spelling hides a key: long tags and lengths, bits that are dropped, fields behind a group", () => {
@@ -161,7 +161,7 @@ Deno.test("no spelling hides a key: long tags and lengths, bits that are dropped
   ];
   for (const [index, request] of hidden.entries()) {
     new Walker().walk("traces", request);
-    const after = withResourceAttributes(request, ours);
+    const after = withResourceAttributes(request, ours, 1 << 29);
     new Walker().walk("traces", after);
     assert.ok(!Buffer.from(after).includes("evil"), `${index}`);
     assert.ok(Buffer.from(after).includes("acme"), `${index}`);
