@@ -20,6 +20,8 @@ export interface Evidence {
   readonly foreign?: boolean;
   /** What the relay shows of itself. */
   readonly client?: ClientFacts;
+  /** A certificate that the Collector sends has a key which TLS here does not take, so that no signature of it counts. */
+  readonly serverKeyWeak?: boolean;
   /** The file was refused before any attempt. */
   readonly refused?: { readonly code: CertificateErrorCode; readonly role: RefusedRole };
 }
@@ -77,6 +79,8 @@ function never(): boolean {
 /** Alerts by which a peer refuses a client certificate; which one stands for what differs between peers. */
 const REFUSAL_ALERT =
   /alert.*(BadCertificate|UnsupportedCertificate|CertificateUnknown|CertificateRevoked|CertificateExpired|CertificateRequired|AccessDenied|UnknownCA|DecryptError|HandshakeFail)/i;
+/** A signature in the Collector's chain does not hold: of another CA of the same name, or by a key too weak to count. */
+const SIGNATURE = /certificate: (InvalidCertificate\()?BadSignature/;
 /** A connection that ended without a word; some peers refuse a client certificate so. */
 const CUT =
   /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed|handshake eof|socket hang up|disconnected before secure/i;
@@ -188,13 +192,79 @@ const FAULTS: readonly FaultRow[] = [
     matches: refused(["expired", "not_yet_valid", "wrong_usage", "wrong_issuer"], "receiver"),
   },
   {
+    code: "server_certificate_weak_key",
+    what: "The Collector's certificate, or one that it sends with it, has a key that is too weak for TLS here",
+    remedy: "issue it again with an RSA key of 2048 bits or more, or with EC P-256",
+    lasting: true,
+    knownAs: ["ee key too small", "ca key too small"],
+    matches: ({ serverKeyWeak, status, text }) =>
+      serverKeyWeak === true && status === undefined && SIGNATURE.test(text),
+  },
+  {
+    code: "server_certificate_weak_signature",
+    what:
+      "The Collector's certificate, or one that it sends with it, is signed with SHA-1 or another hash that is refused",
+    remedy: "issue it again with SHA-256",
+    lasting: true,
+    knownAs: ["ca md too weak", "insecure algorithm SHA1-RSA"],
+    matches: says(/certificate: (InvalidCertificate\()?UnsupportedSignatureAlgorithm(?!ForPublicKey)/),
+  },
+  {
+    code: "server_certificate_is_ca",
+    what: "The Collector shows the certificate of a CA as its own",
+    remedy: "issue it a server certificate with basicConstraints CA:FALSE",
+    lasting: true,
+    knownAs: ["CaUsedAsEndEntity"],
+    matches: says(/CaUsedAsEndEntity/),
+  },
+  {
+    code: "server_certificate_issuer_no_ca",
+    what: "The Collector's certificate was issued by a certificate that is no CA",
+    remedy: "issue it again by a CA, or give its issuer basicConstraints CA:TRUE",
+    lasting: true,
+    knownAs: ["invalid CA certificate", "EndEntityUsedAsCa"],
+    matches: says(/EndEntityUsedAsCa/),
+  },
+  {
+    code: "server_certificate_version",
+    what: "The Collector's certificate, or one that it sends with it, is not X.509 version 3",
+    remedy: "issue it again with extensions (openssl x509 -req needs -extfile)",
+    lasting: true,
+    knownAs: ["UnsupportedCertVersion"],
+    matches: says(/UnsupportedCertVersion/),
+  },
+  {
+    code: "server_certificate_extension",
+    what: "The Collector's certificate has a critical extension that TLS here does not know",
+    remedy: "issue it again without that extension, or with it marked as not critical",
+    lasting: true,
+    knownAs: ["unhandled critical extension", "UnsupportedCriticalExtension"],
+    matches: says(/UnsupportedCriticalExtension/),
+  },
+  {
+    code: "server_certificate_name_constraint",
+    what: "The Collector's certificate has a name that its CA may not issue for",
+    remedy: "issue it by a CA whose nameConstraints permit this host",
+    lasting: true,
+    knownAs: ["permitted subtree violation", "NameConstraintViolation"],
+    matches: says(/NameConstraintViolation/),
+  },
+  {
+    code: "server_certificate_path_length",
+    what: "More CAs stand behind the Collector's certificate than its root allows",
+    remedy: "issue it by the CA that may, or that CA again with a longer pathlen",
+    lasting: true,
+    knownAs: ["path length constraint exceeded", "PathLenConstraintViolated"],
+    matches: says(/PathLenConstraintViolated/),
+  },
+  {
     code: "wrong_ca",
     what: "The Collector's certificate is not signed by the CA that the relay trusts",
     remedy: "set exporter.tls.ca_file to the CA that issued the Collector's certificate",
     lasting: true,
     knownAs: ["certificate verify failed", "unable to get local issuer certificate", "UnknownIssuer"],
     matches: says(
-      /UnknownIssuer|self.signed|certificate: (InvalidCertificate\()?(BadSignature|Unsupported\w*Signature)/i,
+      /UnknownIssuer|self.signed|certificate: (InvalidCertificate\()?(BadSignature|UnsupportedSignatureAlgorithmForPublicKey)/i,
     ),
   },
   {
@@ -543,3 +613,16 @@ export function diagnose(evidence: Evidence): Fault {
 export function concernsTheWay(status: number, text: string): boolean {
   return status === 400 && (REFUSAL_PAGE.test(text) || PLAIN_HTTP_PAGE.test(text));
 }
+
+/** Whether a failure leaves open if a key of the Collector is too weak: its certificates have to be looked at. */
+export function asksForServerKey(text: string): boolean {
+  return SIGNATURE.test(text);
+}
+
+/** What a Collector's certificate may be, beside its names, dates, usages and its CA. */
+export const SERVER_FORM_FAULTS: ReadonlySet<string> = new Set(
+  FAULTS.map(({ code }) => code).filter((code) =>
+    /^server_certificate_(weak_key|weak_signature|is_ca|issuer_no_ca|version|extension|name_constraint|path_length)$/
+      .test(code)
+  ),
+);

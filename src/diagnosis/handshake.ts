@@ -93,6 +93,23 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
   return promise;
 }
 
+/** Deno's words for a handshake whose signature does not hold for the key of the certificate, though nothing is verified. */
+const KEY_REFUSED = /unable to (?:get local issuer|verify the first) certificate|BadSignature/;
+
+/**
+ * Whether a certificate that the server sends has an RSA key of less than 2048 bits. With such a key of the server's own TLS here
+ * does not end the handshake, and none of its certificates is seen.
+ */
+export async function sendsWeakKey(options: HandshakeOptions): Promise<boolean> {
+  const { secured, error = "", certificates } = await shakeHands(options);
+  if (!secured) return KEY_REFUSED.test(error);
+  return certificates.some(({ publicKey }) =>
+    (publicKey.asymmetricKeyDetails?.modulusLength ?? RSA_BITS_MIN) < RSA_BITS_MIN
+  );
+}
+
+const RSA_BITS_MIN = 2048;
+
 function chainSent(leaf: DetailedPeerCertificate): X509Certificate[] {
   const chain: X509Certificate[] = [];
   let current: DetailedPeerCertificate | undefined = leaf;

@@ -3,7 +3,8 @@
  * @module
  */
 import { clientFacts } from "../diagnosis/client_facts.ts";
-import { concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
+import { asksForServerKey, concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
+import { sendsWeakKey } from "../diagnosis/handshake.ts";
 import { messageOf } from "../errors.ts";
 import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, type PartialSuccess, readSuccess } from "../otlp/response.ts";
@@ -57,6 +58,9 @@ export interface Unanswered {
 /** How a server that speaks HTTP/2 alone refuses a client that offers HTTP/1.1 (RFC 7301, 3.2), in the words of rustls. */
 const NO_COMMON_PROTOCOL = /NoApplicationProtocol/;
 
+/** The longest look at the certificates of a server, in ms. */
+const HANDSHAKE_MS = 5_000;
+
 /** What is asked for more than once of an attempt. */
 export interface SendOptions {
   /** Gives the attempt up early. */
@@ -93,6 +97,7 @@ export class CollectorClient {
   #renewed = 0;
   readonly #onReplaced: (() => void)[] = [];
   #answered = false;
+  #serverKeyWeak = false;
 
   constructor(options: CollectorClientOptions) {
     this.#options = options;
@@ -165,7 +170,7 @@ export class CollectorClient {
     const client = clientFacts(this.#identity, this.#answered, new Date());
     return diagnose(
       answer.kind === "none"
-        ? { text: answer.cause, timedOut: answer.timedOut, client }
+        ? { text: answer.cause, timedOut: answer.timedOut, client, serverKeyWeak: this.#serverKeyWeak }
         : { status: answer.status, text: answer.message, foreign: answer.foreign, client },
     );
   }
@@ -192,7 +197,17 @@ export class CollectorClient {
       this.#renew();
       return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, started);
     }
+    if (answer.kind === "none" && asksForServerKey(answer.cause)) await this.#lookAtServerKey(signal, abort);
     return answer;
+  }
+
+  /** The text alone does not tell a weak key from a CA that is another. */
+  async #lookAtServerKey(signal: SignalName, abort: AbortSignal | undefined): Promise<void> {
+    const { hostname, port } = new URL(this.target(signal).url);
+    const { cert, key } = this.#identity;
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const where = { host, port: Number(port || 443), timeoutMs: HANDSHAKE_MS };
+    this.#serverKeyWeak = await sendsWeakKey({ ...where, cert, key, ...(abort === undefined ? {} : { abort }) });
   }
 
   async #attempt(

@@ -326,6 +326,17 @@ export function checkChain(chain: Chain, name: string, authoritiesName: string):
   throw new CertificateError("wrong_issuer", message);
 }
 
+/** How an issuer is not among the authorities, for a warning: a sentence without a period. */
+export function foreignIssuer(
+  chain: Exclude<Chain, { readonly kind: "anchored" }>,
+  name: string,
+  authoritiesName: string,
+): string {
+  return chain.kind === "bad_signature"
+    ? `The issuer of the ${name} is called ${chain.issuer}, as a CA in the ${authoritiesName} is, but it is another with another key`
+    : `The issuer of the ${name}, ${chain.issuer}, is not in the ${authoritiesName}`;
+}
+
 function signed(certificate: X509Certificate, issuer: X509Certificate): boolean {
   if (certificate.issuer !== issuer.subject) return false;
   try {

@@ -10,7 +10,6 @@ import { CertificateError, messageOf } from "../errors.ts";
 import {
   type CertificateFacts,
   chainOf,
-  checkChain,
   checkDates,
   checkForm,
   checkIsCa,
@@ -19,6 +18,7 @@ import {
   checkUsage,
   describe,
   exportPrivateKey,
+  foreignIssuer,
   isEncryptedKey,
   parseCertificates,
   parsePrivateKey,
@@ -159,12 +159,9 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
   // What stands behind a server's certificate is for its clients to know; its CA is for theirs.
   if (ca !== undefined && config.role !== "server") {
     const chain = chainOf(leaf, intermediates, authorities);
-    if (chain.kind === "bad_signature") checkChain(chain, cert.name, ca.name);
-    if (chain.kind === "unknown_issuer") {
-      // Lawful: the CA here is for the peer's certificate, and the peer may trust another CA for ours.
-      warnings.push(
-        `The issuer of ${cert.name}, ${chain.issuer}, is not in ${ca.name}; the other end must trust that issuer`,
-      );
+    // Lawful: the CA here is for the peer's certificate, and the peer may trust another CA for ours, also one of the same name.
+    if (chain.kind !== "anchored") {
+      warnings.push(`${foreignIssuer(chain, cert.name, ca.name)}; the other end must trust that issuer`);
     }
   }
   const exposure = exposureOf(key, settings.exposedKey);
