@@ -8,6 +8,7 @@ import { access, stat, statfs } from "node:fs/promises";
 import { lookup } from "node:dns/promises";
 import { connect, isIP } from "node:net";
 import { dirname } from "node:path";
+import { exporterSettings } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import { formatSize } from "../config/units.ts";
 import { concernsTheWay, diagnose, type Fault, type RefusedRole, SERVER_FORM_FAULTS } from "../diagnosis/faults.ts";
@@ -36,6 +37,7 @@ import { expiryLevel } from "../pki/expiry.ts";
 import { exposureOf } from "../pki/identity.ts";
 import { readPem } from "../pki/pem.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
+import { proxyVariableFor } from "./proxy.ts";
 import type { Way } from "./way.ts";
 
 /** The process and the machine. */
@@ -80,20 +82,11 @@ export const HOST_CHECKS: readonly Check<HostSubject>[] = [
     title: "proxy variables",
     needs: [],
     run({ env, config }) {
-      const urls = config === undefined ? [] : [
-        config.exporter.endpoint,
-        config.exporter.traces_endpoint,
-        config.exporter.metrics_endpoint,
-        config.exporter.logs_endpoint,
-      ].flatMap((url) => url === undefined ? [] : [new URL(url)]);
-      const direct = (env["NO_PROXY"] ?? env["no_proxy"] ?? "").split(",").map((each) => each.trim()).filter(Boolean);
-      const proxied = urls.filter(({ hostname }) =>
-        !direct.some((each) => each === "*" || hostname === each || hostname.endsWith(`.${each.replace(/^\./, "")}`))
-      );
-      const used = proxied.flatMap(({ protocol }) =>
-        (protocol === "https:" ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"])
-          .concat("ALL_PROXY", "all_proxy").filter((name) => (env[name] ?? "") !== "")
-      );
+      // Every signal's own, whichever key it is from.
+      const urls = config === undefined
+        ? []
+        : SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal).url));
+      const used = urls.flatMap((url) => proxyVariableFor(url, env) ?? []);
       return used.length === 0
         ? ok("No proxy variable applies to the Collector")
         : warning("proxied", `Requests to the Collector go through the proxy of ${[...new Set(used)].join(", ")}`);
