@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { SIGNALS } from "../../src/signal.ts";
-import { testCertificates } from "../support/files/certificates.ts";
-import { CLIENT_ROWS, hasJitter, runClientRow } from "./client_rows.ts";
+import { hasJitter } from "./client_rows.ts";
 import { serverRows } from "./rows.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { askRelay } from "./subjects.ts";
@@ -12,15 +11,6 @@ Deno.test("the relay answers as OTLP/HTTP demands, in every row", async () => {
   assert.deepEqual(differencesOf(results), []);
   // Nothing is green for want of a question.
   for (const { row, cases } of results) assert(cases.length > 0, `${row.clause}: ${row.request} was not asked`);
-});
-
-Deno.test("as a client the relay does what OTLP/HTTP demands", async (t) => {
-  await using certs = await testCertificates();
-  for (const row of CLIENT_ROWS) {
-    await t.step(`${row.situation}: ${row.expected}`, async () => {
-      assert.equal(await runClientRow(row, certs), undefined);
-    });
-  }
 });
 
 Deno.test("the table has every signal in both encodings, and a line for each row", () => {

@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
+import { testCertificates } from "../../support/files/certificates.ts";
+import { CLIENT_ROWS, runClientRow } from "../../conformance/client_rows.ts";
 import { COLLECTOR_DIFFERENCES } from "../../conformance/differences.ts";
 import { askCollector } from "../../conformance/subjects.ts";
 import { differencesOf } from "../../conformance/table.ts";
+
+Deno.test("as a client the relay does what OTLP/HTTP demands", async (t) => {
+  await using certs = await testCertificates();
+  for (const row of CLIENT_ROWS) {
+    await t.step(`${row.situation}: ${row.expected}`, async () => {
+      assert.equal(await runClientRow(row, certs), undefined);
+    });
+  }
+});
 
 Deno.test("the real Collector differs where it is known to", async () => {
   assert.deepEqual(differencesOf(await askCollector()), COLLECTOR_DIFFERENCES);

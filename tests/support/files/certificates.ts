@@ -5,6 +5,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  type Authority,
   CLIENT,
   createAuthority,
   type Issued,
@@ -52,11 +53,66 @@ export function ending(days: number): { readonly days: number; readonly now: Dat
   return { days: 365, now: new Date(Date.now() - YEAR_MS + days * DAY_MS) };
 }
 
-/** Makes them, with EC P-256 keys unless told otherwise: a few milliseconds each. */
+/** What is issued for one test at a time. */
+interface IssuedSet {
+  readonly authority: Authority;
+  readonly files: Readonly<Record<SetFile, Issued>>;
+}
+
+type SetFile =
+  | "ca"
+  | "server"
+  | "client"
+  | "other-ca"
+  | "other-client"
+  | "namesake-client"
+  | "expired-client"
+  | "future-client"
+  | "wrong-usage-client"
+  | "mismatched-client"
+  | "namesake-server";
+
+/** Sets that no test has at the moment, by the size of their keys. Two that are used side by side never share a CA. */
+const idle = new Map<number | undefined, IssuedSet[]>();
+
+async function issueSet({ rsaBits }: IssueOptions): Promise<IssuedSet> {
+  const authority = await createAuthority({ commonName: "MyRootCA", rsaBits });
+  const other = await createAuthority({ commonName: "OtherCA", rsaBits });
+  const namesake = await createAuthority({ commonName: "MyRootCA", rsaBits });
+  const client = await authority.issue({ ...CLIENT, rsaBits });
+  const otherClient = await other.issue({ ...CLIENT, rsaBits });
+  return {
+    authority,
+    files: {
+      ca: authority,
+      server: await authority.issue({ ...SERVER, rsaBits }),
+      client,
+      "other-ca": other,
+      "other-client": otherClient,
+      "namesake-client": await namesake.issue({ ...CLIENT, rsaBits }),
+      "expired-client": await authority.issue({
+        ...CLIENT,
+        rsaBits,
+        days: 30,
+        now: new Date(Date.now() - YEAR_MS),
+      }),
+      "future-client": await authority.issue({ ...CLIENT, rsaBits, now: new Date(Date.now() + YEAR_MS) }),
+      "wrong-usage-client": await authority.issue({ ...CLIENT, rsaBits, usages: ["serverAuth"] }),
+      "mismatched-client": { certificate: client.certificate, key: otherClient.key },
+      "namesake-server": await namesake.issue({ ...SERVER, rsaBits }),
+    },
+  };
+}
+
+/**
+ * Certificates with EC P-256 keys unless told otherwise, in a new folder. The keys are those of a test before in the same
+ * file, where that has ended: to issue them takes longer than most tests.
+ */
 export async function testCertificates(options: IssueOptions = {}): Promise<TestCertificates> {
+  const { rsaBits } = options;
+  const set = idle.get(rsaBits)?.pop() ?? await issueSet(options);
   const dir = await mkdtemp(join(tmpdir(), "edgeferry-certs-"));
   await chmod(dir, 0o755); // As certs/ is: a Collector under another user finds its files there.
-  const { rsaBits } = options;
   async function save(name: string, issued: Issued): Promise<Pair> {
     const certificateFile = join(dir, `${name}.crt`);
     const keyFile = join(dir, `${name}.key`);
@@ -64,35 +120,29 @@ export async function testCertificates(options: IssueOptions = {}): Promise<Test
     await writeFile(keyFile, issued.key, { mode: 0o600 });
     return { certificate: issued.certificate, key: issued.key, certificateFile, keyFile };
   }
-  const authority = await createAuthority({ commonName: "MyRootCA", rsaBits });
-  const other = await createAuthority({ commonName: "OtherCA", rsaBits });
-  const namesake = await createAuthority({ commonName: "MyRootCA", rsaBits });
-  const client = await authority.issue({ ...CLIENT, rsaBits });
-  const otherClient = await other.issue({ ...CLIENT, rsaBits });
+  const file = (name: SetFile) => save(name, set.files[name]);
   return {
     dir,
-    ca: await save("ca", authority),
-    server: await save("server", await authority.issue({ ...SERVER, rsaBits })),
-    client: await save("client", client),
-    otherCa: await save("other-ca", other),
-    otherClient: await save("other-client", otherClient),
-    namesakeClient: await save("namesake-client", await namesake.issue({ ...CLIENT, rsaBits })),
-    expiredClient: await save(
-      "expired-client",
-      await authority.issue({ ...CLIENT, rsaBits, days: 30, now: new Date(Date.now() - YEAR_MS) }),
-    ),
-    futureClient: await save(
-      "future-client",
-      await authority.issue({ ...CLIENT, rsaBits, now: new Date(Date.now() + YEAR_MS) }),
-    ),
-    wrongUsageClient: await save(
-      "wrong-usage-client",
-      await authority.issue({ ...CLIENT, rsaBits, usages: ["serverAuth"] }),
-    ),
-    mismatchedClient: await save("mismatched-client", { certificate: client.certificate, key: otherClient.key }),
-    namesakeServer: await save("namesake-server", await namesake.issue({ ...SERVER, rsaBits })),
-    issueServer: async (name, more = {}) => await save(name, await authority.issue({ ...SERVER, rsaBits, ...more })),
-    issueClient: async (name, more = {}) => await save(name, await authority.issue({ ...CLIENT, rsaBits, ...more })),
-    [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
+    ca: await file("ca"),
+    server: await file("server"),
+    client: await file("client"),
+    otherCa: await file("other-ca"),
+    otherClient: await file("other-client"),
+    namesakeClient: await file("namesake-client"),
+    expiredClient: await file("expired-client"),
+    futureClient: await file("future-client"),
+    wrongUsageClient: await file("wrong-usage-client"),
+    mismatchedClient: await file("mismatched-client"),
+    namesakeServer: await file("namesake-server"),
+    issueServer: async (name, more = {}) =>
+      await save(name, await set.authority.issue({ ...SERVER, rsaBits, ...more })),
+    issueClient: async (name, more = {}) =>
+      await save(name, await set.authority.issue({ ...CLIENT, rsaBits, ...more })),
+    async [Symbol.asyncDispose]() {
+      const sets = idle.get(rsaBits);
+      if (sets === undefined) idle.set(rsaBits, [set]);
+      else sets.push(set);
+      await rm(dir, { recursive: true, force: true });
+    },
   };
 }
