@@ -9,6 +9,7 @@ import { testCertificates } from "../support/files/certificates.ts";
 import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { freePort, startCollector } from "../support/tools/collector.ts";
 import { startSink } from "../support/far_end/sink.ts";
+import { runTool } from "../support/tools/tool.ts";
 
 const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
 const composeFile = join(rootFolder, "docker-compose.yaml");
@@ -44,16 +45,12 @@ interface Project {
 async function load(file: string, profiles: string, flags: string[] = []): Promise<Project> {
   const { PATH = "", HOME = "", ...rest } = Deno.env.toObject();
   const go = Object.fromEntries(Object.entries(rest).filter(([name]) => /^GO|PROXY$|^SSL_/i.test(name)));
-  const output = await new Deno.Command("go", {
-    args: ["run", ".", file, ...flags],
+  const { stdout } = await runTool("go", ["run", ".", file, ...flags], {
     cwd: loaderFolder,
     clearEnv: true,
     env: { ...go, PATH, HOME, UID: "1234", GID: "5678", ...(profiles === "" ? {} : { COMPOSE_PROFILES: profiles }) },
-    stdin: "null",
-  }).output();
-  const text = new TextDecoder();
-  if (!output.success) throw new Error(text.decode(output.stderr));
-  return JSON.parse(text.decode(output.stdout));
+  });
+  return JSON.parse(stdout);
 }
 
 function service(project: Project, name: string): Service {

@@ -11,6 +11,7 @@ import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { type Pair, type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { folder } from "../support/files/folder.ts";
 import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay/relay.ts";
+import { toolOutput } from "../support/tools/tool.ts";
 
 const span = '{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}]}]}';
 
@@ -131,15 +132,13 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
     });
   }
   await t.step("one whose key the sender does not have", async () => {
-    const { stdout } = await new Deno.Command("go", {
-      args: [
-        "run",
-        fileURLToPath(new URL("impostor/main.go", import.meta.url)),
-        relay.url,
-        certs.client.certificateFile,
-      ],
-    }).output();
-    const said = new TextDecoder().decode(stdout).trim().split("\n");
+    const { stdout } = await toolOutput("go", [
+      "run",
+      fileURLToPath(new URL("impostor/main.go", import.meta.url)),
+      relay.url,
+      certs.client.certificateFile,
+    ]);
+    const said = stdout.trim().split("\n");
     assert.equal(said.length, 2);
     for (const text of said) assert.match(text, /^refused: .*(tls|EOF|reset)/);
   });

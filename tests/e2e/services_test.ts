@@ -13,18 +13,15 @@ import { folder } from "../support/files/folder.ts";
 import { type Program, startProgram } from "../support/program/program.ts";
 import { readmeBlock } from "../support/files/readme.ts";
 import { type Sink, startSink } from "../support/far_end/sink.ts";
+import { toolOutput } from "../support/tools/tool.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** The exposure that `systemd-analyze security` may find, times 10; its own default refuses nothing. */
 const EXPOSURE_MAX = 15;
 
-async function run(command: string, args: string[], cwd: string, input = ""): Promise<{ code: number; said: string }> {
-  const child = new Deno.Command(command, { args, cwd, stdin: "piped", stdout: "piped", stderr: "piped" }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { code, stdout, stderr } = await child.output();
-  return { code, said: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+async function run(command: string, args: string[], cwd: string, input = "") {
+  const { code, stdout, stderr } = await toolOutput(command, args, { cwd, input });
+  return { code, out: stdout, said: stdout + stderr };
 }
 
 /** What the program needs of the checkout. */
@@ -58,7 +55,7 @@ Deno.test("the systemd unit of the README", async (t) => {
   await writeFile(file, unit.replace("/usr/local/bin/deno", Deno.execPath()));
 
   await t.step("systemd takes it, without a warning", async () => {
-    assert.deepEqual(await run("systemd-analyze", ["verify", file], dir.path), { code: 0, said: "" });
+    assert.deepEqual(await run("systemd-analyze", ["verify", file], dir.path), { code: 0, out: "", said: "" });
     await writeFile(`${file}.d.service`, unit.replace("Restart=on-failure", "Restart=on-failur"));
     assert.match((await run("systemd-analyze", ["verify", `${file}.d.service`], dir.path)).said, /on-failur/);
   });
@@ -179,7 +176,7 @@ Deno.test("the Kubernetes manifests of the README", async (t) => {
   const checker = join(root, "tests/support/tools/kubernetes");
   const read = await run("go", ["run", "."], checker, manifests);
   assert.equal(read.code, 0, read.said);
-  const objects = JSON.parse(read.said) as (StatefulSet | Certificate | Service)[];
+  const objects = JSON.parse(read.out) as (StatefulSet | Certificate | Service)[];
   const of = <Kind extends string>(kind: Kind) =>
     objects.find((each) => each.kind === kind) as Extract<(typeof objects)[number], { kind: Kind }>;
   const set = of("StatefulSet");

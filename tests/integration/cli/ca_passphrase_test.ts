@@ -1,16 +1,14 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { chmod, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { promisify } from "node:util";
 import { readCaPassphrase } from "../../../src/cli/ca_passphrase.ts";
 import { certsCommand } from "../../../src/cli/certs.ts";
 import { loadIdentity } from "../../../src/pki/identity.ts";
 import { folder } from "../../support/files/folder.ts";
 import { recorder } from "../../support/relay/recorder.ts";
+import { runTool } from "../../support/tools/tool.ts";
 
-const run = promisify(execFile);
 const VARIABLE = "EDGEFERRY_CA_PASSPHRASE";
 
 async function certs(...argv: string[]): Promise<string> {
@@ -44,8 +42,8 @@ Deno.test("an encrypted CA key: made, opened by every command, kept encrypted wh
   const encrypted = async () => (await readFile(caKey, "utf8")).startsWith("-----BEGIN ENCRYPTED PRIVATE KEY-----");
   assert(await encrypted());
   // Read by other programs too, and by nobody without the passphrase.
-  await run("openssl", ["pkey", "-in", caKey, "-passin", "pass:correct horse", "-noout"]);
-  await assert.rejects(run("openssl", ["pkey", "-in", caKey, "-passin", "pass:wrong", "-noout"]));
+  await runTool("openssl", ["pkey", "-in", caKey, "-passin", "pass:correct horse", "-noout"]);
+  await assert.rejects(runTool("openssl", ["pkey", "-in", caKey, "-passin", "pass:wrong", "-noout"]));
 
   await certs("issue", "--client", "checkout-edge", ...right);
   assert.match(await certs("rotate", "--all", ...right), /server\.crt +CN=otel-collector +renewed/);
@@ -118,7 +116,7 @@ Deno.test("a leaf whose key is encrypted is not renewed by one that is not", asy
   await certs("init", "--dir", at.path);
   const key = join(at.path, "client.key");
   const sealed = join(at.path, "sealed");
-  await run("openssl", ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:x", "-in", key, "-out", sealed]);
+  await runTool("openssl", ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:x", "-in", key, "-out", sealed]);
   const text = await readFile(sealed, "utf8");
   await writeFile(key, text);
   const { io, out } = recorder();

@@ -1,16 +1,13 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { testCertificates } from "../../support/files/certificates.ts";
-
-const run = promisify(execFile);
+import { runTool } from "../../support/tools/tool.ts";
 
 for (const [type, rsaBits] of [["EC P-256", undefined], ["RSA 2048", 2048]] as const) {
   Deno.test(`openssl takes what is issued with ${type} keys, by its strict rules`, async () => {
     await using certificates = await testCertificates({ rsaBits });
     const { ca, server, client, otherClient } = certificates;
     const verify = (...more: string[]) =>
-      run("openssl", ["verify", "-x509_strict", "-CAfile", ca.certificateFile, ...more]);
+      runTool("openssl", ["verify", "-x509_strict", "-CAfile", ca.certificateFile, ...more]);
     for (
       const check of [["-verify_hostname", "localhost"], ["-verify_hostname", "otel-collector"], [
         "-verify_ip",

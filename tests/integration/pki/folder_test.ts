@@ -1,16 +1,13 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { CLIENT, createAuthority } from "../../../src/pki/authority.ts";
 import { issueCertificate, revocationsIn, revokeCertificate } from "../../../src/pki/folder.ts";
 import { startCollector } from "../../support/tools/collector.ts";
 import { clientFor } from "../../support/relay/exporting.ts";
 import { startNginx } from "../../support/tools/nginx.ts";
 import { refusal, withFolder } from "../../support/files/issued_folder.ts";
-
-const run = promisify(execFile);
+import { runTool } from "../../support/tools/tool.ts";
 
 Deno.test("a revoked certificate: openssl and nginx refuse it by the list, the Collector does not read one", () =>
   withFolder(async (dir) => {
@@ -30,7 +27,7 @@ Deno.test("a revoked certificate: openssl and nginx refuse it by the list, the C
     );
 
     const [ca, crl] = [join(dir, "ca.crt"), join(dir, "ca.crl")];
-    const verify = (file: string) => run("openssl", ["verify", "-crl_check", "-CAfile", ca, "-CRLfile", crl, file]);
+    const verify = (file: string) => runTool("openssl", ["verify", "-crl_check", "-CAfile", ca, "-CRLfile", crl, file]);
     await verify(join(dir, "client.crt"));
     await assert.rejects(verify(edge.certificateFile), /certificate revoked/);
 

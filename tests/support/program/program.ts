@@ -1,5 +1,7 @@
 /** A child process whose lines can be waited for, and which is gone at the end of the test whatever happens in it. */
 
+import { spawnTool } from "../tools/tool.ts";
+
 export interface ProgramOptions {
   readonly command: string;
   readonly args: readonly string[];
@@ -33,7 +35,7 @@ export function startProgram(options: ProgramOptions): Program {
     return value === undefined ? [] : [[name, value]];
   });
   return new Running(
-    new Deno.Command(options.command, {
+    spawnTool(options.command, {
       args: [...options.args],
       cwd: options.cwd,
       // A developer's OTEL_ variables or proxies are not the test's.
@@ -42,7 +44,7 @@ export function startProgram(options: ProgramOptions): Program {
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
-    }).spawn(),
+    }),
   );
 }
 

@@ -5,6 +5,7 @@ import { Buffer } from "node:buffer";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { spawnTool } from "./tool.ts";
 
 /** One tab. */
 export interface Tab {
@@ -56,12 +57,12 @@ type Message = {
 /** Starts it. */
 export async function startChromium(): Promise<Browser> {
   const profile = await mkdtemp(join(tmpdir(), "edgeferry-chromium-"));
-  const child = new Deno.Command("chromium", {
+  const child = spawnTool("chromium", {
     args: [...FLAGS, `--user-data-dir=${profile}`, "about:blank"],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
-  }).spawn();
+  });
   const { url, drained } = await debuggingUrl(child.stderr);
   const socket = new WebSocket(url);
   await new Promise((resolve, reject) => {

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Sink } from "../far_end/sink.ts";
+import { toolOutput } from "./tool.ts";
 
 const builderModule = "go.opentelemetry.io/collector/cmd/builder@v0.160.0";
 const rootFolder = fileURLToPath(new URL("../../../", import.meta.url));
@@ -58,14 +59,8 @@ async function isBuilt(stamp: string): Promise<boolean> {
 }
 
 async function runGo(args: string[]): Promise<{ success: boolean; said: string }> {
-  try {
-    const output = await new Deno.Command("go", { args, cwd: rootFolder, stdin: "null" }).output();
-    const text = new TextDecoder();
-    return { success: output.success, said: text.decode(output.stdout) + text.decode(output.stderr) };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Error("Cannot build the Collector: go is not on PATH; install Go 1.25 or newer", { cause: error });
-  }
+  const { success, stdout, stderr } = await toolOutput("go", args, { cwd: rootFolder });
+  return { success, said: stdout + stderr };
 }
 
 export interface CollectorOptions {

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { SignalName } from "../../../src/signal.ts";
+import { runTool } from "./tool.ts";
 
 const source = fileURLToPath(new URL("../../collector/decode/", import.meta.url));
 const cache = fileURLToPath(new URL("../../.cache/decode/", import.meta.url));
@@ -32,12 +33,7 @@ async function build(): Promise<void> {
   await mkdir(cache, { recursive: true });
   using lock = await Deno.open(`${cache}lock`, { create: true, write: true });
   await lock.lock(true);
-  const { success, stderr } = await new Deno.Command("go", {
-    args: ["build", "-trimpath", "-o", binary, "."],
-    cwd: source,
-    stdin: "null",
-  }).output();
-  if (!success) throw new Error(`Cannot build ${source}: ${new TextDecoder().decode(stderr)}`);
+  await runTool("go", ["build", "-trimpath", "-o", binary, "."], { cwd: source });
 }
 
 /** One verdict a case, in order. */

@@ -3,11 +3,11 @@
  * is what is tested.
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
 import { chmod, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import { spawnSync } from "node:child_process";
+import { MissingTool, runTool } from "./tool.ts";
 
 const README = new URL("../../../certs/README.md", import.meta.url);
 const CACHE = new URL("../../.cache/openssl-certs/", import.meta.url).pathname;
@@ -15,7 +15,6 @@ const CACHE = new URL("../../.cache/openssl-certs/", import.meta.url).pathname;
 const OPENSSL_MS_MAX = 120_000;
 const VALID_MS_MIN = 7 * 86_400_000;
 
-const run = promisify(execFile);
 let made: Promise<string> | undefined;
 
 /**
@@ -43,7 +42,9 @@ async function make(): Promise<string> {
   await mkdir(CACHE, { recursive: true });
   const work = await mkdtemp(join(CACHE, "new-"));
   try {
-    await run("bash", ["-c", steps], { cwd: work, timeout: OPENSSL_MS_MAX });
+    // The shell says of what is missing what it says of any failure.
+    if (spawnSync("openssl", ["version"]).error !== undefined) throw new MissingTool("openssl");
+    await runTool("bash", ["-euc", steps], { cwd: work, signal: AbortSignal.timeout(OPENSSL_MS_MAX) });
     await chmod(work, 0o755); // As certs/ is: a Collector under another user finds its files there.
     await rm(dir, { recursive: true, force: true });
     await rename(work, dir);

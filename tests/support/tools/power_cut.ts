@@ -7,6 +7,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:
 import { join } from "node:path";
 import type { Random } from "../bodies/requests.ts";
 import { ROOT } from "../relay/restartable_relay.ts";
+import { runTool } from "./tool.ts";
 
 const source = join(ROOT, "tests/support/tools/power_cut.c");
 const cacheFolder = join(ROOT, "tests/.cache/power_cut");
@@ -19,8 +20,7 @@ async function buildLibrary(): Promise<string> {
   if ((await readdir(cacheFolder)).includes(`power_cut-${stamp}.so`)) return library;
   const draft = `${library}.${Deno.pid}`;
   const args = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", draft, source, "-ldl"];
-  const built = await new Deno.Command("gcc", { args, stdin: "null" }).output();
-  if (!built.success) throw new Error(`Cannot build ${source}; gcc said:\n${new TextDecoder().decode(built.stderr)}`);
+  await runTool("gcc", args);
   await rename(draft, library);
   return library;
 }

@@ -1,8 +1,11 @@
 /** Prometheus's own checker, and other programs that read what they check. */
+import { toolOutput } from "./tool.ts";
 
 /** What a program has said, without colours. */
 export interface Said {
   readonly ok: boolean;
+  /** Its standard output alone: go tells on the other one what it downloads. */
+  readonly out: string;
   readonly words: string;
 }
 
@@ -13,17 +16,6 @@ export function promtool(args: readonly string[], input = ""): Promise<Said> {
 
 /** Runs any program with a text as its standard input. */
 export async function runWith(command: string, args: readonly string[], input: string, cwd?: string): Promise<Said> {
-  const child = new Deno.Command(command, {
-    args: [...args],
-    ...(cwd === undefined ? {} : { cwd }),
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { success, stdout, stderr } = await child.output();
-  const text = new TextDecoder();
-  return { ok: success, words: (text.decode(stdout) + text.decode(stderr)).trim() };
+  const { success, stdout, stderr } = await toolOutput(command, args, { input, ...(cwd === undefined ? {} : { cwd }) });
+  return { ok: success, out: stdout.trim(), words: (stdout + stderr).trim() };
 }

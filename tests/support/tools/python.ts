@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { toolOutput } from "./tool.ts";
 
 const requirementsFile = fileURLToPath(new URL("./requirements.txt", import.meta.url));
 const cacheFolder = fileURLToPath(new URL("../../.cache/", import.meta.url));
@@ -54,12 +55,6 @@ async function isMade(stamp: string): Promise<boolean> {
 
 async function run(command: string, args: string[], remedy: string): Promise<void> {
   const failed = (why: string) => new Error(`Cannot make the Python environment of the tests: ${why}; ${remedy}`);
-  try {
-    const { success, stdout, stderr } = await new Deno.Command(command, { args, stdin: "null" }).output();
-    const text = new TextDecoder();
-    if (!success) throw failed(`${command} ${args.join(" ")} said:\n${text.decode(stdout)}${text.decode(stderr)}`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw failed(`${command} is not there`);
-    throw error;
-  }
+  const { success, stdout, stderr } = await toolOutput(command, args);
+  if (!success) throw failed(`${command} ${args.join(" ")} said:\n${stdout}${stderr}`);
 }

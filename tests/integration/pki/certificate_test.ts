@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
-import { promisify } from "node:util";
-import { CLIENT, createAuthority } from "../../src/pki/authority.ts";
+import { CLIENT, createAuthority } from "../../../src/pki/authority.ts";
 import {
   chainOf,
   checkChain,
@@ -21,9 +19,10 @@ import {
   keyTypeOf,
   parseCertificates,
   parsePrivateKey,
-} from "../../src/pki/certificate.ts";
-import { type PemDocument, readPem } from "../../src/pki/pem.ts";
-import { testCertificates } from "../support/files/certificates.ts";
+} from "../../../src/pki/certificate.ts";
+import { type PemDocument, readPem } from "../../../src/pki/pem.ts";
+import { testCertificates } from "../../support/files/certificates.ts";
+import { runTool } from "../../support/tools/tool.ts";
 
 const NO_PASSPHRASE = { setting: "exporter.tls.key_passphrase", value: undefined };
 const PASSPHRASE = { ...NO_PASSPHRASE, value: "open sesame" };
@@ -39,7 +38,7 @@ f5twCAc=
 `;
 
 async function shell(script: string): Promise<string> {
-  return (await promisify(execFile)("bash", ["-euo", "pipefail", "-c", script])).stdout;
+  return (await runTool("bash", ["-euo", "pipefail", "-c", script])).stdout;
 }
 
 function textOf(text: string): PemDocument {

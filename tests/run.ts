@@ -1,0 +1,73 @@
+/**
+ * Every test: those that need nothing but Deno side by side, then one by one those that start other programs. Ends with what
+ * all of them came to, in one line. What is given is handed to `deno test`, in place of that: `deno task test tests/otlp`.
+ */
+import { spawn } from "node:child_process";
+import process from "node:process";
+
+/** Tests of the first kind ask no other program, by their folder. */
+const OTHERS = ["tests/integration", "tests/e2e"];
+
+export const RUNS: Readonly<Record<string, readonly string[]>> = {
+  unit: ["--parallel", `--ignore=${OTHERS.join(",")}`, "tests"],
+  e2e: OTHERS,
+};
+
+/** What tests came to. */
+export interface Totals {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** Reads the last line of `deno test`, e.g. `ok | 20 passed (23 steps) | 0 failed | 1 ignored (3s)`; undefined without one. */
+export function totalsOf(output: string): Totals | undefined {
+  // deno-lint-ignore no-control-regex
+  const lines = output.replaceAll(/\x1b\[[0-9;]*m/g, "").split("\n");
+  const line = lines.findLast((line) => /^(ok|FAILED) \| \d+ passed .*\| \d+ failed/.test(line));
+  if (line === undefined) return undefined;
+  const figure = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(line)?.[1] ?? 0);
+  return { passed: figure("passed"), failed: figure("failed"), skipped: figure("ignored") };
+}
+
+async function denoTest(args: readonly string[]): Promise<{ code: number; output: string }> {
+  const child = spawn(process.execPath, ["test", "-A", ...args], {
+    env: {
+      ...process.env,
+      ...(process.stdout.isTTY && process.env["NO_COLOR"] === undefined ? { FORCE_COLOR: "1" } : {}),
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  // Ctrl-C reaches both: this one waits for the other.
+  const wait = () => {};
+  process.on("SIGINT", wait);
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+    process.stdout.write(text);
+  });
+  const code = await new Promise<number>((resolve) => child.on("close", (code) => resolve(code ?? 1)));
+  process.off("SIGINT", wait);
+  return { code, output };
+}
+
+if (import.meta.main) {
+  const given = process.argv.slice(2);
+  const runs = given.length === 0
+    ? Object.entries(RUNS)
+    : [["given", RUNS[given[0]!] === undefined ? given : [...RUNS[given[0]!]!, ...given.slice(1)]] as const];
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const [name, args] of runs) {
+    const { code, output } = await denoTest(args);
+    const totals = totalsOf(output);
+    if (totals === undefined) console.error(`The ${name} tests ended with ${code} and told no totals`);
+    const { passed, failed, skipped } = totals ?? { passed: 0, failed: 1, skipped: 0 };
+    sum.passed += passed;
+    // What fails outside of a test, as a leak at the end, is a failure without a number.
+    sum.failed += Math.max(failed, code === 0 ? 0 : 1);
+    sum.skipped += skipped;
+    if (code === 130) break;
+  }
+  console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  process.exit(sum.failed === 0 ? 0 : 1);
+}
