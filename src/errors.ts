@@ -54,7 +54,7 @@ export type DropReason = "max_connections" | "handshake" | "idle";
 
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;
-/** The longest wait that a sender is asked for, in seconds. */
+/** The longest wait that a refusal tells of, in seconds. */
 const RETRY_AFTER_MAX_S = 3_600;
 
 /** A request that is not taken: it stays the sender's, to retry or to drop as the status says. */
@@ -63,8 +63,13 @@ export class Refusal extends Error {
   override readonly name = "Refusal";
   /** Why; it indexes {@link REFUSALS}. */
   readonly code: RefusalCode;
-  /** Seconds, whole, from 1 to an hour; set on every retryable refusal (OTLP: "SHOULD include Retry-After"). */
+  /**
+   * When a retry may succeed, as far as can be told: in seconds, whole, from 1 to an hour; set on every retryable refusal. What a
+   * sender is told is less where it would not wait that long (`receiver/retry_after.ts`).
+   */
   readonly retryAfterS: number | undefined;
+  /** Whether senders that were refused together are to come back apart. False where each has waited for a time of its own. */
+  readonly spread: boolean;
   /** Further response headers, e.g. `Allow` with 405 or `WWW-Authenticate` with 401. */
   readonly headers: Readonly<Record<string, string>>;
   /** Of a body that is malformed: the path of the field, where there is one. */
@@ -74,11 +79,18 @@ export class Refusal extends Error {
   constructor(
     code: RefusalCode,
     message: string,
-    options: { retryAfterS?: number; headers?: Record<string, string>; field?: string; cause?: unknown } = {},
+    options: {
+      retryAfterS?: number;
+      spread?: boolean;
+      headers?: Record<string, string>;
+      field?: string;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterS = REFUSALS[code].retryable ? wholeSeconds(options.retryAfterS) : undefined;
+    this.spread = options.spread ?? true;
     this.headers = options.headers ?? {};
     this.field = options.field;
   }

@@ -95,6 +95,10 @@ export const ConfigSchema = section({
         size("1MiB", "16GiB").prefault("32MiB"),
         "Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429",
       ),
+      max_retry_after: option(
+        duration("1s", "1h").prefault("5s"),
+        "Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more",
+      ),
       listener: option(
         choice("auto", "bounded", "unbounded").prefault("auto"),
         "bounded keeps the limits below, at some 40us of CPU a request; auto is bounded off loopback, unbounded on it",

@@ -396,7 +396,9 @@ export class Lane {
     const at = Date.now();
     this.#lastFailure = { at, fault, cause, retryAt: at + retryMs };
     this.#options.events.failed(this.signal, fault, { cause, failures: this.#breaker.failures, retryMs });
-    return { kind: "retry", afterMs: retryMs, cause: `${fault.what} (${cause})` };
+    // Where a sender waits for the answer, no backoff of ours does: it hears of the Collector's own wish alone.
+    const afterMs = this.#options.queue.capabilities.durable ? retryMs : askedMs;
+    return { kind: "retry", cause: `${fault.what} (${cause})`, ...(afterMs === undefined ? {} : { afterMs }) };
   }
 }
 

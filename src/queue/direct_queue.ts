@@ -5,7 +5,7 @@
  */
 import { Refusal } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
-import { DrainRate } from "./drain_rate.ts";
+import { AWAY_RETRY_S, DrainRate, roomIn } from "./drain_rate.ts";
 import type {
   Accepted,
   Books,
@@ -35,8 +35,8 @@ export interface DirectQueueSettings {
 const RECORDS_MAX = 1024;
 const WAIT_MS = 8000;
 
-/** How long a sender whose time ran out is asked to wait, in seconds. */
-const TIMED_OUT_RETRY_S = 5;
+/** How long a sender whose time ran out is asked to wait, in seconds: of its own 10 s there are 2 left for one more try. */
+const TIMED_OUT_RETRY_S = 1;
 
 interface Waiting {
   readonly record: QueueRecord;
@@ -89,9 +89,9 @@ class DirectQueue implements SendingQueue {
     if (this.#closed) return Promise.reject(new Refusal("shutting_down", "The relay is shutting down"));
     const records = this.#waiting.size + this.#taken.size;
     if (records >= this.#recordsMax || this.#bytes + bytes > this.#bytesMax) {
-      const retryAfterS = this.#drain.retryAfterS(Math.max(bytes, this.#bytesMax / 100));
+      const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(bytes, this.#bytesMax / 100)));
       return Promise.reject(
-        new Refusal("queue_full", `${records} requests wait for the Collector already`, { retryAfterS }),
+        new Refusal("queue_full", `${records} requests wait for the Collector already; ${text}`, { retryAfterS }),
       );
     }
     return new Promise((resolve, reject) => {
@@ -119,6 +119,7 @@ class DirectQueue implements SendingQueue {
     waiting.answer(
       new Refusal("upstream_unavailable", `The Collector did not answer within ${this.#waitMs} ms`, {
         retryAfterS: TIMED_OUT_RETRY_S,
+        spread: false,
       }),
     );
   }
@@ -200,6 +201,7 @@ class DirectQueue implements SendingQueue {
       records: this.#waiting.size + this.#taken.size,
       bytes: this.#bytes,
       bytesMax: this.#bytesMax,
+      drainS: this.#drain.secondsFor(this.#bytes),
       oldestAt,
       inFlight: this.#taken.size,
       deadLetters: { records: 0, bytes: 0 },
@@ -233,14 +235,14 @@ function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepte
   let rejected = 0;
   let told = false;
   let reached = false;
-  let retryAfterMs = 0;
+  let askedMs: number | undefined;
   let cause: string | undefined;
   const messages: string[] = [];
   for (const [index, outcome] of outcomes.entries()) {
     const items = record.parts[index]!.items;
     if (outcome.kind === "retry") {
       cause ??= outcome.cause;
-      retryAfterMs = Math.max(retryAfterMs, outcome.afterMs ?? 0);
+      if (outcome.afterMs !== undefined) askedMs = Math.max(askedMs ?? 0, outcome.afterMs);
     } else if (outcome.kind === "delivered") {
       reached = true;
       rejected += Math.min(outcome.rejected ?? 0, items);
@@ -255,7 +257,10 @@ function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepte
     }
   }
   if (cause !== undefined) {
-    return new Refusal("upstream_unavailable", cause, { retryAfterS: retryAfterMs / 1000 });
+    const asked = askedMs === undefined ? "" : `; the Collector asks for a wait of ${Math.ceil(askedMs / 1000)} s`;
+    return new Refusal("upstream_unavailable", cause + asked, {
+      retryAfterS: askedMs === undefined ? AWAY_RETRY_S : askedMs / 1000,
+    });
   }
   const message = messages.join("; ");
   if (!reached) return new Refusal("rejected_upstream", message);

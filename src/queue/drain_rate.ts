@@ -1,17 +1,13 @@
 /**
- * How fast the queue empties, for the Retry-After of a full one.
+ * How fast the queue empties, for what is told when it is full.
  * @module
  */
 
 /** The time, in ms, over which the rate forgets. */
 const WINDOW_MS = 30_000;
 
-/** What is told while nothing has drained lately, in seconds: nothing is measured then, and a Collector that returns drains at once. */
-const UNKNOWN_S = 30;
-
-/** Bounds of the answer, in seconds. */
-const RETRY_AFTER_MIN_S = 1;
-const RETRY_AFTER_MAX_S = 300;
+/** How long a sender is asked to wait for a Collector that is away, in seconds: when it returns it drains at once. */
+export const AWAY_RETRY_S = 2;
 
 /** An exponentially weighted mean of bytes settled a second. */
 export class DrainRate {
@@ -40,11 +36,10 @@ export class DrainRate {
     return this.#weight / (WINDOW_MS / 1000) / (1 - Math.exp(-seenMs / WINDOW_MS));
   }
 
-  /** In how many seconds `bytes` will have drained: whole, from 1 to 300. */
-  retryAfterS(bytes: number): number {
+  /** In how many seconds `bytes` will have drained at the present rate; undefined while nothing drains. */
+  secondsFor(bytes: number): number | undefined {
     const rate = this.bytesPerS();
-    if (rate < 1) return UNKNOWN_S;
-    return Math.min(RETRY_AFTER_MAX_S, Math.max(RETRY_AFTER_MIN_S, Math.ceil(bytes / rate)));
+    return rate < 1 ? undefined : bytes / rate;
   }
 
   #decay(): void {
@@ -53,4 +48,10 @@ export class DrainRate {
     if (now > this.#at) this.#weight *= Math.exp((this.#at - now) / WINDOW_MS);
     this.#at = now;
   }
+}
+
+/** When there will be room, for a refusal: what its message says after the cause, and its `retryAfterS`. */
+export function roomIn(seconds: number | undefined): { readonly text: string; readonly retryAfterS: number } {
+  if (seconds === undefined) return { text: "nothing drains now; retry", retryAfterS: AWAY_RETRY_S };
+  return { text: `there will be room in about ${Math.max(1, Math.ceil(seconds))} s; retry`, retryAfterS: seconds };
 }

@@ -96,6 +96,8 @@ export interface QueueStats {
   readonly bytes: number;
   /** The bound on `bytes`. */
   readonly bytesMax: number;
+  /** In how many seconds `bytes` will have drained at the present rate; undefined while nothing drains. */
+  readonly drainS: number | undefined;
   /** When the oldest queued record was appended, in ms since the Unix epoch. */
   readonly oldestAt: number | undefined;
   /** Records taken and not yet settled. */

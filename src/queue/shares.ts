@@ -8,8 +8,8 @@ import { DrainRate } from "./drain_rate.ts";
 export interface SenderShares {
   /** Payload bytes of a sender. */
   bytesOf(sender: string): number;
-  /** In how many seconds `bytes` of this sender will have drained, as far as can be told: whole, from 1 to 300. */
-  retryAfterS(sender: string, bytes: number): number;
+  /** In how many seconds `bytes` of this sender will have drained at the present rate; undefined while nothing drains. */
+  secondsFor(sender: string, bytes: number): number | undefined;
 }
 
 /** A part, as far as it is counted. */
@@ -31,8 +31,8 @@ export class Shares implements SenderShares {
     return this.#senders.get(sender)?.bytes ?? 0;
   }
 
-  retryAfterS(sender: string, bytes: number): number {
-    return (this.#senders.get(sender)?.drain ?? new DrainRate(this.#now)).retryAfterS(bytes);
+  secondsFor(sender: string, bytes: number): number | undefined {
+    return this.#senders.get(sender)?.drain.secondsFor(bytes);
   }
 
   /** Notes parts that the queue now has. */

@@ -17,6 +17,7 @@ import { type BodyLimits, contentEncodingOf, knownMediaType, mediaTypeOf, readBo
 import { encodeAnswer } from "./coding.ts";
 import type { Limiter } from "./limiter.ts";
 import { type BodyForm, type PreparationSettings, prepare } from "./preparation.ts";
+import type { RetryAfter } from "./retry_after.ts";
 import { authorize, type Sender } from "./senders/sender.ts";
 import type { From, Usage } from "./senders/usage.ts";
 
@@ -44,6 +45,8 @@ export interface ReceiverOptions extends PreparationSettings {
   readonly limits: BodyLimits;
   /** The limits of each sender. */
   readonly limiter: Limiter;
+  /** What those are told whose requests may be retried. */
+  readonly retryAfter: RetryAfter;
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
@@ -167,7 +170,9 @@ async function handle(
         countRefusal(options.usage, error, known.sender, fromOf(request.headers.get("origin"), connection));
       }
       if (error.code === "throttled" && known.sender !== undefined) {
-        await options.limiter.holdBack(known.sender, error.retryAfterS ?? 1);
+        const toldS = options.retryAfter.told(error);
+        if (toldS !== undefined) await options.limiter.holdBack(known.sender, toldS);
+        return refuse(options, request, error, known, toldS);
       }
       return refuse(options, request, error, known);
     }
@@ -256,7 +261,13 @@ function submissionOf(
 }
 
 /** A Status in the request's own encoding (OTLP: MUST); JSON where the request names none that we speak. */
-function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, known: Known): Response {
+function refuse(
+  options: ReceiverOptions,
+  request: Request,
+  refusal: Refusal,
+  known: Known,
+  toldS: number | undefined = options.retryAfter.told(refusal),
+): Response {
   options.events.refused(known.signal, known.sender?.id, refusal, known.items);
   const mediaType = knownMediaType(request.headers.get("content-type")) ?? "application/json";
   const { status, grpcCode } = REFUSALS[refusal.code];
@@ -265,7 +276,7 @@ function refuse(options: ReceiverOptions, request: Request, refusal: Refusal, kn
   return respond(request, status, encodeStatus(mediaType, { code: grpcCode, message, violation }), {
     ...refusal.headers,
     "content-type": mediaType,
-    ...(refusal.retryAfterS === undefined ? {} : { "retry-after": String(refusal.retryAfterS) }),
+    ...(toldS === undefined ? {} : { "retry-after": String(toldS) }),
   });
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import { Refusal } from "../errors.ts";
+import { roomIn } from "../queue/drain_rate.ts";
 import type { SenderShares } from "../queue/shares.ts";
 import type { Sender, SenderLimits } from "./senders/sender.ts";
 
@@ -99,13 +100,14 @@ export class Limiter {
   /**
    * A sender is answered 429. One that comes again and again before the time it is told, as no OTLP exporter does, would make the
    * relay refuse as fast as it can and slow down the others; its answer is held back.
+   * @param toldS What it is told to wait now, in seconds.
    * @returns what to wait for before the answer; undefined where it is given at once.
    */
-  holdBack(sender: Sender, retryAfterS: number): Promise<void> | undefined {
+  holdBack(sender: Sender, toldS: number): Promise<void> | undefined {
     const state = this.#stateOf(sender.id);
     const now = this.#now();
     const early = now < state.notBefore;
-    state.notBefore = Math.max(state.notBefore, now + retryAfterS * 1000);
+    state.notBefore = Math.max(state.notBefore, now + toldS * 1000);
     if (!early || this.#closed || this.#held.size >= HELD_MAX) return undefined;
     return new Promise((resolve) => {
       const release = () => {
@@ -245,10 +247,13 @@ export class Visit {
     const room = Math.floor(queueShare * queueBytesMax);
     // A request alone is always let in: whether it fits at all is for the queue to say.
     if (queued === 0 || (bytes === 0 ? queued < room : queued + bytes <= room)) return;
+    const { text, retryAfterS } = roomIn(
+      shares.secondsFor(this.#sender.id, Math.max(queued + bytes - room, room / 100)),
+    );
     throw new Refusal(
       "queue_full",
-      `Sender ${this.#sender.id} fills its share of the queue: ${queued} of ${room} bytes; retry`,
-      { retryAfterS: shares.retryAfterS(this.#sender.id, Math.max(queued + bytes - room, room / 100)) },
+      `Sender ${this.#sender.id} fills its share of the queue: ${queued} of ${room} bytes; ${text}`,
+      { retryAfterS },
     );
   }
 }

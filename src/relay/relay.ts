@@ -20,6 +20,7 @@ import { openQueue } from "../queue/open.ts";
 import { Admission } from "../receiver/admission.ts";
 import { Deadlines } from "../receiver/deadlines.ts";
 import { mountReceiver } from "../receiver/app.ts";
+import { RetryAfter } from "../receiver/retry_after.ts";
 import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./clients.ts";
 import { exporterEvents, receiverEvents } from "./events.ts";
 import { listen } from "./listen.ts";
@@ -175,6 +176,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   const receiver = receiverEvents(metrics, log);
   mountReceiver(app, {
     ...senders,
+    retryAfter: new RetryAfter({ maxMs: http.max_retry_after }),
     limiter,
     admission,
     usage,

@@ -151,6 +151,13 @@ export const INSTRUMENTS = {
     description: "Records taken by the exporter and not yet settled",
     attributes: [],
   },
+  edgeferry_queue_drain_time: {
+    kind: "gauge",
+    unit: "s",
+    description:
+      "Time until what is queued will have drained, at the rate of the last half minute; absent while nothing drains",
+    attributes: [],
+  },
   edgeferry_queue_oldest_age: {
     kind: "gauge",
     unit: "s",
@@ -237,6 +244,8 @@ export interface QueueState {
   readonly records: number;
   readonly bytes: number;
   readonly bytesMax: number;
+  /** In how many seconds `bytes` will have drained; undefined while nothing drains. */
+  readonly drainS: number | undefined;
   /** Milliseconds since the Unix epoch. */
   readonly oldestAt: number | undefined;
   readonly inFlight: number;
@@ -348,6 +357,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       edgeferry_queue_capacity: state.bytesMax,
       edgeferry_queue_records: state.records,
       edgeferry_queue_in_flight_records: state.inFlight,
+      ...(state.drainS === undefined ? {} : { edgeferry_queue_drain_time: state.drainS }),
       // A clock that was set back makes no negative age.
       edgeferry_queue_oldest_age: state.oldestAt === undefined ? 0 : Math.max(0, now() - state.oldestAt) / 1000,
       edgeferry_dead_letter_records: state.deadLetters.records,

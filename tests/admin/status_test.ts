@@ -45,6 +45,7 @@ Deno.test("the books are said to balance only where they do", async () => {
       records: 2,
       bytes: 100,
       bytesMax: 1_000,
+      drainS: undefined,
       oldestAt: AT,
       inFlight: 1,
       deadLetters: { records: 1, bytes: 5 },

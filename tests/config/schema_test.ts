@@ -15,6 +15,7 @@ Deno.test("the defaults, in the units of the type", () => {
       max_request_messages: 2_000_000,
       request_body_timeout: 10_000,
       max_in_flight_bytes: 32 * 2 ** 20,
+      max_retry_after: 5_000,
       listener: "auto",
       max_connections: 1_000,
       max_header_size: 16 * 2 ** 10,

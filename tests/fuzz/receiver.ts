@@ -13,6 +13,7 @@ import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver } from "../../src/receiver/app.ts";
 import { INSECURE } from "../../src/receiver/senders/authenticator.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
+import { RetryAfter } from "../../src/receiver/retry_after.ts";
 import type { FuzzRequest } from "./requests.ts";
 
 /** What came of one request. */
@@ -43,6 +44,7 @@ export class FuzzReceiver {
       authenticator: INSECURE,
       admission: this.#admission,
       limits: { bodyBytesMax: BODY_BYTES_MAX, deadlines: new Deadlines(REQUEST_MS_MAX) },
+      retryAfter: new RetryAfter({ maxMs: 5_000 }),
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
       payloadEncoding: "gzip",
       bounds: UNBOUNDED,

@@ -14,14 +14,14 @@ Deno.test("what a sender has is what came less what left, never below nothing", 
 Deno.test("when a share drains is told from the sender's own rate", () => {
   let now = 0;
   const shares = new Shares(() => now);
-  assert.equal(shares.retryAfterS("nobody", 100), 30, "nothing is known");
+  assert.equal(shares.secondsFor("nobody", 100), undefined, "nothing is known");
   shares.add([{ sender: "fast", bytes: 100_000 }, { sender: "slow", bytes: 100_000 }]);
   for (let second = 0; second < 60; second++) {
     now += 1_000;
     shares.remove([{ sender: "fast", bytes: 1_000 }, { sender: "slow", bytes: 10 }]);
   }
-  assert.ok(Math.abs(shares.retryAfterS("fast", 10_000) - 10) <= 1);
-  assert.ok(Math.abs(shares.retryAfterS("slow", 1_000) - 100) <= 10);
+  assert.ok(Math.abs(shares.secondsFor("fast", 10_000)! - 10) <= 1);
+  assert.ok(Math.abs(shares.secondsFor("slow", 1_000)! - 100) <= 10);
 });
 
 Deno.test("of many senders those with nothing queued are forgotten", () => {

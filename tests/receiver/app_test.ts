@@ -19,6 +19,7 @@ import { mountReceiver, type ReceiverOptions } from "../../src/receiver/app.ts";
 import { digestOf, INSECURE, TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
 import type { TokenEntry } from "../../src/receiver/senders/tokens_schema.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
+import { RetryAfter } from "../../src/receiver/retry_after.ts";
 import { encodeJson, encodeProtobuf, Random, randomRequest } from "../support/bodies/requests.ts";
 
 const bodyBytesMax = 10_000;
@@ -41,6 +42,7 @@ function receiver(options: Partial<ReceiverOptions> = {}) {
     authenticator: INSECURE,
     admission,
     limits: { bodyBytesMax, deadlines: new Deadlines(10_000) },
+    retryAfter: new RetryAfter({ maxMs: 5_000, random: () => 0 }),
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     payloadEncoding: "gzip",
     bounds: UNBOUNDED,
@@ -516,7 +518,7 @@ Deno.test("another method is 405 with Allow, on every signal, in the request's e
 
 Deno.test("refusals of append keep their status, Retry-After and words", async () => {
   const refusals: [Refusal, number, string | null][] = [
-    [new Refusal("queue_full", "The queue is full; retry", { retryAfterS: 17 }), 503, "17"],
+    [new Refusal("queue_full", "The queue is full; retry", { retryAfterS: 17 }), 503, "2"],
     [new Refusal("throttled", "The Collector throttles; retry", { retryAfterS: 2.5 }), 429, "3"],
     [new Refusal("storage_failed", "Cannot write; retry"), 503, "1"],
     [new Refusal("rejected_upstream", "The Collector refused it"), 400, null],
@@ -768,7 +770,7 @@ Deno.test("a preflight of an allowed origin is answered before authentication", 
 Deno.test("a page of an allowed origin can read every answer, Retry-After too; another's cannot", async () => {
   const { post } = receiver({
     allowedOrigins: ["https://app.example"],
-    append: () => Promise.reject(new Refusal("queue_full", "full", { retryAfterS: 9 })),
+    append: () => Promise.reject(new Refusal("queue_full", "full", { retryAfterS: 4 })),
   });
   const answers = [
     [await post("{}", { origin: "https://app.example" }), 200],
@@ -783,7 +785,7 @@ Deno.test("a page of an allowed origin can read every answer, Retry-After too; a
     assert.equal(headers.get("vary"), "Origin");
     assert.equal(headers.get("content-type"), json);
   }
-  assert.equal(answers[2][0].headers.get("retry-after"), "9");
+  assert.equal(answers[2][0].headers.get("retry-after"), "4");
   for (const origin of ["https://evil.example", "https://app.example.evil", "http://app.example", "null", ""]) {
     for (const response of [await post("{}", { origin }), await post(null, { origin, method: "OPTIONS", type: "" })]) {
       assert.equal(response.headers.get("access-control-allow-origin"), null, origin);
@@ -982,6 +984,7 @@ Deno.test("a sender over its limit that does not wait is answered after the othe
   const senders = new Map(["noisy", "quiet"].map((id) => [id, { id, proof: "none", signals: new Set(SIGNAL_NAMES) }]));
   const { post } = receiver({
     authenticator: { authenticate: (headers) => senders.get(headers.get("x-api-key")!)! },
+    retryAfter: new RetryAfter({ maxMs: 5_000, random: () => 0 }),
     limiter: new Limiter({ defaults: limits, queueBytesMax: 1 << 30, shares: new Shares(Date.now), now: () => 0 }),
   });
   const noisy = { "x-api-key": "noisy" };

@@ -20,6 +20,7 @@ const QUEUE: QueueState = {
   records: 3,
   bytes: 4_000,
   bytesMax: 10_000,
+  drainS: 12.5,
   oldestAt: 1_000,
   inFlight: 1,
   deadLetters: { records: 2, bytes: 77 },
@@ -118,6 +119,7 @@ Deno.test("the queue's gauges are read at each collection; an empty queue has ag
   metrics.observeQueue(() => Promise.resolve(state));
   assert.deepEqual(await values("edgeferry_queue_size"), { "{}": 4_000 });
   assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 2.5 });
+  assert.deepEqual(await values("edgeferry_queue_drain_time"), { "{}": 12.5 });
   nowMs = 0;
   assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 0 });
   state = { ...QUEUE, records: 0, bytes: 0, oldestAt: undefined };

@@ -8,7 +8,7 @@ import { messageOf, Refusal } from "../../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
-import { DrainRate } from "../drain_rate.ts";
+import { DrainRate, roomIn } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import { LaneSet } from "./lane_set.ts";
 import { type Entry, giveUpPayload, oldestOf, partsOf } from "./lanes.ts";
@@ -146,8 +146,10 @@ class SqliteQueue implements SendingQueue {
     const over = this.#totals.bytes + this.#commits.appendBytes + bytes - bytesMax;
     if (over > 0) {
       // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
-      const retryAfterS = this.#drain.retryAfterS(Math.max(over, bytesMax / 100));
-      return Promise.reject(new Refusal("queue_full", `The queue is full: ${bytesMax} bytes`, { retryAfterS }));
+      const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
+      return Promise.reject(
+        new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS }),
+      );
     }
     if (ended) return Promise.reject(new Refusal("storage_failed", trouble ?? "The queue's storage is not open"));
     return this.#commits.append(record, this.#now());
@@ -397,6 +399,7 @@ class SqliteQueue implements SendingQueue {
       records: totals.records,
       bytes: totals.bytes,
       bytesMax: this.#settings.bytesMax,
+      drainS: this.#drain.secondsFor(totals.bytes),
       oldestAt,
       inFlight: this.#inFlight,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },

@@ -137,7 +137,7 @@ export class JwtVerifier implements TokenVerifier, AsyncDisposable {
       await this.#fetch();
     } catch (error) {
       throw new Refusal("keys_unavailable", "The keys of the token's issuer cannot be fetched now; retry", {
-        retryAfterS: 5,
+        retryAfterS: 2,
         cause: error,
       });
     }

@@ -1,0 +1,88 @@
+/**
+ * The stock OpenTelemetry SDKs that senders use, each as a program that makes numbered spans: Java with its JDK sender (Maven
+ * Central), Go, Node (npm) and Python (PyPI). What they need is fetched once and kept under tests/.cache.
+ */
+import { createHash } from "node:crypto";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { python } from "./python.ts";
+
+const senders = fileURLToPath(new URL("../../e2e/senders/", import.meta.url));
+const cache = fileURLToPath(new URL("../../.cache/", import.meta.url));
+
+/** A program of `tests/e2e/senders`; it takes ENDPOINT, TOKEN, SPANS and INTERVAL_MS. */
+export interface StockSdk {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+export const STOCK_SDKS = {
+  java: async () => ({
+    command: "java",
+    args: ["-cp", `${await javaLibraries()}/*`, join(senders, "java/Outage.java")],
+  }),
+  go: async () => ({ command: await goProgram(), args: [] }),
+  node: async () => ({ command: "node", args: [join(await nodeFolder(), "outage.js")] }),
+  python: async () => ({ command: await python(), args: [join(senders, "outage.py")] }),
+} satisfies Record<string, () => Promise<StockSdk>>;
+
+function javaLibraries(): Promise<string> {
+  return madeOnce("java", ["java/pom.xml"], async (folder) => {
+    await run("mvn", [
+      "--quiet",
+      "--batch-mode",
+      `--file=${join(senders, "java/pom.xml")}`,
+      "dependency:copy-dependencies",
+      `-DoutputDirectory=${folder}`,
+    ], senders);
+  });
+}
+
+async function goProgram(): Promise<string> {
+  const sources = ["go/main.go", "go/go.mod", "go/go.sum"];
+  const folder = await madeOnce("go_sender", sources, async (folder) => {
+    await run("go", ["build", "-trimpath", "-o", join(folder, "sender"), "."], join(senders, "go"));
+  });
+  return join(folder, "sender");
+}
+
+function nodeFolder(): Promise<string> {
+  const sources = ["node/package.json", "node/package-lock.json", "node/outage.js"];
+  return madeOnce("node_sender", sources, async (folder) => {
+    for (const source of sources) await copyFile(join(senders, source), join(folder, source.slice("node/".length)));
+    await run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder);
+  });
+}
+
+/** A folder under tests/.cache, made anew where it is missing or one of the files that it is made from has changed. */
+async function madeOnce(
+  name: string,
+  sources: readonly string[],
+  make: (folder: string) => Promise<void>,
+): Promise<string> {
+  const folder = join(cache, name);
+  const stampFile = join(folder, "made_from.sha256");
+  const digest = createHash("sha256");
+  for (const source of sources) digest.update(await readFile(join(senders, source)));
+  const stamp = digest.digest("hex");
+  const isMade = async () => await readFile(stampFile, "utf8").catch(() => "") === stamp;
+  if (await isMade()) return folder;
+  await mkdir(cache, { recursive: true });
+  using lock = await Deno.open(join(cache, `${name}.lock`), { create: true, write: true });
+  await lock.lock(true);
+  if (await isMade()) return folder;
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  await make(folder);
+  await writeFile(stampFile, stamp);
+  return folder;
+}
+
+async function run(command: string, args: string[], cwd: string): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd, stdin: "null" }).output();
+  const text = new TextDecoder();
+  if (!success) {
+    throw new Error(`Cannot make a stock SDK's sender: ${command} said:\n${text.decode(stdout)}${text.decode(stderr)}`);
+  }
+}
