@@ -257,7 +257,7 @@ function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepte
     }
   }
   if (cause !== undefined) {
-    const asked = askedMs === undefined ? "" : `; the Collector asks for a wait of ${Math.ceil(askedMs / 1000)} s`;
+    const asked = askedMs === undefined ? "" : `; it asks for ${Math.ceil(askedMs / 1000)} s`;
     return new Refusal("upstream_unavailable", cause + asked, {
       retryAfterS: askedMs === undefined ? AWAY_RETRY_S : askedMs / 1000,
     });

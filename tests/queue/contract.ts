@@ -354,7 +354,7 @@ export function queueContract(engine: Engine): void {
       await using queue = await open();
       const appended = assert.rejects(queue.append(record(1)), {
         code: "upstream_unavailable",
-        message: "503 Service Unavailable; the Collector asks for a wait of 7 s",
+        message: "503 Service Unavailable; it asks for 7 s",
         retryAfterS: 7,
       });
       await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 6500, cause: "503 Service Unavailable" });
@@ -560,12 +560,12 @@ export function queueContract(engine: Engine): void {
       await one!.settle([{ kind: "delivered", rejected: 1 }]);
       await two!.settle([{ kind: "dead", reason: "bad" }]);
     }
-    const { inFlight, ...before } = await queue.stats();
+    const { inFlight, drainS: _, ...before } = await queue.stats();
     assert.equal(inFlight, 2 * SIGNAL_NAMES.length);
     await queue[Symbol.asyncDispose]();
     await using again = await open();
-    const { inFlight: none, ...after } = await again.stats();
-    assert.equal(none, 0);
+    const { inFlight: none, drainS, ...after } = await again.stats();
+    assert.deepEqual([none, drainS], [0, undefined]);
     assert.deepEqual(after, before);
     assertBalanced(await again.stats());
     for (const signal of SIGNAL_NAMES) {
