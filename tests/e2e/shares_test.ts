@@ -49,7 +49,10 @@ Deno.test("a sender that fills its share of the queue leaves room for the others
     assert.ok(kept >= 8 && kept <= 11, `${kept} of some 49 KiB fit into half of 1 MiB`);
     for (const { status, text, retryAfter } of answers.filter(({ status }) => status !== 200)) {
       assert.equal(status, 503);
-      assert.match(text, /Sender noisy fills its share of the queue: \d+ of 524288 bytes; (?:nothing drains now|there will be room in about \d+ s); retry/);
+      assert.match(
+        text,
+        /Sender noisy fills its share of the queue: \d+ of 524288 bytes; (?:nothing drains now|there will be room in about \d+ s); retry/,
+      );
       assert.match(retryAfter!, /^[1-9]\d*$/);
     }
     assert.equal((await post(relay.url, "quiet")).status, 200);
