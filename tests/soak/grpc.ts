@@ -77,6 +77,7 @@ const TABLE: Record<string, readonly Variant[]> = {
   ],
   out: [
     ...variants("go", ENDINGS, 8000, 800),
+    ...variants("go", ["aged"], 1000, 200),
     ...variants("go", ["grpc"], 1500, 300),
     ...variants("go", ENDINGS, 64, 16, 1000),
   ],
@@ -274,12 +275,14 @@ async function soakOut(variant: Variant, peerProgram: string, certs: TestCertifi
         "server",
         "-addr",
         `127.0.0.1:${port}`,
+        // An ordinary gRPC server whose connections end by their age while they are idle.
+        ...(variant.ending === "aged" ? ["-hold", "1500ms"] : []),
         "-ending",
-        variant.ending,
+        variant.ending === "aged" ? "grpc" : variant.ending,
         "-state",
         variant.state,
         "-connections",
-        variant.calls > 0 ? "16" : "200",
+        "12",
         "-calls",
         String(variant.calls),
         ...certificateFlags(certs, "server", variant.security, "-"),
@@ -301,6 +304,7 @@ async function soakOut(variant: Variant, peerProgram: string, certs: TestCertifi
       String(port),
       "--connections",
       String(variant.connections - tally.connections),
+      ...(variant.ending === "aged" ? ["--calls", "13", "--concurrency", "40"] : []),
       ...(variant.state === "load" ? ["--load"] : []),
       ...certificateFlags(certs, "client", variant.security, "--"),
     ]);

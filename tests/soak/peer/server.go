@@ -43,6 +43,9 @@ func serveGrpc(o *Options, listener net.Listener, config *tls.Config) {
 	if o.state == "idle" {
 		age = 20 * time.Millisecond
 	}
+	if o.hold > 0 {
+		age = o.hold
+	}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodec(raw{}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: age, MaxConnectionAgeGrace: 10 * time.Millisecond}),
@@ -79,9 +82,6 @@ func serveWires(o *Options, listener net.Listener, config *tls.Config) {
 			}
 			counts.Connections.Add(1)
 			serveWire(o, conn, tcp)
-			if o.ending == "kill" && ended.Add(1) >= int64(o.connections) {
-				die()
-			}
 		}()
 	}
 }
@@ -191,6 +191,9 @@ func finish(o *Options, w *Wire, conn net.Conn, tcp *net.TCPConn, open []uint32,
 		}
 		discard(conn, time.Duration(rand.Intn(20))*time.Millisecond)
 	case "kill":
+		if ended.Add(1) >= int64(o.connections) {
+			die()
+		}
 		discard(conn, 10*time.Second) // Stays open until the process dies.
 	}
 }
