@@ -186,13 +186,3 @@ Deno.test("dependencies are pinned exactly, the OpenTelemetry packages on one li
     .map(([, target]) => target.slice(target.lastIndexOf("@") + 1));
   assert.deepEqual([...new Set(versions)].sort(), ["0.223.0", "1.9.1", "2.12.0"]);
 });
-
-Deno.test("each task that README.md and docker-compose.yaml name is there", () => {
-  const manifest = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as { tasks: Record<string, unknown> };
-  for (const name of ["README.md", "docker-compose.yaml", "CONTRIBUTING.md"]) {
-    const named = readFileSync(join(root, name), "utf8").matchAll(/deno(?:@[\d.]+)? task (\w+)/g);
-    for (const [, task] of named) {
-      assert(task! in manifest.tasks, `${name} names the task ${task}, which deno.json has not`);
-    }
-  }
-});

@@ -1,23 +1,19 @@
-/** The lines that README.md gives a backend for minting tokens, run as they stand there. */
+/** The lines that docs/tokens.md gives a backend for minting tokens, run as they stand there. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { TokenAuthenticator } from "../../src/receiver/senders/authenticator.ts";
 import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
+import { docBlock } from "../support/files/docs.ts";
+import { runTool } from "../support/tools/tool.ts";
 import { folder } from "../support/files/folder.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 async function linesFor(language: string): Promise<string> {
-  const readme = await readFile(join(root, "README.md"), "utf8");
-  const section = readme.slice(readme.indexOf("### Web pages"));
-  return new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, "s").exec(section)?.[1] ??
-    assert.fail(`no ${language} in README.md`);
+  return await docBlock("tokens.md", language, /EDGEFERRY_SIGNING_KEY/);
 }
 
 async function letsIn(secret: string, token: string): Promise<void> {
@@ -34,10 +30,10 @@ Deno.test("the lines for a backend on JavaScript mint a token", async () => {
   // What Node gives every program.
   const globals = 'import { Buffer } from "node:buffer";\nimport process from "node:process";\n';
   await writeFile(program, `${globals}${await linesFor("js")}console.log(token);\n`);
-  const { stdout } = await promisify(execFile)(
+  const { stdout } = await runTool(
     Deno.execPath(),
     ["run", "--no-check", "--allow-env", "--config", join(root, "deno.json"), program],
-    { env: { ...process.env, EDGEFERRY_SIGNING_KEY: secret } },
+    { env: { EDGEFERRY_SIGNING_KEY: secret } },
   );
   await letsIn(secret, stdout.trim());
 });
@@ -47,8 +43,6 @@ Deno.test("the lines for a backend on Python mint a token", async () => {
   const secret = newSecret();
   const program = join(at.path, "backend.py");
   await writeFile(program, `${await linesFor("python")}print(token)\n`);
-  const { stdout } = await promisify(execFile)("python3", [program], {
-    env: { ...process.env, EDGEFERRY_SIGNING_KEY: secret },
-  });
+  const { stdout } = await runTool("python3", [program], { env: { EDGEFERRY_SIGNING_KEY: secret } });
   await letsIn(secret, stdout.trim());
 });

@@ -1,5 +1,5 @@
 /**
- * The senders' guide of README.md: each program and each line as it stands there, with the relay's address and ports of this test
+ * The programs of docs/senders.md: each program and each line as it stands there, with the relay's address and ports of this test
  * put in, through a relay to the real Collector. The page in a browser is in browser_test.ts.
  */
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import { freePort, startCollector } from "../support/tools/collector.ts";
 import { folder } from "../support/files/folder.ts";
 import { type Program, startProgram } from "../support/program/program.ts";
 import { python } from "../support/tools/python.ts";
-import { readmeBlock } from "../support/files/readme.ts";
+import { docBlock } from "../support/files/docs.ts";
 import { startRelayProcess } from "../support/relay/relay.ts";
 import { startSink } from "../support/far_end/sink.ts";
 import { everyField } from "./senders/every_field.ts";
@@ -29,7 +29,7 @@ Deno.test("the senders' guide", async (t) => {
     await startRelayProcess({ engine: "sqlite", collectorUrl: collector.httpUrl, certsDir: certs.dir }),
   );
   const here = (text: string) => text.replaceAll(RELAY, relay.url);
-  const variables = here(await readmeBlock("bash", /^export OTEL_EXPORTER_OTLP_ENDPOINT=/));
+  const variables = here(await docBlock("senders.md", "bash", /^export OTEL_EXPORTER_OTLP_PROTOCOL=/m));
   const path = [dirname(Deno.execPath()), dirname(await python()), Deno.env.get("PATH")].join(":");
 
   /** Runs lines of the guide after its variables. */
@@ -51,14 +51,17 @@ Deno.test("the senders' guide", async (t) => {
     );
   /** The line of a block that starts the program. */
   const lineOf = async (test: RegExp) => {
-    const line = (await readmeBlock("bash", test)).split("\n").find((each) => test.test(each));
-    return line ?? assert.fail(`README.md has no line ${test}`);
+    const line = (await docBlock("senders.md", "bash", test)).split("\n").find((each) => test.test(each));
+    return line ?? assert.fail(`docs/senders.md has no line ${test}`);
   };
 
   await t.step("Deno", async () => {
     await using dir = await folder();
     const port = await freePort();
-    await writeFile(join(dir.path, "app.ts"), (await readmeBlock("ts", /^\/\/ app\.ts/)).replace("8080", String(port)));
+    await writeFile(
+      join(dir.path, "app.ts"),
+      (await docBlock("senders.md", "ts", /^\/\/ app\.ts/)).replace("8080", String(port)),
+    );
     await using program = shell(`exec env ${await lineOf(/OTEL_DENO=true .*app\.ts/)}`, dir.path);
     await program.line(/Listening on/);
     assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), "hello\n");
@@ -67,14 +70,14 @@ Deno.test("the senders' guide", async (t) => {
 
   await t.step("Node", async () => {
     await using dir = await folder();
-    await writeFile(join(dir.path, "app.mjs"), await readmeBlock("js", /^\/\/ app\.mjs/));
-    await toEnd(shell(await readmeBlock("bash", /node app\.mjs/), dir.path));
+    await writeFile(join(dir.path, "app.mjs"), await docBlock("senders.md", "js", /^\/\/ app\.mjs/));
+    await toEnd(shell(await docBlock("senders.md", "bash", /node app\.mjs/), dir.path));
     await arrives("my-node", /^hello$/);
   });
 
   await t.step("Python", async () => {
     await using dir = await folder();
-    await writeFile(join(dir.path, "app.py"), await readmeBlock("python", /^# app\.py/));
+    await writeFile(join(dir.path, "app.py"), await docBlock("senders.md", "python", /^# app\.py/));
     await toEnd(shell(await lineOf(/python app\.py/), dir.path));
     await arrives("my-python", /^hello$/);
     const installed = await readFile(requirements, "utf8");
@@ -85,7 +88,10 @@ Deno.test("the senders' guide", async (t) => {
 
   await t.step("FastAPI", async () => {
     await using dir = await folder();
-    const parts = [await readmeBlock("python", /^# app\.py/), await readmeBlock("python", /FastAPIInstrumentor/)];
+    const parts = [
+      await docBlock("senders.md", "python", /^# app\.py/),
+      await docBlock("senders.md", "python", /FastAPIInstrumentor/),
+    ];
     await writeFile(join(dir.path, "app.py"), parts.join("\n"));
     await using program = shell(`exec env ${await lineOf(/uvicorn app:app/)} --port 0`, dir.path);
     const url = /http:\/\/[\d.:]+/.exec(await program.line(/Uvicorn running on/))![0];
@@ -95,7 +101,7 @@ Deno.test("the senders' guide", async (t) => {
 
   await t.step("Go", async () => {
     await using dir = await folder();
-    await writeFile(join(dir.path, "main.go"), await readmeBlock("go", /^\/\/ main\.go/));
+    await writeFile(join(dir.path, "main.go"), await docBlock("senders.md", "go", /^\/\/ main\.go/));
     // In place of go mod init and tidy: those versions, whatever is the newest.
     for (const name of ["go.mod", "go.sum"]) await copyFile(join(senders, "go", name), join(dir.path, name));
     const go = Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => /^GO|^SSL_/.test(name)));
@@ -104,7 +110,7 @@ Deno.test("the senders' guide", async (t) => {
   });
 
   await t.step("another Collector", async () => {
-    const exporters = here(await readmeBlock("yaml", /^exporters:\n {2}otlp_http:/));
+    const exporters = here(await docBlock("senders.md", "yaml", /^exporters:\n {2}otlp_http:/));
     await using agent = await startCollector({
       certsDir: certs.dir,
       env: { TOKEN: relay.token },
@@ -125,7 +131,7 @@ Deno.test("the senders' guide", async (t) => {
   await t.step("a Worker", async () => {
     await using dir = await folder();
     const file = join(dir.path, "worker.mjs");
-    await writeFile(file, await readmeBlock("js", /^\/\/ worker\.js/));
+    await writeFile(file, await docBlock("senders.md", "js", /^\/\/ worker\.js/));
     const worker = (await import(pathToFileURL(file).href)).default as {
       fetch(
         request: Request,
@@ -156,7 +162,7 @@ Deno.test("the senders' guide", async (t) => {
     await using dir = await folder();
     await mkdir(join(dir.path, "data"));
     await writeFile(join(dir.path, "data/dev.token"), `${relay.token}\n`);
-    const program = shell(here(await readmeBlock("bash", /^curl -i /)), dir.path);
+    const program = shell(here(await docBlock("senders.md", "bash", /^curl -i /)), dir.path);
     await toEnd(program);
     assert.match(program.out.join("\n"), /^HTTP\/1\.1 200 OK[^]*\n\{\}$/);
     await arrives("by-hand", /^hello$/);

@@ -1,5 +1,5 @@
 /**
- * The systemd unit and the Kubernetes manifests of README.md: checked by systemd's and Kubernetes' own code, their commands run
+ * The systemd unit and the Kubernetes manifests of docs/deploy: checked by systemd's and Kubernetes' own code, their commands run
  * with the permissions, variables and files that they name, in folders of this test for the absolute paths.
  */
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import { type Pair, testCertificates } from "../support/files/certificates.ts";
 import { freePort, startCollector } from "../support/tools/collector.ts";
 import { folder } from "../support/files/folder.ts";
 import { type Program, startProgram } from "../support/program/program.ts";
-import { readmeBlock } from "../support/files/readme.ts";
+import { docText } from "../support/files/docs.ts";
 import { type Sink, startSink } from "../support/far_end/sink.ts";
 import { toolOutput } from "../support/tools/tool.ts";
 
@@ -48,9 +48,9 @@ async function endsWell(program: Program): Promise<void> {
   assert.doesNotMatch(said, /NotCapable|Requires \w+ access|ERROR/);
 }
 
-Deno.test("the systemd unit of the README", async (t) => {
+Deno.test("the systemd unit", async (t) => {
   await using dir = await folder();
-  const unit = await readmeBlock("ini", /ExecStart=/);
+  const unit = await docText("deploy/edgeferry.service");
   const file = join(dir.path, "edgeferry.service");
   await writeFile(file, unit.replace("/usr/local/bin/deno", Deno.execPath()));
 
@@ -171,8 +171,8 @@ async function mountSecret(at: string, files: Readonly<Record<string, string>>, 
   if (revision > 0) await rm(join(at, `..${revision - 1}`), { recursive: true });
 }
 
-Deno.test("the Kubernetes manifests of the README", async (t) => {
-  const manifests = await readmeBlock("yaml", /kind: StatefulSet/);
+Deno.test("the Kubernetes manifests", async (t) => {
+  const manifests = await docText("deploy/kubernetes.yaml");
   const checker = join(root, "tests/support/tools/kubernetes");
   const read = await run("go", ["run", "."], checker, manifests);
   assert.equal(read.code, 0, read.said);
@@ -267,8 +267,8 @@ Deno.test("the relay runs with the same flags of Deno's everywhere", async () =>
   );
   const lines = {
     task: manifest.tasks.start.command,
-    systemd: (await readmeBlock("ini", /ExecStart=/)).replaceAll(/\\\n\s*/g, ""),
-    kubernetes: (await readmeBlock("yaml", /kind: StatefulSet/)).replaceAll(/\n\s+- (?=\S)/g, " "),
+    systemd: (await docText("deploy/edgeferry.service")).replaceAll(/\\\n\s*/g, ""),
+    kubernetes: (await docText("deploy/kubernetes.yaml")).replaceAll(/\n\s+- (?=\S)/g, " "),
     compose: (await readFile(join(root, "docker-compose.yaml"), "utf8")).replaceAll(/\n\s+- (?=\S)/g, " "),
   };
   /** Between `run` and the program, without what each place has its own of. */

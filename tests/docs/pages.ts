@@ -1,0 +1,90 @@
+/** The pages of docs that are printed from the tables of the source: `deno task docs` writes them, a test compares them. */
+import { renderReference } from "../../src/config/reference.ts";
+import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
+import { renderInstruments } from "../../src/telemetry/prometheus.ts";
+
+/** What only a program that exports with the library alone can meet. */
+export const LIBRARY_ONLY: ReadonlySet<string> = new Set(["client_certificate_missing"]);
+
+const CONFIGURATION = `# Configuration
+
+The defaults and the environment suffice. [config/relay.yaml](../config/relay.yaml) has every option with its default,
+under the Collector's own key names. \`deno task config check\` prints the configuration in use, \`deno task config
+reference\` this page's table. A value in the environment beats the one in the file. Unknown keys are an error.
+
+## The way to the Collector
+
+The variables of the OpenTelemetry specification set it. \`dev\`, \`start\`, \`send\` and the other commands read them from
+the environment and from \`.env\` in the working folder:
+
+| variable | purpose |
+| --- | --- |
+| \`OTEL_EXPORTER_OTLP_ENDPOINT\` | the Collector's base URL; \`v1/<signal>\` is appended (\`v1development/profiles\`) |
+| \`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT\`, \`…_METRICS_ENDPOINT\`, \`…_LOGS_ENDPOINT\`, \`…_PROFILES_ENDPOINT\` | one signal's URL, used as it is |
+| \`OTEL_EXPORTER_OTLP_CERTIFICATE\` | the CA that the Collector's certificate must lead to: a path, or PEM text |
+| \`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE\` | the client certificate: a path, or PEM text |
+| \`OTEL_EXPORTER_OTLP_CLIENT_KEY\` | its key: a path, or PEM text |
+| \`OTEL_EXPORTER_OTLP_INSECURE\` | no effect on \`https://\` endpoints: verification is never switched off |
+| \`OTEL_EXPORTER_OTLP_HEADERS\` | \`key=value,key2=value2\`, percent-encoded |
+| \`OTEL_EXPORTER_OTLP_COMPRESSION\` | \`gzip\` or \`none\` |
+| \`OTEL_EXPORTER_OTLP_TIMEOUT\` | milliseconds for one attempt; 10000 |
+| \`OTEL_EXPORTER_OTLP_PROTOCOL\` | \`http/protobuf\`; any other value draws a warning |
+
+Each has its form for one signal, such as \`OTEL_EXPORTER_OTLP_TRACES_HEADERS\`. Hosts that refuse names in \`OTEL_\` use
+\`EDGEFERRY_\` instead: \`EDGEFERRY_EXPORTER_OTLP_ENDPOINT\`. Every other key has a variable too:
+\`receiver.http.endpoint\` is \`EDGEFERRY_RECEIVER_HTTP_ENDPOINT\`.
+
+## Every option
+`;
+
+const METRICS = `# Metrics
+
+The relay's own metrics go to the Collector by OTLP every minute, and stand at \`/metrics\` for Prometheus, under the
+second name. \`deno task metrics\` prints this table.
+`;
+
+const FAULTS = `# Faults
+
+\`deno task doctor\` and the running relay's log name faults by this table. "Elsewhere it is called" has the words that
+OpenSSL, Python, Go, rustls or nginx use for the same fault.
+`;
+
+function faults(): string {
+  const lines = ["| name | what it is | elsewhere it is called | what to do |", "| --- | --- | --- | --- |"];
+  for (const { code, what, knownAs, remedy } of NAMED_FAULTS) {
+    if (LIBRARY_ONLY.has(code)) continue;
+    const names = knownAs.map((name) => `\`${name}\``).join(", ") || "-";
+    lines.push(`| \`${code}\` | ${what} | ${names} | ${remedy} |`);
+  }
+  return lines.join("\n");
+}
+
+/** Their text before `deno fmt`, by file name. */
+export function generatedPages(): Readonly<Record<string, string>> {
+  return {
+    "configuration.md": `${CONFIGURATION}\n${renderReference()}`,
+    "metrics.md": `${METRICS}\n${renderInstruments()}`,
+    "faults.md": `${FAULTS}\n${faults()}\n`,
+  };
+}
+
+/** The page as `deno fmt` lays it out. */
+export async function formatted(markdown: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--config", new URL("../../deno.json", import.meta.url).pathname, "--ext", "md", "-"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  await new Blob([markdown]).stream().pipeTo(child.stdin);
+  const { success, stdout } = await child.output();
+  if (!success) throw new Error("Cannot lay out the page: deno fmt failed");
+  return new TextDecoder().decode(stdout);
+}
+
+if (import.meta.main) {
+  for (const [name, text] of Object.entries(generatedPages())) {
+    await Deno.writeTextFile(new URL(`../../docs/${name}`, import.meta.url), await formatted(text));
+    console.log(`docs/${name}`);
+  }
+}

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { formatted, generatedPages } from "./pages.ts";
+
+const root = join(import.meta.dirname!, "../..");
+
+/** Every page, by its path from the root. */
+const pages = [
+  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "certs/README.md"],
+  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".md"))
+    .map((name) => join("docs", name)),
+];
+
+Deno.test("the generated pages are those of the tables; deno task docs writes them", async () => {
+  for (const [name, text] of Object.entries(generatedPages())) {
+    assert.equal(readFileSync(join(root, "docs", name), "utf8"), await formatted(text), `docs/${name}`);
+  }
+});
+
+/** As GitHub makes them. */
+function anchorsOf(markdown: string): Set<string> {
+  return new Set(
+    [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+      title!.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+    ),
+  );
+}
+
+Deno.test("each link of a page leads to a file and a heading that are there", () => {
+  for (const page of pages) {
+    const text = readFileSync(join(root, page), "utf8").replaceAll(/^```[^]*?^```$/gm, "");
+    for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target!)) continue;
+      const [file, anchor] = target!.split("#");
+      const path = file === "" ? page : relative(root, join(root, dirname(page), file!));
+      assert(statSync(join(root, path), { throwIfNoEntry: false }), `${page} links to ${target}, which is not there`);
+      if (anchor !== undefined) {
+        assert(anchorsOf(readFileSync(join(root, path), "utf8")).has(anchor), `${page} links to ${target}: no heading`);
+      }
+    }
+  }
+});
+
+Deno.test("README.md is short, and its index has every page of docs", () => {
+  const text = readFileSync(join(root, "README.md"), "utf8");
+  assert(text.split("\n").length <= 201, "README.md has at most 200 lines");
+  for (const page of pages) {
+    if (page.startsWith("docs/")) assert(text.includes(`(${page})`), `README.md does not name ${page}`);
+  }
+});
+
+Deno.test("each task that a page names is there", () => {
+  const manifest = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as { tasks: Record<string, unknown> };
+  for (const page of [...pages, "docker-compose.yaml"]) {
+    const text = readFileSync(join(root, page), "utf8");
+    for (const [, task] of text.matchAll(/deno(?:@[\d.]+)? task ([\w:]+)/g)) {
+      assert(task! in manifest.tasks, `${page} names the task ${task}, which deno.json has not`);
+    }
+  }
+});
