@@ -6,7 +6,7 @@ import process from "node:process";
 import { stringify } from "@std/yaml";
 import type { Command } from "commander";
 import type { Environment } from "../config/environment.ts";
-import { loadConfig, loadEnvironment } from "../config/load.ts";
+import { loadConfig, readDotEnvFile } from "../config/load.ts";
 import { printedRows, referenceRows, renderReference, valueOf, written } from "../config/reference.ts";
 import { shownConfig } from "../config/show.ts";
 import { ConfigError } from "../errors.ts";
@@ -55,7 +55,8 @@ export function configCommand(io: Io, surroundings?: Surroundings): Command {
 async function check(io: Io, { env, cwd }: Surroundings, options: { config?: string; json?: true }): Promise<void> {
   try {
     const { config, warnings, sources } = await loadConfig({
-      env: await loadEnvironment(env, cwd),
+      env,
+      dotEnv: await readDotEnvFile(cwd),
       cwd,
       ...(options.config === undefined ? {} : { file: options.config }),
     });

@@ -3,14 +3,15 @@
  * @module
  */
 import process from "node:process";
-import { loadConfig, loadEnvironment } from "../config/load.ts";
+import { loadConfig, readDotEnvFile } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import type { Io } from "./io.ts";
 
 /** The configuration of a file and the environment; its warnings are printed. @throws {ConfigError} */
 export async function configOf(io: Io, file: string | undefined): Promise<Config> {
   const { config, warnings } = await loadConfig({
-    env: await loadEnvironment(process.env),
+    env: process.env,
+    dotEnv: await readDotEnvFile(),
     ...(file === undefined ? {} : { file }),
   });
   for (const warning of warnings) io.err(`Warning: ${warning}`);

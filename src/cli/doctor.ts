@@ -4,7 +4,7 @@
  */
 import process from "node:process";
 import type { Command } from "commander";
-import { loadEnvironment } from "../config/load.ts";
+import { readDotEnvFile } from "../config/load.ts";
 import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
 import type { Surroundings } from "./config.ts";
 import { FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
@@ -18,7 +18,8 @@ export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
     .action(async (flags: { config?: string; json?: true }) => {
       const { env, cwd } = surroundings ?? { env: process.env, cwd: process.cwd() };
       const report = await examine({
-        env: await loadEnvironment(env, cwd),
+        env,
+        dotEnv: await readDotEnvFile(cwd),
         cwd,
         ...(flags.config === undefined ? {} : { file: flags.config }),
       });

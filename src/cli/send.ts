@@ -16,7 +16,8 @@ import { LoggerProvider, SimpleLogRecordProcessor } from "@opentelemetry/sdk-log
 import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { type Command, InvalidArgumentError } from "commander";
-import { loadEnvironment } from "../config/load.ts";
+import { withDotEnv } from "../config/environment.ts";
+import { readDotEnvFile } from "../config/load.ts";
 import { messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
 import { signalOf } from "../signal.ts";
@@ -53,7 +54,8 @@ export function sendCommand(io: Io): Command {
     .option("--service <name>", "service.name of what is sent", "first-steps")
     .option("--json", "print JSON")
     .action(async (flags: SendFlags) => {
-      const token = flags.token ?? (await loadEnvironment(process.env))["EDGEFERRY_TOKEN"] ?? await devToken();
+      const token = flags.token ?? withDotEnv(process.env, await readDotEnvFile())["EDGEFERRY_TOKEN"] ??
+        await devToken();
       const { traceId, spanId, results } = await sendOnce(flags.url, token, flags.service);
       if (flags.json) io.out(JSON.stringify({ url: flags.url, traceId, spanId, results }, null, 2));
       else {

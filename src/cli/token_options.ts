@@ -67,7 +67,7 @@ export function duration(min: string, max: string): Read<string> {
 }
 
 export function signals(value: string): SignalName[] {
-  return listed(value).map((name) => {
+  return listed(value.toLowerCase()).map((name) => {
     const signal = SIGNAL_NAMES.find((known) => known === name);
     if (signal === undefined) throw new InvalidArgumentError(`${name} is no signal; use ${SIGNAL_NAMES.join(", ")}.`);
     return signal;

@@ -62,10 +62,19 @@ interface SuffixRow {
   read(text: string, target: Target): void;
 }
 
+/**
+ * A word of an enumeration, or of a flag. Source: OpenTelemetry specification, "Environment Variable Specification": their values
+ * SHOULD be read without regard to case.
+ */
+const wordOf = (text: string): string => text.trim().toLowerCase();
+
 const fileOrPem = (suffix: string, stem: string): SuffixRow => ({
   suffix,
   keys: [["tls", `${stem}_file`], ["tls", `${stem}_pem`]],
-  read: (text, target) => target.set(["tls", `${stem}_${pemTextOf(text) === undefined ? "file" : "pem"}`], text),
+  read: (text, target) =>
+    pemTextOf(text) === undefined
+      ? target.set(["tls", `${stem}_file`], text.trim())
+      : target.set(["tls", `${stem}_pem`], text),
 });
 
 const SUFFIXES: readonly SuffixRow[] = [
@@ -77,10 +86,11 @@ const SUFFIXES: readonly SuffixRow[] = [
   {
     suffix: "COMPRESSION",
     keys: [["compression"]],
-    read: (text, target) =>
-      text === "gzip" || text === "none"
-        ? target.set(["compression"], text)
-        : target.fault(`Cannot use ${target.variable}: it must be gzip or none`),
+    read: (text, target) => {
+      const word = wordOf(text);
+      if (word === "gzip" || word === "none") target.set(["compression"], word);
+      else target.fault(`Cannot use ${target.variable}: it must be gzip or none`);
+    },
   },
   {
     suffix: "TIMEOUT",
@@ -94,7 +104,7 @@ const SUFFIXES: readonly SuffixRow[] = [
     suffix: "INSECURE",
     keys: [],
     read: (text, target) => {
-      if (text.toLowerCase() !== "true") return;
+      if (wordOf(text) !== "true") return;
       target.warn(
         `${target.variable}=true has no effect: it is for gRPC endpoints without a scheme, and verification is never off`,
       );
@@ -104,7 +114,7 @@ const SUFFIXES: readonly SuffixRow[] = [
     suffix: "PROTOCOL",
     keys: [],
     read: (text, target) => {
-      if (text === "http/protobuf") return;
+      if (wordOf(text) === "http/protobuf") return;
       target.warn(
         `${target.variable} is not http/protobuf, but that is what the relay speaks to the Collector; ` +
           "see that the endpoint is its OTLP/HTTP port, by custom 4318",
@@ -175,12 +185,12 @@ export function readEnvironment(env: Environment): EnvironmentReading {
   const known = new Set<string>();
   const valueOf = (variable: string): string | undefined => {
     known.add(variable);
-    return env[variable] === "" ? undefined : env[variable];
+    return env[variable]?.trim() === "" ? undefined : env[variable];
   };
 
   const serviceName = valueOf("OTEL_SERVICE_NAME");
   if (serviceName !== undefined) {
-    assignments.push({ path: SERVICE_NAME_PATH, value: serviceName, variable: "OTEL_SERVICE_NAME" });
+    assignments.push({ path: SERVICE_NAME_PATH, value: serviceName.trim(), variable: "OTEL_SERVICE_NAME" });
   }
   for (const prefix of PREFIXES) {
     for (const scope of SCOPES) {
@@ -220,10 +230,36 @@ export function readEnvironment(env: Environment): EnvironmentReading {
 /** The variables of a `.env` file's text. */
 export function readDotEnv(text: string): Record<string, string> {
   const variables: Record<string, string> = {};
-  for (const [name, value] of Object.entries(parseEnv(text))) {
+  for (const [name, value] of Object.entries(parseEnv(text.replace(/^\uFEFF/, "")))) {
     if (value !== undefined) variables[name] = value;
   }
   return variables;
+}
+
+/** What a `.env` file's text has that no variable comes of, one sentence a line, with its number and no part of it. */
+export function dotEnvWarnings(text: string): string[] {
+  const warnings: string[] = [];
+  const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
+  for (let index = 0; index < lines.length; index++) {
+    const line = lines[index]?.trim() ?? "";
+    if (line === "" || line.startsWith("#")) continue;
+    const number = index + 1;
+    const tell = (what: string) => void warnings.push(`.env:${number}: ${what}`);
+    const [, name, value = ""] = /^(?:export\s+)?([^=]*?)\s*=\s*(.*)$/.exec(line) ?? [];
+    if (name === undefined || !/^[A-Za-z_][\w.-]*$/.test(name)) {
+      tell(
+        /^(?:export\s+)?[A-Za-z_]\w*\s*:/.test(line)
+          ? "Cannot read this line: it has a colon behind its name; write NAME=value"
+          : "Cannot read this line: it is not NAME=value; correct it, or begin it with #",
+      );
+    }
+    const quote = /^["'`]/.exec(value)?.[0];
+    if (quote === undefined || value.indexOf(quote, 1) > 0) continue;
+    const end = lines.findIndex((each, later) => later > index && each.includes(quote));
+    if (end < 0) tell("The quote that this line opens is not closed; close it, or leave it out");
+    else index = end;
+  }
+  return warnings;
 }
 
 /** The environment with a `.env` file's variables below it: a name that is set already, empty or not, stays as it is. */

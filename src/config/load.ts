@@ -8,8 +8,15 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { parse } from "@std/yaml";
 import type { z } from "zod";
-import { ConfigError, messageOf } from "../errors.ts";
-import { type Environment, readEnvironment, substitute, SubstitutionError, withDotEnv } from "./environment.ts";
+import { codeOf, ConfigError, messageOf } from "../errors.ts";
+import {
+  dotEnvWarnings,
+  type Environment,
+  readEnvironment,
+  substitute,
+  SubstitutionError,
+  withDotEnv,
+} from "./environment.ts";
 import { nearest } from "./nearest.ts";
 import type { Option } from "./option.ts";
 import { alternativeOf, type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
@@ -29,6 +36,8 @@ export interface LoadOptions {
   readonly file?: string | null;
   /** The variables, e.g. `Deno.env.toObject()`. */
   readonly env: Environment;
+  /** The text of a `.env` file; a variable of {@link LoadOptions.env} wins over one of it. None unless given. */
+  readonly dotEnv?: string;
   /** What a relative `file` is relative to; the process's own by default. Paths inside the file stay as written. */
   readonly cwd?: string;
 }
@@ -54,15 +63,16 @@ export interface LoadedConfig {
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const read = options.file === null ? undefined : await readConfigFile(options.file, options.cwd);
-  const draft = new Draft(options.env, read);
+  const { env, dotEnv = "" } = options;
+  const draft = new Draft(new Variables(env, dotEnv), read);
   draft.takeFile();
-  const reading = readEnvironment(options.env);
+  const reading = readEnvironment(withDotEnv(env, dotEnv));
   draft.faults.push(...reading.faults);
   for (const assignment of reading.assignments) draft.assign(assignment.path, assignment.value, assignment.variable);
   const config = draft.finish();
   return {
     config,
-    warnings: [...reading.warnings, ...warningsOf(config)],
+    warnings: [...dotEnvWarnings(dotEnv), ...reading.warnings, ...warningsOf(config)],
     sources: { file: read?.name, environment: [...draft.variables] },
   };
 }
@@ -72,24 +82,36 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
  * @throws {ConfigError}
  */
 export function configFrom(input: ConfigInput): Config {
-  const draft = new Draft({}, undefined);
+  const draft = new Draft(new Variables({}, ""), undefined);
   draft.takeValue(input);
   return draft.finish();
 }
 
-/** The environment with the variables of `.env` in the working folder below it, where there is such a file. */
-export async function loadEnvironment(env: Environment, cwd: string = process.cwd()): Promise<Environment> {
+/** The text of `.env` in the working folder; empty where there is none. @throws {ConfigError} */
+export async function readDotEnvFile(cwd: string = process.cwd()): Promise<string> {
   try {
-    return withDotEnv(env, await readFile(resolve(cwd, ".env"), "utf8"));
+    return await readFile(resolve(cwd, ".env"), "utf8");
   } catch (error) {
     const code = codeOf(error);
-    if (code === "ENOENT") return env;
+    if (code === "ENOENT") return "";
     throw new ConfigError(`Cannot read .env: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
   }
 }
 
-const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error ? String(error.code) : undefined;
+/** The variables with those of a `.env` file below them, and how messages call each. */
+class Variables {
+  readonly all: Environment;
+  readonly #env: Environment;
+
+  constructor(env: Environment, dotEnv: string) {
+    this.#env = env;
+    this.all = withDotEnv(env, dotEnv);
+  }
+
+  named(name: string): string {
+    return this.#env[name] === undefined && this.all[name] !== undefined ? `${name} in .env` : name;
+  }
+}
 
 const FILE_STATES: Readonly<Record<string, string>> = {
   ENOENT: "it does not exist; name another with --config, or leave it out to use the defaults and the environment",
@@ -126,12 +148,12 @@ const optionAt = (path: readonly PropertyKey[]): Option | undefined =>
 class Draft {
   readonly faults: string[] = [];
   readonly variables = new Set<string>();
-  readonly #env: Environment;
+  readonly #env: Variables;
   readonly #file: ReadFile | undefined;
   readonly #origins = new Map<string, string>();
   #tree: Tree = {};
 
-  constructor(env: Environment, file: ReadFile | undefined) {
+  constructor(env: Variables, file: ReadFile | undefined) {
     this.#env = env;
     this.#file = file;
   }
@@ -170,7 +192,7 @@ class Draft {
       if (content === undefined) delete parent[key];
       else parent[key] = content;
     }
-    this.#origins.set(path.join("."), variable);
+    this.#origins.set(path.join("."), this.#env.named(variable));
   }
 
   /** The checked configuration. */
@@ -247,7 +269,7 @@ class Draft {
   #substitutedText(text: string, path: readonly string[]): unknown {
     const option = optionAt(path);
     try {
-      const result = substitute(text, this.#env);
+      const result = substitute(text, this.#env.all);
       for (const variable of result.variables) this.variables.add(variable);
       if (!result.whole) return result.text;
       // The Collector reads a value that is one variable by its type. Ours comes from the option; a section's is YAML.

@@ -49,6 +49,7 @@ const HELP = z.registry<{ help: string }>();
 
 const same = (value: unknown): unknown => value;
 const textOrNothing = (text: string): unknown => text === "" ? undefined : text;
+const trimmedOrNothing = (text: string): unknown => text.trim() === "" ? undefined : text.trim();
 
 /** What stands where a text is wanted is told by its shape. */
 function shape(value: unknown): string | undefined {
@@ -66,7 +67,8 @@ function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, 
     unit: undefined,
     bounds: undefined,
     secret: false,
-    fromText: textOrNothing,
+    // A blank at the end of a secret may be a part of it.
+    fromText: about.secret === true ? textOrNothing : trimmedOrNothing,
     format: same,
     shown: about.secret === true ? describedOrShape : quotedOrShape,
     ...about,
@@ -170,9 +172,13 @@ export function pem(wanted: string) {
   return kind(written((value) => pemTextOf(String(value)), 1_500_000), { type: "text", wanted, secret: true });
 }
 
-/** One of a few words. */
+/** One of a few words, in capitals or not. */
 export function choice<const T extends readonly [string, ...string[]]>(...words: T) {
-  return kind(z.enum(words), {
+  const wordOf = (value: unknown): T[number] | undefined =>
+    typeof value === "string" ? words.find((word) => word.toLowerCase() === value.trim().toLowerCase()) : undefined;
+  const schema = z.custom<T[number]>((value) => wordOf(value) !== undefined)
+    .transform((value): T[number] => wordOf(value) ?? value);
+  return kind(schema, {
     type: "choice",
     bounds: words.join(", "),
     wanted: words.length === 1 ? words[0] : `one of ${words.join(", ")}`,
@@ -184,7 +190,10 @@ export function flag() {
   return kind(z.boolean(), {
     type: "flag",
     wanted: "true or false",
-    fromText: (value) => value === "" ? undefined : value === "true" ? true : value === "false" ? false : value,
+    fromText: (value) => {
+      const word = value.trim().toLowerCase();
+      return word === "" ? undefined : word === "true" ? true : word === "false" ? false : value;
+    },
   });
 }
 
@@ -244,7 +253,10 @@ export function origins() {
 
 /** What is done with attributes, as the Collector's attributes processor has it: `[{ key: user.email, action: hash }]`. */
 export function actions<const T extends readonly [string, ...string[]]>(...words: T) {
-  const action = z.strictObject({ key: z.string().min(1).max(255), action: z.enum(words) });
+  const action = z.strictObject({
+    key: z.string().min(1).max(255),
+    action: z.preprocess((value) => typeof value === "string" ? value.trim().toLowerCase() : value, z.enum(words)),
+  });
   return kind(z.array(action).max(64), {
     type: "list",
     bounds: `key: glob, action: ${words.join(", ")}`,

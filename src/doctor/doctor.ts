@@ -5,6 +5,7 @@
  */
 import { dirname } from "node:path";
 import { exporterSettings } from "../config/exporter_settings.ts";
+import type { Environment } from "../config/environment.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
@@ -44,7 +45,9 @@ export interface Report {
 export interface ExamineOptions {
   /** As {@link loadConfig} takes it. */
   readonly file?: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Environment;
+  /** The text of a `.env` file, as {@link loadConfig} takes it. */
+  readonly dotEnv?: string;
   readonly cwd?: string;
   /** The clock; for tests. */
   readonly now?: () => Date;
@@ -79,10 +82,11 @@ export async function examine(options: ExamineOptions): Promise<Report> {
 }
 
 async function readConfig(options: ExamineOptions, results: CheckResult[]): Promise<Config | undefined> {
-  const { file, env, cwd } = options;
+  const { file, env, dotEnv, cwd } = options;
   try {
     const loaded = await loadConfig({
       env,
+      ...(dotEnv === undefined ? {} : { dotEnv }),
       ...(file === undefined ? {} : { file }),
       ...(cwd === undefined ? {} : { cwd }),
     });

@@ -219,3 +219,40 @@ Deno.test("substitution: defaults stand for unset and not for empty, $$ escapes,
   }
   assert.throws(() => substitute("${env:NONE}", env), /needs the variable NONE, which is not set/);
 });
+
+Deno.test("words in capitals and with blanks around them are what they are without", async () => {
+  const { config, warnings } = await load({
+    OTEL_EXPORTER_OTLP_ENDPOINT: " https://collector.example:4318 ",
+    OTEL_EXPORTER_OTLP_COMPRESSION: "GZIP",
+    OTEL_EXPORTER_OTLP_LOGS_COMPRESSION: " None ",
+    OTEL_EXPORTER_OTLP_PROTOCOL: " HTTP/PROTOBUF",
+    OTEL_EXPORTER_OTLP_TIMEOUT: " 1500 ",
+    OTEL_EXPORTER_OTLP_CERTIFICATE: " certs/ca.crt ",
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "  ",
+    OTEL_SERVICE_NAME: " relay ",
+    EDGEFERRY_SENDING_QUEUE_STORAGE: " SQLite ",
+    EDGEFERRY_TELEMETRY_LOG_LEVEL: "WARN",
+    EDGEFERRY_TELEMETRY_METRICS_ENABLED: "False",
+    EDGEFERRY_SHUTDOWN_GRACE: " 3s ",
+    EDGEFERRY_RECEIVER_HTTP_ENDPOINT: " 127.0.0.1:1 ",
+  });
+  assert.deepEqual(warnings, []);
+  const { exporter, telemetry } = config;
+  assert.deepEqual(
+    [
+      exporter.endpoint,
+      exporter.compression,
+      exporter.signals.logs.compression,
+      exporter.timeout,
+      exporter.tls.ca_file,
+    ],
+    ["https://collector.example:4318", "gzip", "none", 1_500, "certs/ca.crt"],
+  );
+  assert.deepEqual(
+    [config.sending_queue.storage, telemetry.log.level, telemetry.metrics.enabled, telemetry.resource.service_name],
+    ["sqlite", "warn", false, "relay"],
+  );
+  assert.deepEqual([config.shutdown.grace, config.receiver.http.endpoint.port], [3_000, 1]);
+  const { config: file } = await load({});
+  assert.equal(file.sending_queue.storage, "sqlite");
+});

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { configFrom, loadConfig, type LoadedConfig, loadEnvironment } from "../../src/config/load.ts";
+import { configFrom, loadConfig, type LoadedConfig, readDotEnvFile } from "../../src/config/load.ts";
 import { ConfigError } from "../../src/errors.ts";
 
 /** A working folder with these files, for as long as `body` runs. */
@@ -232,14 +232,31 @@ Deno.test("what is allowed and yet worth a word is a warning", async () => {
   assert.deepEqual(withToken.warnings, []);
 });
 
-Deno.test(".env lies below the environment", async () => {
-  await inFolder({ ".env": "A=file\nB=file\nC=file\n" }, async (cwd) => {
-    assert.deepEqual(await loadEnvironment({ A: "real", C: "" }, cwd), { A: "real", B: "file", C: "" });
-  });
+Deno.test(".env lies below the environment, and is named where a value of it is wrong", async () => {
+  const dotEnv = "EDGEFERRY_EXPORTER_TIMEOUT=soon\nEDGEFERRY_SHUTDOWN_GRACE=1s\nEDGEFERRY_TELEMETRY_LOG_LEVEL=debug\n";
+  await inFolder({ ".env": dotEnv }, async (cwd) => assert.equal(await readDotEnvFile(cwd), dotEnv));
+  await inFolder({}, async (cwd) => assert.equal(await readDotEnvFile(cwd), ""));
   await inFolder({}, async (cwd) => {
-    const env = { A: "real" };
-    assert.equal(await loadEnvironment(env, cwd), env);
+    await mkdir(join(cwd, ".env"));
+    await assert.rejects(readDotEnvFile(cwd), { message: "Cannot read .env: it is a folder; name a file in it" });
   });
+  const env = { EDGEFERRY_SHUTDOWN_GRACE: "2s", EDGEFERRY_TELEMETRY_LOG_LEVEL: "" };
+  await assert.rejects(loadConfig({ env, dotEnv, file: null }), {
+    message: /^EDGEFERRY_EXPORTER_TIMEOUT in \.env: Cannot use exporter\.timeout "soon"/,
+  });
+  const { config } = await loadConfig({ env: { ...env, EDGEFERRY_EXPORTER_TIMEOUT: "1s" }, dotEnv, file: null });
+  assert.deepEqual([config.shutdown.grace, config.telemetry.log.level], [2_000, "info"]);
+});
+
+Deno.test("a line of .env that is not understood is a warning with its number", async () => {
+  const dotEnv = "# fine\nexport A=1\nNAME: value\nB='x\n=y'\nhunter2\nset C=1\n\nD=\"hunter2\nE=1\n";
+  const { warnings } = await loadConfig({ env: {}, dotEnv, file: null });
+  assert.deepEqual(warnings, [
+    ".env:3: Cannot read this line: it has a colon behind its name; write NAME=value",
+    ".env:6: Cannot read this line: it is not NAME=value; correct it, or begin it with #",
+    ".env:7: Cannot read this line: it is not NAME=value; correct it, or begin it with #",
+    ".env:9: The quote that this line opens is not closed; close it, or leave it out",
+  ]);
 });
 
 Deno.test("an issuer is named with all that is needed to believe it", async () => {

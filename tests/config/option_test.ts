@@ -10,7 +10,8 @@ const only = (schema: z.ZodType) => {
 
 Deno.test("text from outside a file becomes the value its kind wants", () => {
   assert.equal(only(flag()).fromText("true"), true);
-  assert.equal(only(flag()).fromText("TRUE"), "TRUE");
+  assert.equal(only(flag()).fromText(" TRUE "), true);
+  assert.equal(only(flag()).fromText("yes"), "yes");
   assert.equal(only(number(0, 1, false)).fromText("0.5"), 0.5);
   assert.equal(only(number(0, 1, false)).fromText("half"), "half");
   assert.deepEqual(only(headers()).fromText("{a: b, c: 'd'}"), { a: "b", c: "d" });

@@ -19,6 +19,12 @@ export const TOKEN_ID = z.string().regex(
 export const SIGNING_SECRET = /^[\w-]{43,344}$/;
 const SHA256_HEX = /^[0-9a-f]{64}$/i;
 
+/** The name of a signal, in capitals or not. */
+const SIGNAL = z.preprocess(
+  (value) => typeof value === "string" ? value.trim().toLowerCase() : value,
+  z.enum(SIGNAL_NAMES),
+);
+
 const rate = z.number().positive().max(1e12);
 const size = z.union([z.string(), z.number()]).transform((value, context): number => {
   const bytes = parseSize(value);
@@ -70,7 +76,7 @@ const TOKENS_FILE = z.strictObject({
   tokens: z.array(z.strictObject({
     id: TOKEN_ID,
     sha256: z.string().regex(SHA256_HEX, "is not a SHA-256 digest: 64 hex digits"),
-    signals: z.array(z.enum(SIGNAL_NAMES)).min(1).default([...SIGNAL_NAMES]),
+    signals: z.array(SIGNAL).min(1).default([...SIGNAL_NAMES]),
     limits: LIMITS.exactOptional(),
     origins: ORIGINS.exactOptional(),
     not_after: MOMENT.exactOptional(),
@@ -83,7 +89,7 @@ const TOKENS_FILE = z.strictObject({
       public_key: z.string().regex(/^[\w-]{43}$/, "is not an Ed25519 public key: 32 bytes in base64url")
         .exactOptional(),
       origins: ORIGINS,
-      signals: z.array(z.enum(SIGNAL_NAMES)).min(1).exactOptional(),
+      signals: z.array(SIGNAL).min(1).exactOptional(),
       limits: LIMITS.exactOptional(),
       resource_attributes: RESOURCE_ATTRIBUTES.exactOptional(),
       max_age: z.string().default("15m"),
