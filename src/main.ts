@@ -8,6 +8,7 @@ import { configOf } from "./cli/configuration.ts";
 import { FaultFound, type Io, newCommand } from "./cli/io.ts";
 import { shownMessage, terminalOf } from "./cli/terminal.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
+import { LockTimeout } from "./files/lock.ts";
 import { StorageError } from "./queue/sqlite/file/storage_error.ts";
 import { VERSION } from "./version.ts";
 
@@ -49,7 +50,9 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     io.err(messageOf(error));
     // What has no name of ours is a defect: its trace belongs in the report.
-    const named = [FaultFound, ConfigError, CertificateError, StorageError].some((kind) => error instanceof kind);
+    const named = [FaultFound, ConfigError, CertificateError, StorageError, LockTimeout].some((kind) =>
+      error instanceof kind
+    );
     if (!named && error instanceof Error && error.stack !== undefined) io.err(error.stack);
     return 1;
   }

@@ -11,7 +11,7 @@ const root = join(import.meta.dirname!, "..");
  */
 const FLOORS: readonly (readonly string[])[] = [
   ["errors.ts", "signal.ts", "version.ts", "within.ts"],
-  ["codec", "config"],
+  ["codec", "config", "files"],
   ["otlp"],
   ["otlp/json", "otlp/rewrite"],
   ["telemetry", "pki", "queue"],
@@ -35,6 +35,7 @@ const DENO_FILES = new Set([
   "admin/admin.ts",
   "cli/dev.ts",
   "exporter/client.ts",
+  "files/lock.ts",
   "relay/listen.ts",
   "telemetry/telemetry.ts",
 ]);

@@ -6,7 +6,7 @@ import process from "node:process";
 import type { Command } from "commander";
 import { exportJWK, generateKeyPair } from "jose";
 import type { Config } from "../config/schema.ts";
-import { shownName } from "../config/shown.ts";
+import { shownName, shownPath } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
@@ -18,11 +18,11 @@ import { counted, FaultFound, type Io, newCommand } from "./io.ts";
 import * as option from "./token_options.ts";
 import { describeUsage, usageRows } from "./token_usage.ts";
 
-const FILE_DEFAULT = "config/tokens.yaml";
-
 /** The places that `token usage` looks into, by the configuration that `--config` names. */
 export interface ConfiguredTokens {
   readonly tokens: () => Promise<TokensFile>;
+  /** The file that `new`, `key` and `revoke` change; undefined where the configuration has the tokens themselves. */
+  readonly file: string | undefined;
   /** Beside it usage is kept; undefined where there is no disk. */
   readonly queuePath: string | undefined;
 }
@@ -33,15 +33,26 @@ export function configuredTokens({ receiver, sending_queue }: Config): Configure
   return {
     tokens: async () =>
       tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
+    file: tokens === undefined ? file : undefined,
     queuePath: sending_queue.storage === "none" ? undefined : sending_queue.path,
   };
 }
+
+const CONFIG_HELP = "the configuration file (default: config/relay.yaml, if it is there)";
 
 /** The family `token`. */
 export function tokenCommand(
   io: Io,
   configured: (config: string | undefined) => Promise<ConfiguredTokens>,
 ): Command {
+  /** The file that the relay reads, unless another is named. */
+  const fileOf = async ({ file, config }: FileFlags): Promise<string> => {
+    const chosen = file ?? (await configured(config)).file;
+    if (chosen !== undefined) return chosen;
+    throw new FaultFound(
+      "Cannot change the tokens: receiver.auth.tokens has their text, and no file is read; name one with --file, and put its text there",
+    );
+  };
   const family = newCommand(io, "token").description("Make and revoke the tokens that senders prove themselves with");
 
   family.command("new")
@@ -73,12 +84,14 @@ export function tokenCommand(
     .option("--concurrent-requests <number>", "under way at once; above it 429", option.limit.concurrent_requests)
     .option("--max-request-body-size <size>", "above it 413", option.limit.max_request_body_size)
     .option("--queue-share <number>", "of the queue, above 0 up to 1; above it 503", option.limit.queue_share)
-    .option("--file <path>", "the tokens file", FILE_DEFAULT)
+    .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
+    .option("--config <file>", CONFIG_HELP)
     .option("--json", "print JSON")
     .action(async (flags: NewFlags) => {
       const secret = newSecret();
       const limits = limitsIn(flags);
-      await addToken(flags.file, {
+      const file = await fileOf(flags);
+      await addToken(file, {
         id: flags.id,
         secret,
         ...(flags.signals === undefined ? {} : { signals: flags.signals }),
@@ -87,7 +100,7 @@ export function tokenCommand(
         ...(flags.notAfter === undefined ? {} : { not_after: flags.notAfter }),
         ...(limits === undefined ? {} : { limits }),
       });
-      if (flags.json) io.out(JSON.stringify({ id: flags.id, token: secret, file: flags.file }, null, 2));
+      if (flags.json) io.out(JSON.stringify({ id: flags.id, token: secret, file }, null, 2));
       else {
         io.out(secret);
         io.err(`Token for ${flags.id}: shown this once. Senders set Authorization: Bearer TOKEN, or x-api-key`);
@@ -107,9 +120,11 @@ export function tokenCommand(
     )
     .option("--max-age <duration>", "the longest that a token may be good", option.duration("1s", "24h"), "15m")
     .option("--eddsa", "a pair of keys, of which the file has the public one (default: a secret for HS256)")
-    .option("--file <path>", "the tokens file", FILE_DEFAULT)
+    .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
+    .option("--config <file>", CONFIG_HELP)
     .action(async (flags: KeyFlags) => {
-      const { id, origins, signals, maxAge, file } = flags;
+      const { id, origins, signals, maxAge } = flags;
+      const file = await fileOf(flags);
       const limits = limitsIn(flags);
       const { secret, entry } = flags.eddsa ? await newKeyPair() : newSharedKey();
       await addSigningKey(file, {
@@ -159,7 +174,7 @@ export function tokenCommand(
     .description("When each token was last used, how much, from where, and what it was refused; never used ones too")
     .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
     .option("--path <file>", "the queue's file, beside which usage is kept (default: sending_queue.path)")
-    .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
+    .option("--config <file>", CONFIG_HELP)
     .option("--json", "print JSON")
     .action(async (flags: UsageFlags) => {
       const from = flags.file === undefined || flags.path === undefined ? await configured(flags.config) : undefined;
@@ -193,40 +208,44 @@ export function tokenCommand(
   family.command("revoke")
     .description("Remove every token and signing key of an id")
     .argument("<id>", "whose")
-    .option("--file <path>", "the tokens file", FILE_DEFAULT)
-    .action(async (id: string, flags: { file: string }) => {
-      const removed = await removeTokens(flags.file, id);
-      if (removed === 0) throw new FaultFound(`No token of ${shownName(id)} is in ${flags.file}`);
-      io.out(`Removed ${counted(removed, "token")} of ${id} from ${flags.file}`);
+    .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
+    .option("--config <file>", CONFIG_HELP)
+    .action(async (id: string, flags: FileFlags) => {
+      const file = await fileOf(flags);
+      const removed = await removeTokens(file, id);
+      if (removed === 0) throw new FaultFound(`No token of ${shownName(id)} is in ${shownPath(file)}`);
+      io.out(`Removed ${counted(removed, "token")} of ${id} from ${shownPath(file)}`);
     });
 
   return family;
 }
 
-interface NewFlags extends LimitFlags {
+/** Which tokens file. */
+interface FileFlags {
+  readonly file?: string;
+  readonly config?: string;
+}
+
+interface NewFlags extends LimitFlags, FileFlags {
   readonly id: string;
   readonly signals?: SignalName[];
   readonly origins?: string[];
   readonly resourceAttributes?: Record<string, string>;
   readonly notAfter?: string;
-  readonly file: string;
   readonly json?: true;
 }
 
-interface UsageFlags {
-  readonly file?: string;
+interface UsageFlags extends FileFlags {
   readonly path?: string;
-  readonly config?: string;
   readonly json?: true;
 }
 
-interface KeyFlags extends LimitFlags {
+interface KeyFlags extends LimitFlags, FileFlags {
   readonly id: string;
   readonly origins: string[];
   readonly signals?: SignalName[];
   readonly maxAge: string;
   readonly eddsa?: true;
-  readonly file: string;
 }
 
 interface MintFlags {

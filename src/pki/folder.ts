@@ -7,7 +7,8 @@
 import { createPrivateKey, type KeyObject, type X509Certificate } from "node:crypto";
 import { access, copyFile, readdir, readFile, rm } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
-import { CertificateError } from "../errors.ts";
+import { underLock } from "../files/lock.ts";
+import { CertificateError, codeOf } from "../errors.ts";
 import {
   type Authority,
   createAuthority,
@@ -80,7 +81,11 @@ export interface IssueCertificateOptions extends OpenOptions {
  * @throws {CertificateError} `exists` without `force`; `unsupported` for a name that cannot stand in a certificate; as for reading
  * and writing files.
  */
-export async function issueCertificate(options: IssueCertificateOptions): Promise<Written> {
+export function issueCertificate(options: IssueCertificateOptions): Promise<Written> {
+  return underLock(options.dir, () => issue(options));
+}
+
+async function issue(options: IssueCertificateOptions): Promise<Written> {
   const { dir, usage, name, subjectAltNames = [], days, keyType } = options;
   const { authority } = await openFolder(dir, options);
   const file = name.replaceAll(/[^A-Za-z0-9._-]+/g, "_").replace(/^\.+/, "_");
@@ -123,11 +128,15 @@ export interface Rotated {
  * less.
  * @throws {CertificateError} as for reading and writing files.
  */
-export async function rotateCertificates(
+export function rotateCertificates(
   dir: string,
   withinDays: number | undefined,
   options: OpenOptions = {},
 ): Promise<Rotated[]> {
+  return underLock(dir, () => rotate(dir, withinDays, options));
+}
+
+async function rotate(dir: string, withinDays: number | undefined, options: OpenOptions): Promise<Rotated[]> {
   const { authority, authorities } = await openFolder(dir, options);
   const { now = new Date() } = options;
   const rotated: Rotated[] = [];
@@ -197,10 +206,14 @@ function isUsage(text: string): text is Usage {
  * is encrypted by it too. It is of the old one's kind unless another is given.
  * @throws {CertificateError} `exists` when a roll is under way already.
  */
-export async function addAuthority(
+export function addAuthority(
   dir: string,
   options: OpenOptions & { readonly keyType?: KeyType } = {},
 ): Promise<Written> {
+  return underLock(dir, () => add(dir, options));
+}
+
+async function add(dir: string, options: OpenOptions & { readonly keyType?: KeyType }): Promise<Written> {
   const { authorities, current } = await openFolder(dir, options);
   if (authorities.length > 1) {
     const remedy = "finish it: certs rotate --all, then certs rotate --retire-ca";
@@ -234,7 +247,11 @@ function nextName(name: string): string {
  * The second step: takes the old CA out of `ca.crt`.
  * @throws {CertificateError} `exists` while a certificate of the folder is of the old CA; `not_found` when there is no old one.
  */
-export async function retireAuthority(dir: string, options: OpenOptions = {}): Promise<readonly CertificateFacts[]> {
+export function retireAuthority(dir: string, options: OpenOptions = {}): Promise<readonly CertificateFacts[]> {
+  return underLock(dir, () => retire(dir, options));
+}
+
+async function retire(dir: string, options: OpenOptions): Promise<readonly CertificateFacts[]> {
   const { authorities, current } = await openFolder(dir, options);
   const old = authorities.filter((each) => each !== current);
   if (old.length === 0) {
@@ -266,11 +283,15 @@ export async function retireAuthority(dir: string, options: OpenOptions = {}): P
  * Adds a certificate to the revocation list `ca.crl`, which is made when there is none.
  * @throws {CertificateError} `wrong_issuer` for one that the CA of the folder has not issued.
  */
-export async function revokeCertificate(
+export function revokeCertificate(
   dir: string,
   certificateFile: string,
   options: OpenOptions = {},
 ): Promise<Revocation[]> {
+  return underLock(dir, () => revoke(dir, certificateFile, options));
+}
+
+async function revoke(dir: string, certificateFile: string, options: OpenOptions): Promise<Revocation[]> {
   const { authority, current } = await openFolder(dir, options);
   const { now = new Date() } = options;
   const document = await readPem({ what: "certificate", setting: "the argument", value: certificateFile });
@@ -294,7 +315,7 @@ export async function revocationsIn(dir: string): Promise<Revocation[]> {
   try {
     text = await readFile(join(dir, CRL), "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    if (codeOf(error) === "ENOENT") return [];
     throw error;
   }
   return revocationsOf(text, join(dir, CRL));

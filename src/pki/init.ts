@@ -5,6 +5,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
+import { underLock } from "../files/lock.ts";
 import { CertificateError } from "../errors.ts";
 import { CLIENT, createAuthority, type Issued, type KeyType, type RsaBits, SERVER } from "./authority.ts";
 import { type CertificateFacts, describe, exportPrivateKey } from "./certificate.ts";
@@ -45,7 +46,11 @@ export interface InitResult {
  * @throws {CertificateError} `exists` when one of the files is there and `force` is not set; `unsupported` for a name that
  * cannot stand in a certificate; `permissions` or `unwritable` when the folder cannot be written.
  */
-export async function initCertificates(options: InitOptions): Promise<InitResult[]> {
+export function initCertificates(options: InitOptions): Promise<InitResult[]> {
+  return underLock(options.dir, () => init(options));
+}
+
+async function init(options: InitOptions): Promise<InitResult[]> {
   const { dir, keyType, rsaBits, days } = options;
   const names = ["ca", "server", "client"];
   await finishWriting(dir);

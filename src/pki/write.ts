@@ -6,7 +6,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError, codeOf, messageOf } from "../errors.ts";
+import { syncFolder } from "../files/replace.ts";
 
 /** Permission bits of a key's file. */
 export const KEY_MODE = 0o600;
@@ -125,20 +126,6 @@ async function namesIn(dir: string): Promise<string[]> {
     if (codeOf(error) === "ENOENT") return [];
     throw error;
   }
-}
-
-/** So that a name is on disk when what follows is. Where a folder cannot be synced, the order is the system's. */
-async function syncFolder(dir: string): Promise<void> {
-  const folder = await open(dir, "r").catch(() => undefined);
-  try {
-    await folder?.sync().catch(() => {});
-  } finally {
-    await folder?.close();
-  }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : undefined;
 }
 
 function unwritable(dir: string, cause: unknown): CertificateError {

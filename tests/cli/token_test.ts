@@ -7,6 +7,7 @@ import { digestOf, TokenAuthenticator } from "../../src/receiver/senders/authent
 import { parseTokens, parseTokensFile } from "../../src/receiver/senders/tokens_schema.ts";
 import { MintedVerifier } from "../../src/receiver/senders/minted.ts";
 import { folder } from "../support/files/folder.ts";
+import { runProgram } from "../support/program/program.ts";
 import { recorder } from "../support/relay/recorder.ts";
 
 async function run(...argv: string[]) {
@@ -207,4 +208,51 @@ Deno.test("token mint without a key, with a wrong one or a wrong time", async ()
   assert.match(late.err[0]!, /option '--expires <duration>'.*It must be a time such as 5m, from 1s to 24h\./);
   const age = await run("key", "--id", "web", "--origins", "https://a.example", "--max-age", "25h");
   assert.equal(age.code, 2);
+});
+
+Deno.test("new, key and revoke use the file that the configuration names, as usage does", async () => {
+  await using at = await folder();
+  const config = join(at.path, "relay.yaml");
+  const file = join(at.path, "own", "people.yaml");
+  await writeFile(config, `receiver: { auth: { tokens_file: ${file} } }\n`);
+  const from = ["--config", config];
+  const made = await run("new", "--id", "web", ...from, "--json");
+  assert.equal(JSON.parse(made.out.join("\n")).file, file);
+  assert.equal((await run("key", "--id", "pages", "--origins", "https://app.example", ...from)).code, 0);
+  const { tokens, signingKeys } = parseTokensFile(await readFile(file, "utf8"), file);
+  assert.deepEqual([tokens.map(({ id }) => id), signingKeys.map(({ id }) => id)], [["web"], ["pages"]]);
+  assert.deepEqual((await run("revoke", "web", ...from)).out, [`Removed 1 token of web from ${file}`]);
+  assert.deepEqual(parseTokens(await readFile(file, "utf8"), file), []);
+
+  await writeFile(config, "receiver: { auth: { tokens: '{ tokens: [] }' } }\n");
+  for (const args of [["new", "--id", "web"], ["revoke", "web"]]) {
+    const refused = await run(...args, ...from);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err.join("\n"), /^Cannot change the tokens: receiver\.auth\.tokens has their text/);
+  }
+});
+
+Deno.test("token commands that run at once leave what each of them has done", async () => {
+  await using at = await folder();
+  const file = join(at.path, "config", "tokens.yaml");
+  const program = (...args: string[]) =>
+    runProgram({
+      command: Deno.execPath(),
+      args: ["run", "-A", new URL("../../src/main.ts", import.meta.url).pathname, "token", ...args, "--file", file],
+      cwd: at.path,
+    });
+  const ids = ["a", "b", "c", "d", "e", "f"];
+  await Promise.all(ids.map((id) => program("new", "--id", id)));
+  const idsIn = async () => parseTokens(await readFile(file, "utf8"), file).map(({ id }) => id).sort();
+  assert.deepEqual(await idsIn(), ids);
+  await Promise.all([
+    ...["a", "b", "c"].map((id) => program("revoke", id)),
+    program("new", "--id", "g"),
+    program("key", "--id", "k", "--origins", "https://app.example"),
+    program("new", "--id", "h"),
+  ]);
+  assert.deepEqual(await idsIn(), ["d", "e", "f", "g", "h"]);
+  const { signingKeys, revoked } = parseTokensFile(await readFile(file, "utf8"), file);
+  assert.deepEqual(signingKeys.map(({ id }) => id), ["k"]);
+  assert.deepEqual(revoked.map(({ id }) => id).sort(), ["a", "b", "c"]);
 });

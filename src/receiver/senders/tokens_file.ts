@@ -3,10 +3,13 @@
  * @module
  */
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { stringify } from "@std/yaml";
-import { ConfigError, messageOf } from "../../errors.ts";
+import { shownPath } from "../../config/shown.ts";
+import { codeOf, ConfigError, messageOf } from "../../errors.ts";
+import { underLock } from "../../files/lock.ts";
+import { FileChanged, replaceFile, textOf } from "../../files/replace.ts";
 import { SIGNAL_NAMES } from "../../signal.ts";
 import { digestOf } from "./authenticator.ts";
 import {
@@ -39,8 +42,52 @@ export async function readTokens(file: string): Promise<readonly TokenEntry[]> {
 
 /** The same with the signing keys. @throws {ConfigError} */
 export async function readTokensFile(file: string): Promise<TokensFile> {
-  const text = await textOf(file);
+  return parsed(await read(file), file);
+}
+
+function parsed(text: string | undefined, file: string): TokensFile {
   return text === undefined ? { tokens: [], signingKeys: [], revoked: [] } : parseTokensFile(text, file);
+}
+
+async function read(file: string): Promise<string | undefined> {
+  try {
+    return await textOf(file);
+  } catch (error) {
+    const name = shownPath(file);
+    const state = name === file ? messageOf(error) : codeOf(error) ?? "it is no file";
+    throw new ConfigError(`Cannot read tokens file ${name}: ${state}; make it a file that this user can read`);
+  }
+}
+
+/** Readings of a file that somebody goes on changing by hand, at most. */
+const READINGS_MAX = 5;
+
+/**
+ * Changes the file: one process at a time, and never over what somebody else has written meanwhile.
+ * @param change The new text; undefined where nothing is to change. It may be asked again, of what the file has become.
+ */
+async function changeFile(file: string, change: (text: string | undefined) => string | undefined): Promise<void> {
+  await underLock(dirname(file), async () => {
+    for (let readings = 1;; readings++) {
+      const before = await read(file);
+      const after = change(before);
+      if (after === undefined) return;
+      parseTokens(after, file);
+      try {
+        await mkdir(dirname(file), { recursive: true });
+        return await replaceFile(file, after, { mode: 0o600, from: { text: before } });
+      } catch (error) {
+        if (!(error instanceof FileChanged) || readings === READINGS_MAX) {
+          throw new ConfigError(
+            `Cannot write tokens file ${shownPath(file)}: ${messageOf(error)}; run the command again`,
+            {
+              cause: error,
+            },
+          );
+        }
+      }
+    }
+  });
 }
 
 /** The file's text, written anew. */
@@ -64,10 +111,10 @@ export async function addSigningKey(
   file: string,
   key: Pick<SigningKey, "id" | "origins"> & Partial<Omit<SigningKey, "limits">> & { readonly limits?: WrittenLimits },
 ): Promise<void> {
-  const { signingKeys, ...others } = await readTokensFile(file);
-  const next = written({ ...others, signingKeys: [...signingKeys.map(keyEntry), key] });
-  parseTokens(next, file);
-  await replace(file, next);
+  await changeFile(file, (text) => {
+    const { signingKeys, ...others } = parsed(text, file);
+    return written({ ...others, signingKeys: [...signingKeys.map(keyEntry), key] });
+  });
 }
 
 /**
@@ -84,16 +131,15 @@ export async function addToken(
 ): Promise<void> {
   const { id, secret, signals, ...more } = token;
   const entry = { id, sha256: digestOf(secret), signals: signals ?? SIGNAL_NAMES, ...more };
-  const { tokens, signingKeys, revoked } = await readTokensFile(file);
-  const entries = [...tokens, entry];
-  const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
-  const text = await textOf(file) ?? `${HEAD}tokens:\n`;
-  // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
-  const appended = `${text.trimEnd()}\n${addition}`;
-  const anew = written({ tokens: entries, signingKeys: signingKeys.map(keyEntry), revoked });
-  const next = parsesTo(appended, file, entries.length) ? appended : anew;
-  parseTokens(next, file);
-  await replace(file, next);
+  await changeFile(file, (before) => {
+    const { tokens, signingKeys, revoked } = parsed(before, file);
+    const entries = [...tokens, entry];
+    const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
+    // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
+    const appended = `${(before ?? `${HEAD}tokens:\n`).trimEnd()}\n${addition}`;
+    const anew = written({ tokens: entries, signingKeys: signingKeys.map(keyEntry), revoked });
+    return parsesTo(appended, file, entries.length) ? appended : anew;
+  });
 }
 
 /**
@@ -102,30 +148,21 @@ export async function addToken(
  * @returns how many there were.
  */
 export async function removeTokens(file: string, id: string, now: Date = new Date()): Promise<number> {
-  const { tokens, signingKeys, revoked } = await readTokensFile(file);
-  const kept = tokens.filter((entry) => entry.id !== id);
-  const keptKeys = signingKeys.filter((key) => key.id !== id);
-  const removed = tokens.length - kept.length + signingKeys.length - keptKeys.length;
-  const at = now.toISOString();
-  const remembered = [
-    ...revoked.filter((token) => now.getTime() - Date.parse(token.at) < REVOKED_MS),
-    ...tokens.filter((entry) => entry.id === id).map(({ sha256 }) => ({ id, sha256, at })),
-  ].slice(-REVOKED_MAX);
-  if (removed > 0) {
-    await replace(file, written({ tokens: kept, signingKeys: keptKeys.map(keyEntry), revoked: remembered }));
-  }
+  let removed = 0;
+  await changeFile(file, (text) => {
+    const { tokens, signingKeys, revoked } = parsed(text, file);
+    const kept = tokens.filter((entry) => entry.id !== id);
+    const keptKeys = signingKeys.filter((key) => key.id !== id);
+    removed = tokens.length - kept.length + signingKeys.length - keptKeys.length;
+    if (removed === 0) return undefined;
+    const at = now.toISOString();
+    const remembered = [
+      ...revoked.filter((token) => now.getTime() - Date.parse(token.at) < REVOKED_MS),
+      ...tokens.filter((entry) => entry.id === id).map(({ sha256 }) => ({ id, sha256, at })),
+    ].slice(-REVOKED_MAX);
+    return written({ tokens: kept, signingKeys: keptKeys.map(keyEntry), revoked: remembered });
+  });
   return removed;
-}
-
-async function textOf(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw new ConfigError(
-      `Cannot read tokens file ${file}: ${messageOf(error)}; make it a file that this user can read`,
-    );
-  }
 }
 
 function parsesTo(text: string, file: string, count: number): boolean {
@@ -135,17 +172,4 @@ function parsesTo(text: string, file: string, count: number): boolean {
     if (error instanceof ConfigError) return false;
     throw error;
   }
-}
-
-/** By a temporary name, so that a relay that reads it meanwhile sees the old file or the new one. */
-async function replace(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-  await writeFile(temporary, text, { mode: 0o600 });
-  await chmod(temporary, 0o600);
-  await rename(temporary, file);
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }

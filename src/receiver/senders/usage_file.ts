@@ -2,9 +2,9 @@
  * The file of usage beside the queue: written from time to time by the relay, read by `token usage`.
  * @module
  */
-import { randomBytes } from "node:crypto";
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
-import { messageOf } from "../../errors.ts";
+import { readFile } from "node:fs/promises";
+import { codeOf, messageOf } from "../../errors.ts";
+import { replaceFile } from "../../files/replace.ts";
 import { USAGE, type Usage, type UsageSnapshot } from "./usage.ts";
 
 /** The file that belongs to a queue's. */
@@ -49,14 +49,10 @@ export function keepUsage(usage: Usage, file: string, intervalMs: number, events
   let last: Promise<void> = Promise.resolve();
   async function write(): Promise<void> {
     if (!usage.changed) return;
-    // By a temporary name, so that who reads meanwhile sees the old file or the new one.
-    const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
     try {
-      await writeFile(temporary, JSON.stringify(usage.snapshot()), { mode: 0o600 });
-      await rename(temporary, file);
+      await replaceFile(file, JSON.stringify(usage.snapshot()), { mode: 0o600 });
       failing = false;
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
       if (!failing) events.failed(error);
       failing = true;
     }
@@ -71,5 +67,3 @@ export function keepUsage(usage: Usage, file: string, intervalMs: number, events
     },
   };
 }
-
-const codeOf = (error: unknown): unknown => error instanceof Error && "code" in error ? error.code : undefined;
