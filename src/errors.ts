@@ -47,10 +47,10 @@ export const REFUSALS = {
 export type RefusalCode = keyof typeof REFUSALS;
 
 /**
- * Why a connection was closed without an answer; the label of its metric. `max_connections` were open; `handshake`: TLS failed, or
- * was not through in the time of a header; `idle`: no further request came in time.
+ * Why a connection was closed without an answer; the label of its metric. `max_connections` or `max_connections_per_address` were
+ * open; `handshake`: TLS failed, or was not through in the time of a header; `idle`: no further request came in time.
  */
-export type DropReason = "max_connections" | "handshake" | "idle";
+export type DropReason = "max_connections" | "max_connections_per_address" | "handshake" | "idle";
 
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;

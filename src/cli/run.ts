@@ -6,7 +6,8 @@ import process from "node:process";
 import { setTimeout } from "node:timers";
 import type { Command } from "commander";
 import type { Config } from "../config/schema.ts";
-import { type Relay, startRelay } from "../relay/relay.ts";
+import type { WayIn } from "../relay/listen.ts";
+import { type Relay, startRelayWith } from "../relay/relay.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { type Io, newCommand } from "./io.ts";
@@ -28,11 +29,12 @@ export async function runUntilStopped(
   io: Io,
   config: Config,
   onReady: (relay: Relay) => Promise<void> = () => Promise.resolve(),
+  way: WayIn = "node",
 ): Promise<void> {
   warnOfTrust(io);
   const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
-  await using relay = await startRelay(config, log);
+  await using relay = await startRelayWith(config, log, { way });
   await onReady(relay);
   await Promise.race([stopped, relay.failed]);
   log.info("Stopping", { graceMs: config.shutdown.grace });

@@ -99,25 +99,22 @@ export const ConfigSchema = section({
         duration("1s", "1h").prefault("5s"),
         "Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more",
       ),
-      listener: option(
-        choice("auto", "bounded", "unbounded").prefault("auto"),
-        "bounded keeps the limits below, at some 40us of CPU a request; auto is bounded off loopback, unbounded on it",
-      ),
       max_connections: option(
         number(1, 1_000_000, true).prefault(1_000),
-        "Connections open at once (bounded); one more is closed as it opens",
+        "Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed",
       ),
-      max_header_size: option(
-        size("1KiB", "64KiB").prefault("16KiB"),
-        "Largest request header (bounded); above it 431. unbounded: 64KiB, above it 400",
+      max_connections_per_address: option(
+        number(0, 1_000_000, true).prefault(500),
+        "Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound",
       ),
+      max_header_size: option(size("1KiB", "64KiB").prefault("16KiB"), "Largest request header; above it 431"),
       read_header_timeout: option(
         duration("100ms", "10m").prefault("10s"),
-        "Time for a request header to arrive (bounded); above it 503. As long has a TLS handshake; then it is closed",
+        "Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed",
       ),
       idle_timeout: option(
         duration("100ms", "1h").prefault("1m"),
-        "How long a connection may be silent between requests (bounded); then it is closed",
+        "How long a connection may be silent between requests; then it is closed",
       ),
       tls: section({
         cert_file: option(file().exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),

@@ -28,8 +28,6 @@ export async function deployConfig(env: Environment): Promise<{ config: Config; 
   const { config, warnings } = await loadConfig({
     env: {
       EDGEFERRY_RECEIVER_HTTP_ENDPOINT: endpoint,
-      // Connections end at the host's own proxy.
-      EDGEFERRY_RECEIVER_HTTP_LISTENER: "unbounded",
       EDGEFERRY_SENDING_QUEUE_STORAGE: "none",
       EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT: endpoint,
       EDGEFERRY_TELEMETRY_LOG_FORMAT: "json",
@@ -92,7 +90,7 @@ async function prepare(io: Io): Promise<Config> {
 
 /** Runs until the host stops it. @throws {ConfigError} and what else keeps it from starting. */
 export async function runDeployed(io: Io): Promise<void> {
-  await runUntilStopped(io, await prepare(io));
+  await runUntilStopped(io, await prepare(io), undefined, "deno_serve");
 }
 
 /** A relay that another serves. */

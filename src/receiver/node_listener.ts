@@ -1,6 +1,6 @@
 /**
- * A listener on `node:http` in front of the receiver, for what `Deno.serve` cannot bound: connections, header bytes, header time
- * and idle time. It hands `Request`s to the same app.
+ * The way in by `node:http`, on every socket of our own. It bounds connections, header bytes, header time and idle time, and hands
+ * requests to an app: light ones where they are posted to a path that takes them, web objects for the rest.
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
@@ -8,11 +8,17 @@ import type { AddressInfo, Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
 import { encodeStatus } from "../otlp/response.ts";
+import type { ReceiverEnvironment } from "./app.ts";
+import { Connections } from "./connections.ts";
+import type { Answer } from "./inbound.ts";
+import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts";
 
 /** Bounds on connections, whatever is sent over them. */
 export interface ConnectionLimits {
-  /** Open at once; one more is closed as it opens, which a sender retries like any broken connection. */
+  /** Open at once; one more takes the place of one that has proved nothing, or is closed as it opens. */
   readonly connectionsMax: number;
+  /** Of one address, open at once, that have proved nothing; 0: no bound. */
+  readonly addressConnectionsMax: number;
   /** Request line and header fields, in bytes; above it 431. */
   readonly headerBytesMax: number;
   /** From the connection's opening, or the request's first byte, to the end of the header, in ms; above it 503. */
@@ -39,7 +45,10 @@ export interface ListenOptions {
   readonly port: number;
   readonly limits: ConnectionLimits;
   readonly events: ListenerEvents;
-  readonly answer: (request: Request, incoming: IncomingMessage) => Response | Promise<Response>;
+  /** An app's `fetch`. */
+  readonly answer: (request: Request, environment: ReceiverEnvironment) => Response | Promise<Response>;
+  /** Paths whose POST is handed over as {@link ReceiverEnvironment.inbound}; its answer is then an {@link Answer}. None by default. */
+  readonly lightPaths?: ReadonlySet<string>;
   /** Makes the server: `node:http`'s own unless another is given, e.g. that of `node:https`. */
   readonly server?: (
     options: ServerOptions & { readonly handshakeTimeout: number },
@@ -62,37 +71,54 @@ export interface Listener {
 const CHECK_MS = 1_000;
 
 /** Listens. Rejects with the system's error when the address cannot be had. */
-export async function listenBounded(options: ListenOptions): Promise<Listener> {
+export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   const { limits, events } = options;
   const make = options.server ?? createServer;
   const last = new WeakMap<Socket, ServerResponse>();
+  const connections = new Connections<Socket>(limits, events.dropped);
   const server = make({
+    // Node's types have no such constructor; what they ask for is what the parser gives.
+    IncomingMessage: NodeMessage as unknown as typeof IncomingMessage,
     maxHeaderSize: limits.headerBytesMax,
+    // As a `Headers` has them. Of a few names Node keeps the first field alone otherwise.
+    joinDuplicateHeaders: true,
+    // It answers without a word; see `serve`.
+    requireHostHeader: false,
     headersTimeout: limits.headerMs,
     // Of `node:https`; 2 minutes unless said.
     handshakeTimeout: limits.headerMs,
     requestTimeout: limits.headerMs + limits.bodyMs + CHECK_MS,
     keepAliveTimeout: limits.idleMs,
     connectionsCheckingInterval: Math.min(CHECK_MS, limits.headerMs),
-  }, (incoming, response) => {
-    last.set(incoming.socket, response);
-    serve(options, incoming, response).catch((error: unknown) => {
-      events.failed(error);
-      incoming.socket.destroy();
+  }, (incoming, response) => take(incoming, response));
+
+  function take(incoming: IncomingMessage, response: ServerResponse): void {
+    const message = incoming as NodeMessage;
+    const connection = connectionOf(message.socket);
+    last.set(message.socket, response);
+    connections.used(connection);
+    // After the parser has handed over what came with the header: most bodies are whole then, and nobody waits for them.
+    queueMicrotask(() => {
+      serve(options, message, response, () => connections.proved(connection)).catch((error: unknown) => {
+        events.failed(error);
+        message.socket.destroy();
+      });
     });
+  }
+
+  // Asked for when the body is to be read, so that a sender who is refused keeps it (RFC 9110, 10.1.1).
+  server.on("checkContinue", (incoming: IncomingMessage, response: ServerResponse) => {
+    (incoming as NodeMessage).beforeReading = () => response.writeContinue();
+    take(incoming, response);
   });
+  // Another expectation is nothing that a sender of telemetry could mean; Node would answer 417, and the data were lost.
+  server.on("checkExpectation", take);
   // Who has sent its request may close its half of the connection and is answered all the same, as by Go and by Deno.serve.
   Object.assign(server, { httpAllowHalfOpen: true });
-  let connections = 0;
   // Not `maxConnections`, which tells nobody here (no "drop" event in Deno 2.9.6).
   server.on("connection", (socket: Socket) => {
-    if (connections >= limits.connectionsMax) {
-      events.dropped("max_connections");
-      socket.destroy();
-      return;
-    }
-    connections++;
-    socket.once("close", () => connections--);
+    if (!connections.opened(socket, limits.addressConnectionsMax > 0 ? socket.remoteAddress ?? "" : "")) return;
+    socket.once("close", () => connections.closed(socket));
   });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
     // A connection that has said nothing, or that broke, has nobody to be answered.
@@ -120,7 +146,7 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
   await listening.promise;
   return {
     port: (server.address() as AddressInfo).port,
-    connections: () => connections,
+    connections: () => connections.size,
     close() {
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
@@ -129,6 +155,12 @@ export async function listenBounded(options: ListenOptions): Promise<Listener> {
     },
     abandon: () => server.closeAllConnections(),
   };
+}
+
+/** The connection below TLS, which is the one that the server counts. */
+function connectionOf(socket: Socket): Socket {
+  const below: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "_parent") : undefined;
+  return below === undefined ? socket : below as Socket;
 }
 
 /** Why `node:http` gave a request up (llhttp's codes, and node's own for lateness). */
@@ -164,26 +196,63 @@ const REASONS: Readonly<Partial<Record<RefusalCode, string>>> = {
   header_too_large: "Request Header Fields Too Large",
 };
 
-async function serve(options: ListenOptions, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-  const request = requestOf(incoming);
-  if (request instanceof Refusal) {
-    options.events.refused(request);
-    incoming.socket.end(answerAlone(request));
-    return;
+async function serve(
+  options: ListenOptions,
+  message: NodeMessage,
+  response: ServerResponse,
+  onProved: () => void,
+): Promise<void> {
+  const scheme = message.socket instanceof TLSSocket ? "https" : "http";
+  const url = urlOf(message.url ?? "", scheme);
+  const hosts = message.headers.host;
+  // RFC 9112, 3.2: a request without the field, or with several, is to be answered 400.
+  const wrongHost = hosts === undefined ? message.httpVersion !== "1.0" : hosts.includes(",");
+  if (url === undefined || wrongHost) {
+    const wrong = wrongHost
+      ? "Host is missing or stands there twice; send one"
+      : "Request line is not valid; use a path";
+    return refuse(options, message, new Refusal("malformed", wrong));
   }
-  const answer = await options.answer(request, incoming);
+  const path = url.slice(url.indexOf("/", 8));
+  const query = path.indexOf("?");
+  const light = message.method === "POST" && options.lightPaths?.has(query < 0 ? path : path.slice(0, query)) === true;
+  const inbound = light ? new NodeInbound(message, url, onProved) : undefined;
+  const request = inbound === undefined ? webRequestOf(message, url) : inbound as unknown as Request;
+  if (request instanceof Refusal) return refuse(options, message, request);
+  const environment = { incoming: message, ...(inbound === undefined ? {} : { inbound }) };
+  const answer = await options.answer(request, environment) as Response | Answer;
   // Nobody is there any more.
-  if (response.destroyed) return void await answer.body?.cancel();
+  if (response.destroyed) return void (answer instanceof Response && await answer.body?.cancel());
+  if (!(answer instanceof Response)) {
+    // Who has proved nothing is not worth a connection.
+    return writeAnswer(message, response, answer, answer.status === REFUSALS.unauthenticated.status);
+  }
   if (answer.headers.get("content-type")?.startsWith("text/event-stream") === true) {
     return await stream(answer, response);
   }
-  const body = new Uint8Array(await answer.arrayBuffer());
-  const fields: [string, string][] = [...answer.headers];
-  fields.push(["content-length", String(body.length)]);
-  if (!incoming.complete) leaveSoon(incoming);
-  response.writeHead(answer.status, fields.flat());
-  if (body.length === 0) response.end();
-  else response.end(body);
+  writeAnswer(message, response, {
+    status: answer.status,
+    headers: Object.fromEntries(answer.headers),
+    body: new Uint8Array(await answer.arrayBuffer()),
+  }, false);
+}
+
+function refuse({ events }: ListenOptions, message: NodeMessage, refusal: Refusal): void {
+  events.refused(refusal);
+  message.socket.end(answerAlone(refusal));
+}
+
+/** A request for what is no signal's: none of that takes a body, so that it has none. */
+function webRequestOf(message: NodeMessage, url: string): Request | Refusal {
+  const { method = "", rawHeaders } = message;
+  const headers: [string, string][] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) headers.push([rawHeaders[index]!, rawHeaders[index + 1]!]);
+  try {
+    return new Request(url, { method, headers });
+  } catch {
+    // A method or a header that `Request` does not take.
+    return new Refusal("malformed", "Request line or header is not valid; use POST and a path");
+  }
 }
 
 /** Writes an answer as it comes, until one of the two ends. */
@@ -198,63 +267,4 @@ async function stream(answer: Response, response: ServerResponse): Promise<void>
     if (!response.write(value)) await new Promise((resolve) => response.once("drain", resolve).once("close", resolve));
   }
   response.end();
-}
-
-/** How long the rest of a body is read after its request has been answered, in ms: closed at once, the answer would be lost. */
-const LINGER_MS = 1_000;
-
-/** Reads on for a while and forgets what it reads; then the connection is closed, unless the body has come to its end. */
-function leaveSoon(incoming: IncomingMessage): void {
-  const timer = setTimeout(() => {
-    if (!incoming.complete) incoming.socket.destroy();
-  }, LINGER_MS);
-  incoming.socket.once("close", () => clearTimeout(timer));
-}
-
-/** What has no body (RFC 9110, 9.3.1 and 9.3.2); the app refuses them by their method. */
-const BODILESS = new Set(["GET", "HEAD"]);
-
-function requestOf(incoming: IncomingMessage): Request | Refusal {
-  const { method = "", url = "", rawHeaders } = incoming;
-  const headers: [string, string][] = [];
-  for (let index = 0; index < rawHeaders.length; index += 2) headers.push([rawHeaders[index]!, rawHeaders[index + 1]!]);
-  try {
-    return new Request(url.startsWith("/") ? `http://localhost${url}` : url, {
-      method,
-      headers,
-      ...(BODILESS.has(method) ? {} : { body: bodyOf(incoming) }),
-    });
-  } catch {
-    // A method, a target or a header that `Request` does not take.
-    return new Refusal("malformed", "Request line or header is not valid; use POST and a path");
-  }
-}
-
-/** The body as it arrives: read on when the app has room, so that no more than a chunk or two waits here. */
-function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let open = true;
-  return new ReadableStream({
-    start(controller) {
-      incoming.on("data", (chunk: Uint8Array<ArrayBuffer>) => {
-        if (!open) return;
-        controller.enqueue(chunk);
-        if (controller.desiredSize! <= 0) incoming.pause();
-      });
-      incoming.once("end", () => {
-        if (open) controller.close();
-        open = false;
-      });
-      incoming.once("error", (error) => {
-        if (open) controller.error(error);
-        open = false;
-      });
-      incoming.pause();
-    },
-    pull: () => void incoming.resume(),
-    cancel() {
-      open = false;
-      // What is still to come is read and forgotten, so that the answer is not lost in a reset of the connection.
-      incoming.resume();
-    },
-  });
 }

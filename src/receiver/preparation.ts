@@ -17,7 +17,8 @@ import { type ResourceAttributes, withResourceAttributes } from "../otlp/rewrite
 import { type Walk, Walker, WireError } from "../otlp/wire.ts";
 import type { PayloadEncoding } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
-import type { ContentEncoding } from "./body.ts";
+import { tooLarge } from "./body.ts";
+import type { ContentEncoding } from "./headers.ts";
 
 /** What is done with every body. */
 export interface PreparationSettings {
@@ -114,9 +115,9 @@ function open({ bounds }: PreparationSettings, form: BodyForm, received: OwnedBy
 
 /** What a sender is told of each fault of a body; another error is returned as it is. */
 function refusalOf(error: unknown, { bytesMax }: BodyForm, { resourcesMax, messagesMax }: RequestBounds): unknown {
-  if (error instanceof InflatedTooLargeError) return tooLarge("Body after inflating", bytesMax);
-  if (error instanceof TranscodedTooLargeError) return tooLarge("Body as protobuf", bytesMax);
-  if (error instanceof RewrittenTooLargeError) return tooLarge("Body with what the relay writes into it", bytesMax);
+  if (error instanceof InflatedTooLargeError) return tooLarge(bytesMax, "Body after inflating");
+  if (error instanceof TranscodedTooLargeError) return tooLarge(bytesMax, "Body as protobuf");
+  if (error instanceof RewrittenTooLargeError) return tooLarge(bytesMax, "Body with what the relay writes into it");
   if (error instanceof TooManyError) {
     const [what, key] = error.of === "resources"
       ? [`${resourcesMax} resources`, "max_request_resources"]
@@ -163,8 +164,4 @@ function rewrite(
   } finally {
     redacted?.[Symbol.dispose]();
   }
-}
-
-function tooLarge(what: string, bytesMax: number): Refusal {
-  return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes; send smaller batches`);
 }

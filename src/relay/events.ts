@@ -5,7 +5,7 @@
 import { shownUrl } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/lane.ts";
-import type { ReceiverEvents } from "../receiver/app.ts";
+import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
 
@@ -14,6 +14,14 @@ const LOG_INTERVAL_MS = 10_000;
 
 /** Failures in a row after which even a fault that mends itself is told as one that wants a person. */
 const FAILURES_ALARMING = 5;
+
+/** What is logged of a text that a caller has chosen, in characters. */
+const CHOSEN_CHARACTERS_MAX = 100;
+
+/** An error's text may quote a URL, and its query holds tokens. */
+function withoutQueries(text: string): string {
+  return text.replaceAll(/\?[^\s'"`<>]*/g, "?...");
+}
 
 /** WARN: nothing is lost, a refused request is its sender's. */
 export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents {
@@ -24,7 +32,7 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
         if (hits[index]! > 0) metrics.redacted({ signal, key, action, dryRun }, hits[index]!);
       }
     },
-    refused(signal, sender, refusal, items) {
+    refused({ refusal, signal, sender, items, path, origin }) {
       metrics.refused(refusal.code, signal, items, sender);
       const { code, message } = refusal;
       // Who is turned away, and why, has few wordings, and each of them is another fault to mend.
@@ -34,11 +42,14 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
         signal,
         sender,
         message,
+        // What a stranger chooses: cut, and never part of the line's kind.
+        path: path?.slice(0, CHOSEN_CHARACTERS_MAX),
+        origin: origin?.slice(0, CHOSEN_CHARACTERS_MAX),
       });
     },
     failed: (error) =>
       log.limited("receiver failed", LOG_INTERVAL_MS).error("Failed to take a request; its sender was told to retry", {
-        cause: messageOf(error),
+        cause: withoutQueries(messageOf(error)),
       }),
   };
 }

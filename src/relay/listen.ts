@@ -1,18 +1,21 @@
 /**
- * Where the receiver listens: on `Deno.serve`, which costs least, or on `node:http`, which bounds connections, headers and idle
- * time.
+ * Where the receiver listens: on `node:http`, plain or with TLS, or on `Deno.serve` for hosts that start a program by it.
  * @module
  */
 import type { RequestListener, ServerOptions } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { Socket } from "node:net";
 import type { Config } from "../config/schema.ts";
-import { formatEndpoint, isLoopback } from "../config/units.ts";
-import { CertificateError, ConfigError, messageOf } from "../errors.ts";
+import { formatEndpoint } from "../config/units.ts";
+import { CertificateError, ConfigError, messageOf, Refusal } from "../errors.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import type { Identity } from "../pki/identity.ts";
-import { listenBounded } from "../receiver/node_listener.ts";
-import type { Connection, ReceiverEvents } from "../receiver/app.ts";
+import { refusalAnswer } from "../receiver/answer.ts";
+import { webAnswer } from "../receiver/web_request.ts";
+import { listenOnNode } from "../receiver/node_listener.ts";
+import type { ReceiverEnvironment } from "../receiver/app.ts";
+import type { ReceiverEvents } from "../receiver/receive.ts";
+import { SIGNALS } from "../signal.ts";
 import { serverIdentityConfig } from "../receiver/tls_identity.ts";
 import { keepServerIdentity, openServerIdentity } from "./server_identity.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -39,17 +42,17 @@ export interface ListeningEvents {
   readonly log: Log;
 }
 
-/** Answers a request that came by a connection. */
-export type Answer = (request: Request, connection: Connection) => Promise<Response>;
+/** Answers a request, as an app's `fetch` does. */
+export type AppAnswer = (request: Request, environment: ReceiverEnvironment) => Promise<Response>;
+
+/** What stands before the app: `node`, on every machine of one's own, or `deno_serve`, where a host waits for that call. */
+export type WayIn = "node" | "deno_serve";
 
 /** One line in this time, in ms, about connections that were closed. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** Whether connections are bounded. Off loopback, where strangers can connect, they are unless it is said otherwise. */
-export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"]): boolean {
-  if (tls.cert_file !== undefined) return true;
-  return listener === "bounded" || (listener === "auto" && !isLoopback(endpoint.hostname));
-}
+/** What POSTs of these paths are is known before anything is made of them. */
+const SIGNAL_PATHS: ReadonlySet<string> = new Set(SIGNALS.map(({ path }) => path));
 
 /**
  * Listens at `receiver.http.endpoint`.
@@ -58,12 +61,13 @@ export function isBounded({ listener, endpoint, tls }: Config["receiver"]["http"
 export async function listen(
   http: Config["receiver"]["http"],
   events: ListeningEvents,
-  answer: Answer,
+  answer: AppAnswer,
+  way: WayIn = "node",
 ): Promise<Listening> {
   const { hostname, port } = http.endpoint;
   const { log } = events;
   try {
-    const listening = isBounded(http) ? await bounded(http, events, answer) : unbounded(http, events, answer);
+    const listening = way === "node" ? await onNode(http, events, answer) : onDenoServe(http, events, answer);
     const scheme = http.tls.cert_file === undefined ? "http" : "https";
     const url = `${scheme}://${formatEndpoint({ hostname, port: listening.port })}`;
     log.info("Receiving", { url });
@@ -78,31 +82,33 @@ export async function listen(
   }
 }
 
-async function bounded(
+async function onNode(
   http: Config["receiver"]["http"],
   { receiver, metrics, log }: ListeningEvents,
-  answer: Answer,
+  answer: AppAnswer,
 ): Promise<Omit<Listening, "url"> & { readonly port: number }> {
   const tls = await openTls(http.tls, log);
-  const listener = await listenBounded({
+  const listener = await listenOnNode({
     ...(tls === undefined ? {} : { server: tls.server }),
     ...http.endpoint,
     limits: {
       connectionsMax: http.max_connections,
+      addressConnectionsMax: http.max_connections_per_address,
       headerBytesMax: http.max_header_size,
       headerMs: http.read_header_timeout,
       bodyMs: http.request_body_timeout,
       idleMs: http.idle_timeout,
     },
-    answer: (request, incoming) => answer(request, { incoming }),
+    answer,
+    lightPaths: SIGNAL_PATHS,
     events: {
-      refused: (refusal) => receiver.refused(undefined, undefined, refusal, undefined),
+      refused: (refusal) => receiver.refused({ refusal }),
       failed: (error) => receiver.failed(error),
       dropped: (reason) => {
         metrics.droppedConnection(reason);
-        if (reason !== "max_connections") return;
-        log.limited("connections", LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
-          max_connections: http.max_connections,
+        if (reason !== "max_connections" && reason !== "max_connections_per_address") return;
+        log.limited(reason, LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
+          [reason]: http[reason],
         });
       },
     },
@@ -164,10 +170,10 @@ function secureContext({ caCerts, cert, key }: Identity) {
   return { cert, key, ...(caCerts.length === 0 ? {} : { ca: caCerts }) };
 }
 
-function unbounded(
+function onDenoServe(
   http: Config["receiver"]["http"],
   { receiver }: ListeningEvents,
-  answer: Answer,
+  answer: AppAnswer,
 ): Omit<Listening, "url"> & { readonly port: number } {
   const server = Deno.serve({
     ...http.endpoint,
@@ -176,7 +182,7 @@ function unbounded(
       receiver.failed(error);
       return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     },
-  }, (request, info) => answer(request, { info }));
+  }, (request, info) => hasUrl(request) ? answer(request, { info }) : malformedTarget(receiver));
   return {
     port: server.addr.port,
     connections: () => undefined,
@@ -184,4 +190,19 @@ function unbounded(
     close: () => server.shutdown(),
     abandon: () => {},
   };
+}
+
+/** A `Host` that is no name makes a URL that cannot be read, and asking for it throws. */
+function hasUrl(request: Request): boolean {
+  try {
+    return request.url !== "";
+  } catch {
+    return false;
+  }
+}
+
+function malformedTarget(receiver: ReceiverEvents): Response {
+  const refusal = new Refusal("malformed", "Request line or Host is not valid; send a path and the relay's name");
+  receiver.refused({ refusal });
+  return webAnswer(refusalAnswer(new Headers(), refusal));
 }

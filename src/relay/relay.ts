@@ -23,7 +23,7 @@ import { mountReceiver } from "../receiver/app.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./clients.ts";
 import { exporterEvents, receiverEvents } from "./events.ts";
-import { listen } from "./listen.ts";
+import { listen, type WayIn } from "./listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
 import { sampleAtHead } from "../telemetry/head_sampling.ts";
 import { instrument } from "../telemetry/instrument.ts";
@@ -53,9 +53,11 @@ export interface EmbeddedRelay extends RunningRelay {
   readonly app: Hono;
 }
 
-/** What tests put in; a relay for use has none. */
+/** What is not for a configuration to say. */
 export interface RelaySeams {
-  /** Faults in the transactions of the queue. */
+  /** How requests come in. Default: `node`. */
+  readonly way?: WayIn;
+  /** Of tests: faults in the transactions of the queue. */
   readonly faults?: readonly Fault[];
 }
 
@@ -70,20 +72,20 @@ export function startRelay(config: Config, log: Log = createLog()): Promise<Rela
   return startRelayWith(config, log, {});
 }
 
-/** {@link startRelay}, with what tests put in. */
+/** {@link startRelay}, with what no configuration says. */
 export async function startRelayWith(config: Config, log: Log, seams: RelaySeams): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
-  const core = await build(config, log, stack, seams);
+  const core = await build(config, log, stack, seams.faults);
   const { http } = config.receiver;
   const health = { ...core, certificates: () => [...core.certificates(), ...server.expiries()] };
   const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
   const sources = openAdmin(config, core, health, onePort, stack);
   const onReceiver = onePort ? adminApp(sources) : undefined;
   const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
-  const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, connection) => {
-    const app = healthPaths.has(onePort ? new URL(request.url).pathname : "") ? onReceiver! : core.app;
-    return core.track(Promise.resolve(app.fetch(request, connection)));
-  });
+  const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, environment) => {
+    const forHealth = onePort && environment.inbound === undefined && healthPaths.has(new URL(request.url).pathname);
+    return core.track(Promise.resolve((forHealth ? onReceiver! : core.app).fetch(request, environment)));
+  }, seams.way);
   // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
   stack.defer(async () => {
     await within(server.close(), CLOSE_MS_MAX);
@@ -110,7 +112,7 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
     );
   }
   await using stack = new AsyncDisposableStack();
-  const core = await build(config, log, stack, {});
+  const core = await build(config, log, stack);
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
   // Whoever serves it may serve anybody.
@@ -122,7 +124,7 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
 type Core = Awaited<ReturnType<typeof build>>;
 
 /** All but sockets; what is to be closed goes to the stack. */
-async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
+async function build(config: Config, log: Log, stack: AsyncDisposableStack, faults: readonly Fault[] = []) {
   // First, though it stands last: without senders that can be told apart nothing else is begun.
   const senders = await openSenders(config, log, stack);
   // Its thread starts while certificates are read.
@@ -133,7 +135,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
     deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
     log,
-    ...seams,
+    faults,
   });
   const closed = opening.then((queue) => () => queue[Symbol.asyncDispose](), () => () => Promise.resolve());
   stack.defer(async () => await (await closed)());

@@ -35,7 +35,6 @@ type Proof =
   | "jwt"
   | "limits"
   | "attributes"
-  | "bounded"
   | "tls"
   | "certificate"
   | "redaction"
@@ -69,7 +68,6 @@ async function issuer() {
 function configOf(proof: Proof, certs: string, jwksUrl: string | undefined): ConfigInput {
   const serving = { cert_file: `${certs}/server.crt`, key_file: `${certs}/server.key` };
   const http: Partial<Record<Proof, NonNullable<ConfigInput["receiver"]>["http"]>> = {
-    bounded: { listener: "bounded" },
     tls: { tls: serving },
     certificate: { tls: { ...serving, client_ca_file: `${certs}/ca.crt` } },
   };
@@ -187,8 +185,6 @@ export const SUBJECTS: Readonly<Record<string, (place: Place) => Promise<Running
   "sqlite-limits": (place) => relay("sqlite", place, "limits"),
   "sqlite-minted": (place) => relay("sqlite", place, "minted"),
   "sqlite-jwt": (place) => relay("sqlite", place, "jwt"),
-  // TLS is on the bounded listener, so that is what it is to be compared with.
-  "sqlite-bounded": (place) => relay("sqlite", place, "bounded"),
   "sqlite-tls": (place) => relay("sqlite", place, "tls"),
   "sqlite-mtls": (place) => relay("sqlite", place, "certificate"),
   "sqlite-attributes": (place) => relay("sqlite", place, "attributes"),

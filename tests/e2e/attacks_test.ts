@@ -34,9 +34,9 @@ interface Attacked extends AsyncDisposable {
   mayHaveTaken(spans: number): void;
 }
 
-const KINDS = ["bounded", "unbounded"] as const;
+const WAYS_IN = ["node", "deno_serve"] as const;
 
-async function attacked(listener: typeof KINDS[number], http: Record<string, string | number> = {}): Promise<Attacked> {
+async function attacked(way: typeof WAYS_IN[number], http: Record<string, string | number> = {}): Promise<Attacked> {
   await using stack = new AsyncDisposableStack();
   const certs = stack.use(await testCertificates());
   const arrivals = new Journal<number>();
@@ -51,13 +51,13 @@ async function attacked(listener: typeof KINDS[number], http: Record<string, str
   const relay = stack.use(
     await startRelayProcess({
       engine: "sqlite",
+      way,
       collectorUrl: collector.url,
       certsDir: certs.dir,
       config: {
         receiver: {
           http: {
             endpoint: "127.0.0.1:0",
-            listener,
             request_body_timeout: "1s",
             read_header_timeout: "1s",
             idle_timeout: "2s",
@@ -176,9 +176,9 @@ function deepJson(depth: number): string {
   return `{"resourceSpans":[{"resource":{"attributes":[{"key":"a","value":${value}}]}}]}`;
 }
 
-for (const kind of KINDS) {
-  Deno.test(`${kind}: what inflates, nests or multiplies takes no memory`, async () => {
-    await using a = await attacked(kind);
+for (const way of WAYS_IN) {
+  Deno.test(`${way}: what inflates, nests or multiplies takes no memory`, async () => {
+    await using a = await attacked(way);
     await a.honest();
     const big = bomb(5 * 2 ** 30);
     assert(big.length < 6 * 2 ** 20, `${big.length}`);
@@ -227,12 +227,12 @@ for (const kind of KINDS) {
       await a.honest();
     }
     const peak = await a.peakMiB();
-    console.log(`${kind}: bombs, nesting, values: peak ${Math.round(peak)} MiB`);
+    console.log(`${way}: bombs, nesting, values: peak ${Math.round(peak)} MiB`);
     assert(peak < MEMORY_MIB, `${peak} MiB`);
   });
 
-  Deno.test(`${kind}: prototype keys and doubled headers change nothing`, async () => {
-    await using a = await attacked(kind);
+  Deno.test(`${way}: prototype keys and doubled headers change nothing`, async () => {
+    await using a = await attacked(way);
     const evil = '{"__proto__":{"resourceSpans":[{"scopeSpans":7}]},"constructor":{"prototype":{"x":1}},"toString":1,' +
       '"resourceSpans":[{"__proto__":{"scopeSpans":[]},"hasOwnProperty":1,"scopeSpans":[{"spans":[{"__proto__":null,"name":"a"}]}]}]}';
     assert.equal(statusOf(await sendRaw(a.relay.url, request(a, evil, JSON_TYPE))), 200);
@@ -256,8 +256,8 @@ for (const kind of KINDS) {
     await a.honest();
   });
 
-  Deno.test(`${kind}: no request can be smuggled into another`, async () => {
-    await using a = await attacked(kind);
+  Deno.test(`${way}: no request can be smuggled into another`, async () => {
+    await using a = await attacked(way);
     const inner = "POST /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
     const length = `Content-Length: ${inner.length}`;
     const shapes: Readonly<Record<string, string>> = {
@@ -292,8 +292,8 @@ for (const kind of KINDS) {
     await a.honest();
   });
 
-  Deno.test(`${kind}: lengths that lie, chunks that are broken, bodies that do not come`, async () => {
-    await using a = await attacked(kind);
+  Deno.test(`${way}: lengths that lie, chunks that are broken, bodies that do not come`, async () => {
+    await using a = await attacked(way);
     const body = Buffer.from(requestOf("traces", ["a"]));
     {
       // Too short a length: the rest is no request.
@@ -303,7 +303,7 @@ for (const kind of KINDS) {
       );
       assert.equal(statusOf(await connection.answer()), 400);
       // Here Deno.serve waits for the rest of a request for ever.
-      if (kind === "bounded") assert([0, 400, 503].includes((await connection.answer()).status));
+      if (way === "node") assert([0, 400, 503].includes((await connection.answer()).status));
     }
     const rows: [string, Buffer | string, boolean, number[]][] = [
       [
@@ -319,7 +319,7 @@ for (const kind of KINDS) {
         "a size that is none",
         `${a.head(PROTOBUF, "Transfer-Encoding: chunked")}\r\n\r\nzz\r\nab\r\n`,
         false,
-        kind === "bounded" ? [400] : [0],
+        way === "node" ? [400] : [0],
       ],
       [
         "a chunk longer than its size",
@@ -331,34 +331,34 @@ for (const kind of KINDS) {
     ];
     await Promise.all(rows.map(async ([what, data, ends, expected]) => {
       // Deno.serve neither answers nor closes a connection whose body ends early.
-      if (kind === "unbounded" && ends) return;
+      if (way === "deno_serve" && ends) return;
       using connection = await openRaw(a.relay.url, { halfOpen: true });
       connection.write(data);
       if (ends) connection.end();
       const status = statusOf(await connection.answer());
       assert(expected.includes(status), `${what}: ${status}`);
       // Nor one whose body has not come to its end.
-      if (kind === "bounded" || status !== 503) await connection.closed;
+      if (way === "node" || status !== 503) await connection.closed;
     }));
     await a.honest();
   });
 
-  Deno.test(`${kind}: who has said all may close its half, and is answered`, async () => {
-    await using a = await attacked(kind);
+  Deno.test(`${way}: who has said all may close its half, and is answered`, async () => {
+    await using a = await attacked(way);
     using connection = await openRaw(a.relay.url, { halfOpen: true });
     connection.write(request(a, requestOf("traces", ["a"]), PROTOBUF));
     connection.end();
     const status = statusOf(await connection.answer());
     // Deno.serve takes it for gone: the span may be kept, and its sender will send it again.
-    if (kind === "bounded") assert.equal(status, 200);
+    if (way === "node") assert.equal(status, 200);
     if (status === 200) a.taken(1);
     else a.mayHaveTaken(1);
     await connection.closed;
     await a.honest();
   });
 
-  Deno.test(`${kind}: bodies that do not come hold no more than may be in flight, and give it back`, async () => {
-    await using a = await attacked(kind);
+  Deno.test(`${way}: bodies that do not come hold no more than may be in flight, and give it back`, async () => {
+    await using a = await attacked(way);
     await a.honest();
     const slow: RawConnection[] = [];
     try {
@@ -386,7 +386,7 @@ for (const kind of KINDS) {
       a.taken(1);
     }
     const peak = await a.peakMiB();
-    console.log(`${kind}: slow bodies: peak ${Math.round(peak)} MiB`);
+    console.log(`${way}: slow bodies: peak ${Math.round(peak)} MiB`);
     assert(peak < MEMORY_MIB, `${peak} MiB`);
   });
 }
@@ -409,9 +409,9 @@ function manySpans(spans: number): string {
   return `{"resourceSpans":[{"scopeSpans":[{"spans":[${Array(spans).fill(span)}]}]}]}`;
 }
 
-for (const kind of KINDS) {
-  Deno.test(`${kind}: large bodies of 24 senders at once are taken or refused within the memory`, async () => {
-    await using a = await attacked(kind);
+for (const way of WAYS_IN) {
+  Deno.test(`${way}: large bodies of 24 senders at once are taken or refused within the memory`, async () => {
+    await using a = await attacked(way);
     const spans = manySpans(110_000);
     const shapes: { body: Uint8Array | string; type: string; coding?: string; items: number }[] = [
       { body: large(LIMIT - 100), type: "application/x-protobuf", items: 1 },
@@ -454,7 +454,7 @@ for (const kind of KINDS) {
     assert(statuses.includes(200) && statuses.some((status) => status === 429 || status === 503), statuses.join());
     await a.honest();
     const peak = await a.peakMiB();
-    console.log(`${kind}: large bodies at once: peak ${Math.round(peak)} MiB`);
+    console.log(`${way}: large bodies at once: peak ${Math.round(peak)} MiB`);
     assert(peak < MEMORY_MIB, `${peak} MiB`);
     await a.arrived();
   });
@@ -466,9 +466,9 @@ async function connectionsToOpen(): Promise<number> {
   return Math.min(10_000, Number(/Max open files\s+(\d+)/.exec(limits)?.[1]) - 500);
 }
 
-for (const kind of KINDS) {
-  Deno.test(`${kind}: 10,000 idle connections, half of them with half a header`, async () => {
-    await using a = await attacked(kind);
+for (const way of WAYS_IN) {
+  Deno.test(`${way}: 10,000 idle connections, half of them with half a header`, async () => {
+    await using a = await attacked(way);
     await a.honest();
     const count = await connectionsToOpen();
     const idle: RawConnection[] = [];
@@ -480,10 +480,10 @@ for (const kind of KINDS) {
         for (const [index, connection] of more.entries()) if (index % 2 === 0) connection.write(a.head(PROTOBUF));
         idle.push(...more);
       }
-      if (kind === "bounded") await Promise.all(idle.map(({ closed }) => closed));
+      if (way === "node") await Promise.all(idle.map(({ closed }) => closed));
       await a.honest();
       const peak = await a.peakMiB();
-      console.log(`${kind}: ${count} idle connections: peak ${Math.round(peak)} MiB`);
+      console.log(`${way}: ${count} idle connections: peak ${Math.round(peak)} MiB`);
       assert(peak < MEMORY_MIB, `${peak} MiB`);
     } finally {
       for (const connection of idle) connection[Symbol.dispose]();
@@ -491,8 +491,8 @@ for (const kind of KINDS) {
     await a.honest();
   });
 
-  Deno.test(`${kind}: SIGTERM while last bytes are held back: it ends in time, and tells them to send again`, async () => {
-    await using a = await attacked(kind, { request_body_timeout: "1m" });
+  Deno.test(`${way}: SIGTERM while last bytes are held back: it ends in time, and tells them to send again`, async () => {
+    await using a = await attacked(way, { request_body_timeout: "1m" });
     const body = Buffer.from(requestOf("traces", ["held"]));
     const held: RawConnection[] = [];
     try {
@@ -520,8 +520,8 @@ for (const kind of KINDS) {
   });
 }
 
-Deno.test("bounded: a header that comes byte by byte is cut off, whatever is sent", async () => {
-  await using a = await attacked("bounded");
+Deno.test("node: a header that comes byte by byte is cut off, whatever is sent", async () => {
+  await using a = await attacked("node");
   using connection = await openRaw(a.relay.url);
   connection.write(`${a.head(PROTOBUF)}\r\nX: `);
   const drip = setInterval(() => connection.write("a"), 20);

@@ -1,14 +1,19 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createServer } from "node:https";
+import type { Socket } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { DropReason, Refusal } from "../../src/errors.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
-import { type ConnectionLimits, listenBounded, type ListenOptions } from "../../src/receiver/node_listener.ts";
+import type { Answer, Inbound } from "../../src/receiver/inbound.ts";
+import { type ConnectionLimits, listenOnNode, type ListenOptions } from "../../src/receiver/node_listener.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { openRaw, type RawAnswer, sendRaw } from "../support/bodies/raw_http.ts";
 
 const limits: ConnectionLimits = {
   connectionsMax: 20,
+  addressConnectionsMax: 0,
   headerBytesMax: 8_192,
   headerMs: 500,
   bodyMs: 1_000,
@@ -21,26 +26,51 @@ interface Told {
   readonly dropped: DropReason[];
 }
 
-/** A listener whose app echoes, unless told otherwise. */
+function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+}
+
+/** What a light request's app answers; it reads the body first. */
+type Echo = (inbound: Inbound, body: () => Promise<Buffer>) => Promise<Answer> | Answer;
+
+const plain = (status: number, text = ""): Answer => ({ status, headers: {}, body: new Uint8Array(Buffer.from(text)) });
+
+/** The whole body of a request, however it comes. */
+async function bodyOf({ body }: Inbound): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  await body.forEachPiece((piece) => void pieces.push(piece));
+  return Buffer.concat(pieces);
+}
+
+const echo: Echo = async ({ url, headers }, body) => ({
+  status: 201,
+  headers: { "x-seen": `POST ${url.slice("http://localhost".length)} ${headers.get("x-a")}` },
+  body: new Uint8Array(await body()),
+});
+
+/** A listener whose app echoes, unless told otherwise: POST to `/` and `/v1/traces` comes light, all else as web objects. */
 async function listener(
-  answer?: ListenOptions["answer"],
+  answer: Echo = echo,
   more: Partial<ConnectionLimits> = {},
   server?: ListenOptions["server"],
+  web: (request: Request) => Response | Promise<Response> = (request) => {
+    const { pathname, search } = new URL(request.url);
+    return new Response(null, {
+      status: 201,
+      headers: { "x-seen": `${request.method} ${pathname}${search} ${request.headers.get("x-a")}` },
+    });
+  },
 ) {
   const told: Told = { refused: [], failed: [], dropped: [] };
-  const listening = await listenBounded({
+  const listening = await listenOnNode({
     hostname: "127.0.0.1",
     port: 0,
     ...(server === undefined ? {} : { server }),
     limits: { ...limits, ...more },
-    answer: answer ?? (async (request) => {
-      const body = await request.arrayBuffer();
-      const { pathname, search } = new URL(request.url);
-      return new Response(body, {
-        status: 201,
-        headers: { "x-seen": `${request.method} ${pathname}${search} ${request.headers.get("x-a")}` },
-      });
-    }),
+    lightPaths: new Set(["/", "/v1/traces"]),
+    answer: async (request, { inbound }) =>
+      inbound === undefined ? await web(request) : await answer(inbound, () => bodyOf(inbound)) as unknown as Response,
     events: {
       refused: (refusal) => void told.refused.push(refusal),
       failed: (error) => void told.failed.push(error),
@@ -78,6 +108,10 @@ Deno.test("method, target, headers and body reach the app, and its answer the se
   assert.equal(answer.body.toString(), "abc");
   const absolute = await sendRaw(server.url, "PUT http://elsewhere/p HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
   assert.equal(absolute.headers.get("x-seen"), "PUT /p null");
+  const slashes = "POST //v1//traces?a=//b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+  assert.equal((await sendRaw(server.url, slashes)).headers.get("x-seen"), "POST /v1/traces?a=//b null");
+  const elsewhere = "POST http://elsewhere/v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+  assert.equal((await sendRaw(server.url, elsewhere)).body.toString(), "abc");
   const got = await fetch(`${server.url}/q`, { method: "GET" });
   assert.equal(got.headers.get("x-seen"), "GET /q null");
   await got.body?.cancel();
@@ -159,27 +193,205 @@ Deno.test("a connection whose TLS does not come about is closed, and holds no pl
   assert.equal(await answer.text(), "a");
 });
 
-Deno.test("one connection too many is closed at once, and there is room again when one goes", async () => {
-  await using server = await listener(undefined, { connectionsMax: 2, headerMs: 10_000 });
-  const first = await openRaw(server.url);
-  using _second = await openRaw(server.url);
+const small = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+
+Deno.test("one connection too many takes the place of the unproved one that was silent longest, or is closed", async () => {
+  await using server = await listener((inbound) => {
+    if (inbound.headers.get("x-a") === "known") inbound.peer.proved();
+    return plain(200);
+  }, { connectionsMax: 3, headerMs: 10_000, idleMs: 10_000 });
+  const known = small.replace("Host", "X-A: known\r\nHost");
+  using proved = await openRaw(server.url);
+  proved.write(known);
+  await proved.answer();
+  using silent = await openRaw(server.url);
+  using used = await openRaw(server.url);
+  used.write(small);
+  await used.answer();
   using third = await openRaw(server.url);
-  await third.closed;
+  await silent.closed;
   assert.deepEqual(server.told.dropped, ["max_connections"]);
-  assert.equal(server.listening.connections(), 2);
-  const gone = Promise.withResolvers<void>();
-  first.socket.once("close", () => gone.resolve());
-  first[Symbol.dispose]();
-  await gone.promise;
-  while (server.listening.connections() > 1) await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.equal((await sendRaw(server.url, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).status, 201);
+  assert.equal(server.listening.connections(), 3);
+  for (const one of [used, third]) {
+    one.write(known);
+    assert.equal((await one.answer()).status, 200);
+  }
+  // All have proved who they are: none of them goes.
+  using late = await openRaw(server.url);
+  await late.closed;
+  assert.deepEqual(server.told.dropped, ["max_connections", "max_connections"]);
+  used[Symbol.dispose]();
+  while (server.listening.connections() > 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal((await sendRaw(server.url, small)).status, 200);
+});
+
+Deno.test("one address has so many without proof; who proves it is counted no longer", async () => {
+  await using server = await listener((inbound) => {
+    inbound.peer.proved();
+    return plain(200);
+  }, { addressConnectionsMax: 1, headerMs: 10_000, idleMs: 10_000 });
+  using first = await openRaw(server.url);
+  first.write(small);
+  await first.answer();
+  using silent = await openRaw(server.url);
+  using second = await openRaw(server.url);
+  await silent.closed;
+  assert.deepEqual(server.told.dropped, ["max_connections_per_address"]);
+  for (const one of [first, second]) {
+    one.write(small);
+    assert.equal((await one.answer()).status, 200);
+  }
+});
+
+Deno.test("a connection whose sender has shown nothing good ends with the answer, the whole of it", async () => {
+  await using server = await listener(() => plain(401, "who are you"));
+  for (const rest of ["", "abc"]) {
+    using connection = await openRaw(server.url);
+    connection.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${rest === "" ? 0 : 100_000}\r\n\r\n${rest}`);
+    const answer = await connection.answer();
+    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.get("connection")], [
+      401,
+      "who are you",
+      "close",
+    ]);
+    await connection.closed;
+  }
+  assert.equal(server.listening.connections(), 0);
+});
+
+Deno.test("Upgrade is ignored, and any number of header fields is taken", async () => {
+  await using server = await listener();
+  for (const upgrade of ["h2c", "TLS/1.2", "websocket", "HTTP/2.0, h2c"]) {
+    using connection = await openRaw(server.url);
+    const head = `POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: ${upgrade}\r\n`;
+    for (
+      const framing of [
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n000003;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+      ]
+    ) {
+      connection.write(head + framing);
+      const answer = await connection.answer();
+      assert.deepEqual([answer.status, answer.body.toString()], [201, "abc"], upgrade);
+    }
+  }
+  const fields = Array.from({ length: 900 }, (_, index) => `A${index}: 1\r\n`).join("");
+  await using large = await listener(echo, { headerBytesMax: 65_536 });
+  const many = await sendRaw(large.url, `POST / HTTP/1.1\r\nHost: x\r\n${fields}X-A: 7\r\nContent-Length: 0\r\n\r\n`);
+  assert.equal(many.headers.get("x-seen"), "POST / 7");
+});
+
+Deno.test("no Host, or two, is refused with a reason; HTTP/1.0 needs none", async () => {
+  await using server = await listener();
+  for (const host of ["", "Host: a\r\nHost: b\r\n"]) {
+    refused(
+      await sendRaw(server.url, `POST / HTTP/1.1\r\n${host}Content-Length: 0\r\n\r\n`),
+      400,
+      /^Host is missing or/,
+    );
+  }
+  assert.equal((await sendRaw(server.url, "POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n")).status, 201);
+});
+
+Deno.test("a sender that asks whether to go on is told so when its body is read, and not where it is refused", async () => {
+  await using server = await listener((inbound, body) =>
+    inbound.headers.get("x-a") === "no" ? plain(403) : echo(inbound, body)
+  );
+  const asking = (a: string) =>
+    `POST / HTTP/1.1\r\nHost: x\r\nX-A: ${a}\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n`;
+  using connection = await openRaw(server.url);
+  const first = Promise.withResolvers<string>();
+  connection.socket.once("data", (bytes: Buffer) => first.resolve(bytes.toString()));
+  connection.write(asking("yes"));
+  assert.equal(await first.promise, "HTTP/1.1 100 Continue\r\n\r\n");
+  connection.write("abc");
+  assert.equal((await connection.answer()).body.toString(), "abc");
+  using other = await openRaw(server.url);
+  const answered = Promise.withResolvers<string>();
+  other.socket.once("data", (bytes: Buffer) => answered.resolve(bytes.toString()));
+  other.write(asking("no"));
+  assert.match(await answered.promise, /^HTTP\/1\.1 403 /);
+  // What nobody knows is no reason to lose data.
+  const unknown = await sendRaw(server.url, "POST / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\nContent-Length: 0\r\n\r\n");
+  assert.equal(unknown.status, 201);
+});
+
+Deno.test("answers to requests that were sent at once stand in their order, whichever is ready first", async () => {
+  const first = Promise.withResolvers<void>();
+  await using server = await listener(async (inbound, body) => {
+    if (inbound.headers.get("x-a") === "1") await first.promise;
+    else first.resolve();
+    return await echo(inbound, body);
+  });
+  using connection = await openRaw(server.url);
+  const one = (a: number) => `POST / HTTP/1.1\r\nHost: x\r\nX-A: ${a}\r\nContent-Length: 1\r\n\r\n${a}`;
+  connection.write(one(1) + one(2) + one(3));
+  for (const a of ["1", "2", "3"]) assert.equal((await connection.answer()).body.toString(), a);
+});
+
+Deno.test("a kept connection gathers no listeners, and holds no more than its last request", async () => {
+  const messages: WeakRef<object>[] = [];
+  const sockets = new Set<Socket>();
+  const count = (socket: Socket) => socket.eventNames().reduce((sum, name) => sum + socket.listenerCount(name), 0);
+  const counts: number[] = [];
+  await using server = await listener(async (inbound, body) => {
+    messages.push(new WeakRef(inbound.body));
+    sockets.add(inbound.peer.socket!);
+    counts.push(count(inbound.peer.socket!));
+    return await echo(inbound, body);
+  });
+  using connection = await openRaw(server.url);
+  for (let index = 0; index < 200; index++) {
+    connection.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert.equal((await connection.answer()).body.toString(), "abc");
+  }
+  assert.equal(sockets.size, 1);
+  assert.equal(new Set(counts.slice(1)).size, 1, counts.join());
+  // A turn of its own, so that nothing on the stack holds one.
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  collectGarbage();
+  const held = messages.filter((one) => one.deref() !== undefined).length;
+  assert(held <= 20, `${held} of ${messages.length} requests are still held`);
+});
+
+Deno.test("a body of which nobody reads is not held beyond a bound, and arrives whole when somebody does", async () => {
+  const go = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  await using server = await listener(async (inbound, body) => {
+    asked.resolve();
+    await go.promise;
+    return await echo(inbound, body);
+  });
+  using connection = await openRaw(server.url);
+  const body = Buffer.alloc(40_000_000, "0123456789");
+  let flushed = false;
+  connection.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`);
+  await asked.promise;
+  connection.socket.write(body, () => flushed = true);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(flushed, false, "the sender is held up");
+  go.resolve();
+  assert.ok((await connection.answer()).body.equals(body));
+});
+
+Deno.test("what the reader throws ends its reading, and neither the connection nor the parser", async () => {
+  await using server = await listener(async (inbound) => {
+    await assert.rejects(async () =>
+      await inbound.body.forEachPiece(() => {
+        throw new Error("enough");
+      }), /enough/);
+    return plain(413);
+  });
+  using connection = await openRaw(server.url);
+  for (const length of [5, 400_000]) {
+    connection.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`);
+    connection.write(new Uint8Array(length));
+    assert.equal((await connection.answer()).status, 413);
+  }
 });
 
 Deno.test("an answer before the end of the body reaches the sender, and what still comes is forgotten", async () => {
-  await using server = await listener((request) => {
-    void request.body?.cancel();
-    return new Response("enough", { status: 413 });
-  });
+  await using server = await listener(() => plain(413, "enough"));
   using connection = await openRaw(server.url);
   connection.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc");
   const answer = await connection.answer();
@@ -190,9 +402,9 @@ Deno.test("an answer before the end of the body reaches the sender, and what sti
 
 Deno.test("a body that stops: the app is told when the time is over, and the connection closed", async () => {
   const told = Promise.withResolvers<unknown>();
-  await using server = await listener(async (request) => {
-    await request.arrayBuffer().catch(told.resolve);
-    return new Response();
+  await using server = await listener(async (_, body) => {
+    await body().catch(told.resolve);
+    return plain(200);
   });
   refused(
     await sendRaw(server.url, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"),
@@ -204,9 +416,9 @@ Deno.test("a body that stops: the app is told when the time is over, and the con
 
 Deno.test("broken chunks are refused, and the app told", async () => {
   const told = Promise.withResolvers<unknown>();
-  await using server = await listener(async (request) => {
-    await request.arrayBuffer().catch(told.resolve);
-    return new Response();
+  await using server = await listener(async (_, body) => {
+    await body().catch(told.resolve);
+    return plain(200);
   });
   const request = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nab\r\n";
   refused(await sendRaw(server.url, request), 400, /not HTTP/);
@@ -220,7 +432,7 @@ Deno.test("an app that throws closes the connection, and the fault is told", asy
 });
 
 Deno.test("it closes when the last request is answered, and an address that is taken is the system's error", async () => {
-  const answering = Promise.withResolvers<Response>();
+  const answering = Promise.withResolvers<Answer>();
   const asked = Promise.withResolvers<void>();
   await using server = await listener(() => {
     asked.resolve();
@@ -230,13 +442,13 @@ Deno.test("it closes when the last request is answered, and an address that is t
   connection.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
   await asked.promise;
   const closed = server.listening.close();
-  answering.resolve(new Response("last"));
+  answering.resolve(plain(200, "last"));
   assert.equal((await connection.answer()).body.toString(), "last");
   connection[Symbol.dispose]();
   await closed;
   await using other = await listener();
   await assert.rejects(
-    listenBounded({
+    listenOnNode({
       hostname: "127.0.0.1",
       port: other.listening.port,
       limits,
@@ -257,8 +469,11 @@ Deno.test("an event stream is sent as it comes, and its source is told when the 
       left.resolve();
     },
   });
-  await using listening = await listener(() =>
-    new Response(stream, { headers: { "content-type": "text/event-stream" } })
+  await using listening = await listener(
+    undefined,
+    {},
+    undefined,
+    () => new Response(stream, { headers: { "content-type": "text/event-stream" } }),
   );
   const abort = new AbortController();
   const answer = await fetch(listening.url, { signal: abort.signal });

@@ -4,7 +4,7 @@ import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { Refusal } from "../../src/errors.ts";
 import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import type { MediaType } from "../../src/otlp/response.ts";
-import type { ContentEncoding } from "../../src/receiver/body.ts";
+import type { ContentEncoding } from "../../src/receiver/headers.ts";
 import { type BodyForm, prepare } from "../../src/receiver/preparation.ts";
 
 const form = (mediaType: MediaType, encoding: ContentEncoding, bytesMax = 1_000): BodyForm => ({

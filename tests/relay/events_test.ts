@@ -29,14 +29,24 @@ Deno.test("a refused request is a warning and a count, one line of a kind in ten
   const { receiver, lines, counted, clock } = setup();
   receiver.accepted("traces", "web", 3);
   for (let count = 0; count < 5; count++) {
-    receiver.refused("traces", "web", new Refusal("queue_full", "The queue is full"), 2);
+    receiver.refused({
+      signal: "traces",
+      sender: "web",
+      refusal: new Refusal("queue_full", "The queue is full"),
+      items: 2,
+    });
   }
-  receiver.refused("logs", undefined, new Refusal("unauthenticated", "No token"), undefined);
+  receiver.refused({ signal: "logs", refusal: new Refusal("unauthenticated", "No token") });
   assert.equal(lines.length, 2);
   assert.equal(lines[0]?.["level"], "warn");
   assert.deepEqual([lines[0]?.["reason"], lines[0]?.["sender"], lines[0]?.["signal"]], ["queue_full", "web", "traces"]);
   clock.ms += 10_000;
-  receiver.refused("traces", "web", new Refusal("queue_full", "The queue is full"), 2);
+  receiver.refused({
+    signal: "traces",
+    sender: "web",
+    refusal: new Refusal("queue_full", "The queue is full"),
+    items: 2,
+  });
   assert.equal(lines.length, 3);
   assert.match(JSON.stringify(lines[2]), /4/, "and how many were withheld");
   assert.deepEqual(await counted("edgeferry_receiver_accepted_items"), [{ signal: "traces", value: 3 }]);

@@ -4,7 +4,7 @@ import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { ConfigSchema } from "../../src/config/schema.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { receiverEvents } from "../../src/relay/events.ts";
-import { isBounded, listen } from "../../src/relay/listen.ts";
+import { listen, type WayIn } from "../../src/relay/listen.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { testCertificates } from "../support/files/certificates.ts";
@@ -14,7 +14,7 @@ import { MetricCollector } from "../support/relay/telemetry.ts";
 
 const request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 
-async function listening(http: Record<string, unknown>) {
+async function listening(http: Record<string, unknown>, way: WayIn = "node") {
   const lines = new Journal<Record<string, unknown>>();
   const log = createLog({ level: "debug", format: "json", write: (line) => lines.push(JSON.parse(line)) });
   const reader = new MetricCollector();
@@ -24,6 +24,7 @@ async function listening(http: Record<string, unknown>) {
     config.receiver.http,
     { receiver: receiverEvents(metrics, log), metrics, log },
     () => Promise.resolve(new Response("here")),
+    way,
   );
   return {
     server,
@@ -37,21 +38,13 @@ async function listening(http: Record<string, unknown>) {
   };
 }
 
-Deno.test("off loopback connections are bounded, on it they are not, unless it is said otherwise", () => {
-  const http = (input: Record<string, unknown>) => ConfigSchema.parse({ receiver: { http: input } }).receiver.http;
-  assert.equal(isBounded(http({})), false);
-  assert.equal(isBounded(http({ endpoint: "0.0.0.0:4319" })), true);
-  assert.equal(isBounded(http({ listener: "bounded" })), true);
-  assert.equal(isBounded(http({ endpoint: "0.0.0.0:4319", listener: "unbounded" })), false);
-});
-
-for (const listener of ["bounded", "unbounded"] as const) {
-  Deno.test(`${listener}: it says where it listens, answers, and closes`, async () => {
-    await using one = await listening({ listener });
+for (const way of ["node", "deno_serve"] as const) {
+  Deno.test(`${way}: it says where it listens, answers, and closes`, async () => {
+    await using one = await listening({}, way);
     assert.deepEqual(one.lines.entries.map(({ message, url }) => [message, url]), [["Receiving", one.server.url]]);
     assert.equal((await sendRaw(one.server.url, request)).body.toString(), "here");
     const port = new URL(one.server.url).port;
-    await assert.rejects(listening({ listener, endpoint: `127.0.0.1:${port}` }), (error) => {
+    await assert.rejects(listening({ endpoint: `127.0.0.1:${port}` }, way), (error) => {
       assert(error instanceof ConfigError);
       assert.match(error.message, /^Cannot listen at receiver\.http\.endpoint 127\.0\.0\.1:\d+: .+; free the port/);
       return true;
@@ -80,14 +73,14 @@ Deno.test("a connection of the old certificate ends with the answer to its next 
 });
 
 Deno.test("what is closed and refused before the app is counted and logged", async () => {
-  await using one = await listening({ listener: "bounded", max_connections: 1, max_header_size: "1KiB" });
+  await using one = await listening({ max_connections: 1, max_header_size: "1KiB" });
   using first = await openRaw(one.server.url);
   using second = await openRaw(one.server.url);
-  await second.closed;
+  await first.closed;
   assert.equal(one.server.connections(), 1);
   assert.deepEqual(await one.counted("edgeferry_receiver_dropped_connections"), [1]);
-  first.write(`POST / HTTP/1.1\r\nX: ${"x".repeat(2_000)}\r\n\r\n`);
-  assert.equal((await first.answer()).status, 431);
+  second.write(`POST / HTTP/1.1\r\nX: ${"x".repeat(2_000)}\r\n\r\n`);
+  assert.equal((await second.answer()).status, 431);
   assert.deepEqual(await one.counted("edgeferry_receiver_refused_requests"), [1]);
   assert.deepEqual(one.lines.entries.slice(1).map(({ message, level, reason }) => [level, message, reason]), [
     ["warn", "Closed a connection: as many as are allowed are open", undefined],

@@ -435,7 +435,7 @@ Deno.test("on one port the rest of admin is behind its token, and not there with
   await once(free, "close");
   const input = (token?: string) =>
     here.config("https://127.0.0.1:9", {
-      receiver: { http: { endpoint, listener: "bounded" }, auth: { tokens_file: join(here.dir, "tokens.yaml") } },
+      receiver: { http: { endpoint }, auth: { tokens_file: join(here.dir, "tokens.yaml") } },
       telemetry: { admin: { endpoint, ...(token === undefined ? {} : { token }) } },
     });
   const status = async (path: string, authorization = "") => {

@@ -3,20 +3,20 @@
  * @module
  */
 import { hash, timingSafeEqual } from "node:crypto";
-import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { Refusal } from "../../errors.ts";
 import { encodeResourceAttributes } from "../../otlp/rewrite/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
+import type { HeaderFields, Peer } from "./peer.ts";
 import type { Sender } from "./sender.ts";
 import { limitsOf, type RevokedToken, type TokenEntry } from "./tokens_schema.ts";
 
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
-  /** @param incoming The request as `node:http` has it, where it came by that listener. */
+  /** @param peer What its connection tells of the sender. @param request Its URL, absolute, with its query. */
   authenticate(
-    headers: Headers,
-    incoming?: IncomingMessage,
+    headers: HeaderFields,
+    peer?: Peer,
     request?: { readonly url: string },
   ): Sender | Promise<Sender>;
 }
@@ -140,8 +140,8 @@ export class TokenAuthenticator implements Authenticator {
   }
 
   authenticate(
-    headers: Headers,
-    _incoming?: IncomingMessage,
+    headers: HeaderFields,
+    _peer?: Peer,
     request?: { readonly url: string },
   ): Sender | Promise<Sender> {
     const secret = secretOf(headers) ?? this.#inUrl(request);
@@ -158,7 +158,8 @@ export class TokenAuthenticator implements Authenticator {
 
   /** A token in the URL (RFC 6750, 2.3) may be seen by others, so it has to be one that is soon of no use. */
   #inUrl(request: { readonly url: string } | undefined): string {
-    const token = request?.url.includes("?") ? new URL(request.url).searchParams.get("access_token") : null;
+    const query = request?.url.indexOf("?") ?? -1;
+    const token = query < 0 ? null : new URLSearchParams(request!.url.slice(query)).get("access_token");
     if (token === null) {
       throw unauthenticated("no token: set Authorization: Bearer TOKEN, or x-api-key", undefined);
     }
@@ -180,7 +181,7 @@ export class TokenAuthenticator implements Authenticator {
   }
 }
 
-function secretOf(headers: Headers): string | undefined {
+function secretOf(headers: HeaderFields): string | undefined {
   const authorization = headers.get("authorization");
   if (authorization !== null) {
     const match = /^bearer +(\S+)$/i.exec(authorization.trim());

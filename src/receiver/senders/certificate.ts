@@ -6,11 +6,11 @@
  * wrong and the log can name it. That the client has the certificate's key is checked by the handshake in any case.
  * @module
  */
-import type { IncomingMessage } from "node:http";
 import { type DetailedPeerCertificate, TLSSocket } from "node:tls";
 import { Refusal } from "../../errors.ts";
 import { SIGNAL_NAMES } from "../../signal.ts";
 import type { Authenticator } from "./authenticator.ts";
+import type { HeaderFields, Peer } from "./peer.ts";
 import type { Sender } from "./sender.ts";
 
 /** Visible ASCII without what separates or quotes names in Node's text of them. */
@@ -35,11 +35,11 @@ export class CertificateAuthenticator implements Authenticator {
   }
 
   authenticate(
-    headers: Headers,
-    incoming?: IncomingMessage,
+    headers: HeaderFields,
+    peer?: Peer,
     request?: { readonly url: string },
   ): Sender | Promise<Sender> {
-    const socket = incoming?.socket;
+    const socket = peer?.socket;
     if (!(socket instanceof TLSSocket)) throw refusal("the connection is not TLS");
     let sender = this.#senders.get(socket);
     if (sender === undefined) {
@@ -47,7 +47,7 @@ export class CertificateAuthenticator implements Authenticator {
       this.#senders.set(socket, sender);
     }
     if (sender === NO_CERTIFICATE && this.#otherwise !== undefined) {
-      return this.#otherwise.authenticate(headers, incoming, request);
+      return this.#otherwise.authenticate(headers, peer, request);
     }
     if (sender instanceof Refusal) throw sender;
     return sender;

@@ -13,6 +13,7 @@ import { bySignal, type SignalName } from "../../../src/signal.ts";
 import type { Books } from "../../../src/queue/queue.ts";
 import { digestOf } from "../../../src/receiver/senders/authenticator.ts";
 import { newSecret } from "../../../src/receiver/senders/tokens_file.ts";
+import type { WayIn } from "../../../src/relay/listen.ts";
 import { startRelay } from "../../../src/relay/relay.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { startProgram } from "../program/program.ts";
@@ -33,6 +34,8 @@ export interface RelayOptions {
   /** Keys of `receiver.http` and `receiver.auth` beside those made here. */
   readonly http?: NonNullable<ConfigInput["receiver"]>["http"];
   readonly auth?: NonNullable<ConfigInput["receiver"]>["auth"];
+  /** How requests come into the child process. Default: `node`. */
+  readonly way?: WayIn;
   /** For the child process. */
   readonly env?: Readonly<Record<string, string>>;
   /** A queue that an earlier relay has left. */
@@ -75,7 +78,9 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
   const { env, args } = START_TASK;
   const program = startProgram({
     command: Deno.execPath(),
-    args: [...args, "--config", configFile],
+    args: options.way === "deno_serve"
+      ? [...args.slice(0, -2), join(import.meta.dirname!, "relay_on_deno_serve.ts"), configFile]
+      : [...args, "--config", configFile],
     // Not the checkout: nothing of it may be needed but the program.
     cwd: made.dir,
     env: { ...env, ...options.env },

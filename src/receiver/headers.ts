@@ -1,0 +1,63 @@
+/**
+ * What a request's header says of its body: type, coding and length.
+ * @module
+ */
+import { Refusal } from "../errors.ts";
+import type { MediaType } from "../otlp/response.ts";
+import { tooLarge } from "./body.ts";
+
+/** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
+export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
+
+/** Reads `Content-Encoding`; absent, `identity` and `none` are the same. Refuses what is unknown with 415. */
+export function contentEncodingOf(header: string | null): ContentEncoding {
+  switch (header?.trim().toLowerCase() ?? "") {
+    case "":
+    case "none":
+    case "identity":
+      return "identity";
+    case "gzip":
+    case "x-gzip":
+      return "gzip";
+    case "deflate":
+      return "deflate";
+    case "zstd":
+      return "zstd";
+    default:
+      throw new Refusal(
+        "unsupported_encoding",
+        "Content-Encoding is not supported; use gzip, deflate, zstd or none, one alone",
+        { headers: { "accept-encoding": "gzip, deflate, zstd" } },
+      );
+  }
+}
+
+/** Reads `Content-Type`, parameters allowed; undefined when it is neither of OTLP/HTTP's two. */
+export function knownMediaType(header: string | null): MediaType | undefined {
+  const essence = header?.split(";", 1).at(0)?.trim().toLowerCase();
+  return essence === "application/x-protobuf" || essence === "application/json" ? essence : undefined;
+}
+
+/** Reads `Content-Type`. Refuses all but the two of OTLP/HTTP with 415. */
+export function mediaTypeOf(header: string | null): MediaType {
+  const mediaType = knownMediaType(header);
+  if (mediaType !== undefined) return mediaType;
+  throw new Refusal(
+    "unsupported_type",
+    `Content-Type is ${header === null ? "missing" : "not supported"}; use application/x-protobuf or application/json`,
+  );
+}
+
+/**
+ * The size that a request states for its body, in bytes; undefined when it states none. Over the limit it is refused at once
+ * with 413, before a byte of it is read.
+ */
+export function statedLength(header: string | null, bodyBytesMax: number): number | undefined {
+  if (header === null) return undefined;
+  if (!/^\d+$/.test(header)) {
+    throw new Refusal("malformed", "Content-Length is not a number of bytes; state the body's length or leave it out");
+  }
+  const length = Number(header);
+  if (length > bodyBytesMax) throw tooLarge(bodyBytesMax, "Body");
+  return length;
+}

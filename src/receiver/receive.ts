@@ -1,0 +1,169 @@
+/**
+ * The steps of a request, in order: who sends, what it says of its body, is there room, the body, the queue, the answer. They are the
+ * same for each way in.
+ * @module
+ */
+import { Refusal } from "../errors.ts";
+import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
+import type { Submission } from "../queue/batcher.ts";
+import type { Accepted } from "../queue/queue.ts";
+import type { Signal, SignalName } from "../signal.ts";
+import type { Admission, Permit } from "./admission.ts";
+import { refusalAnswer, success } from "./answer.ts";
+import { type BodyLimits, readBody } from "./body.ts";
+import { contentEncodingOf, mediaTypeOf, statedLength } from "./headers.ts";
+import type { Answer, Inbound } from "./inbound.ts";
+import type { Limiter } from "./limiter.ts";
+import { type PreparationSettings, prepare } from "./preparation.ts";
+import type { RetryAfter } from "./retry_after.ts";
+import { type Authenticator, FormerToken } from "./senders/authenticator.ts";
+import { authorize, type Sender } from "./senders/sender.ts";
+import type { From, Usage } from "./senders/usage.ts";
+
+/** A request that was refused. */
+export interface RefusedRequest {
+  readonly refusal: Refusal;
+  readonly signal?: SignalName | undefined;
+  /** The id of a sender that has proved who it is. */
+  readonly sender?: string | undefined;
+  /** Only where the walk had counted them. */
+  readonly items?: number | undefined;
+  /** Of the page that sent it; a caller chooses it. */
+  readonly origin?: string | undefined;
+  /** Of a request for no signal: what was asked for, without a query; a caller chooses it. */
+  readonly path?: string | undefined;
+}
+
+/** What the receiver tells of each request. */
+export interface ReceiverEvents {
+  /** Answered 200: `items` are kept. */
+  accepted(signal: SignalName, sender: string, items: number): void;
+  /** Answered with a refusal. */
+  refused(request: RefusedRequest): void;
+  /** Answered 200: how many attributes each of the redactor's rules was for. */
+  redacted(signal: SignalName, redaction: RedactionSettings, hits: readonly number[]): void;
+  /** A fault of ours that no refusal names; the sender was told to retry. */
+  failed(error: unknown): void;
+}
+
+/** What the steps are made of. */
+export interface ReceiverOptions extends PreparationSettings {
+  readonly authenticator: Authenticator;
+  readonly admission: Admission;
+  readonly limits: BodyLimits;
+  /** The limits of each sender. */
+  readonly limiter: Limiter;
+  /** What those are told whose requests may be retried. */
+  readonly retryAfter: RetryAfter;
+  /** Counts what each token is used for; absent: nobody does. */
+  readonly usage?: Usage;
+  /** The queue's entrance; see `Batcher.append`. */
+  readonly append: (submission: Submission) => Promise<Accepted>;
+  readonly events: ReceiverEvents;
+}
+
+/** A request on its way through the steps, and what is known of it by now. */
+interface InProgress {
+  readonly signal: Signal;
+  readonly inbound: Inbound;
+  sender: Sender | undefined;
+  items: number | undefined;
+}
+
+/** Takes a request for a signal, or refuses it. Never rejects. */
+export async function receive(options: ReceiverOptions, signal: Signal, inbound: Inbound): Promise<Answer> {
+  const request: InProgress = { signal, inbound, sender: undefined, items: undefined };
+  try {
+    return await take(options, request);
+  } catch (error) {
+    if (error instanceof Refusal) {
+      if (options.usage !== undefined) countRefusal(options.usage, error, request);
+      if (error.code === "throttled" && request.sender !== undefined) {
+        const toldS = options.retryAfter.told(error);
+        if (toldS !== undefined) await options.limiter.holdBack(request.sender, toldS);
+        return refuse(options, request, error, toldS);
+      }
+      return refuse(options, request, error);
+    }
+    options.events.failed(error);
+    // Never 500, which a conforming sender does not retry: the fault is ours, so the data stays the sender's.
+    return refuse(options, request, new Refusal("internal", "The relay failed to take the request; retry"));
+  }
+}
+
+async function take(options: ReceiverOptions, request: InProgress): Promise<Answer> {
+  const { signal: { name: signal }, inbound } = request;
+  const { headers, peer } = inbound;
+  const proof = options.authenticator.authenticate(headers, peer, inbound);
+  const sender = request.sender = proof instanceof Promise ? await proof : proof;
+  peer.proved();
+  authorize(sender, signal, headers.get("origin"));
+  const mediaType = mediaTypeOf(headers.get("content-type"));
+  const encoding = contentEncodingOf(headers.get("content-encoding"));
+  const limits = limitsFor(options, sender);
+  const stated = statedLength(headers.get("content-length"), limits.bodyBytesMax);
+  const visit = options.limiter.enter(sender);
+  let permit: Permit | undefined;
+  let kept = false;
+  try {
+    const held = permit = options.admission.admit(stated ?? 0, sender.id);
+    const reading = readBody(inbound.body, stated, limits, (bytes) => stated === undefined && held.grow(bytes));
+    const body = reading instanceof Promise ? await reading : reading;
+    const bodyBytes = body.length;
+    visit.bytes(bodyBytes);
+    const { bodyBytesMax: bytesMax } = limits;
+    const { resourceAttributes } = sender;
+    const { hits, ...prepared } = prepare(options, { signal, mediaType, encoding, bytesMax, resourceAttributes }, body);
+    const submission = { ...prepared, signal, encoding: options.payloadEncoding, sender: sender.id };
+    request.items = submission.items;
+    let accepted: Accepted = {};
+    // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
+    if (submission.inflatedBytes > 0) {
+      if (submission.payload.length > bodyBytes) held.grow(submission.payload.length - bodyBytes);
+      visit.append(submission.items, submission.payload.length);
+      // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
+      accepted = await options.append(submission);
+    }
+    kept = true;
+    options.events.accepted(signal, sender.id, submission.items);
+    options.usage?.accepted(sender, submission.items, fromOf(inbound));
+    if (hits !== undefined) options.events.redacted(signal, options.redactor!.settings, hits);
+    return success(headers, signal, mediaType, accepted);
+  } finally {
+    permit?.release();
+    visit.leave(kept);
+  }
+}
+
+/** Limits on a body of this sender. */
+function limitsFor({ limits, limiter }: ReceiverOptions, sender: Sender): BodyLimits {
+  const bodyBytesMax = limiter.bodyBytesMax(sender, limits.bodyBytesMax);
+  return bodyBytesMax === limits.bodyBytesMax ? limits : { ...limits, bodyBytesMax };
+}
+
+function refuse(
+  { events, retryAfter }: ReceiverOptions,
+  { signal, sender, items, inbound }: InProgress,
+  refusal: Refusal,
+  toldS: number | undefined = retryAfter.told(refusal),
+): Answer {
+  events.refused({
+    refusal,
+    signal: signal.name,
+    sender: sender?.id,
+    items,
+    origin: inbound.headers.get("origin") ?? undefined,
+  });
+  return refusalAnswer(inbound.headers, refusal, toldS);
+}
+
+function countRefusal(usage: Usage, refusal: Refusal, { sender, inbound }: InProgress): void {
+  const from = fromOf(inbound);
+  if (refusal instanceof FormerToken) usage.refused(refusal.sender, refusal.state, from);
+  else if (sender !== undefined) usage.refused(sender, refusal.code, from);
+}
+
+/** Where a request came from; its address is looked at only when it is asked for. */
+function fromOf({ headers, peer }: Inbound): From {
+  return { origin: headers.get("origin"), address: () => peer.address() };
+}

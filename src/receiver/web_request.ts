@@ -1,0 +1,81 @@
+/**
+ * The way in by web objects: a `Request` of `Deno.serve`, of an app that embeds the receiver, or of a test.
+ * @module
+ */
+import type { IncomingMessage } from "node:http";
+import type { Answer, Inbound, InboundBody, InboundPeer } from "./inbound.ts";
+
+/** What a server passes along with a `Request`, as the app's environment. */
+export interface WebEnvironment {
+  /** The request of `node:http`, by a server on it. */
+  readonly incoming?: IncomingMessage;
+  /** What `Deno.serve` knows of the peer. */
+  readonly info?: { readonly remoteAddr: { readonly hostname: string } };
+}
+
+/** From this stated length on a body is read piece by piece, in bytes: taken in one piece it is held twice for a while. */
+const WHOLE_BYTES_MAX = 256 * 1024;
+
+/** A `Request` as the receiver takes it. */
+export function webInbound(request: Request, environment: WebEnvironment): Inbound {
+  return { url: request.url, headers: request.headers, body: new WebBody(request), peer: new WebPeer(environment) };
+}
+
+/** An answer of the receiver as a web object. */
+export function webAnswer({ status, headers, body }: Answer): Response {
+  // A 204 is one without a body to `Response`.
+  return new Response(status === 204 ? null : body, { status, headers });
+}
+
+class WebPeer implements InboundPeer {
+  readonly #environment: WebEnvironment;
+
+  constructor(environment: WebEnvironment) {
+    this.#environment = environment;
+  }
+
+  get socket() {
+    return this.#environment.incoming?.socket;
+  }
+
+  address(): string | undefined {
+    const { incoming, info } = this.#environment;
+    return incoming?.socket.remoteAddress ?? info?.remoteAddr.hostname;
+  }
+
+  /** Whose connections these are bounds them. */
+  proved(): void {}
+}
+
+class WebBody implements InboundBody {
+  readonly #request: Request;
+  #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
+
+  constructor(request: Request) {
+    this.#request = request;
+  }
+
+  forEachPiece(take: (piece: Uint8Array) => void): Promise<void> | undefined {
+    // A stated length is held to by HTTP itself (RFC 9112, 6.3), so a short body can be taken in one piece, at half the cost.
+    const stated = Number(this.#request.headers.get("content-length") ?? Infinity);
+    if (stated < WHOLE_BYTES_MAX) return this.#request.arrayBuffer().then((body) => take(new Uint8Array(body)));
+    const { body } = this.#request;
+    return body === null ? undefined : this.#readPieces(body.getReader(), take);
+  }
+
+  cancel(): void {
+    this.#reader?.cancel().catch(() => {});
+  }
+
+  async #readPieces(
+    reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>,
+    take: (piece: Uint8Array) => void,
+  ): Promise<void> {
+    this.#reader = reader;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      take(value);
+    }
+  }
+}
