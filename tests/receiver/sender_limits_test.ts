@@ -163,7 +163,9 @@ testEachWay(
     const full = receiver({ redactor, append: () => Promise.reject(new Refusal("queue_full", "The queue is full")) });
     assert.equal((await full.post(sent)).status, 503);
     assert.deepEqual(full.told.map(({ kind }) => kind), ["refused"]);
-    const dry = receiver({ redactor: new Redactor({ rules: [{ key: "user.*", action: "delete" }], salt: undefined, dryRun: true }) });
+    const dry = receiver({
+      redactor: new Redactor({ rules: [{ key: "user.*", action: "delete" }], salt: undefined, dryRun: true }),
+    });
     const member = new Uint8Array(gzipSync(plain));
     assert.equal((await dry.post(member, { type: protobuf, "content-encoding": "gzip" })).status, 200);
     assert.ok(Buffer.from(plain).equals(gunzipSync(dry.submissions[0]!.payload)));
