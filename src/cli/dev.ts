@@ -19,6 +19,8 @@ import { runUntilStopped, stopSignal } from "./run.ts";
 
 const CERTS_DIR = "certs";
 const COLLECTOR_ENDPOINT = "127.0.0.1:4318";
+/** What config/collector.yaml sets on each data point. */
+const DEV_POINT_ATTRIBUTES: ReadonlyMap<string, string> = new Map([["env", "dev"]]);
 
 /** The command `dev`: sets up what is missing and runs everything. */
 export function devCommand(io: Io): Command {
@@ -37,7 +39,12 @@ export function devCommand(io: Io): Command {
       if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
       await using stack = new AsyncDisposableStack();
       if (flags.collector) {
-        const options = { endpoint: collectorOf(config), certs: CERTS_DIR, quiet: flags.quiet === true };
+        const options = {
+          endpoint: collectorOf(config),
+          certs: CERTS_DIR,
+          quiet: flags.quiet === true,
+          pointAttributes: DEV_POINT_ATTRIBUTES,
+        };
         stack.use(await openCollector(io, options));
       }
       await runUntilStopped(io, config, ({ url, adminUrl }) => {
@@ -60,11 +67,21 @@ export function collectorCommand(io: Io): Command {
         .default(endpointOf(COLLECTOR_ENDPOINT), COLLECTOR_ENDPOINT),
     )
     .option("--certs <dir>", "folder with ca.crt, server.crt and server.key", CERTS_DIR)
-    .action(async (flags: { endpoint: Endpoint; certs: string }) => {
-      await using collector = await openCollector(io, flags);
+    .addOption(
+      new Option("--set <key=value>", "an attribute to set on every data point; may be given more than once")
+        .argParser(pointAttribute).default(new Map(), "none"),
+    )
+    .action(async (flags: { endpoint: Endpoint; certs: string; set: ReadonlyMap<string, string> }) => {
+      await using collector = await openCollector(io, { ...flags, pointAttributes: flags.set });
       put(io, `Collector at ${collector.url}, for clients with a certificate of ${join(flags.certs, "ca.crt")}`);
       await stopSignal();
     });
+}
+
+function pointAttribute(text: string, before: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const end = text.indexOf("=");
+  if (end < 1) throw new InvalidArgumentError("It must be KEY=VALUE, e.g. env=dev");
+  return new Map([...before, [text.slice(0, end), text.slice(end + 1)]]);
 }
 
 async function ensureCertificates(io: Io): Promise<void> {

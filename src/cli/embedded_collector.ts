@@ -14,6 +14,8 @@ export interface EmbeddedOptions {
   readonly endpoint: Endpoint;
   /** Folder with `ca.crt`, `server.crt` and `server.key`. */
   readonly certs: string;
+  /** Attributes that are set on each data point, as a transform processor of a Collector does it: shown with what arrives. */
+  readonly pointAttributes?: ReadonlyMap<string, string>;
   /** Does not print what arrives. */
   readonly quiet?: boolean;
   /** Between two looks at the files, in ms; a change is seen at once where the system tells of it. */
@@ -31,7 +33,7 @@ const RECEIVED_INDENT = PREFIX.length + 8;
  * @throws {CertificateError} for files that cannot be used; {@link ConfigError} when the address cannot be had.
  */
 export async function openCollector(io: Io, options: EmbeddedOptions): Promise<EmbeddedCollector> {
-  const { endpoint, certs, quiet = false } = options;
+  const { endpoint, certs, quiet = false, pointAttributes } = options;
   const config: IdentityConfig = {
     ca: join(certs, "ca.crt"),
     cert: join(certs, "server.crt"),
@@ -47,7 +49,9 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
     tls: tlsOf(identity),
     onReceived(received) {
       // An empty request is a trial of the relay's or a step of doctor's: nothing has arrived.
-      if (!quiet && received.items > 0) put(io, `${PREFIX}${describeReceived(received)}`, RECEIVED_INDENT);
+      if (!quiet && received.items > 0) {
+        put(io, `${PREFIX}${describeReceived(received, pointAttributes)}`, RECEIVED_INDENT);
+      }
     },
     onRefused: (reason) => io.err(`${PREFIX}refused a client: ${reason}`),
   });

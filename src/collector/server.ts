@@ -272,7 +272,10 @@ const NAMES_SHOWN_MAX = 3;
 const NAME_CHARACTERS_MAX = 60;
 
 /** One line about a request, for people: signal, services, counts, names, and who delivered it. */
-export function describeReceived(received: Omit<Received, "peerSerial">): string {
+export function describeReceived(
+  received: Omit<Received, "peerSerial">,
+  pointAttributes: ReadonlyMap<string, string> = new Map(),
+): string {
   const signal = SIGNALS.find(({ name }) => name === received.signal)!;
   const services = new Set<string>();
   const names = new Set<string>();
@@ -282,7 +285,9 @@ export function describeReceived(received: Omit<Received, "peerSerial">): string
   const count = `${received.items} ${signal.item}${received.items === 1 ? "" : "s"}`;
   const from = [...services].map(printable).join(", ") || "unnamed service";
   const what = shown.length === 0 ? "" : ` (${shown.join(", ")})`;
-  return `${received.signal.padEnd(7)} ${count} of ${from}${what}, delivered by ${printable(received.peer)}`;
+  const set = received.signal === "metrics" ? [...pointAttributes].map(([key, value]) => `${key}=${value}`) : [];
+  const marks = set.length === 0 ? "" : ` with ${set.map(printable).join(", ")}`;
+  return `${received.signal.padEnd(7)} ${count} of ${from}${what}${marks}, delivered by ${printable(received.peer)}`;
 }
 
 /** A sender's text on a terminal: short, on one line, without control characters. */

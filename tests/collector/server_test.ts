@@ -275,4 +275,12 @@ Deno.test("what is received is one line for people, and a sender's text cannot d
     describeReceived({ signal: "metrics", items: 0, peer: "p", body: new Uint8Array(0), headers: {} }),
     "metrics 0 data points of unnamed service, delivered by p",
   );
+  const marks = new Map([["env", "dev"], ["a", "b\u001b[31m"]]);
+  const of = (signal: "metrics" | "traces", names: string[]) =>
+    describeReceived({ signal, items: 1, peer: "p", body: requestOf(signal, names), headers: {} }, marks);
+  assert.equal(
+    of("metrics", ["m"]),
+    "metrics 1 data point of unnamed service (m) with env=dev, a=b?[31m, delivered by p",
+  );
+  assert.equal(of("traces", ["s"]), "traces  1 span of unnamed service (s), delivered by p");
 });

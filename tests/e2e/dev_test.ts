@@ -65,7 +65,7 @@ Deno.test("dev in a fresh copy: one line sends a first trace, metric and log, ov
     assert.deepEqual(SIGNALS.map((signal) => results[signal]), ["accepted", "accepted", "accepted"]);
     const prints = [
       /^collector: traces {2}1 span of first-steps \(GET \/hello\), delivered by client-app$/,
-      /^collector: metrics 1 data point of first-steps \(hello\.requests\), delivered by client-app$/,
+      /^collector: metrics 1 data point of first-steps \(hello\.requests\) with env=dev, delivered by client-app$/,
       /^collector: logs {4}1 log record of first-steps \(Hello from edgeferry send\), delivered by client-app$/,
     ];
     for (const print of prints) await dev.line(print, times);
