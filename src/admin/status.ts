@@ -4,7 +4,7 @@
  * @module
  */
 import type { Exporter } from "../exporter/exporter.ts";
-import type { Failure } from "../exporter/lane.ts";
+import type { Failure } from "../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { DeadLetterHead } from "../queue/sqlite/inspect.ts";
 import type { Health } from "./health.ts";

@@ -230,7 +230,10 @@ export const ConfigSchema = section({
         "How long what has been answered 200 waits for more of its signal, to share one request (sqlite)",
       ),
       min_size: option(size("0", "16MiB").prefault("512KiB"), "Payload bytes that do not wait for more"),
-      max_size: option(size("1KiB", "16MiB").prefault("4MiB"), "Payload bytes merged into one request"),
+      max_size: option(
+        size("0", "16MiB").prefault("4MiB"),
+        "Payload bytes merged into one request; 0: every request of a sender goes by itself",
+      ),
     }).prefault({}),
     max_age: option(
       duration("1m", "8760h").exactOptional(),

@@ -59,6 +59,16 @@ export class Breaker {
     return undefined;
   }
 
+  /** Whether leave that was given still stands: nothing has failed since, and what is sent is the probe where one is wanted. */
+  holds(permit: Permit): boolean {
+    return permit.epoch === this.#epoch && (this.#failures === 0 || this.#probe === permit);
+  }
+
+  /** Whether what is sent by this leave is the one request after a wait, whose answer all others wait for. */
+  probes(permit: Permit): boolean {
+    return this.#probe === permit;
+  }
+
   /** Leave to go at once, for requests that no outage may hold up. */
   pass(): Permit {
     return { epoch: this.#epoch };

@@ -1,14 +1,19 @@
 /**
- * The sending side of the queue: a lane for each signal, drained and stopped together.
+ * The sending side of the queue: a way and a lane for each signal, drained and stopped together.
  * @module
  */
-import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { CollectorClient } from "./client.ts";
-import { type ExporterEvents, type Failure, Lane } from "./lane.ts";
+import type { InquestEvents } from "./inquest.ts";
+import { Lane } from "./lane.ts";
 import type { Compression } from "./payload.ts";
+import { type Failure, Way, type WayEvents } from "./way.ts";
+
+/** What the exporter tells. */
+export type ExporterEvents = WayEvents & InquestEvents;
 
 /** Settings of an exporter. */
 export interface ExporterOptions {
@@ -18,13 +23,18 @@ export interface ExporterOptions {
   readonly compression: Readonly<Record<SignalName, Compression>>;
   /** Requests at once, for each signal. */
   readonly consumers: number;
-  /** The most payload bytes of a request made of several. */
+  /** The same where each request is one sender's, who waits for its answer; `consumers` unless given. */
+  readonly consumersAlone?: number;
+  /** The most payload bytes of a request made of several; 0: none is. */
   readonly batchBytesMax: number;
   /** How long what is queued waits for more, and how many payload bytes do not. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   readonly retry: BreakerOptions;
   readonly events: ExporterEvents;
 }
+
+/** What the Collector fails on by itself waits up to so many times the longest backoff of the endpoint. */
+const APART_FACTOR = 10;
 
 /** How long a stop waits for outcomes to be written, in ms: where storage has failed they may never be. */
 const SETTLE_MS_MAX = 2_000;
@@ -33,6 +43,7 @@ const SETTLE_MS_MAX = 2_000;
 export class Exporter {
   readonly #queue: SendingQueue;
   readonly #clients: ExporterOptions["clients"];
+  readonly #ways: Readonly<Record<SignalName, Way>>;
   readonly #lanes: readonly Lane[];
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
@@ -40,9 +51,14 @@ export class Exporter {
   constructor(options: ExporterOptions) {
     this.#queue = options.queue;
     this.#clients = options.clients;
+    const { clients, compression, retry, events } = options;
+    this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events }));
+    const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
-      new Lane(signal, { ...options, client: options.clients[signal], compression: options.compression[signal] })
+      new Lane(this.#ways[signal], { ...options, compression: compression[signal], apart })
     );
+    // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
+    for (const signal of SIGNAL_NAMES) clients[signal].whenReplaced(() => options.queue.hasten(signal));
     this.#running = Promise.all(this.#lanes.map((lane) => lane.run(this.#stopping.signal))).then(() => {});
     // Whoever asks for `running` is told; nobody has to.
     this.#running.catch(() => {});
@@ -55,17 +71,17 @@ export class Exporter {
 
   /** Failures in a row of a signal's way to the Collector; 0 is healthy. */
   failures(signal: SignalName): number {
-    return this.#lane(signal).failures;
+    return this.#ways[signal].breaker.failures;
   }
 
   /** Whether a signal's wait after its last failure is still on. */
   waits(signal: SignalName): boolean {
-    return this.#lane(signal).waits;
+    return this.#ways[signal].breaker.waits;
   }
 
   /** The last request of a signal that failed, also when it has been made good. */
   lastFailure(signal: SignalName): Failure | undefined {
-    return this.#lane(signal).lastFailure;
+    return this.#ways[signal].lastFailure;
   }
 
   /** Where a signal goes, without what a URL may carry beside its path. */
@@ -74,8 +90,9 @@ export class Exporter {
     return origin + pathname;
   }
 
-  #lane(signal: SignalName): Lane {
-    return this.#lanes.find((lane) => lane.signal === signal)!;
+  /** Parts of a signal that the Collector fails on by themselves, and that wait alone. */
+  apart(signal: SignalName): number {
+    return this.#lanes.find((lane) => lane.signal === signal)!.apart;
   }
 
   /** Sends what is queued until it is empty, the Collector does not take what is left, or the time is over. */
@@ -87,8 +104,9 @@ export class Exporter {
       const { records, books } = await this.#queue.stats();
       const remainingMs = deadline - performance.now();
       // While a breaker is open nothing of that signal moves; what is durable keeps, so waiting would only cost time.
-      const stuck = this.#lanes.some((lane) => lane.failures > 0) &&
-        this.#lanes.every((lane) => lane.failures > 0 || (lane.idle && books[lane.signal].queued === 0));
+      const failing = (lane: Lane) => this.failures(lane.signal) > 0 || (lane.idle && lane.apart > 0);
+      const stuck = this.#lanes.some(failing) &&
+        this.#lanes.every((lane) => failing(lane) || (lane.idle && books[lane.signal].queued === 0));
       if (records === 0 || remainingMs <= 0 || stuck) return;
       await within(settled, remainingMs);
     }
@@ -99,7 +117,7 @@ export class Exporter {
     this.#stopping.abort();
     const stopped = this.#running.catch(() => {});
     await within(stopped, graceMs);
-    for (const lane of this.#lanes) lane.giveUp();
+    for (const way of Object.values(this.#ways)) way.giveUp();
     await within(stopped, SETTLE_MS_MAX);
   }
 }

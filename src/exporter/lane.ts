@@ -1,60 +1,36 @@
 /**
- * One signal's way to the Collector: takes what is queued, merges it, sends it, finds the guilty part of what is refused, and
- * settles each part once.
+ * One target's lane of one signal: takes what is queued, merges it, sends it by a way, has what is not taken looked into, and settles each
+ * part once.
  * @module
  */
-import type { Fault } from "../diagnosis/faults.ts";
-import { messageOf, Refusal } from "../errors.ts";
-import { concatenate, discard } from "../codec/bytes.ts";
-import { gzipMember } from "../codec/gzip.ts";
+import { discard } from "../codec/bytes.ts";
+import { messageOf } from "../errors.ts";
+import type { Delivery, SendingQueue, TakeLimit } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
-import { splitResources, Walker } from "../otlp/wire.ts";
-import type { Delivery, PartOutcome, SendingQueue, TakeLimit } from "../queue/queue.ts";
-import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import type { Answer, Answered, CollectorClient } from "./client.ts";
-import { dispositionOf } from "./disposition.ts";
-import { type Members, MembersProof } from "./members.ts";
-import {
-  type Body,
-  compose,
-  type Compression,
-  contentOf,
-  encodeContent,
-  itemsOf,
-  partOf,
-  type Piece,
-  piecesOf,
-} from "./payload.ts";
-
-/** What the exporter tells. */
-export interface ExporterEvents {
-  /** One request was answered with a 2xx. `requests`: how many senders' requests it was merged from. */
-  sent(signal: SignalName, sent: { items: number; requests: number; bytes: number; durationMs: number }): void;
-  /** The Collector took a request and rejected items of it. */
-  rejected(signal: SignalName, items: number, message: string): void;
-  /** Records that the Collector will never take were set aside. */
-  deadLettered(signal: SignalName, items: number, sender: string, reason: string): void;
-  /** An attempt failed; what it carried is kept. `failures`: how many in a row. */
-  failed(signal: SignalName, fault: Fault, detail: { cause: string; failures: number; retryMs: number }): void;
-  /** The first success after failures. */
-  recovered(signal: SignalName, failures: number): void;
-  /** Whether the endpoint reads all gzip members of a body; where it reads the first only, every request goes by itself. */
-  members(signal: SignalName, members: Members, url: string): void;
-}
+import type { Permit } from "./breaker.ts";
+import type { Answer } from "./client.ts";
+import { Inquest, type InquestEvents } from "./inquest.ts";
+import { Marks } from "./marks.ts";
+import { type Body, compose, type Compression, itemsOf, partOf, type Piece } from "./payload.ts";
+import type { Verdict } from "./search.ts";
+import { type Kept, Shipment, type Voyage } from "./shipment.ts";
+import type { Post, Way } from "./way.ts";
 
 /** Settings of one lane. */
 export interface LaneOptions {
   readonly queue: SendingQueue;
-  readonly client: CollectorClient;
   readonly compression: Compression;
   /** Requests at once. */
   readonly consumers: number;
-  /** The most payload bytes of a request made of several. */
+  /** The same where each request is one sender's, who waits for its answer. */
+  readonly consumersAlone?: number;
+  /** The most payload bytes of a request made of several; 0: none is. */
   readonly batchBytesMax: number;
   /** How long what is queued waits for more, and how many payload bytes do not. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
-  readonly retry: BreakerOptions;
-  readonly events: ExporterEvents;
+  /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
+  readonly apart: { readonly initialMs: number; readonly maxMs: number };
+  readonly events: InquestEvents;
 }
 
 /**
@@ -66,89 +42,46 @@ export const MERGED_INFLATED_BYTES_MAX = 16 * 1024 * 1024;
 /** The most records taken for one request. */
 const RECORDS_MAX = 1_000;
 
-/** Why something will never be taken. */
-interface Verdict {
-  readonly reason: string;
-  readonly status?: number;
-}
+/** What waits alone is no probe where there is another: it is looked at again after so many ms. */
+const APART_AGAIN_MS = 1_000;
 
-/** Something that is sent as one request, and halved when it is refused, until the guilty units are found. */
-interface Job<Unit> {
-  /** @throws when the units cannot be put into a body: the storage has damaged one. */
-  readonly body: (units: readonly Unit[]) => Body;
-  readonly items: (units: readonly Unit[]) => number;
-  /** How many senders' requests they are. */
-  readonly requests: number | undefined;
-  readonly delivered: (units: readonly Unit[], answer: Answered) => void;
-  /** One unit was refused by itself. Returns the answer that stops the job, if there was one. */
-  readonly guilty: (unit: Unit, verdict: Verdict) => Promise<Answer | undefined>;
-}
+/** After a failure that may be the data's, other data is tried first: what failed waits so much longer than the breaker, in ms. */
+const OTHERS_FIRST_MS = 50;
 
-/** A request to the Collector that failed. */
-export interface Failure {
-  /** ms since the Unix epoch. */
-  readonly at: number;
-  readonly fault: Fault;
-  /** In the words of what failed. */
-  readonly cause: string;
-  /** When it is tried again, in ms since the Unix epoch. */
-  readonly retryAt: number;
-}
-
-/** Deliveries under way: what each piece has met so far, and the leave to send them. */
-interface Shipment {
-  readonly pieces: readonly Piece[];
-  readonly outcomes: Map<Piece, PartOutcome>;
-  readonly permit: Permit;
-  /** How often the identity had been replaced when it was sent off. */
-  readonly identity: number;
-}
-
-/** One signal's lane. */
 export class Lane {
   readonly signal: SignalName;
   readonly #options: LaneOptions;
-  readonly #breaker: Breaker;
-  readonly #members: MembersProof;
-  readonly #giveUp = new AbortController();
-  readonly #walker = new Walker();
+  readonly #way: Way;
+  readonly #marks = new Marks();
+  readonly #inquest: Inquest;
   #underWay = 0;
-  #lastFailure: Failure | undefined;
+  /** Parts in the next request after a failure, at most; undefined: as many as there are. */
+  #probeParts: number | undefined;
   #settled = Promise.withResolvers<void>();
+  #slot = Promise.withResolvers<void>();
 
-  constructor(signal: SignalName, options: LaneOptions) {
-    const { client, events, retry } = options;
-    this.signal = signal;
+  constructor(way: Way, options: LaneOptions) {
+    this.signal = way.signal;
+    this.#way = way;
     this.#options = options;
-    this.#breaker = new Breaker(retry);
-    this.#members = new MembersProof({
-      ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
-      connections: () => client.renewed,
-      onChange: (members) => events.members(signal, members, client.target(signal).url),
-      ...(retry.now === undefined ? {} : { now: retry.now }),
+    const { compression, consumers, apart, events } = options;
+    this.#inquest = new Inquest({
+      way,
+      marks: this.#marks,
+      compression,
+      // The last consumer never looks; the only one has another beside it while it does.
+      atOnceMax: Math.max(1, consumers - 1),
+      apart,
+      events,
+      post: (pieces, voyage) => this.#post(pieces, voyage),
+      fail: (answer, voyage) => this.#fail(answer, voyage),
+      onChange: () => this.#wake(),
     });
-    client.whenReplaced(() => this.#hasten());
   }
 
-  /** Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends. */
-  #hasten(): void {
-    this.#breaker.hasten();
-    this.#options.queue.hasten(this.signal);
-  }
-
-  /** Failures in a row; 0 is healthy. */
-  get failures(): number {
-    return this.#breaker.failures;
-  }
-
-  /** The last request that failed, also when it has been made good. */
-  get lastFailure(): Failure | undefined {
-    return this.#lastFailure;
-  }
-
-  /** Whether the wait after the last failure is still on. */
-  get waits(): boolean {
-    return this.#breaker.waits;
+  /** Parts that the Collector fails on by themselves. */
+  get apart(): number {
+    return this.#marks.apart;
   }
 
   /** Whether no request is under way. */
@@ -161,35 +94,29 @@ export class Lane {
     return this.#settled.promise;
   }
 
-  /** Breaks off every attempt under way; what it carried stays in the queue. */
-  giveUp(): void {
-    this.#giveUp.abort();
-  }
-
   /**
    * One taker, up to `consumers` requests under way; resolves when `stopping` is aborted and all are settled. Rejects when the
    * queue does not take an outcome, which is a defect.
    */
   async run(stopping: AbortSignal): Promise<void> {
-    const { queue, batchBytesMax, consumers, linger } = this.#options;
-    const limit: TakeLimit = {
-      signal: this.signal,
-      bytesMax: batchBytesMax,
-      inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
-      recordsMax: RECORDS_MAX,
-      ...(linger === undefined ? {} : { linger }),
-    };
+    const { queue } = this.#options;
+    const { durable } = queue.capabilities;
+    const { breaker } = this.#way;
     const sending = new Set<Promise<void>>();
     const defects: unknown[] = [];
     const broken = new AbortController();
     const ended = AbortSignal.any([stopping, broken.signal]);
     while (!ended.aborted) {
-      const deliveries = await queue.take(limit, ended);
+      // Leave before the take: what waits for the breaker is nobody's. Senders that wait for this answer are held up by no breaker.
+      const admitted = durable ? await breaker.admit(ended) : undefined;
+      if (durable && admitted === undefined) break;
+      const deliveries = await queue.take(this.#limit(sending.size), ended);
+      const permit = admitted ?? breaker.pass();
+      const stands = deliveries.length > 0 && (!durable || breaker.holds(permit));
+      if (!stands) breaker.release(permit);
       if (deliveries.length === 0) continue;
-      // An engine without a disk has its senders waiting for this answer: no breaker may hold them up.
-      const permit = queue.capabilities.durable ? await this.#breaker.admit(ended) : this.#breaker.pass();
       this.#underWay++;
-      const sent = (permit === undefined ? keep(deliveries) : this.#send(deliveries, permit))
+      const sent = (stands ? this.#send(deliveries, permit) : giveBack(deliveries))
         .catch((error: unknown) => {
           defects.push(error);
           broken.abort();
@@ -199,244 +126,255 @@ export class Lane {
           sending.delete(sent);
           this.#settled.resolve();
           this.#settled = Promise.withResolvers<void>();
+          this.#wake();
         });
       sending.add(sent);
-      if (sending.size >= consumers) await Promise.race(sending);
+      while (sending.size >= this.#atOnce() && !broken.signal.aborted) await this.#slot.promise;
     }
     await Promise.all(sending);
     if (defects.length > 0) throw defects[0];
   }
 
-  async #send(deliveries: readonly Delivery[], permit: Permit): Promise<void> {
-    const pieces = deliveries.flatMap(({ record }) => piecesOf(record));
-    const shipment: Shipment = { pieces, outcomes: new Map(), permit, identity: this.#options.client.replaced };
-    try {
-      const stopped = await this.#deliver(shipment);
-      if (stopped !== undefined) this.#keepRest(shipment, this.#failed(stopped, shipment));
-    } catch (error) {
-      // A defect of ours is no reason to lose a record: all that has no outcome is kept.
-      this.#keepRest(shipment, this.#defect(error, permit));
-    }
-    this.#breaker.release(permit);
-    const byRecord = Map.groupBy(pieces, (piece) => piece.record);
-    await settleAll(deliveries, ({ record }) => byRecord.get(record)!.map((piece) => shipment.outcomes.get(piece)!));
+  /** A consumer is free, or there is one more. */
+  #wake(): void {
+    this.#slot.resolve();
+    this.#slot = Promise.withResolvers<void>();
   }
 
-  /** Returns the answer that stopped it, if one did: what has no outcome then is kept. */
-  async #deliver(shipment: Shipment): Promise<Answer | undefined> {
-    const { pieces } = shipment;
-    const job: Job<Piece> = {
-      body: (units) => compose(units, this.#options.compression),
-      items: itemsOf,
-      requests: undefined,
-      delivered: (units, answer) => settleDelivered(units, answer, shipment.outcomes),
-      guilty: (piece, verdict) => this.#condemn(piece, verdict, shipment),
+  #atOnce(): number {
+    const { queue, consumers, consumersAlone = consumers } = this.#options;
+    if (!queue.capabilities.durable && !this.#merges()) return Math.max(consumers, consumersAlone);
+    return consumers === 1 ? 1 + this.#inquest.atOnce : consumers;
+  }
+
+  /** Whether requests of several senders may share one, as far as is known. */
+  #merges(): boolean {
+    const { batchBytesMax, compression } = this.#options;
+    if (batchBytesMax === 0) return false;
+    const { members } = this.#way;
+    return compression !== "passthrough" || members === undefined || members === "all";
+  }
+
+  /** Where senders wait for the answer each goes alone while there are consumers enough, and the last one takes all that wait. */
+  #limit(underWay: number): TakeLimit {
+    const { queue, batchBytesMax, linger } = this.#options;
+    const alone = !queue.capabilities.durable && (!this.#merges() || this.#atOnce() - underWay > 1);
+    return {
+      signal: this.signal,
+      bytesMax: batchBytesMax,
+      inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
+      recordsMax: alone ? 1 : RECORDS_MAX,
+      ...(linger === undefined ? {} : { linger }),
     };
+  }
+
+  async #send(deliveries: readonly Delivery[], permit: Permit): Promise<void> {
+    const shipment = new Shipment(deliveries, ({ record }, outcomes) => this.#marks.settle(record, outcomes));
+    const voyage: Voyage = { shipment, permit, identity: this.#way.identity };
+    try {
+      const kept = this.#options.queue.capabilities.durable
+        ? await this.#deliver(voyage)
+        : await this.#deliverNow(shipment.pieces, voyage);
+      if (kept !== undefined) shipment.setRest({ kind: "retry", ...kept });
+    } catch (error) {
+      shipment.setRest({ kind: "retry", ...this.#way.failInside(error, permit) });
+    }
+    this.#way.breaker.release(permit);
+    await shipment.settled();
+  }
+
+  /** Returns why what has no outcome then is kept, if something is. */
+  async #deliver(voyage: Voyage): Promise<Kept | undefined> {
+    for (const pieces of this.#batches(voyage)) {
+      const kept = await this.#sendBatch(pieces, voyage);
+      if (kept !== undefined) return kept;
+    }
+    return undefined;
+  }
+
+  /** What goes into one request each: what has failed before never goes with what has not. After a failure a small one goes first. */
+  #batches({ shipment, permit }: Voyage): (readonly Piece[])[] {
+    const probeParts = this.#way.breaker.probes(permit) ? this.#probeParts : undefined;
+    if (this.#marks.none && probeParts === undefined) return [shipment.pieces];
+    const groups = { clean: [] as Piece[], refused: [] as Piece[] };
+    const doubted: { readonly piece: Piece; readonly failures: number }[] = [];
+    const apart: Piece[][] = [];
+    const now = performance.now();
+    for (const piece of shipment.pieces) {
+      const mark = this.#marks.of(piece);
+      if (mark?.kind === "apart") {
+        const leftMs = (mark.dueAt ?? 0) - now;
+        if (leftMs <= 0) apart.push([piece]);
+        else shipment.set(piece, { kind: "retry", afterMs: leftMs, cause: APART });
+      } else if (mark?.kind === "doubted") doubted.push({ piece, failures: mark.failures });
+      else groups[mark?.kind ?? "clean"].push(piece);
+    }
+    const together = [groups.clean, ...doubtedBatches(doubted), groups.refused].filter(({ length }) => length > 0);
+    const [first, ...others] = together;
+    if (first === undefined || !this.#way.breaker.probes(permit)) return [...together, ...apart];
+    // What the Collector fails on is no probe where there is another.
+    for (const [piece] of apart) shipment.set(piece!, { kind: "retry", afterMs: APART_AGAIN_MS, cause: APART });
+    if (probeParts === undefined || first.length <= probeParts) return together;
+    return [first.slice(0, probeParts), first.slice(probeParts), ...others];
+  }
+
+  async #sendBatch(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
+    const merged = await this.#mayMerge(pieces);
+    if (typeof merged !== "boolean") return this.#fail(merged, voyage);
+    for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {
+      const kept = await this.#sendGroup(group, voyage);
+      if (kept !== undefined) return kept;
+    }
+    return undefined;
+  }
+
+  /** Whether pieces may share one request, or the answer that leaves it open. */
+  async #mayMerge(pieces: readonly Piece[]): Promise<boolean | Answer> {
     const severalMembers = pieces.length > 1 && this.#options.compression === "passthrough" &&
       pieces[0]!.record.encoding === "gzip";
-    if (severalMembers) {
-      const members = await this.#members.prove();
-      if (typeof members === "object") return members;
-      if (members !== "all") {
-        for (const piece of pieces) {
-          const stopped = await this.#attempt([piece], job, shipment.permit);
-          if (stopped !== undefined) return stopped;
-        }
-        return undefined;
-      }
-    }
-    return await this.#attempt(pieces, job, shipment.permit);
+    if (!severalMembers) return true;
+    const members = await this.#way.prove();
+    return typeof members === "object" ? members : members === "all";
   }
 
-  /** Sends units as one request; when the answer is about what they hold, halves them until the guilty ones are found. */
-  async #attempt<Unit>(units: readonly Unit[], job: Job<Unit>, permit: Permit): Promise<Answer | undefined> {
+  async #sendGroup(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
+    // What the Collector fails on by itself may take as long as an attempt may: never the last consumer.
+    const apart = this.#marks.none ? undefined : this.#marks.of(pieces[0]!);
+    if (apart?.kind === "apart") return await this.#inquest.again(pieces[0]!, apart, voyage);
+    const verdict = await this.#post(pieces, voyage);
+    switch (verdict.kind) {
+      case "taken":
+        this.#probeParts = undefined;
+        return undefined;
+      case "refused":
+        return await this.#inquest.open({ unit: pieces, verdict }, voyage);
+      case "failing":
+        // It has failed before, and others have been taken since: it is not the endpoint.
+        if (this.#inquest.proven(pieces)) return await this.#inquest.open({ unit: pieces, verdict }, voyage);
+        this.#inquest.doubt(pieces);
+        this.#probeParts = Math.ceil(pieces.length / 2);
+        return this.#fail(verdict.answer, voyage, OTHERS_FIRST_MS);
+      case "stopped":
+        return this.#fail(verdict.answer, voyage);
+    }
+  }
+
+  /** Sends pieces as one request; what is taken has its outcome then. */
+  async #post(pieces: readonly Piece[], { shipment, permit }: Voyage, timeoutMs?: number): Promise<Verdict> {
     let body: Body;
     try {
-      body = job.body(units);
+      body = compose(pieces, this.#options.compression);
     } catch (error) {
-      return await this.#narrow(units, job, permit, { reason: `Damaged in the queue: ${messageOf(error)}` });
+      return { kind: "refused", reason: `Damaged in the queue: ${messageOf(error)}` };
     }
-    const { client, events } = this.#options;
-    const bytes = body.bytes.length;
-    const answer = await client.send(this.signal, body.bytes, body.encoding, { abort: this.#giveUp.signal });
-    if (body.own) discard(body.bytes);
-    if (answer.kind === "none") return answer;
-    const disposition = dispositionOf(answer);
-    if (disposition !== "delivered" && disposition !== "inspect") return answer;
-    const failures = this.#breaker.succeeded(permit);
-    if (failures > 0) events.recovered(this.signal, failures);
-    if (disposition === "inspect") {
-      const reason = answer.message || `The Collector answered ${answer.status}`;
-      return await this.#narrow(units, job, permit, { reason, status: answer.status });
-    }
-    events.sent(this.signal, {
-      items: job.items(units),
-      requests: job.requests ?? units.length,
-      bytes,
-      durationMs: answer.durationMs,
-    });
-    const { partialSuccess } = answer;
-    if (partialSuccess !== undefined) events.rejected(this.signal, partialSuccess.rejected, partialSuccess.message);
-    job.delivered(units, answer);
-    return undefined;
-  }
-
-  /** One of the units is guilty. */
-  async #narrow<Unit>(
-    units: readonly Unit[],
-    job: Job<Unit>,
-    permit: Permit,
-    verdict: Verdict,
-  ): Promise<Answer | undefined> {
-    if (units.length === 1) return await job.guilty(units[0]!, verdict);
-    const middle = Math.ceil(units.length / 2);
-    return await this.#attempt(units.slice(0, middle), job, permit) ??
-      await this.#attempt(units.slice(middle), job, permit);
-  }
-
-  /** A piece was refused by itself. It is cut at its resources, so that the guilty ones alone are set aside. */
-  async #condemn(piece: Piece, verdict: Verdict, { outcomes, permit }: Shipment): Promise<Answer | undefined> {
-    const resources = this.#resourcesOf(piece);
-    if (resources.length < 2) {
-      this.#bury(piece, verdict, outcomes);
-      return undefined;
-    }
-    const guilty: { resource: Uint8Array; verdict: Verdict }[] = [];
-    let rejected = 0;
-    let message: string | undefined;
-    const job: Job<Uint8Array> = {
-      body: (units) => encodeContent(concatenate(units), this.#options.compression),
-      items: (units) => this.#walker.walk(this.signal, concatenate(units)).items,
-      requests: 1,
-      delivered: (_units, { partialSuccess }) => {
-        rejected += partialSuccess?.rejected ?? 0;
-        message ??= partialSuccess?.message;
-      },
-      guilty: (resource, found) => {
-        guilty.push({ resource, verdict: found });
-        return Promise.resolve(undefined);
-      },
-    };
-    const stopped = await this.#narrow(resources, job, permit, verdict);
-    // Some were sent and some could not be: the piece is tried again whole, and what was sent arrives twice.
-    if (stopped !== undefined) return stopped;
-    if (guilty.length === 0) {
-      outcomes.set(piece, { kind: "delivered", ...(message === undefined ? {} : { rejected, message }) });
-      return undefined;
-    }
-    const own = guilty[0]!.verdict;
-    if (guilty.length === resources.length) {
-      this.#bury(piece, own, outcomes);
-      return undefined;
-    }
-    const content = concatenate(guilty.map(({ resource }) => resource));
-    const payload = piece.record.encoding === "gzip" ? gzipMember(content) : content;
-    this.#bury(piece, own, outcomes, { payload, items: this.#walker.walk(this.signal, content).items, rejected });
-    return undefined;
-  }
-
-  /** The resources of a piece, or none where it cannot be cut. */
-  #resourcesOf(piece: Piece): Uint8Array[] {
-    if (!piece.record.mergeable) return [];
-    try {
-      const content = contentOf([piece]);
-      // Walked at the door already: this fails only where the storage has damaged it since.
-      this.#walker.walk(this.signal, content);
-      return splitResources(content);
-    } catch {
-      return [];
-    }
-  }
-
-  #bury(
-    piece: Piece,
-    verdict: Verdict,
-    outcomes: Map<Piece, PartOutcome>,
-    guilty?: { readonly payload: Uint8Array<ArrayBuffer>; readonly items: number; readonly rejected: number },
-  ): void {
-    const { sender, items } = partOf(piece);
-    outcomes.set(piece, { kind: "dead", ...verdict, ...guilty });
-    this.#options.events.deadLettered(this.signal, guilty?.items ?? items, sender, verdict.reason);
-  }
-
-  #keepRest({ pieces, outcomes }: Shipment, kept: PartOutcome): void {
-    for (const piece of pieces) {
-      if (!outcomes.has(piece)) outcomes.set(piece, kept);
-    }
-  }
-
-  #failed(answer: Answer, { permit, identity }: Shipment): PartOutcome {
-    if (answer.kind === "none") {
-      if (answer.aborted) return STOPPING;
-      this.#members.lost();
-    }
-    // Sent with an identity that has been replaced since: that tells nothing of the one in use.
-    if (identity !== this.#options.client.replaced) return REPLACED;
-    const fault = this.#options.client.diagnose(answer);
-    const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
-    const cause = answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`.trim();
-    return this.#open(fault, cause, permit, askedMs);
-  }
-
-  #defect(error: unknown, permit: Permit): PartOutcome {
-    return this.#open(
-      {
-        code: "internal",
-        what: "The relay failed on its own; what it was sending is kept",
-        remedy: "report this with the log",
-        lasting: true,
-      },
-      messageOf(error),
+    const post = await this.#way.post(body, {
+      items: itemsOf(pieces),
+      requests: pieces.length,
       permit,
-    );
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
+    if (body.own) discard(body.bytes);
+    if (post.kind === "taken") settleTaken(pieces, post, shipment);
+    return post;
   }
 
-  #open(fault: Fault, cause: string, permit: Permit, askedMs?: number): PartOutcome {
-    const retryMs = this.#breaker.failed(permit, askedMs, fault.lasting);
-    const at = Date.now();
-    this.#lastFailure = { at, fault, cause, retryAt: at + retryMs };
-    this.#options.events.failed(this.signal, fault, { cause, failures: this.#breaker.failures, retryMs });
+  /** Opens the breaker; what has no outcome is kept. */
+  #fail(answer: Answer, { permit, identity }: Voyage, laterMs = 0): Kept {
+    const { cause, afterMs, askedMs } = this.#way.fail(answer, permit, identity);
     // Where a sender waits for the answer, no backoff of ours does: it hears of the Collector's own wish alone.
-    const afterMs = this.#options.queue.capabilities.durable ? retryMs : askedMs;
-    return { kind: "retry", cause: `${fault.what} (${cause})`, ...(afterMs === undefined ? {} : { afterMs }) };
+    const ownMs = this.#options.queue.capabilities.durable ? afterMs : askedMs;
+    return ownMs === undefined ? { cause } : { cause, afterMs: ownMs + Math.min(laterMs, ownMs) };
+  }
+
+  // --- without a disk: senders wait for the answer
+
+  /**
+   * Senders that share a request have each an answer of their own: what is refused is halved to the guilty; after a failure that may be
+   * one's fault each goes by itself, once. The first of them to stop waiting ends it for all.
+   */
+  async #deliverNow(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
+    const merged = await this.#mayMerge(pieces);
+    if (typeof merged !== "boolean") return this.#fail(merged, voyage);
+    let kept: Kept | undefined;
+    for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {
+      const verdict = await this.#postInTime(group, voyage);
+      if (verdict === undefined) return OUT_OF_TIME;
+      if (verdict.kind === "refused") {
+        kept = await this.#inquest.openNow(
+          { unit: group, verdict },
+          voyage,
+          (units) => this.#postInTime(units, voyage),
+        );
+      } else if (verdict.kind === "failing" && group.length > 1) {
+        this.#fail(verdict.answer, voyage);
+        for (const piece of group) {
+          const own = await this.#deliverNow([piece], voyage);
+          if (own !== undefined && !voyage.shipment.has(piece)) voyage.shipment.set(piece, { kind: "retry", ...own });
+        }
+      } else if (verdict.kind !== "taken") {
+        kept = this.#fail(verdict.answer, voyage);
+      }
+      if (kept !== undefined && merged) return kept;
+      // Each by itself: what became of one says nothing of the next.
+      if (kept !== undefined) { for (const piece of group) voyage.shipment.set(piece, { kind: "retry", ...kept }); }
+      kept = undefined;
+    }
+    return undefined;
+  }
+
+  /** Undefined when there is no time left. */
+  async #postInTime(pieces: readonly Piece[], voyage: Voyage): Promise<Verdict | undefined> {
+    const leftMs = voyage.shipment.until(pieces) - performance.now();
+    if (leftMs <= 0) return undefined;
+    return await this.#post(pieces, voyage, leftMs);
   }
 }
 
-const REPLACED: PartOutcome = { kind: "retry", cause: "The identity was replaced meanwhile" };
-const STOPPING: PartOutcome = { kind: "retry", cause: "The relay is stopping" };
+const APART = "The Collector fails on it: it waits alone";
+
+/** Parts that may share a request once one of them was in so many that failed, least first: where many are guilty, smaller ones find them. */
+const DOUBTED_PARTS_MAX: readonly number[] = [1_000, 1_000, 1_000, 32, 16, 8, 4, 2, 1];
+
+/** Those that were in fewer requests that failed are likelier to pass, and go first. */
+function doubtedBatches(doubted: { readonly piece: Piece; readonly failures: number }[]): Piece[][] {
+  const batches: Piece[][] = [];
+  for (const { piece, failures } of doubted.sort((a, b) => a.failures - b.failures)) {
+    const partsMax = DOUBTED_PARTS_MAX[Math.min(failures, DOUBTED_PARTS_MAX.length - 1)]!;
+    const last = batches.at(-1);
+    if (last !== undefined && last.length < partsMax) last.push(piece);
+    else batches.push([piece]);
+  }
+  return batches;
+}
+
+const OUT_OF_TIME: Kept = { cause: "The Collector did not answer in time" };
+
+/** What a sender is told that shared a request of which the Collector rejected something: its own words may quote another's data. */
+const SHARED_WARNING =
+  "The Collector rejected items, or warned, of a request that was merged of several; which is in the relay's log";
 
 /** Which of several requests the rejected items came from is not said; the sum per signal is what can be right. */
-function settleDelivered(
+function settleTaken(
   pieces: readonly Piece[],
-  { partialSuccess }: Answered,
-  outcomes: Map<Piece, PartOutcome>,
+  { rejected, message }: Post & { readonly kind: "taken" },
+  shipment: Shipment,
 ): void {
-  let rejected = partialSuccess?.rejected ?? 0;
+  const shared = pieces.length > 1;
+  let left = rejected;
   for (const piece of pieces) {
-    const own = Math.min(rejected, partOf(piece).items);
-    rejected -= own;
-    outcomes.set(piece, {
+    const own = left === 0 ? 0 : Math.min(left, partOf(piece).items);
+    left -= own;
+    shipment.set(piece, {
       kind: "delivered",
       ...(own > 0 ? { rejected: own } : {}),
-      ...(partialSuccess === undefined ? {} : { message: partialSuccess.message }),
+      ...(message === undefined ? {} : { message: shared ? SHARED_WARNING : message }),
+      ...(message === undefined || !shared ? {} : { shared: true }),
     });
   }
 }
 
-function keep(deliveries: readonly Delivery[]): Promise<void> {
-  return settleAll(deliveries, ({ record }) => record.parts.map(() => STOPPING));
-}
-
-/**
- * A queue that is closed refuses: the record stays in it and is sent again.
- * @throws when it refuses for another reason, which is a defect.
- */
-async function settleAll(
-  deliveries: readonly Delivery[],
-  outcomes: (delivery: Delivery) => readonly PartOutcome[],
-): Promise<void> {
-  const results = await Promise.allSettled(deliveries.map((delivery) => delivery.settle(outcomes(delivery))));
-  for (const result of results) {
-    if (result.status === "rejected" && !(result.reason instanceof Refusal)) throw result.reason;
-  }
+async function giveBack(deliveries: readonly Delivery[]): Promise<void> {
+  const shipment = new Shipment(deliveries);
+  shipment.setRest({ kind: "retry", cause: "The relay is stopping, or the Collector's side has failed" });
+  await shipment.settled();
 }

@@ -62,6 +62,11 @@ export class MembersProof {
     return await (this.#asking ??= this.#ask().finally(() => this.#asking = undefined));
   }
 
+  /** The proof as it was last; undefined where there was none. */
+  get known(): Members | undefined {
+    return this.#told;
+  }
+
   /** A connection was lost: whoever answers next may be another. */
   lost(): void {
     this.#proof = undefined;

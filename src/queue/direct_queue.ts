@@ -30,6 +30,8 @@ export interface DirectQueueSettings {
   readonly waitMs?: number;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
+  /** ms of a clock that nobody sets. */
+  readonly elapsed?: () => number;
 }
 
 const RECORDS_MAX = 1024;
@@ -40,8 +42,8 @@ const TIMED_OUT_RETRY_S = 1;
 
 interface Waiting {
   readonly record: QueueRecord;
-  /** How often it has been taken. */
-  attempts: number;
+  /** When its sender stops waiting, by the clock that nobody sets. */
+  readonly until: number;
   state: "waiting" | "taken" | "done";
   readonly timer: ReturnType<typeof setTimeout>;
   /** Answers the sender, the first time that it is called. */
@@ -54,13 +56,14 @@ export function openDirectQueue(settings: DirectQueueSettings): SendingQueue {
 }
 
 class DirectQueue implements SendingQueue {
-  readonly capabilities = { durable: false, deduplicates: false, itemStats: true, merges: false };
+  readonly capabilities = { durable: false, merges: false };
   readonly shares: Shares;
 
   readonly #bytesMax: number;
   readonly #recordsMax: number;
   readonly #waitMs: number;
   readonly #now: () => number;
+  readonly #elapsed: () => number;
   readonly #drain: DrainRate;
   readonly #waiting = new Set<Waiting>();
   readonly #taken = new Set<Waiting>();
@@ -75,7 +78,8 @@ class DirectQueue implements SendingQueue {
     this.#recordsMax = settings.recordsMax ?? RECORDS_MAX;
     this.#waitMs = settings.waitMs ?? WAIT_MS;
     this.#now = settings.now ?? Date.now;
-    this.#drain = new DrainRate(this.#now);
+    this.#elapsed = settings.elapsed ?? (() => performance.now());
+    this.#drain = new DrainRate(this.#elapsed);
     this.#takers = new Takers({ now: this.#now });
     this.shares = new Shares(this.#now);
     this.#books = bySignal(() => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 }));
@@ -97,7 +101,7 @@ class DirectQueue implements SendingQueue {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         record: { ...record, id: ++this.#lastId, enqueuedAt: this.#now() },
-        attempts: 0,
+        until: this.#elapsed() + this.#waitMs,
         state: "waiting",
         timer: setTimeout(() => this.#timeOut(waiting), this.#waitMs),
         answer: (outcome) => {
@@ -128,11 +132,30 @@ class DirectQueue implements SendingQueue {
     for (;;) {
       if (this.#closed) throw new Refusal("shutting_down", "The queue is closed");
       if (signal.aborted) return [];
-      for (const waiting of this.#waiting) {
-        if (waiting.record.signal === limit.signal) return [this.#deliver(waiting)];
-      }
+      const run = this.#runWithin(limit);
+      if (run.length > 0) return run.map((waiting) => this.#deliver(waiting));
       await this.#takers.wait(limit.signal, signal);
     }
+  }
+
+  /** The oldest of the signal, and those behind it that may share its request. */
+  #runWithin(limit: TakeLimit): Waiting[] {
+    const run: Waiting[] = [];
+    let bytes = 0;
+    let inflatedBytes = 0;
+    for (const waiting of this.#waiting) {
+      const { record } = waiting;
+      const first = run[0]?.record ?? record;
+      if (record.signal !== limit.signal || record.encoding !== first.encoding) continue;
+      bytes += record.payload.length;
+      inflatedBytes += record.parts.reduce((sum, part) => sum + part.inflatedBytes, 0);
+      const fits = run.length === 0 ||
+        (first.mergeable && record.mergeable && run.length < limit.recordsMax && bytes <= limit.bytesMax &&
+          inflatedBytes <= limit.inflatedBytesMax);
+      if (!fits) break;
+      run.push(waiting);
+    }
+    return run;
   }
 
   #deliver(waiting: Waiting): Delivery {
@@ -140,11 +163,10 @@ class DirectQueue implements SendingQueue {
     this.#waiting.delete(waiting);
     this.#taken.add(waiting);
     waiting.state = "taken";
-    waiting.attempts += 1;
     let settled = false;
     return {
       record,
-      attempt: waiting.attempts,
+      until: waiting.until,
       settle: (outcomes) => {
         if (outcomes.length !== record.parts.length) {
           const text = `Record ${record.id} has ${record.parts.length} parts, not ${outcomes.length}`;
@@ -166,7 +188,10 @@ class DirectQueue implements SendingQueue {
     const verdict = verdictOf(record, outcomes);
     if (!(verdict instanceof Refusal)) {
       const items = record.parts.reduce((sum, part) => sum + part.items, 0);
-      const rejected = verdict.partialSuccess?.rejected ?? 0;
+      const rejected = outcomes.reduce(
+        (sum, outcome, index) => sum + rejectedOf(outcome, record.parts[index]!.items),
+        0,
+      );
       const books = this.#books[record.signal];
       books.accepted += items;
       books.delivered += items - rejected;
@@ -227,6 +252,14 @@ class DirectQueue implements SendingQueue {
   }
 }
 
+/** Items of a part that the Collector did not take. */
+function rejectedOf(outcome: PartOutcome, items: number): number {
+  if (outcome.kind === "delivered") return Math.min(outcome.rejected ?? 0, items);
+  if (outcome.kind === "retry") return 0;
+  const guilty = Math.min(outcome.items ?? items, items);
+  return guilty + Math.min(outcome.rejected ?? 0, items - guilty);
+}
+
 /**
  * The sender's answer. Any part to be retried makes the sender retry the whole. A part that the Collector will never take
  * is told by `partial_success` where others were delivered: a retry would send those twice.
@@ -245,7 +278,8 @@ function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepte
       if (outcome.afterMs !== undefined) askedMs = Math.max(askedMs ?? 0, outcome.afterMs);
     } else if (outcome.kind === "delivered") {
       reached = true;
-      rejected += Math.min(outcome.rejected ?? 0, items);
+      // Of a request that several shared: whose they were is not known, so that each is warned.
+      if (outcome.shared !== true) rejected += Math.min(outcome.rejected ?? 0, items);
       told ||= outcome.rejected !== undefined && outcome.rejected > 0 || outcome.message !== undefined;
       if (outcome.message !== undefined) messages.push(outcome.message);
     } else {

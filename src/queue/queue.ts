@@ -46,16 +46,35 @@ export interface Accepted {
   readonly partialSuccess?: { readonly rejected: number; readonly message: string };
 }
 
+/** Some of a part, as a request of its own in the record's encoding. */
+export interface Fragment {
+  readonly payload: Uint8Array<ArrayBuffer>;
+  readonly items: number;
+  /** As protobuf, uncompressed, in bytes. */
+  readonly inflatedBytes: number;
+}
+
+/**
+ * What is left of a part, the rest of which has met its end: `rest` is to be sent again; `dead` the Collector will never take. All else
+ * has been delivered, `rejected` items of it refused by `partial_success`.
+ */
+export interface Remains {
+  readonly rest: Fragment;
+  readonly dead?: Fragment & { readonly reason: string; readonly status?: number };
+  readonly rejected?: number;
+}
+
 /**
  * What became of one part.
- * - `delivered`: a 2xx; `rejected` items of it were refused by `partial_success` (0 with a message is its warning form).
- * - `retry`: still ours; not to be taken again before `afterMs` ms have passed.
+ * - `delivered`: a 2xx; `rejected` items of it were refused by `partial_success` (0 with a message is its warning form). `shared`: by that
+ *   of a request which was merged of several senders', so that whose items they were is not known.
+ * - `retry`: still ours, whole or what `remains`; not to be taken again before `afterMs` ms have passed.
  * - `dead`: the Collector will never take it. `payload` and `items`, where given, are the guilty resources alone, in the
  *   record's encoding; the rest of the part has been delivered, `rejected` items of it refused by `partial_success`.
  */
 export type PartOutcome =
-  | { readonly kind: "delivered"; readonly rejected?: number; readonly message?: string }
-  | { readonly kind: "retry"; readonly afterMs?: number; readonly cause: string }
+  | { readonly kind: "delivered"; readonly rejected?: number; readonly message?: string; readonly shared?: true }
+  | { readonly kind: "retry"; readonly afterMs?: number; readonly cause: string; readonly remains?: Remains }
   | {
     readonly kind: "dead";
     readonly reason: string;
@@ -68,12 +87,12 @@ export type PartOutcome =
 /** A record in the exporter's hands. */
 export interface Delivery {
   readonly record: QueueRecord;
-  /** 1 for the first take of this record by this process, 2 for the next. */
-  readonly attempt: number;
+  /** Until when its sender waits for the answer, by `performance.now()`; only from an engine that is not `durable`. */
+  readonly until?: number;
   /**
    * Says what became of each part, in order; called exactly once, and throws RangeError when the number of outcomes is
    * not that of the parts, Error on a second call. Resolves when the outcome would survive a crash (`durable` engines).
-   * Parts to be retried stay in the queue, in their place; a part whose dead-letter room is full does too, and is skipped.
+   * Parts to be retried, or what remains of them, stay in the queue, in their place and order; a part whose dead-letter room is full does too, and is skipped.
    */
   settle(outcomes: readonly PartOutcome[]): Promise<void>;
 }
@@ -110,11 +129,7 @@ export interface QueueStats {
 export interface QueueCapabilities {
   /** Append resolves only when the record would survive `kill -9` and a power cut. */
   readonly durable: boolean;
-  /** A record appended twice is delivered once. */
-  readonly deduplicates: boolean;
-  /** The books are kept by item and survive a restart. */
-  readonly itemStats: boolean;
-  /** Records may be merged into one request; false where each answer belongs to one sender. */
+  /** Requests of several senders may share a record; false where each of them waits for an answer of its own. */
   readonly merges: boolean;
 }
 

@@ -16,12 +16,12 @@ const DIRECT_MS_MAX = 8_000;
 /** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
 export const OWN_TELEMETRY_MS_MAX = 1_000;
 
-/** Senders that wait for the Collector at once, for each signal, with the `none` engine. */
+/** Requests to the Collector at once, for each signal, with the `none` engine, where each is one sender's. */
 const DIRECT_CONSUMERS = 64;
 
-/** Requests to the Collector under way at once, for each signal. */
+/** Requests to the Collector under way at once, for each signal, where each is one sender's. */
 export function requestsAtOnce({ storage, num_consumers }: Config["sending_queue"]): number {
-  return storage === "none" ? DIRECT_CONSUMERS : num_consumers;
+  return storage === "none" ? Math.max(DIRECT_CONSUMERS, num_consumers) : num_consumers;
 }
 
 /** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */

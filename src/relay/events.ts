@@ -4,7 +4,7 @@
  */
 import { shownUrl } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
-import type { ExporterEvents } from "../exporter/lane.ts";
+import type { ExporterEvents } from "../exporter/exporter.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
@@ -79,6 +79,29 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
       const fields = { signal, fault: fault.code, remedy: fault.remedy, cause, failures, retryMs: Math.round(retryMs) };
       if (fault.lasting || failures >= FAILURES_ALARMING) limited.error(fault.what, fields);
       else limited.warn(fault.what, fields);
+    },
+    setApart(signal, fault, { items, sender, cause, failures, retryMs }) {
+      metrics.failed(signal, fault.code);
+      log.limited(`apart ${signal}`, LOG_INTERVAL_MS).error(fault.what, {
+        signal,
+        fault: fault.code,
+        remedy: fault.remedy,
+        sender,
+        items,
+        cause,
+        failures,
+        retryMs,
+      });
+    },
+    looking(signal, { requests, ms, bounded }) {
+      const limited = log.limited(`looking ${signal} ${bounded}`, LOG_INTERVAL_MS);
+      if (bounded) {
+        limited.warn("Looking for what the Collector does not take has reached its bound", { signal, requests, ms });
+      } else limited.warn("Looking for what the Collector does not take lasts", { signal, requests, ms });
+    },
+    silent(signal, fault, url) {
+      const fields = { signal, fault: fault.code, remedy: fault.remedy, url };
+      log.limited(`silent ${signal}`, LOG_INTERVAL_MS).warn(fault.what, fields);
     },
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
     members(signal, members, to) {

@@ -150,7 +150,8 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     queue,
     clients,
     compression: bySignal((signal) => settings[signal].compression),
-    consumers: requestsAtOnce(config.sending_queue),
+    consumers: config.sending_queue.num_consumers,
+    consumersAlone: requestsAtOnce(config.sending_queue),
     batchBytesMax: config.sending_queue.batch.max_size,
     linger: { bytesMin: config.sending_queue.batch.min_size, ms: config.sending_queue.batch.flush_timeout },
     retry: {
@@ -247,8 +248,8 @@ function running(
   let stopping: Promise<void> | undefined;
   const stop = () =>
     stopping ??= (async () => {
-      const deadline = Date.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
-      const remainingMs = () => Math.max(0, deadline - Date.now());
+      const deadline = performance.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
+      const remainingMs = () => Math.max(0, deadline - performance.now());
       admission.close();
       limiter.close();
       // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).

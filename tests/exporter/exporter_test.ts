@@ -143,6 +143,9 @@ function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
       failed: nothing,
       recovered: nothing,
       members: nothing,
+      silent: nothing,
+      setApart: nothing,
+      looking: nothing,
     },
   });
 }

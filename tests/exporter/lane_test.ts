@@ -300,7 +300,9 @@ for (const code of [301, 307, 308, 401, 403, 404, 405, 407, 415, 418, 500, 501, 
     await appendSpans(ends.queue, ...numbered(12).map((name) => [name]));
     ends.start();
     const first = await ends.told.find(({ event }) => event === "failed", "an alarm");
-    assert(first.event === "failed" && first.fault.lasting && first.retryMs === 30, JSON.stringify(first));
+    // A 500 may be a record's fault: the first time, another request is tried soon.
+    const firstMs = code === 500 ? 0.5 : 30;
+    assert(first.event === "failed" && first.fault.lasting && first.retryMs === firstMs, JSON.stringify(first));
     // At most the consumers' requests were under way at the first alarm.
     const atOnce = ends.seen.entries.length;
     assert(atOnce <= 4, `${atOnce} requests`);
@@ -510,17 +512,17 @@ Deno.test("one that is refused among 1,000 good ones: 1 dead letter, 1,000 deliv
   await assertBooks(ends, { accepted: 1_001, delivered: 1_000, deadLettered: 1 });
 });
 
-Deno.test("of a request of many resources the guilty ones alone are set aside, in the Collector's own words", async () => {
+Deno.test("of a request of many resources the guilty spans alone are set aside, in the Collector's own words", async () => {
   for (const encoding of ["gzip", "identity"] as const) {
     await using ends = await exporting({ misbehave: refusePoison });
     const resources = [["a", "b"], [POISON, "c"], ["d"], ["e"], [`${POISON} 2`], ["f"], ["g"]];
     await append(ends.queue, submission("traces", requestOf("traces", ...resources), { encoding, sender: "big" }));
     await ends.emptied();
-    assert.deepEqual(ends.accepted, ["a", "b", "d", "e", "f", "g"]);
+    assert.deepEqual(ends.accepted.toSorted(), ["a", "b", "c", "d", "e", "f", "g"]);
     assert.deepEqual(ends.told.entries.filter(({ event }) => event === "dead"), [
-      { event: "dead", signal: "traces", items: 3, sender: "big", reason: "no such span, please" },
+      { event: "dead", signal: "traces", items: 2, sender: "big", reason: "no such span, please" },
     ]);
-    await assertBooks(ends, { accepted: 9, delivered: 6, deadLettered: 3 });
+    await assertBooks(ends, { accepted: 9, delivered: 7, deadLettered: 2 });
   }
 });
 
@@ -534,7 +536,7 @@ Deno.test("a request that is too large for the Collector arrives in pieces; one 
   await append(ends.queue, submission("traces", requestOf("traces", ...resources)));
   await ends.emptied();
   assert.equal(ends.accepted.length, 11);
-  assert.equal(ends.accepted.at(-1), "last");
+  assert(ends.accepted.includes("last"));
   await assertBooks(ends, { accepted: 12, delivered: 11, deadLettered: 1 });
 });
 
@@ -629,7 +631,7 @@ for (const compression of ["passthrough", "none"] as const) {
     await appendSpans(ends.queue, ["b"]);
     ends.start();
     await ends.emptied();
-    assert.deepEqual(ends.accepted, ["a", "b"]);
+    assert.deepEqual(ends.accepted.toSorted(), ["a", "b"]);
     await assertBooks(ends, { accepted: 3, delivered: 2, deadLettered: 1 });
   });
 }
@@ -658,7 +660,8 @@ Deno.test("none: each sender's request goes by itself and has its own answer", a
   ]);
   const [, , , later] = results;
   assert(later?.status === "rejected" && later.reason.retryAfterS === 7, "the Collector's own wait is handed on");
-  assert(data(ends).every(({ names }) => names.length <= 2) && !ends.seen.entries.some(({ probe }) => probe));
+  assert(data(ends).every(({ names }) => names.length <= 2));
+  assert(!ends.seen.entries.some(({ probe, gzip }) => probe && gzip), "nothing was merged");
   await allBalanced(ends.queue);
   assert.equal((await balanced(ends.queue, "traces")).rejectedByCollector, 1);
 });

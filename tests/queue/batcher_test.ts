@@ -15,7 +15,7 @@ class Entrance {
 
   constructor(capabilities: Partial<QueueCapabilities> = {}) {
     this.queue = {
-      capabilities: { durable: true, deduplicates: false, itemStats: true, merges: true, ...capabilities },
+      capabilities: { durable: true, merges: true, ...capabilities },
       append: (record) => {
         this.appended.push(record);
         return new Promise((resolve, reject) => this.open.push({ record, resolve, reject }));

@@ -6,7 +6,7 @@ import { LIMIT, NEVER, numberOf, record, settleAll, take, takeAll } from "./reco
 
 queueContract({
   name: "none",
-  claims: { durable: false, deduplicates: false, itemStats: true, merges: false },
+  claims: { durable: false, merges: false },
   open: ({ folder: path, ...settings }) => openQueue({ storage: "none", path, ...settings }),
 });
 

@@ -63,14 +63,14 @@ export class LaneSet {
       return;
     }
     this.#cachedBytes += op.bytes;
-    lane.push({ head: { ...op, id }, parts, payload, attempts: 0, dueAt: 0 });
+    lane.push({ head: { ...op, id }, parts, payload, dueAt: 0 });
   }
 
   /** Rows that were read behind the lane's cursor. */
   fill(lane: Lane, { rows, exhausted }: Replies["read"]): void {
     for (const { payload, ...head } of rows) {
       this.#cachedBytes += payload?.length ?? 0;
-      lane.push({ head, payload, attempts: 0, dueAt: 0 });
+      lane.push({ head, payload, dueAt: 0 });
     }
     lane.behind = !exhausted;
   }

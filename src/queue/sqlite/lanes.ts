@@ -15,8 +15,6 @@ export interface Entry {
   parts?: readonly Part[] | undefined;
   /** Undefined where memory was short: it is read again before the record is taken. */
   payload: Uint8Array<ArrayBuffer> | undefined;
-  /** How often it has been taken. */
-  attempts: number;
   /** Not to be taken before, in ms since the Unix epoch. */
   dueAt: number;
 }

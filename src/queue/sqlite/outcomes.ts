@@ -5,10 +5,10 @@
 import type { Part, PartOutcome } from "../queue.ts";
 import type { PartSettlement, SettleOp } from "./protocol.ts";
 
-/** Undefined where every part is to be sent again: the row is as it should be. @param outcomes One of each part, in order. */
+/** Undefined where every part is to be sent again whole: the row is as it should be. @param outcomes One of each part, in order. */
 export function settleOpOf(
   id: number,
-  parts: readonly Pick<Part, "items">[],
+  parts: readonly Pick<Part, "items" | "bytes">[],
   outcomes: readonly PartOutcome[],
 ): SettleOp | undefined {
   let rejected = 0;
@@ -16,7 +16,7 @@ export function settleOpOf(
   let retried = 0;
   for (const [index, outcome] of outcomes.entries()) {
     if (outcome.kind === "retry") {
-      retried += 1;
+      if (outcome.remains === undefined) retried += 1;
     } else if (outcome.kind === "delivered") {
       delivered += 1;
       rejected += Math.min(outcome.rejected ?? 0, parts[index]!.items);
@@ -24,7 +24,8 @@ export function settleOpOf(
   }
   if (retried === outcomes.length) return undefined;
   if (delivered === outcomes.length) return { kind: "done", id, rejected };
-  return { kind: "parts", id, outcomes: outcomes.map(settlementOf) };
+  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+  return { kind: "parts", id, bytes, outcomes: outcomes.map(settlementOf) };
 }
 
 /** How long what is to be sent again waits, in ms: as long as the part that is to wait longest. */
@@ -35,7 +36,9 @@ export function retryAfterMs(outcomes: readonly PartOutcome[]): number {
 }
 
 function settlementOf(outcome: PartOutcome): PartSettlement {
-  if (outcome.kind === "retry") return { kind: "retry" };
+  if (outcome.kind === "retry") {
+    return outcome.remains === undefined ? { kind: "retry" } : { kind: "retry", remains: outcome.remains };
+  }
   if (outcome.kind === "delivered") return { kind: "delivered", rejected: outcome.rejected ?? 0 };
   return outcome;
 }

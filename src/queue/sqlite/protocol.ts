@@ -4,7 +4,7 @@
  */
 import type { SignalName } from "../../signal.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import type { Books, PayloadEncoding } from "../queue.ts";
+import type { Books, PayloadEncoding, Remains } from "../queue.ts";
 import type { StorageErrorCode } from "./file/storage_error.ts";
 
 /** A record without its payload. */
@@ -40,7 +40,7 @@ export interface AppendOp extends Omit<RecordHead, "id"> {
 /** A part's outcome, as far as the rows are concerned. */
 export type PartSettlement =
   | { readonly kind: "delivered"; readonly rejected: number }
-  | { readonly kind: "retry" }
+  | { readonly kind: "retry"; readonly remains?: Remains }
   | {
     readonly kind: "dead";
     readonly reason: string;
@@ -54,7 +54,13 @@ export type PartSettlement =
 export type SettleOp =
   | { readonly kind: "done"; readonly id: number; readonly rejected: number }
   | { readonly kind: "expired"; readonly id: number }
-  | { readonly kind: "parts"; readonly id: number; readonly outcomes: readonly PartSettlement[] };
+  | {
+    readonly kind: "parts";
+    readonly id: number;
+    /** Payload bytes of the record that the outcomes are of. */
+    readonly bytes: number;
+    readonly outcomes: readonly PartSettlement[];
+  };
 
 /** The totals after a transaction, from the tables. */
 export interface Totals {

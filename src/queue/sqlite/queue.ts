@@ -66,7 +66,7 @@ export async function openSqliteQueue(settings: SqliteQueueSettings): Promise<Se
 }
 
 class SqliteQueue implements SendingQueue {
-  readonly capabilities = { durable: true, deduplicates: false, itemStats: true, merges: true };
+  readonly capabilities = { durable: true, merges: true };
   readonly shares: Shares;
 
   readonly #settings: SqliteQueueSettings;
@@ -270,11 +270,9 @@ class SqliteQueue implements SendingQueue {
     const { id, signal, encoding, mergeable, enqueuedAt } = entry.head;
     const parts = partsOf(entry);
     const payload = entry.payload!;
-    entry.attempts += 1;
     let settled = false;
     return {
       record: { id, signal, encoding, mergeable, parts, payload, enqueuedAt },
-      attempt: entry.attempts,
       settle: (outcomes) => {
         if (outcomes.length !== parts.length) {
           return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
@@ -373,7 +371,7 @@ class SqliteQueue implements SendingQueue {
       while (more && !this.#connection.closing) {
         const { heads, totals } = await this.#connection.ask("release", {});
         this.#setTotals(totals);
-        for (const head of heads) this.#lanes.giveBack({ head, payload: undefined, attempts: 0, dueAt: 0 }, 0);
+        for (const head of heads) this.#lanes.giveBack({ head, payload: undefined, dueAt: 0 }, 0);
         more = heads.length > 0;
         this.#takers.wake();
       }

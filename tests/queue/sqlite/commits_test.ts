@@ -37,7 +37,7 @@ function settleOf(id: number): { readonly settle: PendingSettle; readonly settle
   const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
   const { parts: _, payload, ...rest } = record(id);
   const head = { ...rest, id, items: 3, bytes: payload.length, inflatedBytes: 128, enqueuedAt: 0, parts: "[]" };
-  const entry = { head, payload, attempts: 1, dueAt: 0 };
+  const entry = { head, payload, dueAt: 0 };
   return { settle: { op: { kind: "done", id, rejected: 0 }, entry, dueAt: 0, taken: true, resolve, reject }, settled };
 }
 

@@ -20,7 +20,6 @@ function entry(
       parts: "[]",
     },
     payload: new Uint8Array(bytes),
-    attempts: 0,
     dueAt,
   };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { PartOutcome } from "../../../src/queue/queue.ts";
 import { retryAfterMs, settleOpOf } from "../../../src/queue/sqlite/outcomes.ts";
 
-const parts = [{ items: 3 }, { items: 5 }];
+const parts = [{ items: 3, bytes: 20 }, { items: 5, bytes: 30 }];
 const delivered: PartOutcome = { kind: "delivered" };
 const retry: PartOutcome = { kind: "retry", cause: "away" };
 
@@ -23,9 +23,20 @@ Deno.test("anything else is told part by part", () => {
   assert.deepEqual(settleOpOf(7, parts, [{ kind: "delivered", rejected: 1, message: "one" }, retry]), {
     kind: "parts",
     id: 7,
+    bytes: 50,
     outcomes: [{ kind: "delivered", rejected: 1 }, { kind: "retry" }],
   });
-  assert.deepEqual(settleOpOf(7, parts, [dead, dead]), { kind: "parts", id: 7, outcomes: [dead, dead] });
+  assert.deepEqual(settleOpOf(7, parts, [dead, dead]), { kind: "parts", id: 7, bytes: 50, outcomes: [dead, dead] });
+});
+
+Deno.test("a part of which some is left is told, though nothing else has met its end", () => {
+  const remains = { rest: { payload: new Uint8Array(3), items: 1, inflatedBytes: 9 } };
+  assert.deepEqual(settleOpOf(7, parts, [retry, { ...retry, remains }]), {
+    kind: "parts",
+    id: 7,
+    bytes: 50,
+    outcomes: [{ kind: "retry" }, { kind: "retry", remains }],
+  });
 });
 
 Deno.test("what is to be sent again waits for the part that is to wait longest", () => {

@@ -29,7 +29,7 @@ import { LIMIT, numberOf, record, settleAll, take, takeAll, TestLog } from "../r
 
 queueContract({
   name: "sqlite",
-  claims: { durable: true, deduplicates: false, itemStats: true, merges: true },
+  claims: { durable: true, merges: true },
   open: ({ folder, ...settings }) =>
     openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), takenBytesMax: Infinity, ...settings }),
 });

@@ -9,7 +9,7 @@ import type { Fault } from "../../../src/diagnosis/faults.ts";
 import type { BreakerOptions } from "../../../src/exporter/breaker.ts";
 import { type ClientIdentity, CollectorClient } from "../../../src/exporter/client.ts";
 import { Exporter } from "../../../src/exporter/exporter.ts";
-import type { ExporterEvents } from "../../../src/exporter/lane.ts";
+import type { ExporterEvents } from "../../../src/exporter/exporter.ts";
 import type { Members } from "../../../src/exporter/members.ts";
 import type { Compression } from "../../../src/exporter/payload.ts";
 import { decodeRequest } from "../../../src/otlp/decode.ts";
@@ -94,6 +94,24 @@ export type Told =
     readonly failures: number;
     readonly retryMs: number;
   }
+  | {
+    readonly event: "apart";
+    readonly signal: SignalName;
+    readonly fault: Fault;
+    readonly items: number;
+    readonly sender: string;
+    readonly cause: string;
+    readonly failures: number;
+    readonly retryMs: number;
+  }
+  | {
+    readonly event: "looking";
+    readonly signal: SignalName;
+    readonly requests: number;
+    readonly ms: number;
+    readonly bounded: boolean;
+  }
+  | { readonly event: "silent"; readonly signal: SignalName; readonly fault: Fault }
   | { readonly event: "recovered"; readonly signal: SignalName; readonly failures: number }
   | { readonly event: "members"; readonly signal: SignalName; readonly members: Members };
 
@@ -247,6 +265,9 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
     rejected: (signal, items, message) => told.push({ event: "rejected", signal, items, message }),
     deadLettered: (signal, items, sender, reason) => told.push({ event: "dead", signal, items, sender, reason }),
     failed: (signal, fault, detail) => told.push({ event: "failed", signal, fault, ...detail }),
+    setApart: (signal, fault, detail) => told.push({ event: "apart", signal, fault, ...detail }),
+    looking: (signal, detail) => told.push({ event: "looking", signal, ...detail }),
+    silent: (signal, fault) => told.push({ event: "silent", signal, fault }),
     recovered: (signal, failures) => told.push({ event: "recovered", signal, failures }),
     members: (signal, members) => told.push({ event: "members", signal, members }),
   };

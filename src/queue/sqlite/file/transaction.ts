@@ -8,7 +8,6 @@ import {
   type DeadLetter,
   decodeParts,
   encodeParts,
-  type PartSettlement,
   type RecordHead,
   type Remainder,
   type SettleOp,
@@ -56,7 +55,7 @@ export class Transaction {
   /** A record that is gone already (a settle that is tried again) moves nothing. */
   settle(op: SettleOp): Remainder | undefined {
     const { sql } = this.#open;
-    if (op.kind === "parts") return this.#settleParts(op.id, op.outcomes);
+    if (op.kind === "parts") return this.#settleParts(op);
     const row = sql.remove.get(op.id);
     if (row === undefined) return undefined;
     const items = Number(row.items);
@@ -109,10 +108,13 @@ export class Transaction {
     };
   }
 
-  #settleParts(id: number, outcomes: readonly PartSettlement[]): Remainder | undefined {
+  #settleParts({ id, bytes, outcomes }: SettleOp & { readonly kind: "parts" }): Remainder | undefined {
     const { sql } = this.#open;
     const row = sql.row.get(id);
     if (row === undefined) return undefined;
+    // A settle that is tried again after a crash of the Worker may meet a row that it has cut down already: its outcomes are of parts
+    // that have gone.
+    if (Number(row.bytes) !== bytes) return { id, head: headOf(row), heldRecords: 0 };
     const payload = row.payload as Uint8Array<ArrayBuffer>;
     try {
       return this.#settlePartsOf(headOf(row), payload, outcomes);
@@ -124,7 +126,7 @@ export class Transaction {
   #settlePartsOf(
     head: RecordHead,
     payload: Uint8Array<ArrayBuffer>,
-    outcomes: readonly PartSettlement[],
+    outcomes: (SettleOp & { readonly kind: "parts" })["outcomes"],
   ): Remainder | undefined {
     const { sql } = this.#open;
     const { id } = head;
@@ -135,39 +137,56 @@ export class Transaction {
     for (const [index, part] of decodeParts(head.parts).entries()) {
       const bytes = payload.subarray(offset, offset + part.bytes);
       offset += part.bytes;
-      // A settle that is tried again after a crash of the Worker may meet a row that was cut down already.
-      const outcome = outcomes[index] ?? { kind: "retry" };
-      if (outcome.kind === "retry") {
-        retried.add(part, bytes);
-      } else if (outcome.kind === "delivered") {
-        const rejected = Math.min(outcome.rejected, part.items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - rejected;
-        delta.queued -= part.items;
-      } else {
-        const guilty = outcome.payload ?? bytes;
-        const items = Math.min(outcome.items ?? part.items, part.items);
-        const rejected = Math.min(outcome.rejected ?? 0, part.items - items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - items - rejected;
-        delta.queued -= part.items - items;
+      const outcome = outcomes[index]!;
+      const bury = (guilty: Uint8Array, { items, inflatedBytes, reason, status }: Burial): void => {
         if (this.#deadBytes + guilty.length > this.#deadBytesMax) {
-          held.add({ ...part, items }, guilty);
-          continue;
+          held.add({ sender: part.sender, items, inflatedBytes }, guilty);
+          return;
         }
         this.#insertDeadLetter({
           ...head,
           sender: part.sender,
           items,
           bytes: guilty.length,
-          inflatedBytes: part.inflatedBytes,
-          reason: outcome.reason,
-          status: outcome.status ?? null,
+          inflatedBytes,
+          reason,
+          status: status ?? null,
           diedAt: this.#now,
           payload: guilty,
         });
         delta.dead += items;
         delta.queued -= items;
+      };
+      if (outcome.kind === "retry" && outcome.remains === undefined) {
+        retried.add(part, bytes);
+      } else if (outcome.kind === "retry") {
+        const { rest, dead, rejected = 0 } = outcome.remains!;
+        const deadItems = Math.min(dead?.items ?? 0, part.items);
+        const restItems = Math.min(rest.items, part.items - deadItems);
+        const gone = part.items - deadItems - restItems;
+        delta.rejected += Math.min(rejected, gone);
+        delta.delivered += gone - Math.min(rejected, gone);
+        delta.queued -= gone;
+        retried.add({ sender: part.sender, items: restItems, inflatedBytes: rest.inflatedBytes }, rest.payload);
+        if (dead !== undefined) bury(dead.payload, { ...dead, items: deadItems });
+      } else if (outcome.kind === "delivered") {
+        const rejected = Math.min(outcome.rejected, part.items);
+        delta.rejected += rejected;
+        delta.delivered += part.items - rejected;
+        delta.queued -= part.items;
+      } else {
+        const items = Math.min(outcome.items ?? part.items, part.items);
+        const rejected = Math.min(outcome.rejected ?? 0, part.items - items);
+        delta.rejected += rejected;
+        delta.delivered += part.items - items - rejected;
+        delta.queued -= part.items - items;
+        const { reason, status } = outcome;
+        bury(outcome.payload ?? bytes, {
+          items,
+          inflatedBytes: part.inflatedBytes,
+          reason,
+          ...(status === undefined ? {} : { status }),
+        });
       }
     }
     const heldRecords = held.empty ? 0 : 1;
@@ -250,6 +269,14 @@ export class Transaction {
     if (delta === undefined) this.#deltas.set(signal, delta = emptyDelta());
     return delta;
   }
+}
+
+/** A dead letter, but for what it has of its record. */
+interface Burial {
+  readonly items: number;
+  readonly inflatedBytes: number;
+  readonly reason: string;
+  readonly status?: number;
 }
 
 /** Parts of a record that stay after its settle. */

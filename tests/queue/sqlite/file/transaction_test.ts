@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { SIGNAL_NAMES } from "../../../../src/signal.ts";
 import { makeFolder, makeQueueFile } from "../../../../src/queue/sqlite/file/lock.ts";
 import type { Books } from "../../../../src/queue/queue.ts";
@@ -37,17 +38,32 @@ function appendOf(random: Random): AppendOp {
   };
 }
 
-function settleOf(random: Random, id: number): SettleOp {
+function settleOf(random: Random, id: number, bytes: number): SettleOp {
   const kind = random.below(4);
   if (kind === 0) return { kind: "done", id, rejected: random.below(30) };
   if (kind === 1) return { kind: "expired", id };
   const outcomes = Array.from({ length: 4 }, (): PartSettlement => {
-    const outcome = random.below(3);
+    const outcome = random.below(4);
+    if (outcome === 3) {
+      const rest = { payload: new Uint8Array(random.below(50)).fill(8), items: random.below(20), inflatedBytes: 60 };
+      const dead = { payload: new Uint8Array(random.below(50)), items: random.below(20), inflatedBytes: 60, reason: "bad" };
+      return { kind: "retry", remains: { rest, ...(random.chance(0.5) ? { dead } : {}), rejected: random.below(9) } };
+    }
     if (outcome === 0) return { kind: "delivered", rejected: random.below(10) };
     if (outcome === 1) return { kind: "retry" };
     return { kind: "dead", reason: "bad", status: 400, items: random.below(20), rejected: random.below(5) };
   });
-  return { kind: "parts", id, outcomes };
+  return { kind: "parts", id, bytes, outcomes };
+}
+
+/** Payload bytes of a row, by another connection; 0 where it is gone. */
+function sizeOf(path: string, id: number): number {
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    return Number(db.prepare("SELECT bytes FROM records WHERE id = ?").get(id)?.["bytes"] ?? 0);
+  } finally {
+    db.close();
+  }
 }
 
 Deno.test("what a transaction adds up is what the tables then say, whatever it did", async () => {
@@ -71,7 +87,12 @@ Deno.test("what a transaction adds up is what the tables then say, whatever it d
     for (let round = 0; round < 300; round++) {
       const appends = Array.from({ length: random.below(4) }, () => appendOf(random));
       // Some are settled twice, and some were never there.
-      const settles = Array.from({ length: random.below(4) }, () => settleOf(random, 1 + random.below(newest + 2)));
+      const settles = Array.from({ length: random.below(4) }, () => {
+        const id = 1 + random.below(newest + 2);
+        // Some are of a row as it was before it was cut down: they move nothing.
+        const bytes = random.chance(0.2) ? 1 : sizeOf(path, id);
+        return settleOf(random, id, bytes);
+      });
       const reply: Replies["commit"] = store.commit({
         kind: "commit",
         appends,

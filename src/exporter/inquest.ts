@@ -1,0 +1,433 @@
+/**
+ * What is done about requests that the Collector does not take because of what is in them: the guilty part is found, cut down to what
+ * is wrong with it, and set aside, or left to wait alone. Nothing is condemned before the endpoint has shown that it takes something.
+ * @module
+ */
+import { concatenate, discard } from "../codec/bytes.ts";
+import { gzipMember } from "../codec/gzip.ts";
+import type { Fault } from "../diagnosis/faults.ts";
+import { faultNamed } from "../diagnosis/faults.ts";
+import { Walker } from "../otlp/wire.ts";
+import type { Fragment, PartOutcome } from "../queue/queue.ts";
+import type { SignalName } from "../signal.ts";
+import type { Answer } from "./client.ts";
+import { halves } from "./cut.ts";
+import type { Mark, Marks } from "./marks.ts";
+import { type Compression, contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
+import { type Failing, type Found, type Refused, search, type SearchResult, type Verdict } from "./search.ts";
+import type { Kept, Voyage } from "./shipment.ts";
+import { causeOf, type Way } from "./way.ts";
+
+/** What an inquest tells. */
+export interface InquestEvents {
+  /** Items that the Collector will never take were set aside. */
+  deadLettered(signal: SignalName, items: number, sender: string, reason: string): void;
+  /** The Collector fails on a sender's request by itself, and takes others: it waits alone, and nothing waits for it. */
+  setApart(
+    signal: SignalName,
+    fault: Fault,
+    detail: { items: number; sender: string; cause: string; failures: number; retryMs: number },
+  ): void;
+  /** Looking for what the Collector does not take goes on for long, or has ended at its bound. */
+  looking(signal: SignalName, detail: { requests: number; ms: number; bounded: boolean }): void;
+}
+
+/** Settings of an inquest. */
+export interface InquestOptions {
+  readonly way: Way;
+  readonly marks: Marks;
+  readonly compression: Compression;
+  /** Searches under way at once. */
+  readonly atOnceMax: number;
+  /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
+  readonly apart: { readonly initialMs: number; readonly maxMs: number };
+  readonly events: InquestEvents;
+  /** Sends pieces as one request; what is taken has its outcome then. */
+  readonly post: (pieces: readonly Piece[], voyage: Voyage) => Promise<Verdict>;
+  /** Opens the breaker. */
+  readonly fail: (answer: Answer, voyage: Voyage) => Kept;
+  /** A search has begun or ended. */
+  readonly onChange: () => void;
+}
+
+/** Requests that finding the guilty parts of one batch may cost; what has not been cut down by then is looked at again later. */
+export const NARROWING_REQUESTS_MAX = 256;
+
+/** Requests that cutting one part down may cost; what is left of it then is set aside whole. */
+export const CUTTING_REQUESTS_MAX = 1_024;
+
+/** The same while a sender waits for the answer. */
+const CUTTING_NOW_REQUESTS_MAX = 64;
+
+/** What finds no room to be looked into is taken again after so many ms. */
+const AGAIN_MS = 500;
+
+/** A search that lasts is told of every so many ms. */
+const TOLD_MS = 5_000;
+
+export class Inquest {
+  readonly #options: InquestOptions;
+  readonly #walker = new Walker();
+  #atOnce = 0;
+
+  constructor(options: InquestOptions) {
+    this.#options = options;
+  }
+
+  /** Searches under way. */
+  get atOnce(): number {
+    return this.#atOnce;
+  }
+
+  /** Whether all of these have failed before, and the endpoint has taken something since. */
+  proven(pieces: readonly Piece[]): boolean {
+    const { marks, way } = this.#options;
+    if (marks.none) return false;
+    return pieces.every((piece) => {
+      const mark = marks.of(piece);
+      return mark !== undefined && way.taken > mark.takenBefore;
+    });
+  }
+
+  /** They were in a request that failed: the endpoint is down, or one of them is guilty. */
+  doubt(pieces: readonly Piece[]): void {
+    for (const piece of pieces) this.#mark(piece, "doubted");
+  }
+
+  #mark(piece: Piece, kind: "doubted" | "refused"): void {
+    const { marks, way } = this.#options;
+    const failures = (marks.of(piece)?.failures ?? 0) + 1;
+    marks.set(piece, { kind, takenBefore: way.taken, failures });
+  }
+
+  /** Pieces were not taken as one request. Returns why what has no outcome then is kept, if something is. */
+  open(found: Found<readonly Piece[]>, voyage: Voyage): Promise<Kept | undefined> {
+    return this.#inTurn(found, voyage, async () => {
+      const result = await this.#narrow(found, NARROWING_REQUESTS_MAX, (unit) => this.#options.post(unit, voyage));
+      for (const { unit, verdict } of result.uncut) {
+        for (const piece of unit) this.#mark(piece, verdict.kind === "refused" ? "refused" : "doubted");
+      }
+      this.doubt(result.unsent.flat());
+      if (result.stopped !== undefined) {
+        for (const { unit: [piece], verdict } of result.guilty) {
+          this.#mark(piece!, verdict.kind === "refused" ? "refused" : "doubted");
+        }
+        return this.#options.fail(result.stopped, voyage);
+      }
+      for (const { unit } of result.uncut) {
+        for (const piece of unit) voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+      }
+      for (const { unit: [piece], verdict } of result.guilty) {
+        const kept = await this.#judge(piece!, verdict, result.anyTaken, voyage);
+        if (kept !== undefined) return kept;
+      }
+      return undefined;
+    });
+  }
+
+  /** A piece that waits alone has waited long enough. */
+  again(piece: Piece, mark: Mark, voyage: Voyage): Promise<Kept | undefined> {
+    const { marks, way, post, fail } = this.#options;
+    const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+    return this.#withRoom(room, async () => {
+      const verdict = await post([piece], voyage);
+      if (verdict.kind === "taken") return undefined;
+      if (verdict.kind === "refused") {
+        marks.set(piece, { ...mark, kind: "refused" });
+        return await this.#judge(piece, verdict, way.taken > mark.takenBefore, voyage);
+      }
+      if (verdict.kind === "stopped") return fail(verdict.answer, voyage);
+      // Whether or not others have been taken since: they tell whether the endpoint is down.
+      this.#setApart(piece, verdict, voyage);
+      return undefined;
+    });
+  }
+
+  /**
+   * The same while the senders wait for their answers.
+   * @param post Undefined when there is no time left.
+   */
+  async openNow(
+    found: Found<readonly Piece[]>,
+    voyage: Voyage,
+    post: (pieces: readonly Piece[]) => Promise<Verdict | undefined>,
+  ): Promise<Kept | undefined> {
+    const inTime = async (pieces: readonly Piece[]): Promise<Verdict> => await post(pieces) ?? NO_TIME;
+    const result = await this.#narrow(found, NARROWING_REQUESTS_MAX, inTime);
+    const { guilty, uncut, unsent, stopped, anyTaken } = result;
+    let kept: Kept | undefined;
+    for (const { unit: [piece], verdict } of guilty) {
+      if (verdict.kind === "refused" && kept === undefined) {
+        kept = await this.#judge(piece!, verdict, anyTaken, voyage, CUTTING_NOW_REQUESTS_MAX);
+      }
+    }
+    if (kept !== undefined) return kept;
+    if (stopped !== undefined && stopped !== NO_TIME.answer) return this.#options.fail(stopped, voyage);
+    const left = uncut.length > 0 || unsent.length > 0 || guilty.some(({ verdict }) => verdict.kind === "failing");
+    return left ? { cause: NO_TIME.answer.cause } : undefined;
+  }
+
+  /** Finds room for a search, or leaves its pieces to be taken again. */
+  #inTurn(
+    { unit, verdict }: Found<readonly Piece[]>,
+    voyage: Voyage,
+    work: () => Promise<Kept | undefined>,
+  ): Promise<Kept | undefined> {
+    return this.#withRoom(() => {
+      for (const piece of unit) {
+        // What has failed and is proven guilty stays so.
+        if (verdict.kind === "refused") this.#options.marks.set(piece, this.#waiting(piece));
+        voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+      }
+    }, work);
+  }
+
+  #waiting(piece: Piece): Mark {
+    const { marks, way } = this.#options;
+    return { failures: 0, takenBefore: way.taken, ...marks.of(piece), kind: "refused" };
+  }
+
+  async #withRoom(noRoom: () => void, work: () => Promise<Kept | undefined>): Promise<Kept | undefined> {
+    const { atOnceMax, onChange } = this.#options;
+    if (this.#atOnce >= atOnceMax) {
+      noRoom();
+      return undefined;
+    }
+    this.#atOnce++;
+    onChange();
+    try {
+      return await work();
+    } finally {
+      this.#atOnce--;
+      onChange();
+    }
+  }
+
+  /** Halves pieces down to those that are not taken by themselves. */
+  async #narrow(
+    found: Found<readonly Piece[]>,
+    requestsMax: number,
+    post: (pieces: readonly Piece[]) => Promise<Verdict>,
+  ): Promise<SearchResult<readonly Piece[]>> {
+    return await this.#search(found, {
+      requestsMax,
+      split: (unit) => {
+        const middle = Math.ceil(unit.length / 2);
+        return unit.length < 2 ? undefined : [unit.slice(0, middle), unit.slice(middle)];
+      },
+      post,
+    });
+  }
+
+  /** A search that is told of when it lasts. */
+  async #search<Unit>(found: Found<Unit>, options: Parameters<typeof search<Unit>>[1]): Promise<SearchResult<Unit>> {
+    const { events, way } = this.#options;
+    const started = performance.now();
+    let told = started;
+    let requests = 0;
+    const tell = (bounded: boolean) => {
+      told = performance.now();
+      events.looking(way.signal, { requests, ms: Math.round(told - started), bounded });
+    };
+    const result = await search(found, {
+      ...options,
+      post: async (unit) => {
+        const verdict = await options.post(unit);
+        requests++;
+        if (performance.now() - told >= TOLD_MS) tell(false);
+        return verdict;
+      },
+    });
+    if (result.uncut.length > 0 && result.stopped === undefined) tell(true);
+    return result;
+  }
+
+  /** One piece was not taken by itself. */
+  async #judge(
+    piece: Piece,
+    verdict: Refused | Failing,
+    othersTaken: boolean,
+    voyage: Voyage,
+    requestsMax = CUTTING_REQUESTS_MAX,
+  ): Promise<Kept | undefined> {
+    const { way, fail } = this.#options;
+    const proven = othersTaken || this.proven([piece]);
+    if (verdict.kind === "failing") {
+      if (proven) return await this.#cut(piece, verdict, voyage, requestsMax);
+      this.doubt([piece]);
+      return fail(verdict.answer, voyage);
+    }
+    // What cannot be sent has not been refused by anybody.
+    if (verdict.status === undefined) {
+      this.#bury(piece, verdict, voyage);
+      return undefined;
+    }
+    const answer = proven ? undefined : await way.refusesEmpty();
+    if (answer === undefined) return await this.#cut(piece, verdict, voyage, requestsMax);
+    this.#mark(piece, "refused");
+    return fail(answer, voyage);
+  }
+
+  /** A piece is guilty. It is cut down to what of it is, so that the rest is delivered. */
+  async #cut(
+    piece: Piece,
+    verdict: Refused | Failing,
+    voyage: Voyage,
+    requestsMax: number,
+  ): Promise<Kept | undefined> {
+    const { way, compression } = this.#options;
+    let content: Uint8Array;
+    try {
+      content = contentOf([piece]);
+    } catch {
+      // Without its content it cannot be cut.
+      content = new Uint8Array(0);
+    }
+    let rejected = 0;
+    let message: string | undefined;
+    const result = await this.#search<Uint8Array>({ unit: content, verdict }, {
+      requestsMax,
+      split: (unit) => piece.record.mergeable ? halves(way.signal, unit) : undefined,
+      post: async (unit) => {
+        const leftMs = voyage.shipment.until([piece]) - performance.now();
+        if (leftMs <= 0) return NO_TIME;
+        const body = encodeContent(unit, compression);
+        const { items } = this.#walker.walk(way.signal, unit);
+        const timeoutMs = leftMs === Infinity ? {} : { timeoutMs: leftMs };
+        const post = await way.post(body, { items, requests: 1, permit: voyage.permit, ...timeoutMs });
+        if (body.own) discard(body.bytes);
+        if (post.kind === "taken") {
+          rejected += post.rejected;
+          message ??= post.message;
+        }
+        return post;
+      },
+    });
+    return this.#conclude(piece, verdict, result, { rejected, message }, voyage);
+  }
+
+  #conclude(
+    piece: Piece,
+    verdict: Refused | Failing,
+    result: SearchResult<Uint8Array>,
+    { rejected, message }: { readonly rejected: number; readonly message: string | undefined },
+    voyage: Voyage,
+  ): Kept | undefined {
+    const { marks, way } = this.#options;
+    const { guilty, uncut, unsent, stopped, anyTaken } = result;
+    // It fails as a whole and in each of its pieces: that is no news of the endpoint.
+    if (verdict.kind === "failing" && result.down && !anyTaken) {
+      this.#setApart(piece, verdict, voyage);
+      return undefined;
+    }
+    const kept = stopped === undefined || stopped === NO_TIME.answer ? undefined : this.#options.fail(stopped, voyage);
+    const found = stopped === undefined ? [...guilty, ...uncut] : guilty;
+    const dead = found.filter(({ verdict }) => verdict.kind === "refused");
+    const failing = found.filter(({ verdict }) => verdict.kind === "failing");
+    const rest = [
+      ...failing.map(({ unit }) => unit),
+      ...(stopped === undefined ? [] : uncut.map(({ unit }) => unit)),
+      ...unsent,
+    ];
+    if (rest.length === 0) {
+      if (dead.length === 0) {
+        voyage.shipment.set(piece, { kind: "delivered", ...(message === undefined ? {} : { rejected, message }) });
+      } else {
+        const own = dead[0]!.verdict as Refused;
+        this.#bury(piece, own, voyage, anyTaken ? { ...this.#fragment(piece, dead), rejected } : undefined);
+      }
+      return kept;
+    }
+    const firstFailing = failing[0]?.verdict ?? (verdict.kind === "failing" ? verdict : undefined);
+    let outcome: PartOutcome & { kind: "retry" };
+    if (stopped === undefined && firstFailing !== undefined) {
+      outcome = this.#waitAlone(piece, firstFailing as Failing, anyTaken || dead.length > 0 ? rest : undefined);
+    } else {
+      marks.set(piece, this.#waiting(piece));
+      outcome = { kind: "retry", afterMs: AGAIN_MS, cause: LATER, ...kept };
+    }
+    if (anyTaken || dead.length > 0) {
+      const own = dead[0]?.verdict as Refused | undefined;
+      const buried = own === undefined ? undefined : { ...this.#fragment(piece, dead), ...causeOfDeath(own) };
+      if (buried !== undefined) {
+        this.#options.events.deadLettered(way.signal, buried.items, partOf(piece).sender, buried.reason);
+      }
+      outcome = {
+        ...outcome,
+        remains: {
+          rest: this.#fragment(piece, rest.map((unit) => ({ unit }))),
+          ...(buried === undefined ? {} : { dead: buried }),
+          rejected,
+        },
+      };
+    }
+    voyage.shipment.set(piece, outcome);
+    return kept;
+  }
+
+  /** Some of a piece, as a request in the encoding of its record. */
+  #fragment(piece: Piece, found: readonly { readonly unit: Uint8Array }[]): Fragment {
+    const content = concatenate(found.map(({ unit }) => unit));
+    return {
+      payload: piece.record.encoding === "gzip" ? gzipMember(content) : content,
+      items: this.#walker.walk(this.#options.way.signal, content).items,
+      inflatedBytes: content.length,
+    };
+  }
+
+  #setApart(piece: Piece, verdict: Failing, voyage: Voyage): void {
+    voyage.shipment.set(piece, this.#waitAlone(piece, verdict));
+  }
+
+  /** The Collector fails on it by itself: it waits alone, longer each time. */
+  #waitAlone(piece: Piece, { answer }: Failing, rest?: readonly Uint8Array[]): PartOutcome & { kind: "retry" } {
+    const { marks, way, apart: { initialMs, maxMs }, events } = this.#options;
+    const failures = (marks.of(piece)?.failures ?? 0) + 1;
+    const backoffMs = Math.min(maxMs, initialMs * 2 ** Math.min(failures, 30));
+    const retryMs = backoffMs / 2 + backoffMs / 2 * Math.random();
+    marks.set(piece, { kind: "apart", takenBefore: way.taken, failures, dueAt: performance.now() + retryMs });
+    const fault = faultNamed("record_fails");
+    const { sender } = partOf(piece);
+    const items = rest === undefined ? partOf(piece).items : this.#walker.walk(way.signal, concatenate(rest)).items;
+    const cause = causeOf(answer);
+    events.setApart(way.signal, fault, { items, sender, cause, failures, retryMs: Math.round(retryMs) });
+    return { kind: "retry", afterMs: retryMs, cause: `${fault.what} (${cause})` };
+  }
+
+  #bury(
+    piece: Piece,
+    verdict: Refused,
+    { shipment }: Voyage,
+    guilty?: Fragment & { readonly rejected: number },
+  ): void {
+    const { sender, items } = partOf(piece);
+    const some = guilty === undefined
+      ? {}
+      : { payload: guilty.payload, items: guilty.items, rejected: guilty.rejected };
+    shipment.set(piece, { kind: "dead", ...causeOfDeath(verdict), ...some });
+    this.#options.events.deadLettered(
+      this.#options.way.signal,
+      guilty?.items ?? items,
+      sender,
+      verdict.reason,
+    );
+  }
+}
+
+const LATER = "What the Collector does not take of it is still to be found";
+
+/** There is no time left for another request. */
+const NO_TIME = {
+  kind: "stopped",
+  answer: {
+    kind: "none",
+    cause: "The Collector did not answer in time",
+    timedOut: true,
+    aborted: false,
+    durationMs: 0,
+  },
+} as const;
+
+function causeOfDeath({ reason, status }: Refused): { readonly reason: string; readonly status?: number } {
+  return { reason, ...(status === undefined ? {} : { status }) };
+}

@@ -1,0 +1,252 @@
+/**
+ * One way to a Collector: an endpoint and a signal. It sends, says what the answer means for what was sent, and knows how the endpoint
+ * fares: its breaker, the proof of its gzip members, its last failure. Every lane that sends there shares it.
+ * @module
+ */
+import type { Fault } from "../diagnosis/faults.ts";
+import { faultNamed } from "../diagnosis/faults.ts";
+import { messageOf } from "../errors.ts";
+import type { SignalName } from "../signal.ts";
+import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
+import type { Answer, CollectorClient } from "./client.ts";
+import { dispositionOf } from "./disposition.ts";
+import { type Members, MembersProof } from "./members.ts";
+import type { Body } from "./payload.ts";
+import type { Failing, Refused } from "./search.ts";
+
+/** What a way tells. */
+export interface WayEvents {
+  /** One request was answered with a success. `requests`: how many senders' requests it was merged from. */
+  sent(signal: SignalName, sent: { items: number; requests: number; bytes: number; durationMs: number }): void;
+  /** The Collector took a request and rejected items of it. */
+  rejected(signal: SignalName, items: number, message: string): void;
+  /** An attempt failed; what it carried is kept. `failures`: how many in a row. */
+  failed(signal: SignalName, fault: Fault, detail: { cause: string; failures: number; retryMs: number }): void;
+  /** The first success after failures. */
+  recovered(signal: SignalName, failures: number): void;
+  /** Whether the endpoint reads all gzip members of a body; where it may read the first only, every request goes by itself. */
+  members(signal: SignalName, members: Members, url: string): void;
+  /** An attempt had no answer in time on a connection that was open, and the next one, on a new connection, had. */
+  silent(signal: SignalName, fault: Fault, url: string): void;
+}
+
+/** Settings of a way. */
+export interface WayOptions {
+  readonly client: CollectorClient;
+  readonly retry: BreakerOptions;
+  readonly events: WayEvents;
+}
+
+/** A request that failed. */
+export interface Failure {
+  /** ms since the Unix epoch. */
+  readonly at: number;
+  readonly fault: Fault;
+  /** In the words of what failed. */
+  readonly cause: string;
+  /** When it is tried again, in ms since the Unix epoch. */
+  readonly retryAt: number;
+}
+
+/** What came of a request. */
+export type Post =
+  | { readonly kind: "taken"; readonly rejected: number; readonly message: string | undefined }
+  | Refused
+  | Failing
+  | { readonly kind: "stopped"; readonly answer: Answer };
+
+/** What a failure means for what was sent. */
+export interface Setback {
+  /** In how many ms it may be tried again; absent: at once. */
+  readonly afterMs?: number;
+  /** How long the Collector itself asks to wait, in ms. */
+  readonly askedMs?: number;
+  readonly cause: string;
+}
+
+/** What is sent. */
+export interface Shipped {
+  readonly items: number;
+  /** How many senders' requests it was merged from. */
+  readonly requests: number;
+  readonly permit: Permit;
+  /** Less than the target's own time for an attempt, in ms. */
+  readonly timeoutMs?: number;
+}
+
+const EMPTY = new Uint8Array(0);
+
+export class Way {
+  readonly signal: SignalName;
+  readonly breaker: Breaker;
+  readonly #client: CollectorClient;
+  readonly #events: WayEvents;
+  readonly #members: MembersProof;
+  readonly #giveUp = new AbortController();
+  #lastFailure: Failure | undefined;
+  #taken = 0;
+  /** An attempt on an open connection had no answer in time, and none has been answered since. */
+  #silent = false;
+
+  constructor(signal: SignalName, { client, retry, events }: WayOptions) {
+    this.signal = signal;
+    this.breaker = new Breaker(retry);
+    this.#client = client;
+    this.#events = events;
+    this.#members = new MembersProof({
+      ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
+      connections: () => client.renewed,
+      onChange: (members) => events.members(signal, members, client.target(signal).url),
+      ...(retry.now === undefined ? {} : { now: retry.now }),
+    });
+    client.whenReplaced(() => this.breaker.hasten());
+  }
+
+  /** Requests of data that were answered with a success. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** How often the identity that is shown has been replaced. */
+  get identity(): number {
+    return this.#client.replaced;
+  }
+
+  /** The last request that failed, also when it has been made good. */
+  get lastFailure(): Failure | undefined {
+    return this.#lastFailure;
+  }
+
+  /** Breaks off every attempt under way. */
+  giveUp(): void {
+    this.#giveUp.abort();
+  }
+
+  /** Whether it reads every gzip member of a body, or the answer that says neither. */
+  prove(): Promise<Members | Answer> {
+    return this.#members.prove();
+  }
+
+  /** What is known of its members; undefined while nothing is. */
+  get members(): Members | undefined {
+    return this.#members.known;
+  }
+
+  /**
+   * Sends one request of data.
+   * - 2xx: taken. - 400, 413, 422: about what was sent. - 5xx, a cut connection, none in time: about what was sent, or about the endpoint.
+   * - Anything else: about the endpoint or us.
+   */
+  async post(body: Body, { items, requests, permit, timeoutMs }: Shipped): Promise<Post> {
+    const { signal } = this;
+    const bytes = body.bytes.length;
+    const answer = await this.#client.send(signal, body.bytes, body.encoding, {
+      abort: this.#giveUp.signal,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
+    this.#listen(answer);
+    if (answer.kind === "none") return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
+    const disposition = dispositionOf(answer);
+    if (disposition === "retry" || disposition === "hold") {
+      return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
+    }
+    if (disposition === "inspect") {
+      this.#answered(permit);
+      return {
+        kind: "refused",
+        reason: answer.message || `The Collector answered ${answer.status}`,
+        status: answer.status,
+      };
+    }
+    this.#taken++;
+    this.#answered(permit);
+    this.#events.sent(signal, { items, requests, bytes, durationMs: answer.durationMs });
+    const { partialSuccess } = answer;
+    if (partialSuccess === undefined) return { kind: "taken", rejected: 0, message: undefined };
+    // What it says to have rejected can be no more than it was sent.
+    const rejected = Math.min(partialSuccess.rejected, items);
+    this.#events.rejected(signal, rejected, partialSuccess.message);
+    return { kind: "taken", rejected, message: partialSuccess.message };
+  }
+
+  /**
+   * Whether an empty request is taken, after data was refused: where it is refused too, nothing is wrong with the data. Undefined: it is;
+   * otherwise the answer, which is of the kind `refused` or says neither.
+   */
+  async refusesEmpty(): Promise<Answer | undefined> {
+    const answer = await this.#client.send(this.signal, EMPTY, "identity", { abort: this.#giveUp.signal });
+    this.#listen(answer);
+    return answer.kind === "answer" && dispositionOf(answer) === "delivered" ? undefined : answer;
+  }
+
+  /** An answer in time, after one that did not come: names the connection that went silent. */
+  #listen(answer: Answer): void {
+    if (answer.kind === "none") {
+      if (answer.timedOut) this.#silent = true;
+      return;
+    }
+    if (!this.#silent) return;
+    this.#silent = false;
+    this.#events.silent(this.signal, faultNamed("connection_silent"), this.#client.target(this.signal).url);
+  }
+
+  #answered(permit: Permit): void {
+    const failures = this.breaker.succeeded(permit);
+    if (failures > 0) this.#events.recovered(this.signal, failures);
+  }
+
+  /**
+   * Opens the breaker after a failure.
+   * @param identity How often the identity had been replaced when the request was sent off.
+   */
+  fail(answer: Answer, permit: Permit, identity: number): Setback {
+    if (answer.kind === "none") {
+      if (answer.aborted) return { cause: "The relay is stopping" };
+      this.#members.lost();
+    }
+    // Sent with an identity that has been replaced since: that tells nothing of the one in use.
+    if (identity !== this.#client.replaced) return { cause: "The identity was replaced meanwhile" };
+    const refused = answer.kind === "answer" && dispositionOf(answer) === "inspect";
+    const fault = refused ? faultNamed("refuses_everything") : this.#client.diagnose(answer);
+    const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
+    // What may be the data's fault is no reason to be slow: another request may pass.
+    const slow = fault.lasting && (this.breaker.failures > 0 || !this.#mayConcernTheData(answer));
+    return this.#open(fault, causeOf(answer), permit, askedMs, slow);
+  }
+
+  /** A defect of ours is no reason to lose a record. */
+  failInside(error: unknown, permit: Permit): Setback {
+    const fault: Fault = {
+      code: "internal",
+      what: "The relay failed on its own; what it was sending is kept",
+      remedy: "report this with the log",
+      lasting: true,
+    };
+    return this.#open(fault, messageOf(error), permit, undefined, true);
+  }
+
+  /**
+   * Whether it may be what was sent that the Collector failed on: some answer 500 or 503, or cut the connection, because of what is in a
+   * record. 501 and 505 speak of the request alone.
+   */
+  #mayConcernTheData(answer: Answer): boolean {
+    if (answer.kind === "answer") return answer.status >= 500 && answer.status !== 501 && answer.status !== 505;
+    return !answer.aborted && REACHED.has(this.#client.diagnose(answer).code);
+  }
+
+  #open(fault: Fault, cause: string, permit: Permit, askedMs: number | undefined, slow: boolean): Setback {
+    const afterMs = this.breaker.failed(permit, askedMs, slow);
+    const at = Date.now();
+    this.#lastFailure = { at, fault, cause, retryAt: at + afterMs };
+    this.#events.failed(this.signal, fault, { cause, failures: this.breaker.failures, retryMs: afterMs });
+    return { afterMs, cause: `${fault.what} (${cause})`, ...(askedMs === undefined ? {} : { askedMs }) };
+  }
+}
+
+/** In the words of what failed. */
+export function causeOf(answer: Answer): string {
+  return answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`.trim();
+}
+
+/** Faults of an attempt that had reached a Collector, or may have. */
+const REACHED: ReadonlySet<string> = new Set(["timeout", "handshake_cut", "unknown"]);
