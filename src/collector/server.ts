@@ -74,8 +74,12 @@ export interface CollectorOptions {
   readonly onReceived?: (received: Received) => void;
   /** Called for each client that was refused at the handshake, with its reason. */
   readonly onRefused?: (reason: string) => void;
-  /** Asked for each request, with its number and its body as it came; undefined is to behave. */
-  readonly misbehave?: (signal: SignalName, request: number, body: Uint8Array) => Misbehaviour | undefined;
+  /** Asked for each request, with its number and its body as it came; undefined is to behave. Its answer may be waited for. */
+  readonly misbehave?: (
+    signal: SignalName,
+    request: number,
+    body: Uint8Array,
+  ) => Misbehaviour | undefined | Promise<Misbehaviour | undefined>;
 }
 
 /** A running embedded Collector. */
@@ -126,7 +130,7 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     const raw = await readAll(request);
     requests++;
     const mediaType = mediaTypeOf(request);
-    const misbehaviour = options.misbehave?.(signal.name, requests, raw ?? new Uint8Array(0));
+    const misbehaviour = await options.misbehave?.(signal.name, requests, raw ?? new Uint8Array(0));
     if (misbehaviour?.kind === "silence") return;
     if (misbehaviour?.kind === "disconnect" && misbehaviour.accepted !== true) {
       request.socket.destroy();

@@ -1,6 +1,7 @@
 /**
- * Looking for what the Collector does not take: what was not taken as a whole is halved, breadth first, until the guilty units stand
- * alone, the requests that it may cost are spent, or the endpoint takes nothing at all.
+ * Looking for what the Collector does not take: what was not taken as a whole is halved, both halves are sent, and the smallest that was not
+ * taken is halved next, until the guilty units stand alone, the requests that it may cost are spent, or the endpoint takes nothing at all.
+ * So the first guilty one is found soon, and whenever it ends, all that is left has been sent and not been taken.
  * @module
  */
 import type { Answer } from "./client.ts";
@@ -65,15 +66,7 @@ export async function search<Unit>(
   { split, post, requestsMax }: SearchOptions<Unit>,
 ): Promise<SearchResult<Unit>> {
   const guilty: Found<Unit>[] = [];
-  const open: Found<Unit>[] = [];
-  let from = 0;
-  const next = (): Found<Unit> | undefined => {
-    const found = open[from];
-    // What has been cut is not kept beside its halves.
-    if (found !== undefined) delete open[from++];
-    return found;
-  };
-  open.push(first);
+  const open = [first];
   let failuresInARow = 0;
   let anyTaken = false;
   let requests = 0;
@@ -83,27 +76,30 @@ export async function search<Unit>(
     stopped?: Answer,
     down = false,
   ): SearchResult<Unit> => ({ guilty, uncut, unsent, stopped, down, anyTaken, requests });
-  for (let found = next(); found !== undefined; found = next()) {
-    if (requests >= requestsMax) return result([found, ...open.slice(from)]);
+  for (let found = open.pop(); found !== undefined; found = open.pop()) {
+    if (requests >= requestsMax) return result([...open, found]);
     const parts = split(found.unit) ?? [found.unit];
     // What failed by itself is asked once more: failures come and go. What was refused by itself is guilty.
     if (parts.length === 1 && (found.verdict.kind === "refused" || !anyTaken)) {
       guilty.push(found);
       continue;
     }
+    const notTaken: Found<Unit>[] = [];
     for (const [place, unit] of parts.entries()) {
       const verdict = await post(unit);
       requests++;
       if (verdict.kind === "stopped") {
-        return result(open.slice(from), parts.slice(place), verdict.answer);
+        return result([...open, ...notTaken], parts.slice(place), verdict.answer);
       }
       failuresInARow = verdict.kind === "failing" ? failuresInARow + 1 : 0;
       if (verdict.kind === "taken") anyTaken = true;
       else if (verdict.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
-        return result(open.slice(from), parts.slice(place), verdict.answer, true);
+        return result([...open, ...notTaken], parts.slice(place), verdict.answer, true);
       } else if (parts.length === 1) guilty.push({ unit, verdict });
-      else open.push({ unit, verdict });
+      else notTaken.push({ unit, verdict });
     }
+    // The first half is gone into first.
+    open.push(...notTaken.reverse());
   }
   return result([]);
 }

@@ -119,6 +119,8 @@ export interface ExportingOptions {
   readonly storage?: "sqlite" | "none";
   /** How the Collector misbehaves. */
   readonly misbehave?: (seen: Seen) => Misbehaviour | undefined;
+  /** A request is answered only after what this resolves. */
+  readonly hold?: (seen: Seen) => Promise<void> | undefined;
   readonly compression?: Compression;
   readonly consumers?: number;
   readonly batchBytesMax?: number;
@@ -165,10 +167,11 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
       host: "127.0.0.1",
       port,
       tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
-      misbehave: (signal, number, body) => {
+      misbehave: async (signal, number, body) => {
         const entry = seenOf(signal, number, body);
         const misbehaviour = options.misbehave?.(entry);
         seen.push(entry);
+        await options.hold?.(entry);
         return misbehaviour;
       },
       onReceived: ({ signal, body }) => accepted.push(...namesIn(signal, body)),

@@ -46,7 +46,12 @@ function settleOf(random: Random, id: number, bytes: number): SettleOp {
     const outcome = random.below(4);
     if (outcome === 3) {
       const rest = { payload: new Uint8Array(random.below(50)).fill(8), items: random.below(20), inflatedBytes: 60 };
-      const dead = { payload: new Uint8Array(random.below(50)), items: random.below(20), inflatedBytes: 60, reason: "bad" };
+      const dead = {
+        payload: new Uint8Array(random.below(50)),
+        items: random.below(20),
+        inflatedBytes: 60,
+        reason: "bad",
+      };
       return { kind: "retry", remains: { rest, ...(random.chance(0.5) ? { dead } : {}), rejected: random.below(9) } };
     }
     if (outcome === 0) return { kind: "delivered", rejected: random.below(10) };
