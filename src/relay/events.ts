@@ -100,7 +100,7 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
       } else limited.warn("Looking for what the Collector does not take lasts", { signal, requests, ms });
     },
     silent(signal, fault, url) {
-      const fields = { signal, fault: fault.code, remedy: fault.remedy, url };
+      const fields = { signal, fault: fault.code, remedy: fault.remedy, url: shownUrl(url) };
       log.limited(`silent ${signal}`, LOG_INTERVAL_MS).warn(fault.what, fields);
     },
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
