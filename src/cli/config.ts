@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import type { Environment } from "../config/environment.ts";
 import { loadConfig, readDotEnvFile } from "../config/load.ts";
 import { printedRows, referenceRows, renderReference, valueOf, written } from "../config/reference.ts";
+import { describeRoutes, routesOf } from "../config/routes.ts";
 import { shownConfig } from "../config/show.ts";
 import { ConfigError } from "../errors.ts";
 import { FaultFound, fitted, type Io, newCommand, putEntry } from "./io.ts";
@@ -61,6 +62,7 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
       ...(options.config === undefined ? {} : { file: options.config }),
     });
     const shown = shownConfig(config);
+    const routes = routesOf(config);
     if (options.json) {
       io.out(
         JSON.stringify(
@@ -69,6 +71,7 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
             sources: { file: sources.file ?? null, environment: sources.environment },
             warnings,
             config: shown,
+            routes,
           },
           null,
           2,
@@ -76,7 +79,12 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
       );
       return;
     }
-    for (const line of [`file: ${sources.file ?? "none"}`, `variables: ${sources.environment.join(", ") || "none"}`]) {
+    const lines = [
+      `file: ${sources.file ?? "none"}`,
+      `variables: ${sources.environment.join(", ") || "none"}`,
+      ...describeRoutes(routes),
+    ];
+    for (const line of lines) {
       // Each line of what is printed is YAML.
       for (const each of fitted(line, io.width === undefined ? undefined : io.width - 2, 2)) io.out(`# ${each}`);
     }

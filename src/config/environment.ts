@@ -276,15 +276,21 @@ export class SubstitutionError extends Error {
  * Replaces `${env:NAME}` and `${env:NAME:-default}`; `$$` is a dollar sign, a `$` before anything but `$` and `{` stays. As in
  * the Collector, the default stands for an unset variable and not for an empty one. Unlike there, an unset variable
  * without a default is an error rather than an empty value, and what was put in is not searched again.
+ * @param kept What may stand in `${…}` besides, and stays as it is.
  * @returns the text, whether one variable was the whole of it, and the variables that were read.
  * @throws {SubstitutionError}
  */
-export function substitute(text: string, env: Environment): { text: string; whole: boolean; variables: string[] } {
+export function substitute(
+  text: string,
+  env: Environment,
+  kept: readonly string[] = [],
+): { text: string; whole: boolean; variables: string[] } {
   const variables: string[] = [];
   const replaced = text.replace(
     /\$\$|\$\{([^}]*)(\}?)/g,
     (found, inside: string | undefined, end: string | undefined) => {
       if (found === "$$") return "$";
+      if (end === "}" && kept.includes(inside ?? "")) return found;
       const match = end === "}" ? /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s.exec(inside ?? "") : null;
       const name = match?.[1];
       if (name === undefined) {
@@ -302,5 +308,5 @@ export function substitute(text: string, env: Environment): { text: string; whol
       return value;
     },
   );
-  return { text: replaced, whole: /^\$\{[^}]*\}$/.test(text), variables };
+  return { text: replaced, whole: /^\$\{env:[^}]*\}$/.test(text), variables };
 }

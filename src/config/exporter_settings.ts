@@ -3,7 +3,8 @@
  * (headers are replaced, not merged), as the OpenTelemetry specification has it for the variables.
  * @module
  */
-import type { Config, ExporterSignal } from "./schema.ts";
+import { primaryExporter } from "./routes.ts";
+import type { Config, ExporterConfig, ExporterSignal } from "./schema.ts";
 
 /** A certificate, bundle or key, as `pki` reads it. */
 export interface PemSetting {
@@ -34,25 +35,41 @@ export interface ExporterSettings {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
-  readonly compression: Config["exporter"]["compression"];
+  readonly compression: ExporterConfig["compression"];
+  /** Waits between two attempts, in ms. */
+  readonly retry: { readonly initialMs: number; readonly maxMs: number };
   readonly tls: TlsSettings;
 }
 
 const WHAT = { ca: "CA", cert: "client certificate", key: "client key" } as const;
 type Stem = keyof typeof WHAT;
 
-/** The settings for a signal. */
-export function exporterSettings(config: Config, signal: ExporterSignal): ExporterSettings {
-  const { exporter } = config;
+/** Where an exporter is set, by its name: `exporter`, or `exporters.eu-1`. */
+function sectionOf(config: Config, name: string): { readonly section: string; readonly exporter: ExporterConfig } {
+  const several = config.exporters[name];
+  return several === undefined
+    ? { section: "exporter", exporter: config.exporter }
+    : { section: `exporters.${name}`, exporter: several };
+}
+
+/** The settings for a signal. @param name The exporter's; that by which the relay's own telemetry leaves unless given. */
+export function exporterSettings(
+  config: Config,
+  signal: ExporterSignal,
+  name: string = primaryExporter(config),
+): ExporterSettings {
+  const { section, exporter } = sectionOf(config, name);
   const own = exporter.signals[signal];
-  const ownKey = pemSetting(own.tls, "key", `exporter.signals.${signal}.tls`);
+  const ownSection = `${section}.signals.${signal}.tls`;
+  const ownKey = pemSetting(own.tls, "key", ownSection);
   const source = (stem: Stem): PemSetting =>
-    pemSetting(own.tls, stem, `exporter.signals.${signal}.tls`) ?? pemSetting(exporter.tls, stem, "exporter.tls");
+    pemSetting(own.tls, stem, ownSection) ?? pemSetting(exporter.tls, stem, `${section}.tls`);
   return {
     url: exporter[`${signal}_endpoint`] ?? withSignalPath(exporter.endpoint, signal),
     headers: own.headers ?? exporter.headers,
     timeoutMs: own.timeout ?? exporter.timeout,
     compression: own.compression ?? exporter.compression,
+    retry: { initialMs: exporter.retry_on_failure.initial_interval, maxMs: exporter.retry_on_failure.max_interval },
     tls: {
       ca: source("ca"),
       cert: source("cert"),
@@ -64,6 +81,22 @@ export function exporterSettings(config: Config, signal: ExporterSignal): Export
       expiry: { warningMs: exporter.tls.expiry_warning, errorMs: exporter.tls.expiry_error },
     },
   };
+}
+
+/** What stands for the sender's id in the value of a header, written `${sender}`. */
+export const SENDER = "sender";
+
+/** Whether the headers depend on who has sent what goes with them: such data is not merged with another sender's. */
+export function namesSender(headers: Readonly<Record<string, string>>): boolean {
+  return Object.values(headers).some((value) => value.includes(`\${${SENDER}}`));
+}
+
+/** The headers of a request that carries the data of this sender. What may not stand in a header is percent-encoded. */
+export function headersFor(headers: Readonly<Record<string, string>>, sender: string): Record<string, string> {
+  const id = /^[\x21-\x7e]+$/.test(sender) ? sender : encodeURIComponent(sender.toWellFormed());
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, value.replaceAll(`\${${SENDER}}`, () => id)]),
+  );
 }
 
 type Files = Readonly<Record<`${Stem}_file`, string>>;

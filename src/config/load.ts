@@ -17,9 +17,21 @@ import {
   SubstitutionError,
   withDotEnv,
 } from "./environment.ts";
+import { SIGNAL_NAMES } from "../signal.ts";
+import { routingFaults, routingWarnings } from "./check_routes.ts";
+import { SENDER } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
+import { DEFAULT_EXPORTER, primaryExporter } from "./routes.ts";
 import type { Option } from "./option.ts";
-import { alternativeOf, type Config, type ConfigInput, ConfigSchema, OPTIONS } from "./schema.ts";
+import {
+  alternativeOf,
+  type Config,
+  type ConfigInput,
+  ConfigSchema,
+  type ExporterConfig,
+  OPTIONS,
+  optionsWith,
+} from "./schema.ts";
 import { shownName } from "./shown.ts";
 import { formatDuration, formatEndpoint, formatSize, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
@@ -72,7 +84,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const config = draft.finish();
   return {
     config,
-    warnings: [...dotEnvWarnings(dotEnv), ...reading.warnings, ...warningsOf(config)],
+    warnings: [...dotEnvWarnings(dotEnv), ...reading.warnings, ...draft.warnings, ...warningsOf(config)],
     sources: { file: read?.name, environment: [...draft.variables] },
   };
 }
@@ -141,17 +153,25 @@ type Tree = { [key: string]: unknown };
 
 const isTree = (value: unknown): value is Tree => typeof value === "object" && value !== null && !Array.isArray(value);
 
-const optionAt = (path: readonly PropertyKey[]): Option | undefined =>
-  OPTIONS.find((option) => option.path.length <= path.length && option.path.every((key, index) => key === path[index]));
+/** Files of before had `sending_queue.sizer`, for which `bytes` was the one word; it means nothing now, and is no fault. */
+function withoutSizer(tree: Tree): Tree {
+  const queue = tree["sending_queue"];
+  if (!isTree(queue) || queue["sizer"] !== "bytes") return tree;
+  const { sizer: _, ...kept } = queue;
+  return { ...tree, sending_queue: kept };
+}
 
 /** A configuration being put together: the raw tree, where each key came from, and what is wrong so far. */
 class Draft {
   readonly faults: string[] = [];
+  readonly warnings: string[] = [];
   readonly variables = new Set<string>();
   readonly #env: Variables;
   readonly #file: ReadFile | undefined;
   readonly #origins = new Map<string, string>();
   #tree: Tree = {};
+  /** Those of the names that the file has, too. */
+  #options: readonly Option[] = OPTIONS;
 
   constructor(env: Variables, file: ReadFile | undefined) {
     this.#env = env;
@@ -170,20 +190,47 @@ class Draft {
   }
 
   takeValue(value: unknown): void {
-    if (isTree(value)) this.#tree = value;
-    for (const option of OPTIONS) {
-      const other = alternativeOf(option.path);
+    if (isTree(value)) this.#tree = withoutSizer(value);
+    this.#findOptions();
+    for (const option of this.#options) {
+      const other = alternativeOf(option.path, this.#options);
       if (option.path.at(-1)?.endsWith("_file") || other === undefined) continue;
       if (this.#get(option.path) === undefined || this.#get(other) === undefined) continue;
       this.fault(option.path, `Cannot use ${option.path.join(".")} beside ${other.join(".")}: remove one of them`);
     }
   }
 
+  /** The options that there are depend on the names that people have chosen. */
+  #findOptions(): void {
+    const namesIn = (section: unknown) => isTree(section) ? Object.keys(section) : [];
+    const { exporters, groups } = this.#tree;
+    this.#options = optionsWith({ exporters: namesIn(exporters), groups: namesIn(groups) });
+  }
+
+  /** The option whose value, or a part of it, the path leads to. */
+  #optionAt(path: readonly PropertyKey[]): Option | undefined {
+    return this.#options.find((option) =>
+      option.path.length <= path.length && option.path.every((key, index) => key === path[index]) &&
+      (!option.container || option.path.length === path.length)
+    );
+  }
+
   /** Sets a key from a variable; text replaces the file that the key's alternative names, and the other way round. */
   assign(path: readonly string[], value: unknown, variable: string): void {
     this.variables.add(variable);
     if (value === undefined) return;
-    const other = alternativeOf(path);
+    if (path[0] === "exporter" && isTree(this.#tree["exporters"])) {
+      // `exporter` and its variables are the exporter of that name.
+      if (!isTree(this.#tree["exporters"][DEFAULT_EXPORTER])) {
+        const named = this.#env.named(variable);
+        this.warnings.push(
+          `${named} sets nothing: it is for the exporter ${DEFAULT_EXPORTER}, and exporters has none of that name`,
+        );
+        return;
+      }
+      return this.assign(["exporters", DEFAULT_EXPORTER, ...path.slice(1)], value, variable);
+    }
+    const other = alternativeOf(path, this.#options);
     for (const [target, content] of [[other, undefined], [path, value]] as const) {
       if (target === undefined) continue;
       const parent = this.#parentOf(target);
@@ -193,6 +240,7 @@ class Draft {
       else parent[key] = content;
     }
     this.#origins.set(path.join("."), this.#env.named(variable));
+    if (path.length === 1) this.#findOptions();
   }
 
   /** The checked configuration. */
@@ -206,12 +254,13 @@ class Draft {
         [...this.faults.slice(0, FAULTS_MAX), ...(more > 0 ? [`And ${more} more`] : [])].join("\n"),
       );
     }
-    return result.data;
+    const primary = result.data.exporters[primaryExporter(result.data)];
+    return primary === undefined ? result.data : { ...result.data, exporter: primary };
   }
 
   /** Notes a fault under the place that its key came from. */
   fault(path: readonly PropertyKey[], message: string, at: "key" | "value" = "value"): void {
-    const variable = this.#origins.get(path.join(".")) ?? this.#origins.get(optionAt(path)?.path.join(".") ?? "");
+    const variable = this.#origins.get(path.join(".")) ?? this.#origins.get(this.#optionAt(path)?.path.join(".") ?? "");
     const where = variable ?? this.#place(path, at);
     this.faults.push(where === undefined ? message : `${where}: ${message}`);
   }
@@ -260,16 +309,18 @@ class Draft {
         this.faults.push(`${this.#file?.name}: Unknown key __proto__`);
         continue;
       }
-      const content = this.#substituted(item, [...path, key]);
+      // An exporter without keys has the defaults of each.
+      const written = item === null && path.length === 1 && path[0] === "exporters" ? {} : item;
+      const content = this.#substituted(written, [...path, key]);
       if (content !== undefined) copy[key] = content;
     }
     return copy;
   }
 
   #substitutedText(text: string, path: readonly string[]): unknown {
-    const option = optionAt(path);
+    const option = this.#optionAt(path);
     try {
-      const result = substitute(text, this.#env.all);
+      const result = substitute(text, this.#env.all, option?.path.at(-1) === "headers" ? [SENDER] : []);
       for (const variable of result.variables) this.variables.add(variable);
       if (!result.whole) return result.text;
       // The Collector reads a value that is one variable by its type. Ours comes from the option; a section's is YAML.
@@ -285,23 +336,31 @@ class Draft {
 
   #issue(issue: z.core.$ZodIssue): void {
     // Inside of a value it is the value that is wrong.
-    if (issue.code === "unrecognized_keys" && optionAt(issue.path) === undefined) {
+    if (issue.code === "unrecognized_keys" && this.#optionAt(issue.path) === undefined) {
       for (const key of issue.keys) {
         const path = [...issue.path, key];
         this.fault(
           path,
           `Unknown key ${path.map((part) => shownName(String(part))).join(".")}; ${
-            suggestion(issue.path.map(String), key)
+            suggestion(issue.path.map(String), key, this.#options)
           }`,
           "key",
         );
       }
       return;
     }
-    const option = optionAt(issue.path);
-    const name = issue.path.join(".");
+    const option = this.#optionAt(issue.path);
+    const name = issue.path.map((part) => shownName(String(part))).join(".");
+    if (issue.code === "unrecognized_keys" && option?.itemKeys !== undefined) {
+      for (const key of issue.keys) {
+        const near = nearest(key, option.itemKeys);
+        const remedy = near === undefined ? `the keys here are ${option.itemKeys.join(", ")}` : `did you mean ${near}?`;
+        this.fault([...issue.path, key], `Unknown key ${name}.${shownName(key)}; ${remedy}`, "key");
+      }
+      return;
+    }
     if (option === undefined) {
-      const keys = childrenOf(issue.path.map(String)).join(", ");
+      const keys = childrenOf(issue.path.map(String), this.#options).join(", ");
       this.fault(issue.path, `Cannot use ${name}: it must be a mapping with the keys ${keys}`);
       return;
     }
@@ -311,7 +370,7 @@ class Draft {
 
   /** What no single key can know. */
   #crossCheck(config: Config): void {
-    const { receiver: { http, auth }, sending_queue: queue, exporter: { retry_on_failure: retry } } = config;
+    const { receiver: { http, auth }, sending_queue: queue } = config;
     if (auth.insecure && !isLoopback(http.endpoint.hostname)) {
       this.fault(
         ["receiver", "http", "endpoint"],
@@ -368,27 +427,67 @@ class Draft {
           "set a long random text there, e.g. ${env:REDACTION_SALT}",
       );
     }
-    if (retry.initial_interval > retry.max_interval) {
+    for (const [section, { retry_on_failure: retry }] of exportersOf(config)) {
+      if (retry.initial_interval <= retry.max_interval) continue;
+      const key = `${section.join(".")}.retry_on_failure`;
       this.fault(
-        ["exporter", "retry_on_failure", "initial_interval"],
-        `Cannot use exporter.retry_on_failure.initial_interval ${formatDuration(retry.initial_interval)}: ` +
+        [...section, "retry_on_failure", "initial_interval"],
+        `Cannot use ${key}.initial_interval ${formatDuration(retry.initial_interval)}: ` +
           `it is above max_interval ${formatDuration(retry.max_interval)}`,
       );
     }
+    this.#checkExporters(config);
+  }
+
+  /** What is asked of several exporters beyond what one needs. */
+  #checkExporters(config: Config): void {
+    const { exporters } = this.#tree;
+    if (isTree(exporters)) {
+      if (Object.keys(exporters).length === 0) {
+        this.fault(["exporters"], "Cannot use exporters: it names none; add one, or remove the key", "key");
+      }
+      if (this.#get(["exporter"]) !== undefined) {
+        const message =
+          "Cannot use exporter beside exporters: move its keys to exporters.default, or to another name there";
+        this.fault(["exporter"], message, "key");
+      }
+    }
+    for (const name of Object.keys(config.exporters)) {
+      const path = ["exporters", name];
+      const ends = ["endpoint", ...SIGNAL_NAMES.map((signal) => `${signal}_endpoint`)];
+      const set = ends.filter((key) => this.#get([...path, key]) !== undefined);
+      // The default leads to this machine, which is meant of one exporter at most.
+      if (set.includes("endpoint") || set.length === SIGNAL_NAMES.length || name === DEFAULT_EXPORTER) continue;
+      this.fault(
+        path,
+        `Cannot use exporters.${shownName(name)}: it has no endpoint; set endpoint to the Collector's URL`,
+        "key",
+      );
+    }
+    for (const { path, message, at } of routingFaults(config)) this.fault(path, message, at);
   }
 }
 
-const childrenOf = (section: readonly string[]): string[] => [
+/** The sections that set an exporter, with its settings. */
+function exportersOf(config: Config): [section: string[], settings: ExporterConfig][] {
+  const several = Object.entries(config.exporters).map(([name, settings]): [string[], ExporterConfig] => [
+    ["exporters", name],
+    settings,
+  ]);
+  return several.length === 0 ? [[["exporter"], config.exporter]] : several;
+}
+
+const childrenOf = (section: readonly string[], options: readonly Option[]): string[] => [
   ...new Set(
-    OPTIONS.filter(({ path }) => section.every((key, index) => path[index] === key))
+    options.filter(({ path }) => section.every((key, index) => path[index] === key))
       .map(({ path }) => path[section.length]).filter((key) => key !== undefined),
   ),
 ];
 
 /** The key that was probably meant: one of the same section, or the same word elsewhere. */
-function suggestion(section: readonly string[], key: string): string {
+function suggestion(section: readonly string[], key: string, options: readonly Option[]): string {
   if (key === "<<") return "merge keys are not supported, write the keys out";
-  const known = childrenOf(section);
+  const known = childrenOf(section, options);
   const near = nearest(key, known);
   if (near !== undefined) return `did you mean ${[...section, near].join(".")}?`;
   const elsewhere = OPTIONS.find(({ path }) => path.includes(key))?.path;
@@ -397,7 +496,7 @@ function suggestion(section: readonly string[], key: string): string {
 }
 
 function warningsOf(config: Config): string[] {
-  const { receiver, exporter, telemetry } = config;
+  const { receiver, telemetry } = config;
   const warnings: string[] = [];
   if (receiver.auth.insecure) {
     warnings.push("receiver.auth.insecure is true: whoever reaches the endpoint on this machine may send");
@@ -412,11 +511,16 @@ function warningsOf(config: Config): string[] {
         "set telemetry.admin.token for /metrics and the status page",
     );
   }
-  for (const key of ["endpoint", "traces_endpoint", "metrics_endpoint", "logs_endpoint"] as const) {
-    if (!exporter[key]?.startsWith("http:")) continue;
-    warnings.push(
-      `exporter.${key} is http://: nothing is encrypted and no certificate is asked for; for debugging only`,
-    );
+  for (const [section, settings] of exportersOf(config)) {
+    for (const key of ["endpoint", ...SIGNAL_NAMES.map((signal) => `${signal}_endpoint` as const)] as const) {
+      if (!settings[key]?.startsWith("http:")) continue;
+      warnings.push(
+        `${
+          section.join(".")
+        }.${key} is http://: nothing is encrypted and no certificate is asked for; for debugging only`,
+      );
+    }
   }
+  warnings.push(...routingWarnings(config));
   return warnings;
 }

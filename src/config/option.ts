@@ -31,6 +31,10 @@ export interface Kind {
   readonly fromText: (text: string) => unknown;
   /** The written form of a parsed value, for listings: nothing in it is secret. */
   readonly format: (value: unknown) => unknown;
+  /** It holds further options below names that people choose. */
+  readonly container: boolean;
+  /** The keys of each item, where it is a list of mappings. */
+  readonly itemKeys: readonly string[] | undefined;
   /** A written value as an error names it: quoted, or what it looks like where it may be a secret. */
   readonly shown: (value: unknown) => string;
 }
@@ -67,6 +71,8 @@ function kind<T extends z.ZodType>(schema: T, about: Partial<Kind> & Pick<Kind, 
     unit: undefined,
     bounds: undefined,
     secret: false,
+    container: false,
+    itemKeys: undefined,
     // A blank at the end of a secret may be a part of it.
     fromText: about.secret === true ? textOrNothing : trimmedOrNothing,
     format: same,
@@ -267,6 +273,68 @@ export function actions<const T extends readonly [string, ...string[]]>(...words
   });
 }
 
+/** Sections by names that people choose. @param what One of them, in a word. */
+export function sections<T extends z.ZodType>(what: string, one: T) {
+  return kind(z.record(z.string(), one), {
+    type: "map",
+    bounds: `${what}s by name`,
+    wanted: `a mapping of names to ${what}s`,
+    container: true,
+    fromText: (value) => value.trim() === "" ? undefined : structure(value),
+    shown: (value) => shape(value) ?? "(no mapping)",
+  });
+}
+
+const NAME_LIST = z.array(z.string().min(1).max(63)).min(1).max(64);
+
+/** The names of a few exporters. */
+export function names() {
+  return kind(NAME_LIST, {
+    type: "list",
+    bounds: "names of exporters",
+    wanted: "a list of 1 to 64 names of exporters, such as [eu-1, eu-2]",
+    fromText: (value) => value.trim() === "" ? undefined : structure(value),
+  });
+}
+
+/** The names of a few exporters, with a weight each. */
+export function weights() {
+  const schema = z.record(z.string().min(1).max(63), z.number().positive().max(1_000_000)).refine((map) => {
+    const { length } = Object.keys(map);
+    return length > 0 && length <= 64;
+  });
+  return kind(schema, {
+    type: "map",
+    bounds: "names of exporters, with weights above 0",
+    wanted: "a mapping of 1 to 64 names of exporters to weights above 0, such as { eu-1: 2, eu-2: 1 }",
+    fromText: (value) => value.trim() === "" ? undefined : structure(value),
+  });
+}
+
+/** What goes where: `[{ signals: [traces], senders: ["checkout-*"], exporters: [eu, audit] }]`. */
+export function routes<const T extends readonly [string, ...string[]]>(signals: T) {
+  const signal = z.preprocess(
+    (value) => typeof value === "string" ? value.trim().toLowerCase() : value,
+    z.enum(signals),
+  );
+  const route = z.strictObject({
+    signals: z.array(signal).min(1).max(signals.length).exactOptional(),
+    senders: z.array(z.string().min(1).max(300)).min(1).max(1_000).exactOptional(),
+    exporters: NAME_LIST,
+  });
+  return kind(z.array(route).max(256), {
+    type: "list",
+    bounds: "signals, senders (* and ? stand for others), exporters",
+    itemKeys: Object.keys(route.shape),
+    wanted:
+      `a list of at most 256 routes such as { signals: [${
+        signals[0]
+      }], senders: ["checkout-*"], exporters: [eu, audit] }, ` +
+      `of which exporters is a must; the signals are ${signals.join(", ")}`,
+    fromText: (value) => value.trim() === "" ? undefined : structure(value),
+  });
+}
+
 /** YAML text as its value; text that is not YAML stays text, which the schema then refuses. */
 function structure(value: string): unknown {
   try {
@@ -295,8 +363,10 @@ export function optionsOf(schema: z.core.$ZodType, path: readonly string[] = [])
   for (;;) {
     help ??= HELP.get(inner)?.help;
     if (inner instanceof z.ZodPrefault) fallback = inner.def.defaultValue;
-    if (inner instanceof z.ZodPrefault || inner instanceof z.ZodExactOptional) inner = inner.def.innerType;
-    else break;
+    // What is there by ZodDefault is not written in a file: none of it is what unset means.
+    if (inner instanceof z.ZodPrefault || inner instanceof z.ZodExactOptional || inner instanceof z.ZodDefault) {
+      inner = inner.def.innerType;
+    } else break;
   }
   if (inner instanceof z.ZodObject) {
     return Object.entries(inner.shape).flatMap(([key, child]) => optionsOf(child, [...path, key]));

@@ -12,18 +12,25 @@ import {
   file,
   flag,
   headers,
+  names,
   number,
   type Option,
   option,
   optionsOf,
   origins,
   pem,
+  routes,
   secretText,
   section,
+  sections,
   size,
   text,
   url,
+  weights,
 } from "./option.ts";
+
+/** The signals that a route may name. */
+const EXPORTED = ["traces", "metrics", "logs", "profiles"] as const;
 
 const PEM = "PEM text with its -----BEGIN line, or base64 of it";
 
@@ -65,6 +72,72 @@ const signalOverrides = () =>
     timeout: option(duration("1ms", "10m").exactOptional(), "Replaces exporter.timeout"),
     tls: signalTls().prefault({}),
   }).prefault({});
+
+/** What is said of one Collector, or of what stands before it. */
+const exporterKeys = () => ({
+  endpoint: option(
+    url().prefault("https://localhost:4318"),
+    "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS",
+  ),
+  traces_endpoint: option(url().exactOptional(), "URL for traces, used as it is"),
+  metrics_endpoint: option(url().exactOptional(), "URL for metrics, used as it is"),
+  logs_endpoint: option(url().exactOptional(), "URL for logs, used as it is"),
+  profiles_endpoint: option(url().exactOptional(), "URL for profiles, used as it is"),
+  headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
+  compression: option(
+    choice("passthrough", "gzip", "none").prefault("passthrough"),
+    "passthrough forwards the sender's own compressed data and compresses what came plain",
+  ),
+  timeout: option(duration("1ms", "10m").prefault("10s"), "Time for one attempt, connecting included"),
+  retry_on_failure: section({
+    initial_interval: option(duration("1ms", "1h").prefault("1s"), "Wait before the first retry; jitter is added"),
+    max_interval: option(duration("1ms", "24h").prefault("30s"), "Longest wait between retries. They never end"),
+  }).prefault({}),
+  tls: section({
+    ca_file: option(file().prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
+    cert_file: option(file().prefault("certs/client.crt"), "The client certificate, with its chain"),
+    key_file: option(file().prefault("certs/client.key"), "The client certificate's key"),
+    ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
+    cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
+    key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
+    key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
+    reload_interval: option(
+      duration("100ms", "24h").prefault("5s"),
+      "How often the files are looked at; changed ones are taken up without a restart",
+    ),
+    ...expiryLimits(),
+    key_readable_by_others: exposedKey(),
+  }).prefault({}),
+  signals: section({
+    traces: signalOverrides(),
+    metrics: signalOverrides(),
+    logs: signalOverrides(),
+    profiles: signalOverrides(),
+  }).prefault({}),
+});
+
+/** One exporter of several. */
+const namedExporter = () =>
+  section({
+    ...exporterKeys(),
+    required: option(
+      flag().prefault(true),
+      "false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted",
+    ),
+  });
+
+/** A group of exporters, of which each request goes to one. */
+const group = () =>
+  section({
+    failover: option(
+      names().exactOptional(),
+      "The first that works has everything, in this order; it comes back when it works again",
+    ),
+    balance: option(
+      weights().exactOptional(),
+      "Each request goes to one of these that work, more often to one of more weight",
+    ),
+  });
 
 /**
  * The schema of the configuration file. `ConfigSchema.parse({})` is the defaults.
@@ -218,7 +291,6 @@ export const ConfigSchema = section({
       "sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk",
     ),
     path: option(file().prefault("data/queue.db"), "The queue's database file (sqlite)"),
-    sizer: option(choice("bytes").prefault("bytes"), "What queue_size counts"),
     queue_size: option(
       size("1MiB", "16TiB").prefault("1GiB"),
       "Most payload bytes queued; above it 503, never eviction",
@@ -247,47 +319,20 @@ export const ConfigSchema = section({
     }).prefault({}),
   }).prefault({}),
 
-  exporter: section({
-    endpoint: option(
-      url().prefault("https://localhost:4318"),
-      "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS",
-    ),
-    traces_endpoint: option(url().exactOptional(), "URL for traces, used as it is"),
-    metrics_endpoint: option(url().exactOptional(), "URL for metrics, used as it is"),
-    logs_endpoint: option(url().exactOptional(), "URL for logs, used as it is"),
-    profiles_endpoint: option(url().exactOptional(), "URL for profiles, used as it is"),
-    headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
-    compression: option(
-      choice("passthrough", "gzip", "none").prefault("passthrough"),
-      "passthrough forwards the sender's own compressed data and compresses what came plain",
-    ),
-    timeout: option(duration("1ms", "10m").prefault("10s"), "Time for one attempt, connecting included"),
-    retry_on_failure: section({
-      initial_interval: option(duration("1ms", "1h").prefault("1s"), "Wait before the first retry; jitter is added"),
-      max_interval: option(duration("1ms", "24h").prefault("30s"), "Longest wait between retries. They never end"),
-    }).prefault({}),
-    tls: section({
-      ca_file: option(file().prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
-      cert_file: option(file().prefault("certs/client.crt"), "The client certificate, with its chain"),
-      key_file: option(file().prefault("certs/client.key"), "The client certificate's key"),
-      ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
-      cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
-      key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
-      key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
-      reload_interval: option(
-        duration("100ms", "24h").prefault("5s"),
-        "How often the files are looked at; changed ones are taken up without a restart",
-      ),
-      ...expiryLimits(),
-      key_readable_by_others: exposedKey(),
-    }).prefault({}),
-    signals: section({
-      traces: signalOverrides(),
-      metrics: signalOverrides(),
-      logs: signalOverrides(),
-      profiles: signalOverrides(),
-    }).prefault({}),
-  }).prefault({}),
+  exporter: section(exporterKeys()).prefault({}),
+
+  exporters: option(
+    sections("exporter", namedExporter()).default({}),
+    "Several Collectors by name, each with the keys of exporter, and required; exporter alone is one named default",
+  ),
+  groups: option(
+    sections("group", group()).default({}),
+    "Exporters of which each request goes to one, by name: { failover: [a, b] } or { balance: { a: 2, b: 1 } }",
+  ),
+  routes: option(
+    routes(EXPORTED).default([]),
+    "Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all",
+  ),
 
   telemetry: section({
     admin: section({
@@ -337,17 +382,42 @@ export type ConfigInput = z.input<typeof ConfigSchema>;
 /** The signals that `exporter.signals` names. */
 export type ExporterSignal = keyof Config["exporter"]["signals"];
 
-/** Every option, in the order of the file. */
+/** The settings of one exporter. */
+export type ExporterConfig = Config["exporter"];
+
+/** Every option, in the order of the file. Those below the names of `exporters` and `groups` are in {@link optionsWith}. */
 export const OPTIONS: readonly Option[] = optionsOf(ConfigSchema);
 
+/** The names below `exporters` and `groups`. */
+export interface Names {
+  readonly exporters: readonly string[];
+  readonly groups: readonly string[];
+}
+
+/** Every option of a configuration that has these exporters and groups. */
+export function optionsWith({ exporters, groups }: Names): readonly Option[] {
+  if (exporters.length + groups.length === 0) return OPTIONS;
+  const below = [
+    ...exporters.flatMap((name) => optionsOf(NAMED_EXPORTER, ["exporters", name])),
+    ...groups.flatMap((name) => optionsOf(NAMED_GROUP, ["groups", name])),
+  ];
+  return [...OPTIONS, ...below];
+}
+
+const NAMED_EXPORTER = namedExporter();
+const NAMED_GROUP = group();
+
 /** `ca_file` for `ca_pem`, `tokens` for `tokens_file`, and so on: the key that says the same thing the other way. */
-export function alternativeOf(path: readonly string[]): readonly string[] | undefined {
+export function alternativeOf(
+  path: readonly string[],
+  options: readonly Option[] = OPTIONS,
+): readonly string[] | undefined {
   const key = path.at(-1) ?? "";
   const other = key.endsWith("_pem")
     ? [key.replace(/_pem$/, "_file")]
     : [key.replace(/_file$/, "_pem"), key.replace(/_file$/, ""), `${key}_file`];
   const section = path.slice(0, -1);
-  return OPTIONS.map((option) => option.path).find((candidate) =>
+  return options.map((option) => option.path).find((candidate) =>
     candidate.length === path.length && section.every((part, index) => candidate[index] === part) &&
     candidate.at(-1) !== key && other.includes(candidate.at(-1) ?? "")
   );

@@ -9,6 +9,7 @@ import { lookup } from "node:dns/promises";
 import { connect, isIP } from "node:net";
 import { dirname } from "node:path";
 import { exporterSettings } from "../config/exporter_settings.ts";
+import { exporterNames } from "../config/routes.ts";
 import type { Config } from "../config/schema.ts";
 import { formatSize } from "../config/units.ts";
 import { concernsTheWay, diagnose, type Fault, type RefusedRole, SERVER_FORM_FAULTS } from "../diagnosis/faults.ts";
@@ -85,7 +86,9 @@ export const HOST_CHECKS: readonly Check<HostSubject>[] = [
       // Every signal's own, whichever key it is from.
       const urls = config === undefined
         ? []
-        : SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal).url));
+        : exporterNames(config).flatMap((name) =>
+          SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal, name).url))
+        );
       const used = urls.flatMap((url) => proxyVariableFor(url, env) ?? []);
       return used.length === 0
         ? ok("No proxy variable applies to the Collector")

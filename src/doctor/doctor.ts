@@ -4,7 +4,8 @@
  * @module
  */
 import { dirname } from "node:path";
-import { exporterSettings } from "../config/exporter_settings.ts";
+import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
+import { exporterNames } from "../config/routes.ts";
 import type { Environment } from "../config/environment.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
@@ -106,33 +107,39 @@ async function readConfig(options: ExamineOptions, results: CheckResult[]): Prom
 
 const CONFIG = { id: "config", title: "configuration" };
 
-/** One way for each Collector and identity: one in all, unless signals have their own. */
+/** One way for each Collector and identity: one in all, unless there are several exporters, or signals have their own. */
 function waysOf(config: Config, options: ExamineOptions): Way[] {
   const ways = new Map<string, Way>();
-  for (const signal of SIGNAL_NAMES) {
-    const settings = exporterSettings(config, signal);
-    const key = JSON.stringify([new URL(settings.url).origin, settings.tls]);
-    const way = ways.get(key) ?? new Way({
-      origin: new URL(settings.url),
-      tls: settings.tls,
-      compression: settings.compression,
-      targets: targetsOf(config),
-      now: options.now ?? (() => new Date()),
-      attemptMs: Math.min(settings.timeoutMs, ATTEMPT_MS_MAX),
-    });
-    way.signals.push(signal);
-    ways.set(key, way);
+  for (const exporter of exporterNames(config)) {
+    for (const signal of SIGNAL_NAMES) {
+      const settings = exporterSettings(config, signal, exporter);
+      const key = JSON.stringify([exporter, new URL(settings.url).origin, settings.tls]);
+      const way = ways.get(key) ?? new Way({
+        exporter: exporterNames(config).length > 1 ? exporter : undefined,
+        origin: new URL(settings.url),
+        tls: settings.tls,
+        compression: settings.compression,
+        targets: targetsOf(config, exporter),
+        now: options.now ?? (() => new Date()),
+        attemptMs: Math.min(settings.timeoutMs, ATTEMPT_MS_MAX),
+      });
+      way.signals.push(signal);
+      ways.set(key, way);
+    }
   }
   return [...ways.values()];
 }
 
-function targetsOf(config: Config) {
+function targetsOf(config: Config, exporter: string) {
   const target = (signal: SignalName) => {
-    const { url, headers, timeoutMs } = exporterSettings(config, signal);
-    return { url, headers, timeoutMs: Math.min(timeoutMs, ATTEMPT_MS_MAX) };
+    const { url, headers, timeoutMs } = exporterSettings(config, signal, exporter);
+    return { url, headers: headersFor(headers, SENDER), timeoutMs: Math.min(timeoutMs, ATTEMPT_MS_MAX) };
   };
   return bySignal(target);
 }
+
+/** Who sends what doctor sends, in headers that name the sender. */
+const SENDER = "doctor";
 
 function storageOf({ sending_queue }: Config) {
   const { storage, path, queue_size } = sending_queue;

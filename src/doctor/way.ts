@@ -14,6 +14,8 @@ import { USER_AGENT } from "../version.ts";
 
 /** What a way is made of. */
 export interface WayOptions {
+  /** The exporter's name, where there are several. */
+  readonly exporter: string | undefined;
   /** Any URL of the Collector: scheme, host and port count. */
   readonly origin: URL;
   readonly tls: TlsSettings;
@@ -39,6 +41,7 @@ export class Way {
   readonly compression: WayOptions["compression"];
   readonly now: () => Date;
   readonly attemptMs: number;
+  readonly #exporter: string | undefined;
   /** Those that go this way. */
   readonly signals: SignalName[] = [];
   documents: { readonly ca: PemDocument; readonly cert: PemDocument; readonly key: PemDocument } | undefined;
@@ -50,6 +53,7 @@ export class Way {
 
   constructor(options: WayOptions) {
     const { origin } = options;
+    this.#exporter = options.exporter;
     this.host = origin.hostname.replace(/^\[|\]$/g, "");
     this.secure = origin.protocol === "https:";
     this.port = Number(origin.port || (this.secure ? 443 : 80));
@@ -62,7 +66,8 @@ export class Way {
 
   /** Which Collector, and for which signals. */
   get label(): string {
-    return `${this.secure ? "https" : "http"}://${this.host}:${this.port} (${this.signals.join(", ")})`;
+    const url = `${this.secure ? "https" : "http"}://${this.host}:${this.port} (${this.signals.join(", ")})`;
+    return this.#exporter === undefined ? url : `${this.#exporter}: ${url}`;
   }
 
   /** The relay's own client, with the identity that was read. */

@@ -9,6 +9,7 @@ import type { HealthSources } from "../admin/health.ts";
 import { StatusPage } from "../admin/status_page.ts";
 import type { Config } from "../config/schema.ts";
 import { exporterSettings } from "../config/exporter_settings.ts";
+import { routesOf, Routing } from "../config/routes.ts";
 import { isLoopback, sameEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import { Exporter } from "../exporter/exporter.ts";
@@ -125,6 +126,10 @@ type Core = Awaited<ReturnType<typeof build>>;
 
 /** All but sockets; what is to be closed goes to the stack. */
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, faults: readonly Fault[] = []) {
+  const [target, ...more] = new Routing(routesOf(config)).targets;
+  if (target === undefined || more.length > 0 || target.members.length > 1) {
+    throw new ConfigError("Cannot use several exporters yet: one alone can be named by the routes");
+  }
   // First, though it stands last: without senders that can be told apart nothing else is begun.
   const senders = await openSenders(config, log, stack);
   // Its thread starts while certificates are read.

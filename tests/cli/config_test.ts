@@ -35,7 +35,7 @@ Deno.test("check prints what is in use and where it came from, and warnings apar
     { OTEL_EXPORTER_OTLP_INSECURE: "true" },
   );
   assert.equal(fault, undefined);
-  assert.match(out, /^# file: my\.yaml\n# variables: OTEL_EXPORTER_OTLP_TIMEOUT\nreceiver:\n/);
+  assert.match(out, /^# file: my\.yaml\n# variables: OTEL_EXPORTER_OTLP_TIMEOUT\n# everything: default\nreceiver:\n/);
   assert.match(out, /timeout: 1s500ms/);
   assert.match(out, /Authorization: \(hidden\)/);
   assert.match(err, /^Warning: OTEL_EXPORTER_OTLP_INSECURE=true has no effect/);
@@ -52,7 +52,7 @@ Deno.test("check on a narrow terminal is still YAML", async () => {
       width: 60,
     },
   );
-  assert.match(out, /^# file: none\n# variables: .*,\n# {3}EDGEFERRY_\w+\nreceiver:\n/);
+  assert.match(out, /^# file: none\n# variables: .*,\n# {3}EDGEFERRY_\w+\n# everything: default\nreceiver:\n/);
 });
 
 Deno.test("check --json is data", async () => {
@@ -94,4 +94,27 @@ Deno.test("reference prints the table, or JSON", async () => {
     "    EDGEFERRY_EXPORTER_TIMEOUT",
     "    OTEL_EXPORTER_OTLP_TIMEOUT",
   ]);
+});
+
+Deno.test("check prints whose data goes where", async () => {
+  const file = `exporters:
+  eu-1: { endpoint: "https://eu-1.example:4318" }
+  eu-2: { endpoint: "https://eu-2.example:4318" }
+  audit: { endpoint: "https://audit.example:4318", required: false }
+groups: { eu: { failover: [eu-1, eu-2] }, all: { balance: { eu-1: 2, eu-2: 1 } } }
+routes:
+  - { signals: [traces], senders: ["checkout-*"], exporters: [eu, audit] }
+  - { signals: [logs], exporters: [all] }
+  - { exporters: [eu] }
+`;
+  const { out, fault } = await run(["check", "--config", "my.yaml"], { "my.yaml": file });
+  assert.equal(fault, undefined);
+  assert.match(
+    out,
+    /\n# traces of checkout-\*: eu \(eu-1, else eu-2\), and audit \(not required\)\n# logs: all \(eu-1 2 : eu-2 1\)\n# everything else: eu \(eu-1, else eu-2\)\n/,
+  );
+  assert.match(out, /\nexporters:\n {2}eu-1:\n {4}endpoint: https:\/\/eu-1\.example:4318\n/);
+  const { out: json } = await run(["check", "--json", "--config", "my.yaml"], { "my.yaml": file });
+  const { routes } = JSON.parse(json);
+  assert.deepEqual(routes[0].targets.map(({ name }: { name: string }) => name), ["eu", "audit"]);
 });

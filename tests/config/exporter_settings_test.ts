@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { exporterSettings } from "../../src/config/exporter_settings.ts";
+import { exporterSettings, headersFor, namesSender } from "../../src/config/exporter_settings.ts";
 import { configFrom } from "../../src/config/load.ts";
 
 Deno.test("the defaults for each signal", () => {
@@ -9,6 +9,7 @@ Deno.test("the defaults for each signal", () => {
       url: `https://localhost:4318/v1/${signal}`,
       headers: {},
       timeoutMs: 10_000,
+      retry: { initialMs: 1_000, maxMs: 30_000 },
       compression: "passthrough",
       tls: {
         ca: { what: "CA", setting: "exporter.tls.ca_file", value: "certs/ca.crt" },
@@ -52,4 +53,34 @@ Deno.test("PEM text wins over the default file, a signal's own over the general"
   assert.equal(logs.tls.key.value, "logs.key");
   assert.equal(logs.tls.keyPassphrase, undefined);
   assert.deepEqual(logs.headers, { c: "3" });
+});
+
+Deno.test("each exporter has settings of its own, named by its section", () => {
+  const config = configFrom({
+    exporters: {
+      "eu-1": { endpoint: "https://eu-1.example", tls: { key_file: "eu/client.key" } },
+      audit: {
+        endpoint: "https://audit.example",
+        timeout: "3s",
+        signals: { logs: { tls: { ca_file: "audit/ca.crt" } } },
+      },
+    },
+    routes: [{ exporters: ["eu-1", "audit"] }],
+  });
+  assert.equal(exporterSettings(config, "traces").url, "https://eu-1.example/v1/traces");
+  assert.deepEqual(exporterSettings(config, "traces", "eu-1").tls.key, {
+    what: "client key",
+    setting: "exporters.eu-1.tls.key_file",
+    value: "eu/client.key",
+  });
+  const audit = exporterSettings(config, "logs", "audit");
+  assert.equal(audit.timeoutMs, 3_000);
+  assert.equal(audit.tls.ca.setting, "exporters.audit.signals.logs.tls.ca_file");
+});
+
+Deno.test("headers that name the sender", () => {
+  const headers = { "X-Scope-OrgID": "org-${sender}", plain: "x" };
+  assert.ok(namesSender(headers) && !namesSender({ plain: "x" }));
+  assert.deepEqual(headersFor(headers, "checkout"), { "X-Scope-OrgID": "org-checkout", plain: "x" });
+  assert.deepEqual(headersFor(headers, "$& ü\r\n"), { "X-Scope-OrgID": "org-%24%26%20%C3%BC%0D%0A", plain: "x" });
 });

@@ -95,7 +95,7 @@ Deno.test("an unknown key names its place and the nearest key", async () => {
     "relay.yaml:2:34: Unknown key receiver.http.max_request_body_sise; did you mean receiver.http.max_request_body_size?",
     "relay.yaml:5:5: Unknown key exporter.tls.cert_fiel; did you mean exporter.tls.cert_file?",
     "relay.yaml:6:1: Unknown key queue_size; did you mean sending_queue.queue_size?",
-    "relay.yaml:7:1: Unknown key colour; the keys here are receiver, redaction, sending_queue, exporter, telemetry, shutdown",
+    "relay.yaml:7:1: Unknown key colour; the keys here are receiver, redaction, sending_queue, exporter, exporters, groups, routes, telemetry, shutdown",
     "relay.yaml:8:14: Unknown key telemetry.<<; merge keys are not supported, write the keys out",
   ]);
 });
@@ -292,4 +292,14 @@ Deno.test("redaction: each action has a key and a known action, and a hash has a
     salt: "pepper",
     dry_run: true,
   });
+});
+
+Deno.test("sizer, which had one word, is taken from files of before", async () => {
+  const { config, warnings } = await load("sending_queue: { sizer: bytes, queue_size: 2MiB }\n");
+  assert.deepEqual([config.sending_queue.queue_size, "sizer" in config.sending_queue, warnings], [
+    2_097_152,
+    false,
+    [],
+  ]);
+  assert.match((await faults("sending_queue: { sizer: items }\n"))[0] ?? "", /Unknown key sending_queue\.sizer/);
 });

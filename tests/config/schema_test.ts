@@ -46,7 +46,6 @@ Deno.test("the defaults, in the units of the type", () => {
   assert.deepEqual(config.sending_queue, {
     storage: "sqlite",
     path: "data/queue.db",
-    sizer: "bytes",
     queue_size: 2 ** 30,
     num_consumers: 4,
     batch: { flush_timeout: 200, min_size: 512 * 2 ** 10, max_size: 4 * 2 ** 20 },

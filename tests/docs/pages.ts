@@ -34,6 +34,30 @@ Each has its form for one signal, such as \`OTEL_EXPORTER_OTLP_TRACES_HEADERS\`.
 \`EDGEFERRY_\` instead: \`EDGEFERRY_EXPORTER_OTLP_ENDPOINT\`. Every other key has a variable too:
 \`receiver.http.endpoint\` is \`EDGEFERRY_RECEIVER_HTTP_ENDPOINT\`.
 
+Blanks around a value do not matter, nor do capitals in words such as \`GZIP\`. PEM text may stand on one line with \`\\n\` for
+its line ends, or as base64 of the PEM. A line of \`.env\` that is not understood is warned of with its number.
+
+## Several Collectors
+
+\`exporter\` alone is one Collector, called \`default\`. Several have names; \`routes\` say which data goes to which of them:
+
+\`\`\`yaml
+exporters:
+  eu-1: { endpoint: https://eu-1.example:4318 }
+  eu-2: { endpoint: https://eu-2.example:4318, headers: { X-Scope-OrgID: "\${sender}" } }
+  audit: { endpoint: https://audit.example:4318, required: false }
+groups:
+  eu: { failover: [eu-1, eu-2] } # or balance: { eu-1: 2, eu-2: 1 }
+routes: # the first that matches counts, and the last one is for all
+  - { signals: [traces], senders: ["checkout-*"], exporters: [eu, audit] }
+  - { exporters: [eu] }
+\`\`\`
+
+Each exporter has the keys of \`exporter\`. \`required: false\` is for one that may miss data: it holds nobody up. In the value
+of a header \`\${sender}\` is the id of the sender whose data the request carries. The variables of an exporter set the one
+called \`default\`; \`EDGEFERRY_EXPORTERS\`, \`EDGEFERRY_GROUPS\` and \`EDGEFERRY_ROUTES\` take YAML. \`config check\` prints whose
+data goes where.
+
 ## Every option
 `;
 

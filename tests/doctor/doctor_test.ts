@@ -283,3 +283,27 @@ Deno.test("the Collector's certificate near its end: a warning, then a fault tha
     assert.equal(report.ok, days > 3);
   }
 });
+
+Deno.test("each exporter is examined by its name, with its own identity", async () => {
+  await using certs = await testCertificates();
+  await using collector = await embedded(certs);
+  await using other = await embedded(certs);
+  const tls = (pair: { certificateFile: string; keyFile: string }) => ({
+    ca_file: certs.ca.certificateFile,
+    cert_file: pair.certificateFile,
+    key_file: pair.keyFile,
+  });
+  const file = join(certs.dir, "several.yaml");
+  const exporters = {
+    one: { endpoint: collector.url, tls: tls(certs.client) },
+    two: { endpoint: other.url, tls: tls(certs.otherClient) },
+  };
+  const sending_queue = { path: join(certs.dir, "queue.db"), queue_size: "64MiB" };
+  await writeFile(file, JSON.stringify({ exporters, routes: [{ exporters: ["one", "two"] }], sending_queue }));
+  const { checks, faults } = await examine({ file, env: ALONE });
+  assert.deepEqual(faults, ["client_certificate_unknown_ca"]);
+  const accepted = checks.filter(({ id }) => id === "accepted").map((
+    { endpoint, status },
+  ) => [endpoint?.slice(0, 5), status]);
+  assert.deepEqual(accepted, [["one: ", "ok"], ["two: ", "fault"]]);
+});
