@@ -297,7 +297,7 @@ Deno.test("redaction: each action has a key and a known action, and a hash has a
 Deno.test("sizer, which had one word, is taken from files of before", async () => {
   const { config, warnings } = await load("sending_queue: { sizer: bytes, queue_size: 32MiB }\n");
   assert.deepEqual([config.sending_queue.queue_size, "sizer" in config.sending_queue, warnings], [
-    2_097_152,
+    33_554_432,
     false,
     [],
   ]);
