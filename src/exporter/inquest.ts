@@ -14,7 +14,15 @@ import type { Answer } from "./client.ts";
 import { halves } from "./cut.ts";
 import type { Mark, Marks } from "./marks.ts";
 import { type Compression, contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
-import { type Failing, type Found, type Refused, search, type SearchResult, type Verdict } from "./search.ts";
+import {
+  type Failing,
+  type Found,
+  type Refused,
+  search,
+  type SearchOptions,
+  type SearchResult,
+  type Verdict,
+} from "./search.ts";
 import type { Kept, Voyage } from "./shipment.ts";
 import { causeOf, type Way } from "./way.ts";
 
@@ -103,7 +111,9 @@ export class Inquest {
   /** Pieces were not taken as one request. Returns why what has no outcome then is kept, if something is. */
   open(found: Found<readonly Piece[]>, voyage: Voyage): Promise<Kept | undefined> {
     return this.#inTurn(found, voyage, async () => {
-      const result = await this.#narrow(found, NARROWING_REQUESTS_MAX, (unit) => this.#options.post(unit, voyage));
+      // Its second refusal, and others were taken between.
+      const known = { ...found, confirmed: this.proven(found.unit) };
+      const result = await this.#narrow(known, NARROWING_REQUESTS_MAX, (unit) => this.#options.post(unit, voyage));
       for (const { unit, verdict } of result.uncut) {
         for (const piece of unit) this.#mark(piece, verdict.kind === "refused" ? "refused" : "doubted");
       }
@@ -127,14 +137,15 @@ export class Inquest {
 
   /** A piece that waits alone has waited long enough. */
   again(piece: Piece, mark: Mark, voyage: Voyage): Promise<Kept | undefined> {
-    const { marks, way, post, fail } = this.#options;
+    const { marks, post, fail } = this.#options;
     const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
     return this.#withRoom(room, async () => {
       const verdict = await post([piece], voyage);
       if (verdict.kind === "taken") return undefined;
       if (verdict.kind === "refused") {
         marks.set(piece, { ...mark, kind: "refused" });
-        return await this.#judge(piece, verdict, way.taken > mark.takenBefore, voyage);
+        voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+        return undefined;
       }
       if (verdict.kind === "stopped") return fail(verdict.answer, voyage);
       // Whether or not others have been taken since: they tell whether the endpoint is down.
@@ -220,7 +231,10 @@ export class Inquest {
   }
 
   /** A search that is told of when it lasts. */
-  async #search<Unit>(found: Found<Unit>, options: Parameters<typeof search<Unit>>[1]): Promise<SearchResult<Unit>> {
+  async #search<Unit>(
+    found: Found<Unit>,
+    options: Omit<SearchOptions<Unit>, "takesEmpty">,
+  ): Promise<SearchResult<Unit>> {
     const { events, way } = this.#options;
     const started = performance.now();
     let told = started;
@@ -231,6 +245,7 @@ export class Inquest {
     };
     const result = await search(found, {
       ...options,
+      takesEmpty: () => way.refusesEmpty(),
       post: async (unit) => {
         const verdict = await options.post(unit);
         requests++;
@@ -242,7 +257,7 @@ export class Inquest {
     return result;
   }
 
-  /** One piece was not taken by itself. */
+  /** One piece was not taken by itself, and twice where it was refused. */
   async #judge(
     piece: Piece,
     verdict: Refused | Failing,
@@ -250,22 +265,16 @@ export class Inquest {
     voyage: Voyage,
     requestsMax = CUTTING_REQUESTS_MAX,
   ): Promise<Kept | undefined> {
-    const { way, fail } = this.#options;
-    const proven = othersTaken || this.proven([piece]);
+    const { fail } = this.#options;
     if (verdict.kind === "failing") {
-      if (proven) return await this.#cut(piece, verdict, voyage, requestsMax);
+      if (othersTaken || this.proven([piece])) return await this.#cut(piece, verdict, voyage, requestsMax);
       this.doubt([piece]);
       return fail(verdict.answer, voyage);
     }
-    // What cannot be sent has not been refused by anybody.
-    if (verdict.status === undefined) {
-      this.#bury(piece, verdict, voyage);
-      return undefined;
-    }
-    const answer = proven ? undefined : await way.refusesEmpty();
-    if (answer === undefined) return await this.#cut(piece, verdict, voyage, requestsMax);
-    this.#mark(piece, "refused");
-    return fail(answer, voyage);
+    // What cannot be sent cannot be cut either.
+    if (verdict.status !== undefined) return await this.#cut(piece, verdict, voyage, requestsMax);
+    this.#bury(piece, verdict, voyage);
+    return undefined;
   }
 
   /** A piece is guilty. It is cut down to what of it is, so that the rest is delivered. */
@@ -285,7 +294,7 @@ export class Inquest {
     }
     let rejected = 0;
     let message: string | undefined;
-    const result = await this.#search<Uint8Array>({ unit: content, verdict }, {
+    const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: true }, {
       requestsMax,
       split: (unit) => piece.record.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {

@@ -30,6 +30,8 @@ export type Verdict =
 export interface Found<Unit> {
   readonly unit: Unit;
   readonly verdict: Refused | Failing;
+  /** It was not taken twice, and the endpoint took something between: it is guilty, and not the endpoint. */
+  readonly confirmed?: boolean;
 }
 
 /** What is searched, and how. */
@@ -37,6 +39,8 @@ export interface SearchOptions<Unit> {
   /** Two units in place of one; undefined for one that cannot be cut. */
   readonly split: (unit: Unit) => readonly [Unit, Unit] | undefined;
   readonly post: (unit: Unit) => Promise<Verdict>;
+  /** Whether the endpoint takes an empty request; the answer where it does not. */
+  readonly takesEmpty: () => Promise<Answer | undefined>;
   readonly requestsMax: number;
 }
 
@@ -63,43 +67,59 @@ export const FAILURES_IN_A_ROW_MAX = 4;
 /** @param first What was not taken as a whole. */
 export async function search<Unit>(
   first: Found<Unit>,
-  { split, post, requestsMax }: SearchOptions<Unit>,
+  { split, post, takesEmpty, requestsMax }: SearchOptions<Unit>,
 ): Promise<SearchResult<Unit>> {
   const guilty: Found<Unit>[] = [];
-  const open = [first];
+  // What was not taken, and how much had been taken before it.
+  const open = [{ ...first, takenBefore: 0 }];
   let failuresInARow = 0;
-  let anyTaken = false;
+  let taken = 0;
   let requests = 0;
   const result = (
     uncut: readonly Found<Unit>[],
     unsent: readonly Unit[] = [],
     stopped?: Answer,
     down = false,
-  ): SearchResult<Unit> => ({ guilty, uncut, unsent, stopped, down, anyTaken, requests });
+  ): SearchResult<Unit> => ({ guilty, uncut, unsent, stopped, down, anyTaken: taken > 0, requests });
   for (let found = open.pop(); found !== undefined; found = open.pop()) {
     if (requests >= requestsMax) return result([...open, found]);
-    const parts = split(found.unit) ?? [found.unit];
-    // What failed by itself is asked once more: failures come and go. What was refused by itself is guilty.
-    if (parts.length === 1 && (found.verdict.kind === "refused" || !anyTaken)) {
-      guilty.push(found);
-      continue;
+    const halves = split(found.unit);
+    // Who cannot be cut is asked once more, after the endpoint has shown that it takes something: failures come and go, and an endpoint
+    // may refuse everything for a while.
+    if (halves === undefined) {
+      const sound = found.confirmed === true || isDamaged(found.verdict);
+      if (sound || (found.verdict.kind === "failing" && taken === 0)) {
+        guilty.push(found);
+        continue;
+      }
+      if (found.verdict.kind === "refused" && taken === found.takenBefore) {
+        const answer = await takesEmpty();
+        requests++;
+        if (answer !== undefined) return result([...open, found], [], answer);
+      }
     }
-    const notTaken: Found<Unit>[] = [];
-    for (const [place, unit] of parts.entries()) {
+    const notTaken: typeof open = [];
+    const units = halves ?? [found.unit];
+    for (const [place, unit] of units.entries()) {
       const verdict = await post(unit);
       requests++;
       if (verdict.kind === "stopped") {
-        return result([...open, ...notTaken], parts.slice(place), verdict.answer);
+        return result([...open, ...notTaken], units.slice(place), verdict.answer);
       }
       failuresInARow = verdict.kind === "failing" ? failuresInARow + 1 : 0;
-      if (verdict.kind === "taken") anyTaken = true;
+      if (verdict.kind === "taken") taken++;
       else if (verdict.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
-        return result([...open, ...notTaken], parts.slice(place), verdict.answer, true);
-      } else if (parts.length === 1) guilty.push({ unit, verdict });
-      else notTaken.push({ unit, verdict });
+        return result([...open, ...notTaken], units.slice(place), verdict.answer, true);
+      } else if (halves === undefined) guilty.push({ unit, verdict, confirmed: true });
+      else notTaken.push({ unit, verdict, takenBefore: taken });
     }
     // The first half is gone into first.
     open.push(...notTaken.reverse());
   }
   return result([]);
+}
+
+/** It has not been refused by anybody: it cannot be sent. */
+function isDamaged(verdict: Refused | Failing): boolean {
+  return verdict.kind === "refused" && verdict.status === undefined;
 }

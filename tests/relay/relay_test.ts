@@ -145,8 +145,8 @@ Deno.test("with the none engine the Collector's answer is the sender's", async (
   await using endpoint = await startMtlsEndpoint(here.certs);
   await using relay = await here.start(here.config(endpoint.url, { sending_queue: { storage: "none" } }));
   const empty = { status: 200 };
-  // After a refusal an empty request is sent: who refuses that too refuses everything.
-  endpoint.answer({ status: 200 }, { status: 400 }, empty, { status: 500 }, {
+  // What is refused is sent once more, after an empty request: who refuses that too refuses everything.
+  endpoint.answer({ status: 200 }, { status: 400 }, empty, { status: 400 }, { status: 500 }, {
     status: 429,
     headers: { "retry-after": "2" },
   });
