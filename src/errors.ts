@@ -74,6 +74,8 @@ export class Refusal extends Error {
   readonly headers: Readonly<Record<string, string>>;
   /** Of a body that is malformed: the path of the field, where there is one. */
   readonly field: string | undefined;
+  /** Whether the request may have been kept all the same: storage did not say. A retry is right, and may make a duplicate. */
+  readonly unknown: boolean;
 
   /** `retryAfterS` is rounded up and kept within an hour; it counts for retryable codes alone. */
   constructor(
@@ -84,6 +86,7 @@ export class Refusal extends Error {
       spread?: boolean;
       headers?: Record<string, string>;
       field?: string;
+      unknown?: boolean;
       cause?: unknown;
     } = {},
   ) {
@@ -93,6 +96,7 @@ export class Refusal extends Error {
     this.spread = options.spread ?? true;
     this.headers = options.headers ?? {};
     this.field = options.field;
+    this.unknown = options.unknown ?? false;
   }
 
   /** The HTTP status of this refusal. */

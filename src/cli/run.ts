@@ -10,6 +10,7 @@ import type { WayIn } from "../relay/listen.ts";
 import { type Relay, startRelayWith } from "../relay/relay.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
+import { within } from "../within.ts";
 import { type Io, newCommand } from "./io.ts";
 import { shownLogLine } from "./terminal.ts";
 
@@ -34,7 +35,14 @@ export async function runUntilStopped(
   warnOfTrust(io);
   const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
-  await using relay = await startRelayWith(config, log, { way });
+  const starting = startRelayWith(config, log, { way });
+  // A start may hang, on a disk for one: who ends the relay then need not wait for it.
+  if (await Promise.race([starting.then(() => false), stopped.then(() => true)])) {
+    log.info("Stopping before the start was done", { graceMs: config.shutdown.grace });
+    await within(starting.then((relay) => relay.stop(), () => {}), config.shutdown.grace);
+    return;
+  }
+  await using relay = await starting;
   await onReady(relay);
   await Promise.race([stopped, relay.failed]);
   log.info("Stopping", { graceMs: config.shutdown.grace });

@@ -229,6 +229,7 @@ class DirectQueue implements SendingQueue {
       drainS: this.#drain.secondsFor(this.#bytes),
       oldestAt,
       inFlight: this.#taken.size,
+      storageWaitMs: 0,
       deadLetters: { records: 0, bytes: 0 },
       books,
     });

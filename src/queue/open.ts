@@ -13,7 +13,7 @@ export interface QueueSettings {
   readonly storage: "sqlite" | "none";
   /** The database's file (`sqlite`). Beside it: `.lock`, `.mark`, `-wal`, `-shm`. */
   readonly path: string;
-  /** Most payload bytes queued, those in flight included. */
+  /** Most bytes queued, those in flight included, as `cost.ts` counts them. */
   readonly bytesMax: number;
   /** Records older than this, in ms, are dropped and counted as expired; unset: none ever. */
   readonly maxAgeMs?: number;
@@ -22,6 +22,8 @@ export interface QueueSettings {
   readonly log: QueueLog;
   /** ms since the Unix epoch; for tests. */
   readonly now?: () => number;
+  /** ms of a clock that never steps; for tests. */
+  readonly steady?: () => number;
   /** Faults on purpose; for tests. */
   readonly faults?: readonly Fault[];
   /** Payload bytes taken and not settled, from which on no more are taken; 16 MiB unless given. */

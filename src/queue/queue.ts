@@ -111,7 +111,7 @@ export interface Books {
 export interface QueueStats {
   /** Records queued, those in flight included. */
   readonly records: number;
-  /** Payload bytes queued, those in flight included. */
+  /** What is queued, in bytes, those in flight included, as the bound counts it: payloads and what a record costs beside. */
   readonly bytes: number;
   /** The bound on `bytes`. */
   readonly bytesMax: number;
@@ -121,6 +121,8 @@ export interface QueueStats {
   readonly oldestAt: number | undefined;
   /** Records taken and not yet settled. */
   readonly inFlight: number;
+  /** How long storage has owed an answer, in ms; 0 when it owes none, and without storage. */
+  readonly storageWaitMs: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly books: Readonly<Record<SignalName, Books>>;
 }

@@ -2,11 +2,12 @@
  * How much of the queue each sender has, so that none fills it alone.
  * @module
  */
+import { costOfPart } from "./cost.ts";
 import { DrainRate } from "./drain_rate.ts";
 
 /** What each sender has in the queue, those parts in flight included. */
 export interface SenderShares {
-  /** Payload bytes of a sender. */
+  /** What a sender has in it, in bytes, as `costOfPart` counts them. */
   bytesOf(sender: string): number;
   /** In how many seconds `bytes` of this sender will have drained at the present rate; undefined while nothing drains. */
   secondsFor(sender: string, bytes: number): number | undefined;
@@ -15,6 +16,14 @@ export interface SenderShares {
 /** A part, as far as it is counted. */
 interface CountedPart {
   readonly sender: string;
+  /** Length of its payload. */
+  readonly bytes: number;
+}
+
+/** What a sender has. */
+interface Share {
+  readonly sender: string;
+  /** As `costOfPart` counts them. */
   readonly bytes: number;
 }
 
@@ -37,22 +46,22 @@ export class Shares implements SenderShares {
 
   /** Notes parts that the queue now has. */
   add(parts: readonly CountedPart[]): void {
-    for (const { sender, bytes } of parts) this.#of(sender).bytes += bytes;
+    for (const { sender, bytes } of parts) this.#of(sender).bytes += costOfPart(bytes);
   }
 
   /** Notes parts that have left the queue. */
   remove(parts: readonly CountedPart[]): void {
     for (const { sender, bytes } of parts) {
       const share = this.#of(sender);
-      share.bytes = Math.max(0, share.bytes - bytes);
-      share.drain.note(bytes);
+      share.bytes = Math.max(0, share.bytes - costOfPart(bytes));
+      share.drain.note(costOfPart(bytes));
     }
   }
 
   /** Takes what was counted in the queue itself in place of what was kept here. */
-  replace(counted: readonly CountedPart[]): void {
+  replace(counted: readonly Share[]): void {
     for (const share of this.#senders.values()) share.bytes = 0;
-    this.add(counted);
+    for (const { sender, bytes } of counted) this.#of(sender).bytes += bytes;
   }
 
   #of(sender: string): { bytes: number; readonly drain: DrainRate } {

@@ -24,7 +24,7 @@ const TIMERS: Timers = {
 };
 
 export interface TakersSettings {
-  /** ms since the Unix epoch: the clock of what is due. */
+  /** ms of a clock that never steps: the clock of what is due. */
   readonly now: () => number;
   /** Looks for what nobody announces, at most once a second and while somebody waits; never rejects. */
   readonly poll?: () => Promise<void>;
@@ -49,7 +49,7 @@ export class Takers {
   }
 
   /**
-   * Resolves when a taker of `of` is woken, or `signal` aborts; at the latest at `dueAt`, in ms since the Unix epoch, and within a
+   * Resolves when a taker of `of` is woken, or `signal` aborts; at the latest at `dueAt`, and within a
    * second where there is something to poll.
    */
   wait(of: SignalName, signal: AbortSignal, dueAt = Infinity): Promise<void> {
@@ -77,6 +77,12 @@ export class Takers {
     this.#stopTimer?.();
     this.#timerAt = at;
     this.#stopTimer = this.#timers.start(this.#onTimer, ms);
+  }
+
+  /** Whether anybody waits to take of this signal. */
+  waits(of: SignalName): boolean {
+    for (const { signal } of this.#waiting) if (signal === of) return true;
+    return false;
   }
 
   /** Wakes those of one signal, or all. */

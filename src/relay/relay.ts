@@ -241,6 +241,16 @@ function openAdmin(
   };
 }
 
+/** The shortest time that a stop may take, in ms, also without `shutdown.grace`. */
+const STOP_MS_MIN = 1_000;
+
+/** Whatever hangs, a disk for one, a stop has an end: who waits for it goes on. */
+async function endWithin(ended: Promise<void>, ms: number, log: Log): Promise<void> {
+  if (await within(ended, ms)) return;
+  log.error("The relay did not stop within shutdown.grace; what was answered is safe in the queue's file", { ms });
+  ended.catch((error) => log.warn("Stopping failed", { cause: messageOf(error) }));
+}
+
 /** How it ends: upstream first. */
 function running(
   config: Config,
@@ -250,22 +260,24 @@ function running(
 ): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
+  const { grace } = config.shutdown;
+  const end = async () => {
+    // Not by the time of day, which may be set meanwhile.
+    const deadline = performance.now() + grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
+    const remainingMs = () => Math.max(0, deadline - performance.now());
+    admission.close();
+    limiter.close();
+    // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
+    await within(Promise.allSettled(answering), remainingMs());
+    await within(batcher.idle(), remainingMs());
+    await exporter.drain(remainingMs());
+    await exporter.stop(remainingMs());
+    // Refuses whoever still waits for the Collector's answer, before the connections close.
+    await queue[Symbol.asyncDispose]();
+    await stack.disposeAsync();
+    log.info("Stopped");
+  };
   let stopping: Promise<void> | undefined;
-  const stop = () =>
-    stopping ??= (async () => {
-      const deadline = performance.now() + config.shutdown.grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
-      const remainingMs = () => Math.max(0, deadline - performance.now());
-      admission.close();
-      limiter.close();
-      // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
-      await within(Promise.allSettled(answering), remainingMs());
-      await within(batcher.idle(), remainingMs());
-      await exporter.drain(remainingMs());
-      await exporter.stop(remainingMs());
-      // Refuses whoever still waits for the Collector's answer, before the connections close.
-      await queue[Symbol.asyncDispose]();
-      await stack.disposeAsync();
-      log.info("Stopped");
-    })();
+  const stop = () => stopping ??= endWithin(end(), Math.max(grace, STOP_MS_MIN), log);
   return { failed, stop, [Symbol.asyncDispose]: stop };
 }

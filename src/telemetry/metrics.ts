@@ -14,6 +14,7 @@ import {
   type Observable,
   ValueType,
 } from "@opentelemetry/api";
+import { DataPointType, type MetricData, type ResourceMetrics } from "@opentelemetry/sdk-metrics";
 import type { DropReason, RefusalCode } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 
@@ -130,13 +131,13 @@ export const INSTRUMENTS = {
   edgeferry_queue_size: {
     kind: "gauge",
     unit: "By",
-    description: "Payload bytes queued, those in flight included",
+    description: "Bytes queued, those in flight included: payloads, and what each record costs beside",
     attributes: [],
   },
   edgeferry_queue_capacity: {
     kind: "gauge",
     unit: "By",
-    description: "Bound on the payload bytes queued",
+    description: "Bound on the bytes queued",
     attributes: [],
   },
   edgeferry_queue_records: {
@@ -162,6 +163,13 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "s",
     description: "Age of the oldest queued record; 0 when the queue is empty",
+    attributes: [],
+  },
+  edgeferry_queue_storage_wait: {
+    kind: "gauge",
+    unit: "s",
+    description:
+      "How long the queue's storage has owed an answer; 0 when it owes none. Some seconds are a disk that hangs",
     attributes: [],
   },
   edgeferry_books_items: {
@@ -249,6 +257,8 @@ export interface QueueState {
   /** Milliseconds since the Unix epoch. */
   readonly oldestAt: number | undefined;
   readonly inFlight: number;
+  /** How long storage has owed an answer, in ms. */
+  readonly storageWaitMs: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly books: Readonly<Record<SignalName, Readonly<Record<keyof typeof ACCOUNTS, number>>>>;
 }
@@ -318,6 +328,30 @@ export interface RelayMetrics {
   observeCertificates(read: () => readonly CertificateState[]): void;
 }
 
+function isGauge(name: string): boolean {
+  return Object.hasOwn(INSTRUMENTS, name) && INSTRUMENTS[name as InstrumentName].kind === "gauge";
+}
+
+/** What the SDK collected, with the gauges as such: {@link createMetrics} makes sums of them. */
+export function asGauges(collected: ResourceMetrics): ResourceMetrics {
+  return {
+    ...collected,
+    scopeMetrics: collected.scopeMetrics.map(({ scope, metrics }) => ({
+      scope,
+      metrics: metrics.map((metric): MetricData =>
+        metric.dataPointType === DataPointType.SUM && isGauge(metric.descriptor.name)
+          ? {
+            descriptor: metric.descriptor,
+            aggregationTemporality: metric.aggregationTemporality,
+            dataPointType: DataPointType.GAUGE,
+            dataPoints: metric.dataPoints,
+          }
+          : metric
+      ),
+    })),
+  };
+}
+
 /** Makes every instrument of {@link INSTRUMENTS}. `now`: milliseconds since the Unix epoch. */
 export function createMetrics(meterProvider: MeterProvider, now: () => number = Date.now): RelayMetrics {
   const meter = meterProvider.getMeter("edgeferry");
@@ -327,7 +361,9 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   for (const [name, row] of Object.entries(INSTRUMENTS) as [InstrumentName, Instrument][]) {
     if (row.kind === "counter") counters.set(name, new Counter(meter, name, row));
     else if (row.kind === "histogram") histograms.set(name, histogram(meter, name, row));
-    else gauges.set(name, meter.createObservableGauge(name, optionsOf(row)));
+    // The SDK keeps the later of two samples of a gauge, by the time of day: set back, it would show the old one until that time comes
+    // again. A sum it takes as it is read; `asGauges` says that it is a gauge, wherever it goes.
+    else gauges.set(name, meter.createObservableUpDownCounter(name, optionsOf(row)));
   }
   const counter = (name: InstrumentName): Counter => existing(counters, name);
   const perSignal = (name: InstrumentName): Record<SignalName, Cell> =>
@@ -360,6 +396,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       ...(state.drainS === undefined ? {} : { edgeferry_queue_drain_time: state.drainS }),
       // A clock that was set back makes no negative age.
       edgeferry_queue_oldest_age: state.oldestAt === undefined ? 0 : Math.max(0, now() - state.oldestAt) / 1000,
+      edgeferry_queue_storage_wait: state.storageWaitMs / 1000,
       edgeferry_dead_letter_records: state.deadLetters.records,
       edgeferry_dead_letter_size: state.deadLetters.bytes,
     };

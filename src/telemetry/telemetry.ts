@@ -44,6 +44,7 @@ import { CertificateError, ConfigError, messageOf } from "../errors.ts";
 import { type SignalName, signalOf } from "../signal.ts";
 import { metricExporter, type OtlpTarget, traceExporter } from "./exporter.ts";
 import { createLog, type Log } from "./log.ts";
+import { asGauges } from "./metrics.ts";
 
 /** A Collector, by its base address: traces and metrics go to the signals' paths below it. */
 export interface CollectorEndpoint {
@@ -163,7 +164,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     ],
     spanLimits: { attributeValueLengthLimit: ATTRIBUTE_CHARS_MAX },
   });
-  const metricsExporter = targets.metrics && metricExporter(targets.metrics, log, stop.signal);
+  const metricsExporter = targets.metrics && withGauges(metricExporter(targets.metrics, log, stop.signal));
   const pushing = metricsExporter && new PeriodicExportingMetricReader({
     exporter: metricsExporter,
     exportIntervalMillis: metricIntervalMs,
@@ -203,7 +204,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       for (const error of errors) {
         log.limited("collect", COLLECT_LOG_MS).warn("A metric cannot be read", { cause: messageOf(error) });
       }
-      return resourceMetrics;
+      return asGauges(resourceMetrics);
     },
     async flush() {
       if (ending !== undefined) return;
@@ -224,6 +225,20 @@ class AskedReader extends MetricReader {
   protected override onForceFlush(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** An exporter that is given the relay's gauges as such. */
+function withGauges(exporter: PushMetricExporter): PushMetricExporter {
+  return {
+    export: (collected, done) => exporter.export(asGauges(collected), done),
+    forceFlush: () => exporter.forceFlush(),
+    shutdown: () => exporter.shutdown(),
+    selectAggregationTemporality: (type) =>
+      exporter.selectAggregationTemporality?.(type) ?? AggregationTemporality.CUMULATIVE,
+    ...(exporter.selectAggregation === undefined
+      ? {}
+      : { selectAggregation: (type: InstrumentType) => exporter.selectAggregation!(type) }),
+  };
 }
 
 /** Whether collecting in between takes nothing from what is exported; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`. */

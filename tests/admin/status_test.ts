@@ -48,6 +48,7 @@ Deno.test("the books are said to balance only where they do", async () => {
       drainS: undefined,
       oldestAt: AT,
       inFlight: 1,
+      storageWaitMs: 0,
       deadLetters: { records: 1, bytes: 5 },
       books: {
         ...books,

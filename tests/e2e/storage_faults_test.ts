@@ -133,6 +133,31 @@ Deno.test("an fsync that fails: 503, nothing of it is kept, and the next answer 
   assertBalanced(relay.queuePath);
 });
 
+Deno.test("an fsync that does not come back: it is told everywhere, and a stop has an end all the same", async () => {
+  await using certs = await testCertificates();
+  await using farEnd = await startEmbeddedFarEnd(certs, certs.dir);
+  await using relay = await RestartableRelay.start({ certs, collectorUrl: farEnd.url });
+  const random = new Random(59);
+  const written = await fill(relay, random, "before", 3);
+  await drained(relay, 20_000);
+  using client = Deno.createHttpClient({});
+  await using strace = await injectAtSync(relay.pid, `${relay.queuePath}-wal`, "delay_enter=60000000");
+  const hanging = post(relay.url, numberedRequest(random, "hanging", 10), client);
+  await relay.line(/ERROR The queue's storage has not answered for \d+ s: a write to .* hangs; check its disk/);
+  assert.equal(await hanging, 503);
+  const refused = numberedRequest(random, "refused", 10);
+  assert.equal(await post(relay.url, refused, client), 503, "at once, and not when the sender gives up");
+  const before = performance.now();
+  relay.signal("SIGTERM");
+  await relay.line(/INFO {2}Stopped/);
+  // shutdown.grace is 8 s.
+  assert(performance.now() - before < 20_000, `${performance.now() - before} ms`);
+  // The thread that strace holds is not the relay's any more.
+  await strace[Symbol.asyncDispose]();
+  await relay.ended();
+  assert.deepEqual(arrived(farEnd), new Set(written));
+});
+
 Deno.test("a read-only folder: it does not start, and says why", asRoot, async () => {
   await using certs = await testCertificates();
   await using disk = await mountSmallDisk("size=1m,ro");
@@ -224,7 +249,7 @@ Deno.test("a truncated database: set aside under a dated name, the rest delivere
   assert.equal(written.length - there.size, lostRecords * 10, ended);
   assert(lostRecords > 0 && there.size > 0 && ended.includes("ERROR"), ended);
   assert(written.filter((id) => there.has(id)).length === there.size);
-  const aside = (await readdir(relay.queueDir)).filter((name) => /^queue\.db\.damaged-\d{8}T\d{6}Z$/.test(name));
+  const aside = (await readdir(relay.queueDir)).filter((name) => /^queue\.db\.salvaged-\d{8}T\d{6}Z$/.test(name));
   assert.equal(aside.length, 1);
   assert.equal((await stat(join(relay.queueDir, aside[0]!))).size, Math.floor(size * 0.6 / 4096) * 4096);
   const after = await fill(relay, new Random(57), "after", 5);

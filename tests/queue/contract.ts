@@ -8,7 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
-import type { QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
+import { costOfPart } from "../../src/queue/cost.ts";
+import type { NewRecord, QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
 import { LIMIT, NEVER, numberOf, partBytes, record, settleAll, take, takeAll, TestClock, TestLog } from "./records.ts";
 
 /** How a test wants its queue. */
@@ -19,6 +20,7 @@ export interface OpenOptions {
   readonly deadLetterBytesMax: number;
   readonly maxAgeMs?: number;
   readonly now: () => number;
+  readonly steady: () => number;
   readonly log: TestLog;
 }
 
@@ -27,6 +29,8 @@ export interface Engine {
   /** What it must claim: a change of the claims is a change of the contract. */
   readonly claims: QueueCapabilities;
   open(options: OpenOptions): Promise<SendingQueue>;
+  /** What a record counts against the bound, in bytes. */
+  cost(record: NewRecord): number;
 }
 
 interface Bench {
@@ -50,7 +54,15 @@ export function queueContract(engine: Engine): void {
           clock,
           log,
           open: (options = {}) =>
-            engine.open({ folder, bytesMax: 1 << 20, deadLetterBytesMax: 1 << 16, now: clock.now, log, ...options }),
+            engine.open({
+              folder,
+              bytesMax: 1 << 20,
+              deadLetterBytesMax: 1 << 16,
+              now: clock.now,
+              steady: clock.steady,
+              log,
+              ...options,
+            }),
         });
       } finally {
         rmSync(folder, { recursive: true, force: true });
@@ -233,16 +245,18 @@ export function queueContract(engine: Engine): void {
     await using queue = await open();
     assert.equal((await queue.stats()).oldestAt, undefined);
     const enqueuedAt = clock.ms;
-    const appends = [queue.append(record(1, { bytes: 100 }))];
+    const [one, two] = [record(1, { bytes: 100 }), record(2, { bytes: 50, signal: "logs" })];
+    const cost = engine.cost(one) + engine.cost(two);
+    const appends = [queue.append(one)];
     if (durable) await appends[0];
     clock.ms += 60_000;
-    appends.push(queue.append(record(2, { bytes: 50, signal: "logs" })));
+    appends.push(queue.append(two));
     if (durable) await appends[1];
     const [delivery] = await takeAll(queue, 1);
     const { records, bytes, bytesMax, inFlight, oldestAt } = await queue.stats();
     assert.deepEqual({ records, bytes, bytesMax, inFlight, oldestAt }, {
       records: 2,
-      bytes: 150,
+      bytes: cost,
       bytesMax: 1 << 20,
       inFlight: 1,
       oldestAt: enqueuedAt,
@@ -254,8 +268,10 @@ export function queueContract(engine: Engine): void {
   common(
     "a full queue refuses with a Retry-After, keeps what it has, and takes again when there is room",
     async ({ open }) => {
-      await using queue = await open({ bytesMax: 1000 });
-      const first = queue.append(record(1, { bytes: 900 }));
+      const [large, small, both] = [record(1, { bytes: 900 }), record(3, { bytes: 100 }), record(5, { bytes: 1000 })];
+      const bytesMax = engine.cost(large) + engine.cost(small);
+      await using queue = await open({ bytesMax });
+      const first = queue.append(large);
       if (durable) await first;
       assert.equal(queue.readiness().ready, true);
       await assert.rejects(queue.append(record(2, { bytes: 101 })), (error) => {
@@ -265,7 +281,7 @@ export function queueContract(engine: Engine): void {
         assert.match(error.message, /; nothing drains now; retry$/);
         return true;
       });
-      const second = queue.append(record(3, { bytes: 100 }));
+      const second = queue.append(small);
       if (durable) await second;
       assert.equal(queue.readiness().ready, false);
       assert.match(queue.readiness().reason!, /full|many/);
@@ -275,7 +291,7 @@ export function queueContract(engine: Engine): void {
       assert.deepEqual(deliveries.map(numberOf), [1, 3]);
       await settleAll(deliveries);
       await Promise.all([first, second]);
-      const third = queue.append(record(5, { bytes: 1000 }));
+      const third = queue.append(both);
       await settleAll(await takeAll(queue, 1));
       await third;
     },
@@ -289,12 +305,13 @@ export function queueContract(engine: Engine): void {
     const first = queue.append(record(1, { parts: 2, bytes: 40 }));
     const second = queue.append(record(2, { parts: 1, bytes: 60 }));
     if (durable) await Promise.all([first, second]);
-    assert.deepEqual(has(), [100, 40]);
+    const counted = (...bytes: number[]) => bytes.reduce((sum, each) => sum + costOfPart(each), 0);
+    assert.deepEqual(has(), [counted(40, 60), counted(40)]);
     const deliveries = await takeAll(queue, 2);
-    assert.deepEqual(has(), [100, 40], "in flight, they still count");
+    assert.deepEqual(has(), [counted(40, 60), counted(40)], "in flight, they still count");
     if (durable) await deliveries[0]!.settle([{ kind: "delivered" }, { kind: "retry", cause: "later" }]);
     else await deliveries[0]!.settle([{ kind: "delivered" }, { kind: "delivered" }]);
-    assert.deepEqual(has(), [60, durable ? 40 : 0]);
+    assert.deepEqual(has(), [counted(60), durable ? counted(40) : 0]);
     if (durable) await settleAll(await takeAll(queue, 1));
     await settleAll(deliveries.slice(1));
     await Promise.all([first, second]);
@@ -311,7 +328,9 @@ export function queueContract(engine: Engine): void {
       await delivery!.settle([{ kind: "delivered" }, { kind: "retry", cause: "later" }, { kind: "delivered" }]);
     }
     await using queue = await open();
-    assert.deepEqual(["sender-0", "sender-1", "sender-2"].map((id) => queue.shares.bytesOf(id)), [7, 17, 0]);
+    const counted = (...bytes: number[]) => bytes.reduce((sum, each) => sum + costOfPart(each), 0);
+    const has = ["sender-0", "sender-1", "sender-2"].map((id) => queue.shares.bytesOf(id));
+    assert.deepEqual(has, [counted(7), counted(7, 10), 0]);
   });
 
   common("a disposed queue rejects takers and refuses appends", async ({ open }) => {
@@ -412,7 +431,7 @@ export function queueContract(engine: Engine): void {
   });
 
   promise(durable, "a waiting take wakes when a record's time has come", async ({ open }) => {
-    await using queue = await open({ now: Date.now });
+    await using queue = await open({ now: Date.now, steady: () => performance.now() });
     await queue.append(record(1));
     const before = Date.now();
     await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 30, cause: "503" });
@@ -588,7 +607,7 @@ export function queueContract(engine: Engine): void {
     async ({ open, clock }) => {
       const queue = await open();
       await queue.append(record(1));
-      clock.ms -= 86_400_000;
+      clock.step(-86_400_000);
       await queue.append(record(2));
       clock.ms += 400 * 86_400_000;
       await queue.append(record(3));
@@ -597,6 +616,43 @@ export function queueContract(engine: Engine): void {
       assert.deepEqual((await takeAll(again, 3)).map(numberOf), [1, 2, 3]);
     },
   );
+
+  for (const by of [86_400_000, -86_400_000]) {
+    const way = by > 0 ? "forward" : "back";
+    promise(
+      durable,
+      `a clock that is set ${way} makes nothing older or younger, delays no retry, and hurries none`,
+      async ({ open, clock }) => {
+        const queue = await open({ maxAgeMs: 10_000 });
+        await queue.append(record(1));
+        await queue.append(record(2));
+        const [retried] = await take(queue, { recordsMax: 1 });
+        await settleAll([retried!], { kind: "retry", afterMs: 5_000, cause: "503" });
+        clock.ms += 2_000;
+        clock.step(by);
+        assert.equal((await queue.stats()).oldestAt, clock.ms - 2_000, "two seconds old, by the clock as it is set");
+        await queue.append(record(3));
+        assert.deepEqual((await takeAll(queue, 2)).map(numberOf), [2, 3], "neither expired, and the retry is not due");
+        clock.ms += 3_000;
+        const [due] = await takeAll(queue, 1);
+        assert.equal(numberOf(due!), 1);
+        assert.equal((await queue.stats()).books.traces.expired, 0);
+        await queue[Symbol.asyncDispose]();
+
+        // The next run knows of it.
+        await using again = await open({ maxAgeMs: 10_000 });
+        assert.equal((await again.stats()).oldestAt, clock.ms - 5_000);
+        clock.ms += 5_001;
+        assert.deepEqual(
+          (await takeAll(again, 1)).map(numberOf),
+          [3],
+          "the first two are past their age, the last is not",
+        );
+        let { expired } = (await again.stats()).books.traces;
+        while (expired < 6) expired = (await again.stats()).books.traces.expired;
+      },
+    );
+  }
 
   promise(durable, "what was accepted is there after a restart: records, dead letters and books", async ({ open }) => {
     const queue = await open();

@@ -6,6 +6,7 @@ import { LIMIT, NEVER, numberOf, record, settleAll, take, takeAll } from "./reco
 
 queueContract({
   name: "none",
+  cost: ({ payload }) => payload.length,
   claims: { durable: false, merges: false },
   open: ({ folder: path, ...settings }) => openQueue({ storage: "none", path, ...settings }),
 });

@@ -107,8 +107,25 @@ export class TestLog {
   }
 }
 
-/** A clock that is set by hand; ms since the Unix epoch. */
+/** A clock that is moved and set by hand; ms since the Unix epoch. */
 export class TestClock {
-  ms = 1_700_000_000_000;
+  #steadyMs = 5_000;
+  #setBy = 1_700_000_000_000;
+
+  get ms(): number {
+    return this.#setBy + this.#steadyMs;
+  }
+
+  /** Time passes. */
+  set ms(ms: number) {
+    this.#steadyMs = ms - this.#setBy;
+  }
+
+  /** Somebody sets the clock: no time passes. */
+  step(ms: number): void {
+    this.#setBy += ms;
+  }
+
   readonly now = () => this.ms;
+  readonly steady = () => this.#steadyMs;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { MeterProvider, type MetricData } from "@opentelemetry/sdk-metrics";
+import { DataPointType, MeterProvider, type MetricData } from "@opentelemetry/sdk-metrics";
 import { createMetrics, type Instrument, INSTRUMENTS, type QueueState } from "../../src/telemetry/metrics.ts";
 import { MetricCollector } from "../support/relay/telemetry.ts";
 
@@ -23,6 +23,7 @@ const QUEUE: QueueState = {
   drainS: 12.5,
   oldestAt: 1_000,
   inFlight: 1,
+  storageWaitMs: 0,
   deadLetters: { records: 2, bytes: 77 },
   books: {
     traces: { accepted: 21, delivered: 6, rejectedByCollector: 5, deadLettered: 4, expired: 3, queued: 3 },
@@ -125,6 +126,27 @@ Deno.test("the queue's gauges are read at each collection; an empty queue has ag
   state = { ...QUEUE, records: 0, bytes: 0, oldestAt: undefined };
   assert.deepEqual(await values("edgeferry_queue_size"), { "{}": 0 });
   assert.deepEqual(await values("edgeferry_queue_oldest_age"), { "{}": 0 });
+});
+
+Deno.test("the gauges move on when the clock is set back, and are gauges wherever they go", async () => {
+  const { metrics, collect } = setup();
+  let state = QUEUE;
+  metrics.observeQueue(() => state);
+  const size = async () => {
+    const data = (await collect()).get("edgeferry_queue_size");
+    return [data?.dataPointType, data?.dataPoints.map(({ value }) => value)];
+  };
+  assert.deepEqual(await size(), [DataPointType.GAUGE, [4_000]]);
+  const { now } = Date;
+  try {
+    Date.now = () => now() - 86_400_000;
+    for (const bytes of [7, 3_000, 0]) {
+      state = { ...QUEUE, bytes };
+      assert.deepEqual(await size(), [DataPointType.GAUGE, [bytes]]);
+    }
+  } finally {
+    Date.now = now;
+  }
 });
 
 Deno.test("the books are exported by account and signal", async () => {

@@ -18,6 +18,6 @@ Deno.test("the reference has each instrument of the table", () => {
   assert.deepEqual(instrumentRows().map(({ name }) => name), Object.keys(INSTRUMENTS));
   assert.equal(
     lines.find((line) => line.includes("`edgeferry_queue_size`")),
-    "| `edgeferry_queue_size` | `edgeferry_queue_size_bytes` | gauge | `By` | - | Payload bytes queued, those in flight included |",
+    "| `edgeferry_queue_size` | `edgeferry_queue_size_bytes` | gauge | `By` | - | Bytes queued, those in flight included: payloads, and what each record costs beside |",
   );
 });

@@ -5,17 +5,20 @@
 import { messageOf } from "../../errors.ts";
 import type { Alarm } from "../alarm.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import type { Disowned, Replies, Request, Totals, WorkerSettings } from "./protocol.ts";
+import type { ClockStep, Disowned, Replies, Request, Totals, WorkerSettings } from "./protocol.ts";
 import { type News, WorkerLink } from "./worker_link.ts";
 
 /** When settles that could not be written, and a storage that failed, are tried again, in ms: doubled each time, up to the second. */
 const RETRY_FIRST_MS = 50;
 export const RETRY_MS = 1000;
 
+/** A question that has been open for so long, in ms, is one that hangs: an fsync that does not come back, or a disk that is gone. */
+const HUNG_MS = 3_000;
+
 /** Who is told of what happens here. */
 export interface ConnectionListener {
   /** What the file has, each time that a Worker has opened it. */
-  opened(totals: Totals): void;
+  opened(totals: Totals, clockSteps: readonly ClockStep[]): void;
   news(message: News): void;
   /** Storage failed a while ago: a transaction is wanted, of nothing if need be, to see whether it works again. */
   retry(): void;
@@ -52,18 +55,32 @@ export class Connection {
     return this.#trouble;
   }
 
+  /** How long storage has owed an answer, in ms; 0 when it owes none. */
+  get waitMs(): number {
+    const { oldestAskedAt } = this.#link;
+    return oldestAskedAt === undefined ? 0 : performance.now() - oldestAskedAt;
+  }
+
+  /** What to say while storage does not answer; undefined while it does. */
+  get hung(): string | undefined {
+    const { waitMs } = this;
+    if (waitMs < HUNG_MS) return undefined;
+    const seconds = Math.floor(waitMs / 1000);
+    return `The queue's storage has not answered for ${seconds} s: a write to ${this.#settings.path} hangs; check its disk`;
+  }
+
   get closing(): boolean {
     return this.#closing;
   }
 
   /** @throws {StorageError} when the file cannot be used */
   async open(faults: readonly Fault[]): Promise<void> {
-    const { totals } = await this.#link.ask("open", {
+    const { totals, clockSteps } = await this.#link.ask("open", {
       settings: { ...this.#settings, faults },
       disowned: this.#disowned,
     });
     this.#disowned = [];
-    this.#listener.opened(totals);
+    this.#listener.opened(totals, clockSteps);
   }
 
   /** Answers come in the order of the questions. @throws {StorageError} or the error that ended the Worker */

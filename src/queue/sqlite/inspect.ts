@@ -7,7 +7,8 @@ import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import type { Books, PayloadEncoding } from "../queue.ts";
-import { encodeParts } from "./protocol.ts";
+import { appendedAt } from "./clock_steps.ts";
+import { costOfRow, encodeParts } from "./protocol.ts";
 import { openBeside } from "./file/schema.ts";
 import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
 
@@ -16,7 +17,7 @@ export interface QueueSnapshot {
   readonly path: string;
   /** Records queued. */
   readonly records: number;
-  /** Payload bytes queued. */
+  /** What is queued, in bytes, as the bound counts it: payloads, and what each record costs beside. */
   readonly bytes: number;
   /** The bound on `bytes` that the relay last started with. */
   readonly bytesMax: number;
@@ -88,7 +89,9 @@ export function queueStats(path: string): QueueSnapshot {
     db.exec("BEGIN");
     const meta = db.prepare("SELECT * FROM meta").get() as Row;
     const rows: Row[] = db.prepare("SELECT * FROM books").all();
-    const oldestAt = db.prepare("SELECT enqueued_at FROM records ORDER BY id LIMIT 1").get()?.enqueued_at;
+    const oldest = db.prepare("SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1").get();
+    const steps = db.prepare("SELECT after_id, ms FROM clock_steps ORDER BY rowid").all()
+      .map(({ after_id, ms }) => ({ afterId: Number(after_id), ms: Number(ms) }));
     db.exec("COMMIT");
     const books = {} as Record<SignalName, Books>;
     for (const name of SIGNAL_NAMES) {
@@ -107,7 +110,7 @@ export function queueStats(path: string): QueueSnapshot {
       records: sumOf(rows, "records"),
       bytes: sumOf(rows, "bytes"),
       bytesMax: Number(meta.bytes_max),
-      oldestAt: oldestAt === undefined ? undefined : Number(oldestAt),
+      oldestAt: oldest === undefined ? undefined : appendedAt(steps, Number(oldest.id), Number(oldest.enqueued_at)),
       held: Number(meta.held),
       deadLetters: {
         records: Number(meta.dead_records),
@@ -208,18 +211,19 @@ function replayStep(db: DatabaseSync, ids: readonly number[]): { seen: number; m
       seen += 1;
       if (row === undefined) continue;
       const [items, bytes, inflatedBytes] = [Number(row.items), Number(row.bytes), Number(row.inflated_bytes)];
-      if (queuedBytes + bytes > Number(meta.bytes_max)) {
+      const parts = encodeParts([{ sender: String(row.sender), items, bytes, inflatedBytes }]);
+      const cost = costOfRow(bytes, parts);
+      if (queuedBytes + cost > Number(meta.bytes_max)) {
         full = true;
         seen -= 1;
         break;
       }
-      const parts = encodeParts([{ sender: String(row.sender), items, bytes, inflatedBytes }]);
       const { signal, encoding, mergeable, payload } = row as Record<string, string>;
       // Its age counts from now: under a max_age it would otherwise expire before it is tried again.
       insert.run(nextId++, signal!, encoding!, mergeable!, items, bytes, inflatedBytes, now, parts, payload!);
       remove.run(id);
-      book.run(items, bytes, signal!);
-      queuedBytes += bytes;
+      book.run(items, cost, signal!);
+      queuedBytes += cost;
       movedBytes += bytes;
       moved += 1;
     }

@@ -6,9 +6,10 @@
 import { bySignal, type SignalName } from "../../signal.ts";
 import { type Entry, giveUpPayload, Lane } from "./lanes.ts";
 import type { Part, PayloadEncoding, TakeLimit } from "../queue.ts";
+import { memoryOf } from "../cost.ts";
 import type { RecordHead, Replies } from "./protocol.ts";
 
-/** Payload bytes of known records that stay in memory, so that a take need not read what has just been written. */
+/** What known records may take in memory, in bytes, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -24,22 +25,29 @@ interface Place {
   readonly encoding: PayloadEncoding;
 }
 
+/** What an entry takes in memory, in bytes. */
+function memoryOfEntry({ head, payload }: Entry): number {
+  return memoryOf(payload?.length ?? 0, head.parts.length);
+}
+
 export class LaneSet {
   readonly #takenBytesMax: number;
   readonly #lanes = bySignal((signal): readonly Lane[] => [new Lane(signal, "gzip"), new Lane(signal, "identity")]);
   readonly #all = Object.values(this.#lanes).flat();
+  /** What the records take in memory that wait to be taken, in bytes. */
   #cachedBytes = 0;
-  /** Payload bytes taken and not settled, of each signal. */
+  /** What is taken and not settled, in bytes, of each signal. */
   readonly #takenBytes = bySignal(() => 0);
 
-  /** @param takenBytesMax Payload bytes taken and not settled, from which on no more are taken. */
-  constructor(takenBytesMax = TAKEN_BYTES_MAX) {
-    this.#takenBytesMax = takenBytesMax;
-  }
+  readonly #now: () => number;
 
-  /** Payload bytes in memory of records that nobody has taken. */
-  get cachedBytes(): number {
-    return this.#cachedBytes;
+  /**
+   * @param takenBytesMax What may be taken and not settled, in bytes, from which on no more are taken.
+   * @param now ms of a clock that never steps
+   */
+  constructor(takenBytesMax = TAKEN_BYTES_MAX, now: () => number = () => performance.now()) {
+    this.#takenBytesMax = takenBytesMax;
+    this.#now = now;
   }
 
   of(signal: SignalName): readonly Lane[] {
@@ -51,8 +59,9 @@ export class LaneSet {
   }
 
   /** Whether a new record's payload would stay in memory, `besideBytes` being about to. */
-  keeps(record: Place & { readonly bytes: number }, besideBytes: number): boolean {
-    return !this.laneOf(record).behind && this.#cachedBytes + besideBytes + record.bytes <= CACHE_BYTES_MAX;
+  keeps(record: Place & { readonly bytes: number; readonly parts: string }, besideBytes: number): boolean {
+    const bytes = memoryOf(record.bytes, record.parts.length);
+    return !this.laneOf(record).behind && this.#cachedBytes + besideBytes + bytes <= CACHE_BYTES_MAX;
   }
 
   /** A record that has just been written: kept where its lane knows all before it and there is room, otherwise read later. */
@@ -62,15 +71,18 @@ export class LaneSet {
       lane.behind = true;
       return;
     }
-    this.#cachedBytes += op.bytes;
-    lane.push({ head: { ...op, id }, parts, payload, dueAt: 0 });
+    const entry = { head: { ...op, id }, parts, payload, dueAt: 0, knownAt: this.#now() };
+    this.#cachedBytes += memoryOfEntry(entry);
+    lane.push(entry);
   }
 
   /** Rows that were read behind the lane's cursor. */
   fill(lane: Lane, { rows, exhausted }: Replies["read"]): void {
+    const knownAt = this.#now();
     for (const { payload, ...head } of rows) {
-      this.#cachedBytes += payload?.length ?? 0;
-      lane.push({ head, payload, dueAt: 0 });
+      const entry = { head, payload, dueAt: 0, knownAt };
+      this.#cachedBytes += memoryOfEntry(entry);
+      lane.push(entry);
     }
     lane.behind = !exhausted;
   }
@@ -85,16 +97,16 @@ export class LaneSet {
   /** Takes out the lane's next run. Each of it is to be given back ({@link leave}) or let go ({@link release}). */
   take(lane: Lane, limit: TakeLimit): Entry[] {
     const run = lane.takeRun(limit);
-    for (const { head, payload } of run) {
-      this.#cachedBytes -= payload?.length ?? 0;
-      this.#takenBytes[head.signal] += head.bytes;
+    for (const entry of run) {
+      this.#cachedBytes -= memoryOfEntry(entry);
+      this.#takenBytes[entry.head.signal] += memoryOf(entry.head.bytes, entry.head.parts.length);
     }
     return run;
   }
 
   /** A record that had been taken leaves memory. */
   release({ head }: Entry): void {
-    this.#takenBytes[head.signal] -= head.bytes;
+    this.#takenBytes[head.signal] -= memoryOf(head.bytes, head.parts.length);
   }
 
   /** Gives a record back that had been taken, to be taken again from `dueAt` on. */
@@ -103,11 +115,10 @@ export class LaneSet {
     this.giveBack(entry, dueAt);
   }
 
-  /** A record, or what is left of it, that is to be taken from `dueAt` on, in ms since the Unix epoch. */
+  /** A record, or what is left of it, that is to be taken from `dueAt` on, in ms of a clock that never steps. */
   giveBack(entry: Entry, dueAt: number): void {
-    const bytes = entry.payload?.length ?? 0;
-    if (this.#cachedBytes + bytes <= CACHE_BYTES_MAX) this.#cachedBytes += bytes;
-    else giveUpPayload(entry);
+    if (this.#cachedBytes + memoryOfEntry(entry) > CACHE_BYTES_MAX) giveUpPayload(entry);
+    this.#cachedBytes += memoryOfEntry(entry);
     entry.dueAt = dueAt;
     this.laneOf(entry.head).giveBack(entry);
   }

@@ -15,8 +15,10 @@ export interface Entry {
   parts?: readonly Part[] | undefined;
   /** Undefined where memory was short: it is read again before the record is taken. */
   payload: Uint8Array<ArrayBuffer> | undefined;
-  /** Not to be taken before, in ms since the Unix epoch. */
+  /** Not to be taken before, in ms of a clock that never steps. */
   dueAt: number;
+  /** Since when it has been known here, by the same clock. */
+  readonly knownAt: number;
 }
 
 /** Gives the memory of a payload back at once; who wants it again reads it from the file. */
@@ -40,7 +42,7 @@ export function oldestOf(lanes: readonly Lane[]): Lane | undefined {
 }
 
 /** Records that one lane may have waiting for their time; beyond it, it reads no further. */
-const WAITING_MAX = 65_536;
+const WAITING_MAX = 8_192;
 
 /** One signal in one encoding. In order of id: records that came back and are due, then those not taken yet. */
 export class Lane {
@@ -61,7 +63,7 @@ export class Lane {
     this.encoding = encoding;
   }
 
-  /** When the first record that waits for its time is due, in ms since the Unix epoch; Infinity without one. */
+  /** When the first record that waits for its time is due, in ms of a clock that never steps; Infinity without one. */
   get nextDueAt(): number {
     return this.#nextDueAt;
   }
@@ -83,15 +85,14 @@ export class Lane {
   }
 
   /**
-   * Until when what could be taken waits for more, in ms since the Unix epoch; 0 when it does not wait.
-   * @param now The same clock's.
+   * Until when what could be taken waits for more; 0 when it does not wait.
+   * @param now ms of a clock that never steps, as what is returned.
    */
   lingersUntil(limit: TakeLimit, now: number): number {
     const first = this.#fresh[this.#freshFrom];
     if (limit.linger === undefined || this.behind || this.#due.length > 0 || first === undefined) return 0;
-    const leftMs = first.head.enqueuedAt + limit.linger.ms - now;
-    // A clock that was set back is no reason to wait longer.
-    if (leftMs <= 0 || leftMs > limit.linger.ms) return 0;
+    const leftMs = first.knownAt + limit.linger.ms - now;
+    if (leftMs <= 0) return 0;
     return this.#fills(limit, limit.linger.bytesMin) ? 0 : now + leftMs;
   }
 

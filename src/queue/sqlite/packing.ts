@@ -3,7 +3,7 @@
  * @module
  */
 import type { NewRecord } from "../queue.ts";
-import { type AppendOp, encodeParts, type RecordHead, type SettleOp } from "./protocol.ts";
+import { type AppendOp, costOfRow, encodeParts, type RecordHead, type SettleOp } from "./protocol.ts";
 
 /** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
 export const PACKED_BYTES_MAX = 8 * 1024;
@@ -16,15 +16,17 @@ export interface NewRow {
 
 /** The row of a record. @param enqueuedAt ms since the Unix epoch */
 export function rowOf({ signal, encoding, mergeable, parts, payload }: NewRecord, enqueuedAt: number): NewRow["op"] {
+  const written = encodeParts(parts);
   return {
     signal,
     encoding,
     mergeable,
     items: parts.reduce((sum, part) => sum + part.items, 0),
     bytes: payload.length,
+    cost: costOfRow(payload.length, written),
     inflatedBytes: parts.reduce((sum, part) => sum + part.inflatedBytes, 0),
     enqueuedAt,
-    parts: encodeParts(parts),
+    parts: written,
   };
 }
 

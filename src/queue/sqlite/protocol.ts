@@ -3,6 +3,7 @@
  * @module
  */
 import type { SignalName } from "../../signal.ts";
+import { costOf } from "../cost.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import type { Books, PayloadEncoding, Remains } from "../queue.ts";
 import type { StorageErrorCode } from "./file/storage_error.ts";
@@ -17,12 +18,22 @@ export interface RecordHead {
   readonly items: number;
   /** Length of the payload. */
   readonly bytes: number;
+  /** What it costs the queue, in bytes: see `cost.ts`. */
+  readonly cost: number;
   /** Sum over the parts. */
   readonly inflatedBytes: number;
   /** ms since the Unix epoch. */
   readonly enqueuedAt: number;
   /** The parts, as the JSON of `[sender, items, bytes, inflatedBytes][]`. */
   readonly parts: string;
+}
+
+/** The clock was set while the relay ran. */
+export interface ClockStep {
+  /** The last record from before it. */
+  readonly afterId: number;
+  /** By how much, in ms; negative when it was set back. */
+  readonly ms: number;
 }
 
 /** A row as it is read. */
@@ -131,6 +142,8 @@ export type Request =
   | { readonly kind: "poll" }
   | { readonly kind: "stats" }
   | { readonly kind: "senders" }
+  /** The clock was set: it is remembered with the file. */
+  | { readonly kind: "clock"; readonly step: ClockStep }
   | { readonly kind: "close" };
 
 /** Why a transaction was not made. */
@@ -147,7 +160,7 @@ export interface Remainder {
 
 /** The answers. */
 export interface Replies {
-  open: { readonly totals: Totals };
+  open: { readonly totals: Totals; readonly clockSteps: readonly ClockStep[] };
   commit: {
     readonly totals: Totals | undefined;
     /** Id of the first record appended; the others follow it. Absent with `appendFailure`. */
@@ -168,8 +181,9 @@ export interface Replies {
   load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
   poll: { readonly foreign: boolean; readonly totals: Totals | undefined };
-  stats: { readonly totals: Totals; readonly oldestAt: number | undefined };
-  /** Payload bytes queued, by sender; undefined where storage could not tell. */
+  stats: { readonly totals: Totals; readonly oldest: { readonly id: number; readonly enqueuedAt: number } | undefined };
+  clock: { readonly clockSteps: readonly ClockStep[] };
+  /** What each sender has queued, in bytes (see `costOfPart`); undefined where storage could not tell. */
   senders: { readonly senders: readonly { readonly sender: string; readonly bytes: number }[] | undefined };
   close: { readonly closed: true };
 }
@@ -185,7 +199,9 @@ export type FromWorker =
     readonly fields: Record<string, unknown>;
   }
   /** Rows have come that no append announced (salvage), or a new file has taken the place of a damaged one (`reset`). */
-  | { readonly kind: "rows"; readonly reset: boolean; readonly totals: Totals };
+  | { readonly kind: "rows"; readonly reset: boolean; readonly totals: Totals }
+  /** Why nothing can be appended, although no transaction has failed; undefined when that is over. */
+  | { readonly kind: "trouble"; readonly text: string | undefined };
 
 export type ToWorker = Request & { readonly seq: number };
 
@@ -194,6 +210,11 @@ export function encodeParts(
   parts: readonly { sender: string; items: number; bytes: number; inflatedBytes: number }[],
 ): string {
   return JSON.stringify(parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes]));
+}
+
+/** What a record costs whose parts are written like this, in bytes: the file counts characters as SQLite does, not as JavaScript. */
+export function costOfRow(payloadBytes: number, parts: string): number {
+  return costOf(payloadBytes, /[\ud800-\udbff]/.test(parts) ? [...parts].length : parts.length);
 }
 
 /** The parts of a row; throws where the text is not what {@link encodeParts} writes. */

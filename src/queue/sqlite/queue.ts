@@ -1,24 +1,27 @@
 /**
  * The `sqlite` engine: the durable queue, as the relay's thread sees it. All file access is in the Worker ({@link Connection}). A
- * record comes in by {@link Commits}, waits in the {@link LaneSet} or in the file ({@link Reader}), goes to who waits among the
- * {@link Takers}, and leaves by {@link Commits} again.
+ * record comes in by the {@link Committer}, waits in the {@link LaneSet} or in the file ({@link Reader}), goes to who waits among the
+ * {@link Takers}, and leaves by the committer again.
  * @module
  */
 import { messageOf, Refusal } from "../../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
+import { RECORD_BYTES } from "../cost.ts";
 import { DrainRate, roomIn } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import { LaneSet } from "./lane_set.ts";
+import { ClockSteps } from "./clock_steps.ts";
 import { type Entry, giveUpPayload, oldestOf, partsOf } from "./lanes.ts";
 import type { Accepted, Delivery, NewRecord, PartOutcome, QueueStats, SendingQueue, TakeLimit } from "../queue.ts";
 import { Shares } from "../shares.ts";
-import { Commits, type PendingAppend, type PendingSettle } from "./commits.ts";
+import type { Batch, PendingSettle } from "./commits.ts";
+import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
-import { makeFolder, makeQueueFile, takeLock } from "./file/lock.ts";
+import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames, takeLock } from "./file/lock.ts";
 import { retryAfterMs, settleOpOf } from "./outcomes.ts";
-import { packCommit, payloadAfter } from "./packing.ts";
+import { rowOf } from "./packing.ts";
 import { decodeParts, type Replies, type Totals } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
@@ -29,7 +32,7 @@ import type { News } from "./worker_link.ts";
 export interface SqliteQueueSettings {
   /** The database's file. Beside it: `.lock`, `.mark`, `-wal`, `-shm`. */
   readonly path: string;
-  /** Most payload bytes queued, those in flight included. */
+  /** Most bytes queued, those in flight included, as `cost.ts` counts them. */
   readonly bytesMax: number;
   /** Records older than this are dropped and counted as expired; undefined: none ever. */
   readonly maxAgeMs?: number;
@@ -38,6 +41,8 @@ export interface SqliteQueueSettings {
   readonly log: QueueLog;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
+  /** ms of a clock that never steps: waits and retries are by it, and it tells when the other was set. */
+  readonly steady?: () => number;
   /** Payload bytes taken and not settled, from which on no more are taken; 16 MiB unless given. */
   readonly takenBytesMax?: number;
   /** Most bytes the file may have; undefined: as many as the disk has. */
@@ -49,16 +54,25 @@ export interface SqliteQueueSettings {
 /** How long a stop waits for what is under way, in ms. */
 const CLOSE_MS = 5000;
 
+/** How often it is looked whether storage answers, whether the lock is held and whether the clock was set, in ms. */
+const TICK_MS = 1000;
+
+/** How long the state of the queue is waited for, in ms, before what was last known is told. */
+const STATS_MS = 1000;
+
 /**
  * Opens the queue, making the file and its folder where they are missing.
  * @throws {StorageError} with a text for people, when the file cannot be used or another relay has it
  */
 export async function openSqliteQueue(settings: SqliteQueueSettings): Promise<SendingQueue> {
   makeFolder(settings.path);
-  const lock = takeLock(settings.path);
+  const path = realPathOf(settings.path);
+  makeFolder(path);
+  const lock = takeLock(path);
   try {
-    makeQueueFile(settings.path);
-    return await SqliteQueue.open(settings, lock);
+    makeQueueFile(path);
+    refuseOtherNames(path);
+    return await SqliteQueue.open({ ...settings, path }, lock);
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
@@ -71,62 +85,88 @@ class SqliteQueue implements SendingQueue {
 
   readonly #settings: SqliteQueueSettings;
   readonly #now: () => number;
-  readonly #lock: Disposable;
+  readonly #steady: () => number;
+  readonly #clock: ClockSteps;
+  readonly #lock: QueueLock;
   readonly #alarm: Alarm;
   readonly #drain: DrainRate;
   readonly #connection: Connection;
-  readonly #commits: Commits;
+  readonly #committer: Committer;
   readonly #lanes: LaneSet;
   readonly #reader: Reader;
   readonly #takers: Takers;
   readonly #recount: Recount;
   #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, books: emptyBooks() };
-  #inFlight = 0;
+  /** Of each signal: records taken and not settled, and those of them whose outcome waits for a transaction. */
+  readonly #inFlight = bySignal(() => 0);
+  readonly #settling = bySignal(() => 0);
+  /** Why another relay may have the file: the lock was lost. */
+  #lockLost: string | undefined;
+  readonly #tick: ReturnType<typeof setInterval>;
   /** Whether a taker waits for what is taken to become less. */
   #heldUp = false;
   #releasing = false;
   #disposal: Promise<void> | undefined;
 
-  private constructor(settings: SqliteQueueSettings, lock: Disposable) {
+  private constructor(settings: SqliteQueueSettings, lock: QueueLock) {
     const { path, bytesMax, deadLetterBytesMax, fileBytesMax, now = Date.now } = settings;
+    const steady = settings.steady ?? (() => performance.now());
     this.#settings = settings;
     this.#now = now;
+    this.#steady = steady;
+    this.#clock = new ClockSteps(now, steady);
     this.#lock = lock;
-    this.#alarm = new Alarm(settings.log, now);
-    this.#drain = new DrainRate(now);
-    this.shares = new Shares(now);
+    this.#alarm = new Alarm(settings.log, steady);
+    this.#drain = new DrainRate(steady);
+    this.shares = new Shares(steady);
     const connection = new Connection({ path, bytesMax, deadLetterBytesMax, fileBytesMax }, this.#alarm, {
-      opened: (totals) => this.#setTotals(totals),
+      opened: (totals, clockSteps) => {
+        this.#setTotals(totals);
+        this.#clock.restore(clockSteps);
+      },
       news: (message) => this.#onNews(message),
-      retry: () => this.#commits.flush(true),
+      retry: () => this.#committer.flush(true),
       replaced: () => {
         this.#lanes.fallBehind();
-        this.#commits.flush();
+        this.#committer.flush();
         this.#takers.wake();
       },
     });
     this.#connection = connection;
-    this.#commits = new Commits({
-      get ended() {
-        return connection.ended;
+    this.#committer = new Committer(connection, {
+      keeps: (op, besideBytes) => this.#lanes.keeps(op, besideBytes),
+      crashed: (appends) => {
+        const firstId = this.#totals.lastId + 1;
+        connection.disown(
+          appends.map(({ op: { enqueuedAt, bytes } }, index) => ({ id: firstId + index, enqueuedAt, bytes })),
+        );
       },
-      get trouble() {
-        return connection.trouble;
+      replied: ({ totals, foreign }) => {
+        if (totals !== undefined) this.#setTotals(totals);
+        if (foreign) this.#rowsCame();
       },
-      commit: (appends, settles) => this.#commit(appends, settles),
-    });
-    this.#lanes = new LaneSet(settings.takenBytesMax);
-    this.#reader = new Reader(connection, this.#lanes, now);
-    this.#takers = new Takers({ now, poll: () => this.#poll() });
-    this.#recount = new Recount(connection, this.shares, now);
+      kept: ({ op, record }, id, payload) => {
+        this.#lanes.append(id, op, record.parts, payload);
+        this.shares.add(record.parts);
+      },
+      settled: (settles, remainders) => this.#settled(settles, remainders),
+      done: (batch, reply, failed) => this.#committed(batch, reply, failed),
+    }, now);
+    this.#lanes = new LaneSet(settings.takenBytesMax, steady);
+    this.#reader = new Reader(connection, this.#lanes, steady);
+    this.#takers = new Takers({ now: steady, poll: () => this.#poll() });
+    this.#recount = new Recount(connection, this.shares, steady);
+    this.#tick = setInterval(() => this.#onTick(), TICK_MS);
   }
 
-  static async open(settings: SqliteQueueSettings, lock: Disposable): Promise<SqliteQueue> {
+  static async open(settings: SqliteQueueSettings, lock: QueueLock): Promise<SqliteQueue> {
     const queue = new SqliteQueue(settings, lock);
     try {
       await queue.#connection.open(settings.faults ?? []);
       await queue.#recount.count();
     } catch (error) {
+      clearInterval(queue.#tick);
+      queue.#connection.close();
       queue.#connection.end();
       throw error;
     }
@@ -140,10 +180,13 @@ class SqliteQueue implements SendingQueue {
     if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
       return Promise.reject(new RangeError("A record's parts must add up to its payload"));
     }
-    const { closing, ended, trouble } = this.#connection;
+    const { closing, hung, ended, trouble } = this.#connection;
     if (closing) return Promise.reject(new Refusal("shutting_down", "The relay is shutting down"));
+    const unusable = this.#lockLost ?? hung;
+    if (unusable !== undefined) return Promise.reject(new Refusal("storage_failed", unusable));
     const { bytesMax } = this.#settings;
-    const over = this.#totals.bytes + this.#commits.appendBytes + bytes - bytesMax;
+    const op = rowOf(record, this.#now());
+    const over = this.#totals.bytes + this.#committer.appendBytes + op.cost - bytesMax;
     if (over > 0) {
       // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
       const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
@@ -152,54 +195,15 @@ class SqliteQueue implements SendingQueue {
       );
     }
     if (ended) return Promise.reject(new Refusal("storage_failed", trouble ?? "The queue's storage is not open"));
-    return this.#commits.append(record, this.#now());
+    return this.#committer.append({ record, op });
   }
 
-  async #commit(appends: readonly PendingAppend[], settles: readonly PendingSettle[]): Promise<void> {
-    const { message, transfer } = packCommit(
-      appends,
-      settles.map(({ op }) => op),
-      (op, besideBytes) => this.#lanes.keeps(op, besideBytes),
-      this.#now(),
-    );
-    let reply: Replies["commit"];
-    try {
-      reply = await this.#connection.ask("commit", message, transfer);
-    } catch (error) {
-      // The Worker is gone, or could not even say what failed.
-      const text = messageOf(error);
-      const firstId = this.#totals.lastId + 1;
-      this.#connection.disown(
-        appends.map(({ op: { enqueuedAt, bytes } }, index) => ({ id: firstId + index, enqueuedAt, bytes })),
-      );
-      this.#commits.refuse(appends, text);
-      this.#commits.putBack(settles);
-      this.#connection.failed(text);
-      return;
-    }
-    if (reply.totals !== undefined) this.#setTotals(reply.totals);
-    if (reply.foreign) this.#rowsCame();
-    if (reply.appendFailure === undefined) {
-      const returned = reply.returned.values();
-      appends.forEach((append, index) => {
-        const payload = payloadAfter(append, message.appends[index]!, returned);
-        this.#lanes.append(reply.firstId + index, append.op, append.record.parts, payload);
-        this.shares.add(append.record.parts);
-        this.#commits.accept(append);
-      });
-    } else {
-      this.#commits.refuse(appends, reply.appendFailure.text);
-    }
-    if (reply.settleFailure === undefined) this.#settled(settles, reply.remainders);
-    else this.#commits.putBack(settles);
-    const failure = reply.appendFailure ?? reply.settleFailure;
+  #committed({ appends, settles }: Batch, { foreign, remainders }: Replies["commit"], failed: boolean): void {
     this.#recount.ifWanted();
-    if (failure === undefined) this.#connection.wellAgain();
-    else this.#connection.failed(failure.text);
     // What has been appended concerns the takers of its signal, anything else all of them.
     const room = this.#heldUp && settles.length > 0;
     if (room) this.#heldUp = false;
-    if (reply.foreign || reply.remainders.length > 0 || failure !== undefined || room) this.#takers.wake();
+    if (foreign || remainders.length > 0 || failed || room) this.#takers.wake();
     else for (const signal of new Set(appends.map(({ op }) => op.signal))) this.#takers.wake(signal);
   }
 
@@ -210,7 +214,7 @@ class SqliteQueue implements SendingQueue {
     for (;;) {
       if (this.#connection.closing) throw new Refusal("shutting_down", "The queue is closed");
       if (signal.aborted) return [];
-      const now = this.#now();
+      const now = this.#steady();
       for (const lane of lanes) lane.wake(now);
       const read = this.#reader.readFor(lanes, limit);
       if (read !== undefined) {
@@ -228,27 +232,29 @@ class SqliteQueue implements SendingQueue {
         await this.#takers.wait(limit.signal, signal);
         continue;
       }
-      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit), now));
+      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit)));
       if (run.length === 0) continue;
       if (signal.aborted || this.#connection.closing) {
         for (const entry of run) this.#lanes.leave(entry, 0);
         this.#takers.wake();
         continue;
       }
-      this.#inFlight += run.length;
+      this.#inFlight[limit.signal] += run.length;
       return run.map((entry) => this.#deliveryOf(entry));
     }
   }
 
   /** Without those past their age, which leave the queue. */
-  #unexpired(run: Entry[], now: number): Entry[] {
+  #unexpired(run: Entry[]): Entry[] {
     const { maxAgeMs } = this.#settings;
     if (maxAgeMs === undefined) return run;
+    this.#lookAtClock();
+    const now = this.#now();
     return run.filter((entry) => {
       const { head } = entry;
-      if (now - head.enqueuedAt <= maxAgeMs) return true;
+      if (now - this.#clock.appendedAt(head.id, head.enqueuedAt) <= maxAgeMs) return true;
       this.#lanes.release(entry);
-      this.#commits.settle({
+      this.#committer.settle({
         op: { kind: "expired", id: head.id },
         entry,
         dueAt: 0,
@@ -311,11 +317,11 @@ class SqliteQueue implements SendingQueue {
   // --- settle
 
   #settle(entry: Entry, outcomes: readonly PartOutcome[]): Promise<void> {
-    const { id } = entry.head;
-    const dueAt = this.#now() + retryAfterMs(outcomes);
+    const { id, signal } = entry.head;
+    const dueAt = this.#steady() + retryAfterMs(outcomes);
     const op = settleOpOf(id, partsOf(entry), outcomes);
     if (op === undefined) {
-      this.#inFlight -= 1;
+      this.#inFlight[signal] -= 1;
       this.#lanes.leave(entry, dueAt);
       this.#takers.wake();
       return Promise.resolve();
@@ -327,9 +333,17 @@ class SqliteQueue implements SendingQueue {
     }
     // Whatever becomes of the transaction, what has arrived is not sent again by this process.
     if (op.kind === "done") giveUpPayload(entry);
-    return new Promise((resolve, reject) => {
-      this.#commits.settle({ op, entry, dueAt, taken: true, resolve, reject });
+    this.#settling[signal] += 1;
+    return new Promise<void>((resolve, reject) => {
+      this.#committer.settle({ op, entry, dueAt, taken: true, resolve, reject });
+      if (this.#awaitsOutcomes(signal)) this.#committer.hurry();
     });
+  }
+
+  /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
+  #awaitsOutcomes(signal: SignalName): boolean {
+    return this.#settling[signal] === this.#inFlight[signal] && !this.#takers.waits(signal) &&
+      this.#lanes.of(signal).some((lane) => lane.behind || lane.firstId !== undefined);
   }
 
   #settled(settles: readonly PendingSettle[], remainders: Replies["commit"]["remainders"]): void {
@@ -339,10 +353,11 @@ class SqliteQueue implements SendingQueue {
       const remainder = left.get(head.id);
       giveUpPayload(entry);
       if (taken) {
-        this.#inFlight -= 1;
+        this.#inFlight[head.signal] -= 1;
+        this.#settling[head.signal] -= 1;
         this.#lanes.release(entry);
       }
-      this.#drain.note(head.bytes - (remainder?.head?.bytes ?? 0));
+      this.#drain.note(head.cost - (remainder?.head?.cost ?? 0));
       this.shares.remove(partsOf(entry));
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
@@ -371,7 +386,8 @@ class SqliteQueue implements SendingQueue {
       while (more && !this.#connection.closing) {
         const { heads, totals } = await this.#connection.ask("release", {});
         this.#setTotals(totals);
-        for (const head of heads) this.#lanes.giveBack({ head, payload: undefined, dueAt: 0 }, 0);
+        const knownAt = this.#steady();
+        for (const head of heads) this.#lanes.giveBack({ head, payload: undefined, dueAt: 0, knownAt }, 0);
         more = heads.length > 0;
         this.#takers.wake();
       }
@@ -388,8 +404,15 @@ class SqliteQueue implements SendingQueue {
     let totals = this.#totals;
     let oldestAt: number | undefined;
     try {
-      ({ totals, oldestAt } = await this.#connection.ask("stats", {}));
-      this.#setTotals(totals);
+      const asked = this.#connection.hung === undefined ? this.#connection.ask("stats", {}) : undefined;
+      if (asked !== undefined && await within(asked, STATS_MS)) {
+        const reply = await asked;
+        totals = reply.totals;
+        this.#setTotals(totals);
+        this.#lookAtClock();
+        if (reply.oldest !== undefined) oldestAt = this.#clock.appendedAt(reply.oldest.id, reply.oldest.enqueuedAt);
+      }
+      asked?.catch(() => {});
     } catch {
       // Storage is in trouble or closed, which `readiness` tells; what was last known is the best answer here.
     }
@@ -399,20 +422,55 @@ class SqliteQueue implements SendingQueue {
       bytesMax: this.#settings.bytesMax,
       drainS: this.#drain.secondsFor(totals.bytes),
       oldestAt,
-      inFlight: this.#inFlight,
+      inFlight: Object.values(this.#inFlight).reduce((sum, count) => sum + count, 0),
+      storageWaitMs: this.#connection.waitMs,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
       books: totals.books,
     };
   }
 
   readiness(): { readonly ready: boolean; readonly reason?: string } {
-    const { closing, trouble } = this.#connection;
+    const { closing, hung, trouble } = this.#connection;
     if (closing) return { ready: false, reason: "The queue is closed" };
-    if (trouble !== undefined) return { ready: false, reason: trouble };
-    if (this.#totals.bytes + this.#commits.appendBytes >= this.#settings.bytesMax) {
+    const reason = this.#lockLost ?? hung ?? trouble;
+    if (reason !== undefined) return { ready: false, reason };
+    if (this.#totals.bytes + this.#committer.appendBytes + RECORD_BYTES >= this.#settings.bytesMax) {
       return { ready: false, reason: `The queue is full: ${this.#settings.bytesMax} bytes` };
     }
     return { ready: true };
+  }
+
+  #onTick(): void {
+    const { path } = this.#settings;
+    const { hung } = this.#connection;
+    if (hung !== undefined) {
+      this.#alarm.raise("hung", hung, { path });
+      this.#committer.giveUpAppends(hung);
+    }
+    this.#lookAtClock();
+    try {
+      this.#lock.keep();
+      this.#lockLost = undefined;
+    } catch (error) {
+      this.#lockLost = `The queue's lock was deleted while the relay ran, and cannot be taken again: ${
+        messageOf(error)
+      }`;
+      this.#alarm.raise("lock", this.#lockLost, { path });
+    }
+  }
+
+  /** Ages survive when the clock is set: by how much is remembered, in the file too. */
+  #lookAtClock(): void {
+    const step = this.#clock.look(this.#totals.lastId);
+    if (step === undefined) return;
+    this.#settings.log.warn("The clock was set while the relay ran; waits go on, and ages are counted on", {
+      bySeconds: Math.round(step.ms / 1000),
+    });
+    if (this.#connection.closing || this.#connection.ended) return;
+    this.#connection.ask("clock", { step }).then(
+      ({ clockSteps }) => this.#clock.restore(clockSteps),
+      (error) => this.#connection.questionFailed(error),
+    );
   }
 
   #setTotals(totals: Totals): void {
@@ -424,6 +482,11 @@ class SqliteQueue implements SendingQueue {
   #onNews(message: News): void {
     if (message.kind === "log") {
       this.#settings.log[message.level](message.message, message.fields);
+      return;
+    }
+    if (message.kind === "trouble") {
+      // That it is over shows in the next transaction, which is tried every second.
+      if (message.text !== undefined) this.#connection.failed(message.text);
       return;
     }
     this.#setTotals(message.totals);
@@ -441,20 +504,25 @@ class SqliteQueue implements SendingQueue {
 
   async #close(): Promise<void> {
     const { path, log } = this.#settings;
+    const { hung } = this.#connection;
+    clearInterval(this.#tick);
     this.#connection.close();
     this.#takers.close();
     const closed = this.#finish().catch((error) => log.warn(`Closing the queue failed: ${messageOf(error)}`, { path }));
-    if (!await within(closed, CLOSE_MS)) {
-      log.warn(`The queue did not close within ${CLOSE_MS} ms; what was answered is safe in its file`, { path });
+    if (!await within(closed, hung === undefined ? CLOSE_MS : 0)) {
+      log.warn("The queue did not close in time; what was answered is safe in its file", {
+        path,
+        ...(hung === undefined ? { waitedMs: CLOSE_MS } : { cause: hung }),
+      });
     }
     this.#connection.end();
     this.#lock[Symbol.dispose]();
-    this.#commits.abandon();
+    this.#committer.abandon();
   }
 
   /** Commits what is pending, unless storage fails, and closes the file. */
   async #finish(): Promise<void> {
-    await this.#commits.drain();
+    await this.#committer.drain();
     await this.#connection.ask("close", {});
   }
 }

@@ -21,7 +21,7 @@ export class Reader {
   /** By `performance.now`. */
   #retryAt = 0;
 
-  /** @param now ms since the Unix epoch */
+  /** @param now ms of a clock that never steps */
   constructor(connection: Pick<Connection, "ask" | "ended" | "questionFailed">, lanes: LaneSet, now: () => number) {
     this.#connection = connection;
     this.#lanes = lanes;

@@ -16,7 +16,7 @@ export class Recount {
   #wanted = false;
   #countedAt = -Infinity;
 
-  /** @param now ms since the Unix epoch */
+  /** @param now ms of a clock that never steps */
   constructor(
     connection: Pick<Connection, "ask" | "closing" | "questionFailed">,
     shares: Shares,

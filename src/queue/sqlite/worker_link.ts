@@ -14,9 +14,17 @@ export interface LinkListener {
   crashed(message: string): void;
 }
 
+/** A question that is open. */
+interface Asked {
+  /** By `performance.now`. */
+  readonly at: number;
+  readonly resolve: (reply: Replies[keyof Replies]) => void;
+  readonly reject: (error: Error) => void;
+}
+
 export class WorkerLink {
   readonly #worker: Worker;
-  readonly #asked = new Map<number, { resolve: (reply: Replies[keyof Replies]) => void; reject: (e: Error) => void }>();
+  readonly #asked = new Map<number, Asked>();
   readonly #listener: LinkListener;
   #seq = 0;
   #ended = false;
@@ -37,6 +45,11 @@ export class WorkerLink {
     return this.#ended;
   }
 
+  /** When the oldest question was asked that is open, by `performance.now`; undefined without one. */
+  get oldestAskedAt(): number | undefined {
+    return this.#asked.values().next().value?.at;
+  }
+
   /** Answers come in the order of the questions. @throws {StorageError} or the error that ended the Worker */
   ask<Kind extends keyof Replies>(
     kind: Kind,
@@ -46,7 +59,7 @@ export class WorkerLink {
     if (this.#ended) return Promise.reject(new StorageError("unusable", "The queue's thread has ended"));
     return new Promise<Replies[keyof Replies]>((resolve, reject) => {
       const seq = ++this.#seq;
-      this.#asked.set(seq, { resolve, reject });
+      this.#asked.set(seq, { at: performance.now(), resolve, reject });
       this.#worker.postMessage({ seq, kind, ...request } as ToWorker, transfer);
     }) as Promise<Replies[Kind]>;
   }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { listDeadLetters, queueStats, replayDeadLetters } from "../../../src/queue/sqlite/inspect.ts";
+import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { assertBalanced } from "../contract.ts";
 import { numberOf, partBytes, record, settleAll, take, takeAll, TestLog } from "../records.ts";
@@ -123,7 +124,8 @@ inspected("a replay by id takes these alone, and names those that are not there"
 });
 
 inspected("a replay stops at the queue's bound", async (path, open) => {
-  await using queue = await open(path, 100);
+  const { payload, parts } = record(1);
+  await using queue = await open(path, 3 * costOfRow(payload.length, encodeParts(parts)) + 50);
   for (const number of [1, 2, 3, 4]) {
     await queue.append(record(number));
     await settleAll(await takeAll(queue, 1), { kind: "dead", reason: "no" });

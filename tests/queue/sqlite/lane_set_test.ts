@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { SIGNAL_NAMES } from "../../../src/signal.ts";
+import { memoryOf } from "../../../src/queue/cost.ts";
 import { LaneSet } from "../../../src/queue/sqlite/lane_set.ts";
 import type { Entry, Lane } from "../../../src/queue/sqlite/lanes.ts";
 import type { RecordHead } from "../../../src/queue/sqlite/protocol.ts";
@@ -10,7 +11,7 @@ const ALL = { ...LIMIT, bytesMax: Infinity, inflatedBytesMax: Infinity };
 
 function head(bytes: number, rest: Partial<RecordHead> = {}): Omit<RecordHead, "id"> {
   const place = { signal: "traces", encoding: "gzip", mergeable: true } as const;
-  return { ...place, items: 1, bytes, inflatedBytes: bytes, enqueuedAt: 0, parts: "[]", ...rest };
+  return { ...place, items: 1, bytes, cost: bytes, inflatedBytes: bytes, enqueuedAt: 0, parts: "[]", ...rest };
 }
 
 /** A set whose lanes know all that is in the file. */
@@ -38,36 +39,34 @@ Deno.test("each signal has a lane of each encoding", () => {
 
 Deno.test("what is written stays in memory up to 16 MiB; from then on its lane reads it, and what comes after it", () => {
   const lanes = caughtUp();
-  for (let id = 1; id <= 16; id++) append(lanes, id, MIB);
-  assert.equal(lanes.cachedBytes, 16 * MIB);
+  for (let id = 1; id <= 16; id++) append(lanes, id, MIB - memoryOf(0, 2));
   assert.equal(gzip(lanes).behind, false);
   append(lanes, 17, 1);
   assert.equal(gzip(lanes).behind, true);
   assert.equal(lanes.laneOf({ signal: "traces", encoding: "identity" }).behind, false);
   const run = lanes.take(gzip(lanes), ALL);
   assert.equal(run.length, 16);
-  assert.equal(lanes.cachedBytes, 0);
   append(lanes, 18, 1);
   assert.equal(gzip(lanes).firstId, undefined, "17 comes first, which is in the file");
   lanes.fill(gzip(lanes), {
     rows: [{ ...head(1), id: 17, payload: new Uint8Array(1) }, { ...head(1), id: 18, payload: undefined }],
     exhausted: true,
   });
-  assert.equal(lanes.cachedBytes, 1);
   assert.deepEqual(ids(lanes.take(gzip(lanes), ALL)), [17, 18]);
 });
 
 Deno.test("a payload is asked back where it would stay, those asked back beside it counted", () => {
   const lanes = caughtUp();
   append(lanes, 1, 10 * MIB);
-  assert.equal(lanes.keeps(head(6 * MIB), 0), true);
-  assert.equal(lanes.keeps(head(6 * MIB), 1), false);
+  const room = 6 * MIB - 2 * memoryOf(0, 2);
+  assert.equal(lanes.keeps(head(room), 0), true);
+  assert.equal(lanes.keeps(head(room), 1), false);
   lanes.fallBehind();
   assert.equal(lanes.keeps(head(1), 0), false, "it could not be taken before what is in the file");
 });
 
 Deno.test("what is taken and not settled has a bound; a signal of which nothing is taken may take a small run", () => {
-  const lanes = caughtUp(100);
+  const lanes = caughtUp(memoryOf(100, 2));
   append(lanes, 1, 99);
   append(lanes, 2, 50, { mergeable: false });
   append(lanes, 3, 10);
@@ -94,11 +93,11 @@ Deno.test("what is given back keeps its payload while there is room", () => {
   append(lanes, 1, 100);
   const [small] = lanes.take(gzip(lanes), ALL);
   lanes.leave(small!, 7);
-  assert.deepEqual([lanes.cachedBytes, small!.payload?.length, small!.dueAt], [100, 100, 7]);
+  assert.deepEqual([small!.payload?.length, small!.dueAt], [100, 7]);
   const [same] = (gzip(lanes).wake(7), lanes.take(gzip(lanes), ALL));
-  append(lanes, 2, 16 * MIB);
+  append(lanes, 2, 16 * MIB - memoryOf(0, 2));
   lanes.leave(same!, 9);
-  assert.deepEqual([lanes.cachedBytes, same!.payload], [16 * MIB, undefined]);
+  assert.equal(same!.payload, undefined);
   assert.equal(gzip(lanes).nextDueAt, 9);
   lanes.hasten("logs");
   assert.equal(gzip(lanes).nextDueAt, 9);
@@ -107,7 +106,7 @@ Deno.test("what is given back keeps its payload while there is room", () => {
 });
 
 Deno.test("a file that was replaced is read from its start, and what was taken of the old one is still counted", () => {
-  const lanes = caughtUp(100);
+  const lanes = caughtUp(memoryOf(100, 2));
   append(lanes, 1, 100);
   append(lanes, 2, 40, { encoding: "identity" });
   const [taken] = lanes.take(gzip(lanes), ALL);
@@ -115,8 +114,22 @@ Deno.test("a file that was replaced is read from its start, and what was taken o
   for (const lane of lanes.of("traces")) {
     assert.deepEqual([lane.firstId, lane.cursor, lane.behind], [undefined, 0, true]);
   }
-  assert.equal(lanes.cachedBytes, 0);
   assert.equal(lanes.mayTake(gzip(lanes)), false);
   lanes.release(taken!);
   assert.equal(lanes.mayTake(gzip(lanes)), true);
+});
+
+Deno.test("records without payloads worth the name are bounded in memory too", () => {
+  const lanes = caughtUp();
+  let kept = 0;
+  for (let id = 1; !gzip(lanes).behind; id++) {
+    append(lanes, id, 2);
+    kept = id;
+  }
+  assert.ok(kept > 20_000 && kept < 40_000, `${kept} of two bytes`);
+  // What is given back counts on, without its payload.
+  const run = lanes.take(gzip(lanes), { ...ALL, recordsMax: Infinity });
+  for (const entry of run) lanes.leave(entry, 5);
+  lanes.fill(gzip(lanes), { rows: [], exhausted: true });
+  assert.equal(lanes.keeps(head(2), 0), false);
 });

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { RECORD_BYTES } from "../../../src/queue/cost.ts";
 import { type NewRow, packCommit, PACKED_BYTES_MAX, payloadAfter, rowOf } from "../../../src/queue/sqlite/packing.ts";
 import { decodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { record, type RecordShape } from "../records.ts";
@@ -19,6 +20,7 @@ Deno.test("a row has the sums of its record's parts, and the parts themselves", 
     mergeable: false,
     items: 15,
     bytes: 120,
+    cost: 120 + parts.length + RECORD_BYTES,
     inflatedBytes: 480,
     enqueuedAt: 1_000,
   });

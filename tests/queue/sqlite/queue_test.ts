@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   closeSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -13,76 +12,26 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
-import { fileURLToPath } from "node:url";
 import type { Refusal } from "../../../src/errors.ts";
-import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
 import { queueStats } from "../../../src/queue/sqlite/inspect.ts";
-import { openQueue, type QueueSettings } from "../../../src/queue/open.ts";
+import { openQueue } from "../../../src/queue/open.ts";
+import { RECORD_BYTES } from "../../../src/queue/cost.ts";
+import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { MarkFile } from "../../../src/queue/sqlite/file/mark.ts";
 import { assertBalanced, queueContract } from "../contract.ts";
-import { LIMIT, numberOf, record, settleAll, take, takeAll, TestLog } from "../records.ts";
+import { fill, inFolder, range, ready, startWriter } from "./scene.ts";
+import { LIMIT, numberOf, record, settleAll, take, takeAll } from "../records.ts";
 
 queueContract({
   name: "sqlite",
   claims: { durable: true, merges: true },
+  cost: ({ payload, parts }) => costOfRow(payload.length, encodeParts(parts)),
   open: ({ folder, ...settings }) =>
     openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), takenBytesMax: Infinity, ...settings }),
 });
-
-interface Place {
-  readonly folder: string;
-  readonly path: string;
-  readonly log: TestLog;
-  open(settings?: Partial<QueueSettings>): ReturnType<typeof openQueue>;
-}
-
-function inFolder(name: string, body: (place: Place) => Promise<void>): void {
-  Deno.test(`sqlite: ${name}`, async () => {
-    const folder = mkdtempSync(join(tmpdir(), "edgeferry-sqlite-"));
-    try {
-      await body(placeIn(folder));
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  });
-}
-
-function placeIn(folder: string): Place {
-  const path = join(folder, "queue.db");
-  const log = new TestLog();
-  return {
-    folder,
-    path,
-    log,
-    open: (settings = {}) =>
-      openQueue({
-        storage: "sqlite",
-        path,
-        bytesMax: 1 << 28,
-        deadLetterBytesMax: 1 << 20,
-        takenBytesMax: Infinity,
-        log,
-        ...settings,
-      }),
-  };
-}
-
-async function fill(
-  queue: Awaited<ReturnType<typeof openQueue>>,
-  from: number,
-  to: number,
-  bytes = 500,
-): Promise<void> {
-  const numbers = Array.from({ length: to - from }, (_, index) => from + index);
-  await Promise.all(numbers.map((number) => queue.append(record(number, { bytes }))));
-}
-
-const range = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => from + index);
 
 // --- the file
 
@@ -142,9 +91,12 @@ inFolder("the books can be checked against the rows by any SQLite", async ({ ope
   await settleAll(deliveries.slice(5, 8), { kind: "dead", reason: "bad", status: 400 });
   using beside = disposable(new DatabaseSync(path, { readOnly: true }));
   const row = (text: string) => ({ ...beside.db.prepare(text).get() });
-  assert.deepEqual(row("SELECT count(*) n, sum(items) items, sum(bytes) bytes FROM records"), {
-    ...row("SELECT sum(records) n, sum(queued) items, sum(bytes) bytes FROM books"),
-  });
+  assert.deepEqual(
+    row(`SELECT count(*) n, sum(items) items, sum(bytes + length(parts) + ${RECORD_BYTES}) bytes FROM records`),
+    {
+      ...row("SELECT sum(records) n, sum(queued) items, sum(bytes) bytes FROM books"),
+    },
+  );
   assert.deepEqual(
     row("SELECT count(*) n, sum(items) items, sum(bytes) bytes FROM dead_letters"),
     row("SELECT dead_records n, (SELECT sum(dead) FROM books) items, dead_bytes bytes FROM meta"),
@@ -195,9 +147,9 @@ inFolder("a queue of a newer version is refused, and left as it is", async ({ op
   sql(path, "PRAGMA user_version = 99");
   await assert.rejects(open(), {
     code: "newer_version",
-    message: /version is 99, this edgeferry knows 2; run the newer/,
+    message: /version is 99, this edgeferry knows 3; run the newer/,
   });
-  sql(path, "PRAGMA user_version = 2");
+  sql(path, "PRAGMA user_version = 3");
   await (await open())[Symbol.asyncDispose]();
 });
 
@@ -440,7 +392,7 @@ inFolder("a damaged page: the file is set aside and the rest of it salvaged", as
   assert.deepEqual(after.deadLetters, before.deadLetters);
   assert.equal(after.books.traces.delivered, before.books.traces.delivered);
   assertBalanced(after);
-  const aside = readdirSync(folder).filter((name) => /^queue\.db\.damaged-\d{8}T\d{6}Z$/.test(name));
+  const aside = readdirSync(folder).filter((name) => /^queue\.db\.salvaged-\d{8}T\d{6}Z$/.test(name));
   assert.equal(aside.length, 1);
   const taken = await takeAll(again, after.records);
   assert.equal(new Set(taken.map(numberOf)).size, after.records);
@@ -485,7 +437,7 @@ inFolder(
     const { fields } = await log.line(/Salvage .* ended/);
     assert.equal(fields.lost, 12);
     assert.equal(
-      readFileSync(join(folder, readdirSync(folder).find((name) => /damaged-\w+$/.test(name))!), "utf8")[0],
+      readFileSync(join(folder, readdirSync(folder).find((name) => /salvaged-\w+$/.test(name))!), "utf8")[0],
       "n",
     );
     await again.append(record(1));
@@ -523,57 +475,11 @@ inFolder("a salvage that was cut off by kill -9 goes on at the next start", asyn
   const there = (await takeAll(again, records)).map(numberOf).filter((number) => number < 1_000_000);
   assert.equal(new Set(there).size, there.length);
   assert.ok(there.length > 2980, `${there.length} salvaged`);
-  assert.equal(readdirSync(folder).filter((name) => /damaged-\w+$/.test(name)).length, 1);
+  assert.equal(readdirSync(folder).filter((name) => /salvaged-\w+$/.test(name)).length, 1);
   assertBalanced(await again.stats());
 });
 
 // --- support
-
-/** The queue says by itself when its storage is in order again. */
-async function ready(queue: Awaited<ReturnType<typeof openQueue>>): Promise<void> {
-  while (!queue.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-interface Writer extends AsyncDisposable {
-  /** Resolves when so many records have been accepted. */
-  accepted(count: number): Promise<void>;
-  /** Kills it and resolves with the numbers of the accepted records. */
-  kill(): Promise<number[]>;
-  readonly ended: Promise<number[]>;
-}
-
-function startWriter(path: string, first: number, faults: readonly Fault[] = []): Promise<Writer> {
-  const script = fileURLToPath(new URL("./writer.ts", import.meta.url));
-  const child = spawn(process.execPath, ["run", "-A", script, path, String(first), JSON.stringify(faults)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const numbers: number[] = [];
-  let waiting: { count: number; resolve: () => void } | undefined;
-  const lines = createInterface({ input: child.stdout! });
-  lines.on("line", (line) => {
-    numbers.push(Number(line));
-    if (waiting !== undefined && numbers.length >= waiting.count) waiting.resolve();
-  });
-  const closed = new Promise<void>((resolve) => lines.on("close", () => resolve()));
-  const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()));
-  const ended = Promise.all([closed, exited]).then(() => numbers);
-  const kill = () => {
-    child.kill("SIGKILL");
-    return ended;
-  };
-  return Promise.resolve({
-    accepted: (count) =>
-      new Promise<void>((resolve) => {
-        waiting = { count, resolve };
-        if (numbers.length >= count) resolve();
-      }),
-    kill,
-    ended,
-    async [Symbol.asyncDispose]() {
-      await kill();
-    },
-  });
-}
 
 function damagePages(path: string, pages: readonly number[]): void {
   const fd = openSync(path, "r+");
@@ -647,4 +553,47 @@ inFolder("outcomes share a transaction, and are in the file when settle resolves
   }
   await using again = await open();
   assert.equal((await again.stats()).records, 0);
+});
+
+// --- storage that does not answer
+
+inFolder(
+  "a commit that hangs is told: readiness, the log, the senders; the queue goes on when it ends",
+  async (place) => {
+    const { open, log } = place;
+    await using queue = await open({ faults: [{ point: "written", nth: 2, act: "hang", hangMs: 6_000 }] });
+    await queue.append(record(1));
+    const underWay = assert.rejects(queue.append(record(2)), {
+      code: "storage_failed",
+      unknown: true,
+      message: /storage has not answered for \d+ s: a write to .* hangs; check its disk/,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const waiting = assert.rejects(queue.append(record(3)), { code: "storage_failed", unknown: false });
+    const { level } = await log.line(/storage has not answered/);
+    assert.equal(level, "error");
+    assert.match(queue.readiness().reason!, /storage has not answered/);
+    await Promise.all([underWay, waiting]);
+    await assert.rejects(queue.append(record(4)), { code: "storage_failed", message: /has not answered/ });
+    // What is told of the queue does not wait for it.
+    const { records, storageWaitMs } = await queue.stats();
+    assert.equal(records, 1);
+    assert.ok(storageWaitMs >= 3_000);
+    await ready(queue);
+    await queue.append(record(5));
+    // The second was told that it may have been kept, and it was.
+    assert.deepEqual((await takeAll(queue, 3)).map(numberOf), [1, 2, 5]);
+    assertBalanced(await queue.stats());
+  },
+);
+
+inFolder("a queue whose storage hangs closes all the same", async ({ open, log }) => {
+  const queue = await open({ faults: [{ point: "written", nth: 1, act: "hang", hangMs: 20_000 }] });
+  const appended = assert.rejects(queue.append(record(1)), { code: "storage_failed", unknown: true });
+  await log.line(/storage has not answered/);
+  await appended;
+  const before = performance.now();
+  await queue[Symbol.asyncDispose]();
+  assert.ok(performance.now() - before < 10_000);
+  await log.line(/did not close in time/);
 });

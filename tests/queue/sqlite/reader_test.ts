@@ -14,6 +14,7 @@ function row(id: number, payload: Row["payload"] = new Uint8Array(10)): Row {
     mergeable: true,
     items: 1,
     bytes: 10,
+    cost: 140,
     inflatedBytes: 40,
     enqueuedAt: 0,
     parts: "[]",

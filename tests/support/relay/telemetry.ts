@@ -1,5 +1,6 @@
 /** Ends of the OpenTelemetry SDK that hold what arrives, without timers: the SDK's own in-memory ones leave timers behind. */
 import { type MetricData, MetricReader } from "@opentelemetry/sdk-metrics";
+import { asGauges } from "../../../src/telemetry/metrics.ts";
 import type { ReadableSpan, SpanProcessor } from "@opentelemetry/sdk-trace-base";
 
 /** Holds every recorded span, in the order in which they ended. */
@@ -25,7 +26,9 @@ export class MetricCollector extends MetricReader {
     const { resourceMetrics, errors } = await this.collect();
     if (errors.length > 0) throw new AggregateError(errors);
     return new Map(
-      resourceMetrics.scopeMetrics.flatMap(({ metrics }) => metrics).map((data) => [data.descriptor.name, data]),
+      asGauges(resourceMetrics).scopeMetrics.flatMap(({ metrics }) => metrics).map((
+        data,
+      ) => [data.descriptor.name, data]),
     );
   }
   protected override onShutdown(): Promise<void> {

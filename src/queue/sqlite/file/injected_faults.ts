@@ -5,19 +5,21 @@
  */
 import process from "node:process";
 
-/** The steps of one transaction between which a fault can strike. */
-export type FaultPoint = "begun" | "written" | "committed" | "marked";
+/** The steps of one transaction between which a fault can strike; `aside`: a file has been set aside, or copied, and no other made. */
+export type FaultPoint = "begun" | "written" | "committed" | "marked" | "aside";
 
 /**
  * One fault: at the `nth` time (1 is the first) that `point` is passed.
  * - `kill`: SIGKILL to the own process.
  * - `io_error`, `disk_full`, `corrupt`: what SQLite throws for SQLITE_IOERR, SQLITE_FULL, SQLITE_CORRUPT.
  * - `crash`: the Worker ends with an uncaught error.
+ * - `hang`: the Worker's thread stands still for `hangMs`, as in an fsync that does not come back.
  */
 export interface Fault {
   readonly point: FaultPoint;
   readonly nth: number;
-  readonly act: "kill" | "io_error" | "disk_full" | "corrupt" | "crash";
+  readonly act: "kill" | "io_error" | "disk_full" | "corrupt" | "crash" | "hang";
+  readonly hangMs?: number;
   /** Only transactions with such operations count. */
   readonly only?: "append" | "settle";
 }
@@ -29,10 +31,14 @@ export class WorkerCrash extends Error {
 
 const SQLITE_CODES = { io_error: 10, disk_full: 13, corrupt: 11 } as const;
 
-/** A function to call at each point; without faults it does nothing. */
-export function faultInjector(
-  faults: readonly Fault[],
-): (point: FaultPoint, transaction: { readonly appends: number; readonly settles: number }) => void {
+/** To be called at each point. */
+export type FaultInjector = (
+  point: FaultPoint,
+  transaction: { readonly appends: number; readonly settles: number },
+) => void;
+
+/** Without faults it does nothing. */
+export function faultInjector(faults: readonly Fault[]): FaultInjector {
   if (faults.length === 0) return () => {};
   const passed = faults.map(() => 0);
   return (point, transaction) => {
@@ -44,8 +50,9 @@ export function faultInjector(
       passed[index] = count;
       return count === fault.nth;
     });
-    for (const { act } of due) {
-      if (act === "kill") process.kill(process.pid, "SIGKILL");
+    for (const { act, hangMs } of due) {
+      if (act === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, hangMs);
+      else if (act === "kill") process.kill(process.pid, "SIGKILL");
       else if (act === "crash") throw new WorkerCrash(`A fault on purpose at ${point}`);
       else throw Object.assign(new Error(`${act} on purpose at ${point}`), { errcode: SQLITE_CODES[act] });
     }

@@ -2,32 +2,18 @@
  * Getting out of a damaged file what SQLite can still read, a bounded step at a time.
  * @module
  */
-import { existsSync, renameSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import { type Mark, MarkFile } from "./mark.ts";
-import { type DeadLetter, decodeParts, type RecordRow } from "../protocol.ts";
+import { costOfRow, type DeadLetter, decodeParts, type RecordRow } from "../protocol.ts";
 
 /** Ids in a row that may be unreadable or absent before the rest is given up. */
 const GAP_MAX = 200_000;
 
 /** Dead letters are few, and read in one piece. */
 const DEAD_LETTERS_PER_STEP = 64;
-
-/**
- * Renames the database with its WAL, its shared memory and its mark, which belong together, to a dated name beside it.
- * @param now ms since the Unix epoch
- */
-export function setAside(path: string, now: number): string {
-  const date = new Date(now).toISOString().replace(/[-:]|\.\d+/g, "");
-  let aside = `${path}.damaged-${date}`;
-  for (let copy = 2; existsSync(aside); copy++) aside = `${path}.damaged-${date}-${copy}`;
-  for (const suffix of ["", "-wal", "-shm", ".mark"]) {
-    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
-  }
-  return aside;
-}
 
 /** A signal's accounts in the damaged file, as far as they are closed. */
 export interface ClosedBooks {
@@ -78,6 +64,11 @@ export class Salvage {
       this.#value("SELECT max(id) AS value FROM records") ?? 0,
       this.#mark?.lastId ?? 0,
     );
+  }
+
+  /** Which database it is: the random number in its `meta` row, or in its mark. */
+  identity(): number | undefined {
+    return this.#value("SELECT identity AS value FROM meta") ?? this.#mark?.identity;
   }
 
   books(): ClosedBooks[] {
@@ -220,6 +211,7 @@ function recordOf(row: Record<string, unknown>): RecordRow | undefined {
     mergeable: row.mergeable === 1,
     items: Number(row.items),
     bytes: payload.length,
+    cost: costOfRow(payload.length, parts),
     inflatedBytes: Number(row.inflated_bytes),
     enqueuedAt: Number(row.enqueued_at),
     parts,

@@ -3,6 +3,7 @@
  * @module
  */
 import { DatabaseSync } from "node:sqlite";
+import { RECORD_BYTES } from "../../cost.ts";
 import { StorageError } from "./storage_error.ts";
 
 /** "efq1": marks a SQLite file as a queue of ours. */
@@ -77,6 +78,27 @@ export const MIGRATIONS: readonly string[] = [
   ${["traces", "metrics", "logs"].map(bookOf).join("\n  ")}
   `,
   bookOf("profiles"),
+  // Which files that stand beside the queue are being salvaged, by name, and which have been. An older version knew of one at a time:
+  // the row without a name says that files of its time are not to be read again (see `Store`).
+  `
+  CREATE TABLE salvages (
+    name TEXT PRIMARY KEY,
+    after INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    done INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO salvages SELECT
+    substr(salvage_path, length(rtrim(salvage_path, replace(salvage_path, '/', ''))) + 1), salvage_after, salvage_records, 0
+    FROM meta WHERE salvage_path IS NOT NULL;
+  INSERT INTO salvages SELECT '', 0, 0, 1 FROM meta WHERE next_id > 1;
+  ALTER TABLE meta DROP COLUMN salvage_path;
+  ALTER TABLE meta DROP COLUMN salvage_after;
+  ALTER TABLE meta DROP COLUMN salvage_records;
+  CREATE TABLE clock_steps (after_id INTEGER NOT NULL, ms INTEGER NOT NULL) STRICT;
+  -- What a record costs, and not its payload alone.
+  UPDATE books SET bytes = (SELECT coalesce(sum(bytes + length(parts) + ${RECORD_BYTES}), 0) FROM records
+    WHERE records.signal = books.signal);
+  `,
 ];
 
 /** How long a connection waits for another process's transaction, in ms. */

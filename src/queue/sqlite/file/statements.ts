@@ -4,9 +4,11 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { SignalName } from "../../../signal.ts";
+import { costOfPart, RECORD_BYTES } from "../../cost.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import type { MarkFile } from "./mark.ts";
-import type { RecordHead, Totals } from "../protocol.ts";
+import type { FileWatch } from "./presence.ts";
+import type { ClockStep, RecordHead, Totals } from "../protocol.ts";
 import type { Salvage } from "./salvage.ts";
 
 /** Held records that one release may free. */
@@ -30,24 +32,29 @@ export interface Delta {
   bytes: number;
 }
 
-const HEAD = "id, signal, encoding, mergeable, items, bytes, inflated_bytes, enqueued_at, parts";
+/** What a row costs the queue, as {@link costOfRow} has it. */
+const COST = `bytes + length(parts) + ${RECORD_BYTES}`;
+
+const HEAD = `id, signal, encoding, mergeable, items, bytes, ${COST} AS cost, inflated_bytes, enqueued_at, parts`;
 
 const STATEMENTS = {
   begin: "BEGIN IMMEDIATE",
   commit: "COMMIT",
   rollback: "ROLLBACK",
-  meta:
-    "SELECT identity, next_id, dead_records, dead_bytes, held, salvage_path, salvage_after, salvage_records FROM meta",
+  meta: "SELECT identity, next_id, dead_records, dead_bytes, held FROM meta",
   setMeta: "UPDATE meta SET next_id = ?, dead_records = ?, dead_bytes = ?, held = ?",
   setBounds: "UPDATE meta SET bytes_max = ?, dead_letter_bytes_max = ?",
-  setSalvage: "UPDATE meta SET salvage_path = ?, salvage_after = ?, salvage_records = ?",
+  salvages: "SELECT name, after, records, done FROM salvages",
+  addSalvage: "INSERT INTO salvages VALUES (?, ?, ?, ?)",
+  setSalvage: "UPDATE salvages SET after = ?, records = ?, done = ? WHERE name = ?",
+  removeSalvage: "DELETE FROM salvages WHERE name = ?",
   books: "SELECT * FROM books",
   addBooks:
     `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
     expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
   // This and `dead` do nothing without a payload: see `unbind`.
   insert: "INSERT INTO records SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?11 IS NOT NULL",
-  remove: "DELETE FROM records WHERE id = ? RETURNING signal, items, bytes, held",
+  remove: `DELETE FROM records WHERE id = ? RETURNING signal, items, ${COST} AS cost, held`,
   row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
   payload: "SELECT payload FROM records WHERE id = ?",
   rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
@@ -58,9 +65,14 @@ const STATEMENTS = {
   heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
   release: "UPDATE records SET held = 0 WHERE id = ?",
   releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
-  oldest: "SELECT enqueued_at FROM records ORDER BY id LIMIT 1",
-  senders: `SELECT json_extract(part.value, '$[0]') AS sender, sum(json_extract(part.value, '$[2]')) AS bytes
+  oldest: "SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1",
+  senders: `SELECT json_extract(part.value, '$[0]') AS sender,
+    sum(json_extract(part.value, '$[2]') + ${costOfPart(0)}) AS bytes
     FROM records, json_each(records.parts) AS part GROUP BY 1`,
+  clockSteps: "SELECT after_id, ms FROM clock_steps ORDER BY rowid",
+  addClockStep: "INSERT INTO clock_steps VALUES (?, ?)",
+  // Of no record that is left.
+  forgetClockSteps: "DELETE FROM clock_steps WHERE after_id < (SELECT coalesce(min(id), 9e15) FROM records)",
   dataVersion: "PRAGMA data_version",
   walState: "PRAGMA wal_checkpoint(NOOP)",
   checkpoint: "PRAGMA wal_checkpoint(PASSIVE)",
@@ -77,7 +89,8 @@ export type Statements = Record<keyof typeof STATEMENTS, StatementSync>;
 export interface Open {
   readonly db: DatabaseSync;
   readonly sql: Statements;
-  readonly mark: MarkFile;
+  mark: MarkFile;
+  readonly watch: FileWatch;
   readonly identity: number;
   nextId: number;
   dataVersion: number;
@@ -91,7 +104,7 @@ export function prepareStatements(db: DatabaseSync): Statements {
 }
 
 /** One transaction; rolled back where `work` throws. `committed` is told after the commit. */
-export function inTransaction(open: Open, work: () => void, committed?: () => void): void {
+export function inTransaction(open: Pick<Open, "db" | "sql">, work: () => void, committed?: () => void): void {
   open.sql.begin.run();
   try {
     work();
@@ -103,6 +116,43 @@ export function inTransaction(open: Open, work: () => void, committed?: () => vo
   }
 }
 
+/** The totals as the tables have them; they are remembered as those of the last transaction. */
+export function readTotals(open: Open): Totals {
+  const meta = open.sql.meta.get() as Row;
+  open.nextId = Number(meta.next_id);
+  let records = 0;
+  let bytes = 0;
+  const books = {} as Record<SignalName, Totals["books"][SignalName]>;
+  for (const row of open.sql.books.all()) {
+    records += Number(row.records);
+    bytes += Number(row.bytes);
+    books[row.signal as SignalName] = {
+      accepted: Number(row.accepted),
+      delivered: Number(row.delivered),
+      rejectedByCollector: Number(row.rejected),
+      deadLettered: Number(row.dead),
+      expired: Number(row.expired),
+      queued: Number(row.queued),
+    };
+  }
+  open.totals = {
+    records,
+    bytes,
+    deadRecords: Number(meta.dead_records),
+    deadBytes: Number(meta.dead_bytes),
+    held: Number(meta.held),
+    lastId: open.nextId - 1,
+    books,
+  };
+  return open.totals;
+}
+
+/** By how much the clock was set since the records were appended that are left. */
+export function clockStepsOf({ sql }: Pick<Open, "sql">): ClockStep[] {
+  sql.forgetClockSteps.run();
+  return sql.clockSteps.all().map(({ after_id, ms }) => ({ afterId: Number(after_id), ms: Number(ms) }));
+}
+
 /** A record without its payload. */
 export function headOf(row: Row): RecordHead {
   return {
@@ -112,6 +162,7 @@ export function headOf(row: Row): RecordHead {
     mergeable: row.mergeable === 1,
     items: Number(row.items),
     bytes: Number(row.bytes),
+    cost: Number(row.cost),
     inflatedBytes: Number(row.inflated_bytes),
     enqueuedAt: Number(row.enqueued_at),
     parts: String(row.parts),
@@ -124,14 +175,14 @@ export function emptyDelta(): Delta {
 }
 
 /** Adds to a signal's books. */
-export function addBooks(open: Open, signal: SignalName, delta: Delta): void {
+export function addBooks(open: Pick<Open, "sql">, signal: SignalName, delta: Delta): void {
   const { accepted, delivered, rejected, dead, expired, queued, records, bytes } = delta;
   open.sql.addBooks.run(accepted, delivered, rejected, dead, expired, queued, records, bytes, signal);
 }
 
 /** Changes some of the one row of `meta`; the rest is as `meta` says. */
 export function setMeta(
-  open: Open,
+  open: Pick<Open, "sql">,
   meta: Row,
   changes: { next_id?: number; dead_records?: number; dead_bytes?: number; held?: number },
 ): void {

@@ -51,11 +51,27 @@ const FAULT_BY_TEXT: readonly (readonly [string, SqliteFault])[] = [
   ["unable to open database", "cannot_open"],
 ];
 
-/** Which of SQLite's faults an error thrown by `node:sqlite` is. */
+/** What `node:fs` throws for the files beside the database, in SQLite's terms. */
+const FAULT_BY_ERRNO: Readonly<Record<string, SqliteFault>> = {
+  ENOSPC: "full",
+  EDQUOT: "full",
+  EFBIG: "full",
+  EROFS: "read_only",
+  EACCES: "read_only",
+  EPERM: "read_only",
+  EIO: "io",
+  ENOENT: "cannot_open",
+  ENOTDIR: "cannot_open",
+  EMFILE: "cannot_open",
+  ENFILE: "cannot_open",
+};
+
+/** Which of SQLite's faults an error thrown by `node:sqlite`, or by `node:fs` for a file beside the database, is. */
 export function sqliteFaultOf(error: unknown): SqliteFault {
   if (!(error instanceof Error)) return "other";
-  const code = (error as { errcode?: unknown }).errcode;
-  if (typeof code === "number") return FAULT_BY_CODE[code & 0xff] ?? "other";
+  const { errcode, code } = error as { errcode?: unknown; code?: unknown };
+  if (typeof errcode === "number") return FAULT_BY_CODE[errcode & 0xff] ?? "other";
+  if (typeof code === "string" && Object.hasOwn(FAULT_BY_ERRNO, code)) return FAULT_BY_ERRNO[code]!;
   return FAULT_BY_TEXT.find(([text]) => error.message.includes(text))?.[1] ?? "other";
 }
 
@@ -70,7 +86,6 @@ export function diskFull(path: string, cause?: unknown): StorageError {
 /** What the relay's use of the file threw, as people are told. @param path The queue's file. */
 export function storageErrorOf(path: string, error: unknown): StorageError {
   if (error instanceof StorageError) return error;
-  const code = (error as { code?: unknown } | null)?.code;
   const cause = { cause: error };
   switch (sqliteFaultOf(error)) {
     case "full":
@@ -84,7 +99,10 @@ export function storageErrorOf(path: string, error: unknown): StorageError {
     case "cannot_open":
       return new StorageError(
         "unusable",
-        `Cannot open queue ${path}: the file or its folder cannot be opened by this user; check owner, mode and mount`,
+        `Cannot open queue ${path}: it, its folder or a file beside it cannot be opened (${
+          messageOf(error)
+        }); check owner, ` +
+          "mode, mount, free inodes and the limit on open files",
         cause,
       );
     case "busy":
@@ -94,13 +112,10 @@ export function storageErrorOf(path: string, error: unknown): StorageError {
         cause,
       );
     default:
-      if (code === "EROFS" || code === "EACCES" || code === "EPERM") {
-        return new StorageError(
-          "read_only",
-          `Cannot write beside queue ${path}: its folder is read-only; make it writable by this user`,
-          cause,
-        );
-      }
-      return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check its disk`, cause);
+      return new StorageError(
+        "unusable",
+        `Cannot use queue ${path}: ${messageOf(error)}; check its disk, and that it has room`,
+        cause,
+      );
   }
 }

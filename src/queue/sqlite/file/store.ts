@@ -2,16 +2,14 @@
  * The queue's file as one object: each method is one transaction, and blocks. Runs in the Worker.
  * @module
  */
-import { statSync } from "node:fs";
-import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
-import { faultInjector, WorkerCrash } from "./injected_faults.ts";
-import { type Mark, MarkFile } from "./mark.ts";
-import { Salvage, setAside } from "./salvage.ts";
-import { openDatabase } from "./schema.ts";
+import { asideName, setAside } from "./asides.ts";
+import { type FaultInjector, faultInjector, WorkerCrash } from "./injected_faults.ts";
+import { MarkFile } from "./mark.ts";
+import { closeOpen, Recovery, type StoreNews } from "./recovery.ts";
 import type {
   AppendOp,
+  ClockStep,
   Disowned,
   RecordHead,
   Remainder,
@@ -21,41 +19,27 @@ import type {
   Totals,
   WorkerSettings,
 } from "../protocol.ts";
-import {
-  addBooks,
-  emptyDelta,
-  headOf,
-  inTransaction,
-  type Open,
-  prepareStatements,
-  type Row,
-  setMeta,
-} from "./statements.ts";
+import { clockStepsOf, headOf, inTransaction, type Open, readTotals, type Row, setMeta } from "./statements.ts";
 import { Transaction } from "./transaction.ts";
 import { Upkeep } from "./upkeep.ts";
 import { diskFull, sqliteFaultOf, storageErrorOf } from "./storage_error.ts";
 
-/** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `#checkAtStart`). */
-const CHECKED_AT_START_BYTES = 64 * 1024 * 1024;
-
-/** What one step of a salvage may move, in bytes and in ms. */
-const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
-const SALVAGE_STEP_MS = 20;
-
-/** What the store tells without being asked. */
-export interface StoreNews {
-  log(level: "warn" | "error", message: string, fields: Record<string, unknown>): void;
-  rows(reset: boolean, totals: Totals): void;
-}
+/** How often it is looked whether the files are still there, in ms, by a timer and before a commit. */
+export const WATCH_MS = 250;
 
 export class SqliteStore {
   readonly #settings: WorkerSettings;
   readonly #news: StoreNews;
-  readonly #fault: ReturnType<typeof faultInjector>;
+  readonly #fault: FaultInjector;
   readonly #upkeep: Upkeep;
+  readonly #recovery: Recovery;
   #open: Open | undefined;
-  /** Records refused after a commit that failed: looked for, and removed, before the next commit. */
-  #disowned: Disowned[];
+  /** Why nothing is appended although the file is open: it is not at its path. */
+  #absent: string | undefined;
+  /** By `performance.now`. */
+  #watchAt = 0;
+  /** Whether what can wait has failed, and has been told of. */
+  #idleFailed = false;
   /** The first id of the transaction last begun. */
   #attemptedId = 0;
 
@@ -67,9 +51,9 @@ export class SqliteStore {
     this.#settings = settings;
     this.#news = news;
     this.#fault = faultInjector(settings.faults);
-    this.#disowned = [...disowned];
     const { path } = settings;
     this.#upkeep = new Upkeep(path, (message, fields) => news.log("warn", message, { path, ...fields }));
+    this.#recovery = new Recovery(settings, disowned, news, this.#fault, () => this.#upkeep.giveReserve());
     try {
       this.#ensureOpen();
     } catch (error) {
@@ -88,12 +72,14 @@ export class SqliteStore {
    */
   commit(request: Request & { kind: "commit" }, again = false): Replies["commit"] {
     const { settles } = request;
+    this.watch();
+    if (this.#absent !== undefined) return this.#settleOnly(request, this.#absent);
     if (!this.#upkeep.roomForAppends(this.#open)) return this.#settleOnly(request);
     const { appends } = request;
     try {
       return this.#transact(request, appends, settles);
     } catch (error) {
-      const text = this.#afterFailure(error, appends, request.now);
+      const text = this.#afterFailure(error, appends);
       if (text === undefined && !again) return this.commit(request, true);
       if (text === undefined) throw error;
       const reply = appends.length > 0 && settles.length > 0 ? this.#settleOnly(request) : failedWith(text);
@@ -101,14 +87,14 @@ export class SqliteStore {
     }
   }
 
-  #settleOnly(request: Request & { kind: "commit" }): Replies["commit"] {
+  #settleOnly(
+    request: Request & { kind: "commit" },
+    text = diskFull(this.#settings.path).message,
+  ): Replies["commit"] {
     try {
-      return {
-        ...this.#transact(request, [], request.settles),
-        appendFailure: { text: diskFull(this.#settings.path).message },
-      };
+      return { ...this.#transact(request, [], request.settles), appendFailure: { text } };
     } catch (error) {
-      return failedWith(this.#afterFailure(error, [], request.now) ?? messageOf(error));
+      return failedWith(this.#afterFailure(error, []) ?? messageOf(error));
     }
   }
 
@@ -151,7 +137,7 @@ export class SqliteStore {
       }
       setMeta(open, meta, { held: Number(meta.held) - heads.length });
     });
-    return { heads, totals: this.#readTotals(open) };
+    return { heads, totals: readTotals(open) };
   }
 
   /** Whether another process has written since the last look. */
@@ -163,16 +149,29 @@ export class SqliteStore {
       const nextId = Number(open.sql.meta.get()?.next_id);
       const foreign = nextId !== open.nextId;
       open.nextId = nextId;
-      return { foreign, totals: this.#readTotals(open) };
+      return { foreign, totals: readTotals(open) };
     });
   }
 
   stats(): Replies["stats"] {
     const open = this.#ensureOpen();
-    return this.#guarded({ totals: open.totals, oldestAt: undefined }, (open) => {
-      const oldestAt = open.sql.oldest.get()?.enqueued_at;
-      return { totals: this.#readTotals(open), oldestAt: oldestAt === undefined ? undefined : Number(oldestAt) };
+    return this.#guarded<Replies["stats"]>({ totals: open.totals, oldest: undefined }, (open) => {
+      const row = open.sql.oldest.get();
+      const oldest = row === undefined ? undefined : { id: Number(row.id), enqueuedAt: Number(row.enqueued_at) };
+      return { totals: readTotals(open), oldest };
     });
+  }
+
+  /** By how much the clock was set since the records were appended that are left. */
+  get clockSteps(): readonly ClockStep[] {
+    return clockStepsOf(this.#ensureOpen());
+  }
+
+  /** Remembers that the clock was set. */
+  clock({ afterId, ms }: ClockStep): Replies["clock"] {
+    const open = this.#ensureOpen();
+    inTransaction(open, () => open.sql.addClockStep.run(afterId, Math.round(ms)));
+    return { clockSteps: clockStepsOf(open) };
   }
 
   /** What each sender has queued, counted in the rows. */
@@ -187,11 +186,93 @@ export class SqliteStore {
     const open = this.#open;
     if (open === undefined) return undefined;
     try {
-      return this.#upkeep.step(open, (salvage) => this.#salvageStep(open, salvage));
+      const againMs = this.#upkeep.step(open, (salvage) => this.#recovery.salvageStep(open, salvage));
+      this.#idleFailed = false;
+      return againMs;
     } catch (error) {
-      this.#afterFailure(error, [], Date.now());
+      const text = this.#afterFailure(error, []);
+      if (text !== undefined && !this.#idleFailed) {
+        this.#news.log("warn", `Work on the queue's file failed and is tried again: ${text}`, {
+          path: this.#settings.path,
+        });
+      }
+      this.#idleFailed = text !== undefined;
       return undefined;
     }
+  }
+
+  // --- the files
+
+  /** Looks whether the files at the path are still the open ones, and puts right what can be. Never throws but for a fault on purpose. */
+  watch(): void {
+    const open = this.#open;
+    const now = performance.now();
+    if (open === undefined || now < this.#watchAt) return;
+    this.#watchAt = now + WATCH_MS;
+    const { path } = this.#settings;
+    try {
+      this.#setAbsent(this.#putRight(open));
+    } catch (error) {
+      if (error instanceof WorkerCrash) throw error;
+      this.#setAbsent(`The queue's file ${path} is not where it was, and cannot be put right: ${messageOf(error)}`);
+    }
+  }
+
+  /** Returns why nothing may be appended, if it may not. */
+  #putRight(open: Open): string | undefined {
+    const { path } = this.#settings;
+    switch (open.watch.look()) {
+      case "whole":
+        return undefined;
+      case "moved":
+        return `The queue's file ${path} was moved away while the relay ran; put it back, or restart the relay to begin a new one`;
+      case "deleted":
+      case "replaced":
+        this.#open = this.#recovery.rescue(open, Date.now());
+        this.#news.rows(true, this.#open.totals);
+        return undefined;
+      case "log_lost":
+        this.#remakeLog(open);
+        return undefined;
+      case "mark_lost":
+        open.mark.close();
+        open.mark = new MarkFile(`${path}.mark`);
+        open.watch.remember(".mark");
+        this.#recovery.writeMark(open, open.totals);
+        this.#news.log("warn", "The queue's mark was deleted while the relay ran; it was made again", { path });
+        return undefined;
+      case "written":
+        if (this.#recovery.writtenByOthers(open) === "damaged") this.#replaceDamaged("another program wrote it");
+        return undefined;
+    }
+  }
+
+  /** The WAL that is open has no name any more: what it holds is copied into the database, and another is begun. */
+  #remakeLog(open: Open): void {
+    const { path } = this.#settings;
+    const checkpoint = open.sql.truncate.get() as Row;
+    if (Number(checkpoint.busy) !== 0) {
+      // Somebody reads an older state: the database cannot have it all, a copy can.
+      this.#open = this.#recovery.rescue(open, Date.now());
+      this.#news.rows(true, this.#open.totals);
+      return;
+    }
+    // Of another database, perhaps: it must not be applied to this one.
+    const foreign = asideName(path, "replaced", Date.now());
+    setAside(path, foreign, (suffix) => (suffix === "-wal" || suffix === "-shm") && !open.watch.isOwn(suffix));
+    this.#closeAfterFailure();
+    this.#ensureOpen();
+    this.#news.log(
+      "error",
+      "The queue's WAL was deleted or replaced while the relay ran; what it held is in the queue's file, and another was begun",
+      { path },
+    );
+  }
+
+  #setAbsent(text: string | undefined): void {
+    if (text === this.#absent) return;
+    this.#absent = text;
+    this.#news.trouble(text);
   }
 
   /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
@@ -208,9 +289,7 @@ export class SqliteStore {
         path: this.#settings.path,
       });
     }
-    open.salvage?.close();
-    open.mark.close();
-    open.db.close();
+    closeOpen(open);
   }
 
   // --- transactions
@@ -241,9 +320,9 @@ export class SqliteStore {
       this.#fault("written", size);
     }, () => this.#fault("committed", size));
     // Reading the books again costs as much as writing them; only another process makes them other than what is known here.
-    const totals = foreign ? this.#readTotals(open) : open.totals = transaction!.totalsAfter(open.totals);
+    const totals = foreign ? readTotals(open) : open.totals = transaction!.totalsAfter(open.totals);
     open.nextId = totals.lastId + 1;
-    this.#writeMark(open, totals);
+    this.#recovery.writeMark(open, totals);
     this.#fault("marked", size);
     this.#upkeep.committed(appends);
     return {
@@ -261,40 +340,48 @@ export class SqliteStore {
    * Puts things in order after a transaction that failed. Returns undefined where it may be tried again at once (a damaged
    * file was set aside), and otherwise what to tell the senders.
    */
-  #afterFailure(error: unknown, appends: readonly AppendOp[], now: number): string | undefined {
+  #afterFailure(error: unknown, appends: readonly AppendOp[]): string | undefined {
     if (error instanceof WorkerCrash) throw error;
     const fault = sqliteFaultOf(error);
     const path = this.#settings.path;
     if (fault === "busy") return `The queue ${path} is locked by another process; end its transaction`;
     if (fault === "full") this.#upkeep.giveReserve();
-    if (fault === "corrupt") {
-      try {
-        this.#replaceDamaged(messageOf(error), now);
-        return undefined;
-      } catch (error) {
-        this.#closeAfterFailure();
-        return storageErrorOf(this.#settings.path, error).message;
-      }
-    }
-    this.#closeAfterFailure();
-    // A commit whose fsync failed may be found in the WAL all the same when it is read again.
-    const firstId = this.#attemptedId;
-    appends.forEach(({ enqueuedAt, bytes }, index) => this.#disowned.push({ id: firstId + index, enqueuedAt, bytes }));
     try {
-      this.#ensureOpen();
-    } catch {
-      // The next transaction tries again; this one's error is the one to tell.
+      if (fault === "corrupt") {
+        this.#replaceDamaged(messageOf(error));
+        return undefined;
+      }
+      // A commit whose fsync failed may be found in the WAL all the same when it is read again.
+      const firstId = this.#attemptedId;
+      this.#recovery.disown(
+        appends.map(({ enqueuedAt, bytes }, index) => ({ id: firstId + index, enqueuedAt, bytes })),
+      );
+      // What is nowhere but in this connection would be gone with it.
+      this.#watchAt = 0;
+      this.watch();
+      if (this.#absent === undefined) {
+        this.#closeAfterFailure();
+        this.#ensureOpen();
+      }
+    } catch (next) {
+      if (next instanceof WorkerCrash) throw next;
+      // The next transaction tries again; the first error is the one to tell, unless it was damage.
+      if (fault === "corrupt") return storageErrorOf(path, next).message;
     }
-    return storageErrorOf(this.#settings.path, error).message;
+    return storageErrorOf(path, error).message;
+  }
+
+  #replaceDamaged(why: string): void {
+    this.#closeAfterFailure();
+    this.#open = this.#recovery.replaceDamaged(why);
+    this.#news.rows(true, this.#open.totals);
   }
 
   #closeAfterFailure(): void {
     const open = this.#open;
     this.#open = undefined;
     try {
-      open?.salvage?.close();
-      open?.mark.close();
-      open?.db.close();
+      if (open !== undefined) closeOpen(open);
     } catch (error) {
       this.#news.log("warn", `Closing the queue after a failure failed too: ${messageOf(error)}`, {
         path: this.#settings.path,
@@ -308,263 +395,13 @@ export class SqliteStore {
       return read(this.#ensureOpen());
     } catch (error) {
       if (sqliteFaultOf(error) !== "corrupt") throw storageErrorOf(this.#settings.path, error);
-      this.#replaceDamaged(messageOf(error), Date.now());
+      this.#replaceDamaged(messageOf(error));
       return fallback;
     }
   }
 
-  #readTotals(open: Open): Totals {
-    const meta = open.sql.meta.get() as Row;
-    open.nextId = Number(meta.next_id);
-    let records = 0;
-    let bytes = 0;
-    const books = {} as Record<SignalName, Totals["books"][SignalName]>;
-    for (const row of open.sql.books.all()) {
-      records += Number(row.records);
-      bytes += Number(row.bytes);
-      books[row.signal as SignalName] = {
-        accepted: Number(row.accepted),
-        delivered: Number(row.delivered),
-        rejectedByCollector: Number(row.rejected),
-        deadLettered: Number(row.dead),
-        expired: Number(row.expired),
-        queued: Number(row.queued),
-      };
-    }
-    open.totals = {
-      records,
-      bytes,
-      deadRecords: Number(meta.dead_records),
-      deadBytes: Number(meta.dead_bytes),
-      held: Number(meta.held),
-      lastId: open.nextId - 1,
-      books,
-    };
-    return open.totals;
-  }
-
-  #writeMark(open: Open, totals: Totals): void {
-    try {
-      open.mark.write({
-        identity: open.identity,
-        lastId: open.nextId - 1,
-        accepted: SIGNAL_NAMES.map((name) => totals.books[name].accepted),
-        records: totals.records,
-      });
-    } catch (error) {
-      // The records are safe without it: it only serves to notice a disk that lied.
-      this.#news.log("warn", `Cannot write the queue's mark: ${messageOf(error)}`, {
-        path: `${this.#settings.path}.mark`,
-      });
-    }
-  }
-
-  // --- opening
-
   #ensureOpen(): Open {
-    if (this.#open !== undefined) return this.#open;
-    try {
-      this.#open = this.#tryOpen();
-    } catch (error) {
-      const fault = sqliteFaultOf(error);
-      if (fault === "corrupt") this.#replaceDamaged(messageOf(error), Date.now());
-      else if (fault === "full" && this.#upkeep.giveReserve()) this.#open = this.#tryOpen();
-      else throw error;
-    }
-    return this.#open!;
-  }
-
-  #tryOpen(): Open {
-    const { path } = this.#settings;
-    const db = openDatabase(path);
-    let mark: MarkFile | undefined;
-    try {
-      if (this.#settings.fileBytesMax !== undefined) {
-        db.exec(`PRAGMA max_page_count = ${Math.floor(this.#settings.fileBytesMax / 4096)}`);
-      }
-      this.#checkAtStart(db);
-      mark = new MarkFile(`${path}.mark`);
-      const sql = prepareStatements(db);
-      const open: Open = {
-        db,
-        sql,
-        mark,
-        identity: Number(sql.meta.get()?.identity),
-        nextId: 1,
-        dataVersion: Number(sql.dataVersion.get()?.data_version),
-        totals: {
-          records: 0,
-          bytes: 0,
-          deadRecords: 0,
-          deadBytes: 0,
-          held: 0,
-          lastId: 0,
-          books: {} as Totals["books"],
-        },
-        salvage: undefined,
-      };
-      this.#settle(open);
-      return open;
-    } catch (error) {
-      mark?.close();
-      db.close();
-      throw error;
-    }
-  }
-
-  /** What a start changes: bounds, held records, ids that must not be given out again, records to disown. */
-  #settle(open: Open): void {
-    const { sql } = open;
-    const mark = open.mark.read();
-    let lost: { records: number; items: Record<string, number> } | undefined;
-    inTransaction(open, () => {
-      const meta = sql.meta.get() as Row;
-      sql.setBounds.run(this.#settings.bytesMax, this.#settings.deadLetterBytesMax);
-      if (Number(meta.held) > 0) sql.releaseAll.run();
-      let nextId = Number(meta.next_id);
-      if (mark !== undefined && mark.identity === open.identity && mark.lastId >= nextId) {
-        lost = { records: mark.lastId - nextId + 1, items: this.#itemsMissing(open, mark) };
-        nextId = mark.lastId + 1;
-      }
-      setMeta(open, meta, { next_id: nextId, held: 0 });
-      this.#removeDisowned(open);
-    });
-    const totals = this.#readTotals(open);
-    if (lost !== undefined) {
-      // The lost transactions took their part of the books with them, so that these still balance.
-      this.#news.log(
-        "error",
-        `The end of the queue's log is damaged: ${lost.records} records that had been accepted are lost; check the disk`,
-        { path: this.#settings.path, records: lost.records, ...lost.items },
-      );
-    }
-    if (mark !== undefined && mark.identity !== open.identity && mark.records > 0) {
-      this.#news.log(
-        "error",
-        `The queue's file is not the one of the last run, in which ${mark.records} records were queued; if it was moved, stop ` +
-          "the relay and put it back",
-        { path: this.#settings.path, records: mark.records },
-      );
-    }
-    this.#writeMark(open, totals);
-    const meta = sql.meta.get() as Row;
-    if (meta.salvage_path !== null) {
-      open.salvage = new Salvage(String(meta.salvage_path), Number(meta.salvage_after), Number(meta.salvage_records));
-    }
-  }
-
-  #itemsMissing(open: Open, mark: Mark): Record<string, number> {
-    const items: Record<string, number> = {};
-    for (const row of open.sql.books.all()) {
-      const index = SIGNAL_NAMES.indexOf(row.signal as SignalName);
-      const missing = (mark.accepted[index] ?? 0) - Number(row.accepted);
-      if (missing > 0) items[String(row.signal)] = missing;
-    }
-    return items;
-  }
-
-  #removeDisowned(open: Open): void {
-    const disowned = this.#disowned;
-    if (disowned.length === 0) return;
-    for (const { id, enqueuedAt, bytes } of disowned) {
-      const row = open.sql.row.get(id);
-      if (row === undefined || Number(row.enqueued_at) !== enqueuedAt || Number(row.bytes) !== bytes) continue;
-      open.sql.remove.get(id);
-      const delta = emptyDelta();
-      delta.accepted = delta.queued = -Number(row.items);
-      delta.records = -1;
-      delta.bytes = -bytes;
-      addBooks(open, row.signal as SignalName, delta);
-    }
-    this.#disowned = [];
-  }
-
-  /**
-   * A small file is checked through. A large one is not: a full check reads all of it, which at 1 GiB keeps senders waiting
-   * for seconds, and kill -9 does not damage an SQLite file. Its damage is found where it matters, when a page is read or
-   * written, and handled there in the same way. A file cut short is noticed by SQLite itself, from the header's page count.
-   */
-  #checkAtStart(db: DatabaseSync): void {
-    if (statSync(this.#settings.path).size > CHECKED_AT_START_BYTES) return;
-    const verdict = String(Object.values(db.prepare("PRAGMA quick_check(1)").get() ?? {})[0]);
-    if (verdict !== "ok") throw Object.assign(new Error(verdict), { errcode: 11 });
-  }
-
-  // --- damage
-
-  /** Sets the damaged file aside, starts a new one, and prepares the salvage. */
-  #replaceDamaged(why: string, now: number): void {
-    const { path } = this.#settings;
-    this.#closeAfterFailure();
-    const aside = setAside(path, now);
-    this.#news.log(
-      "error",
-      `The queue's file is damaged (${why}); it was set aside and what can be read is being moved`,
-      {
-        path,
-        aside,
-      },
-    );
-    const open = this.#tryOpen();
-    this.#open = open;
-    const salvage = new Salvage(aside, 0, 0);
-    const books = salvage.books();
-    inTransaction(open, () => {
-      const meta = open.sql.meta.get() as Row;
-      open.sql.setSalvage.run(aside, 0, 0);
-      // Ids go on from where they were, so that none ever names two records.
-      setMeta(open, meta, { next_id: salvage.lastId() + 1 });
-      for (const { signal, delivered, rejected, expired } of books) {
-        // What is moved below is entered as it arrives; what is not is lost, and stays out of the books.
-        addBooks(open, signal, {
-          ...emptyDelta(),
-          accepted: delivered + rejected + expired,
-          delivered,
-          rejected,
-          expired,
-        });
-      }
-    });
-    open.salvage = salvage;
-    const totals = this.#readTotals(open);
-    this.#writeMark(open, totals);
-    this.#news.rows(true, totals);
-  }
-
-  /** Moves some rows from the damaged file. Returns whether there are more. */
-  #salvageStep(open: Open, salvage: Salvage): boolean {
-    const step = salvage.next(SALVAGE_STEP_BYTES, SALVAGE_STEP_MS);
-    inTransaction(open, () => {
-      const meta = open.sql.meta.get() as Row;
-      const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
-      for (const row of step.records) transaction.append(row, row.payload);
-      for (const letter of step.deadLetters) transaction.keepDeadLetter(letter);
-      transaction.finish();
-      open.sql.setSalvage.run(step.done ? null : salvage.path, salvage.after, salvage.moved);
-    });
-    const totals = this.#readTotals(open);
-    this.#writeMark(open, totals);
-    if (step.records.length > 0) this.#news.rows(false, totals);
-    if (step.done) {
-      const { expected, moved } = salvage;
-      const missing = expected === undefined ? undefined : Math.max(0, expected - moved);
-      this.#news.log(
-        missing === 0 ? "warn" : "error",
-        missing === undefined
-          ? `Salvage of the damaged queue ended: ${moved} records moved, how many there were cannot be read`
-          : `Salvage of the damaged queue ended: ${moved} records moved, ${missing} lost`,
-        {
-          path: this.#settings.path,
-          aside: salvage.path,
-          records: moved,
-          ...(missing === undefined ? {} : { lost: missing }),
-        },
-      );
-      salvage.close();
-      open.salvage = undefined;
-      return false;
-    }
-    return true;
+    return this.#open ??= this.#recovery.open();
   }
 }
 

@@ -5,6 +5,7 @@
 import { concatenate, discard } from "../../../codec/bytes.ts";
 import type { SignalName } from "../../../signal.ts";
 import {
+  costOfRow,
   type DeadLetter,
   decodeParts,
   encodeParts,
@@ -194,7 +195,7 @@ export class Transaction {
     if (retried.empty && held.empty) {
       sql.remove.get(id);
       delta.records -= 1;
-      delta.bytes -= head.bytes;
+      delta.bytes -= head.cost;
       return undefined;
     }
     // Where both are left they part company: the held one gets an id of its own, so that it does not hold up the other.
@@ -210,7 +211,7 @@ export class Transaction {
       id,
     );
     unbind(this.#open, "rewrite", stayed.bytes);
-    delta.bytes += stayed.bytes - head.bytes;
+    delta.bytes += stayed.cost - head.cost;
     if (!retried.empty && !held.empty) this.#insert(held.head(head), held.payload(), 1);
     return { id, head: retried.empty ? undefined : stayed, heldRecords };
   }
@@ -232,7 +233,7 @@ export class Transaction {
     unbind(this.#open, "insert", payload.length);
     const delta = this.#delta(record.signal);
     delta.records += 1;
-    delta.bytes += record.bytes;
+    delta.bytes += record.cost;
   }
 
   #insertDeadLetter(letter: DeadLetter): void {
@@ -260,7 +261,7 @@ export class Transaction {
     const delta = this.#delta(row.signal as SignalName);
     delta.queued -= Number(row.items);
     delta.records -= 1;
-    delta.bytes -= Number(row.bytes);
+    delta.bytes -= Number(row.cost);
     return delta;
   }
 
@@ -296,12 +297,15 @@ class Remnant {
   head(of: RecordHead): RecordHead {
     const sum = (pick: (part: { items: number; bytes: number; inflatedBytes: number }) => number) =>
       this.#parts.reduce((total, part) => total + pick(part), 0);
+    const bytes = sum((part) => part.bytes);
+    const parts = encodeParts(this.#parts);
     return {
       ...of,
       items: sum(({ items }) => items),
-      bytes: sum(({ bytes }) => bytes),
+      bytes,
+      cost: costOfRow(bytes, parts),
       inflatedBytes: sum(({ inflatedBytes }) => inflatedBytes),
-      parts: encodeParts(this.#parts),
+      parts,
     };
   }
 

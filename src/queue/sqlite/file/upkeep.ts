@@ -102,10 +102,13 @@ export class Upkeep {
     }
   }
 
-  #copyWal({ sql }: Open): void {
+  #copyWal({ sql, watch }: Open): void {
     const wal = sql.walState.get() as Row;
     const pages = Number(wal.log) - Number(wal.checkpointed);
-    if (pages >= CHECKPOINT_PAGES) sql.checkpoint.get();
+    if (pages >= CHECKPOINT_PAGES) {
+      sql.checkpoint.get();
+      watch.written();
+    }
     const long = Number(wal.log) >= WAL_WARN_PAGES;
     if (long && !this.#walWarned) {
       this.#warn("The queue's WAL cannot be reused: another process keeps the file open for reading; end it", {
@@ -116,13 +119,16 @@ export class Upkeep {
   }
 
   /** Only once little is queued: before, pages at the file's end would be moved that are about to be freed themselves. */
-  #vacuum({ sql }: Open): number | undefined {
+  #vacuum({ sql, watch }: Open): number | undefined {
     const free = Number(sql.freePages.get()?.freelist_count);
     const used = Number(sql.allPages.get()?.page_count) - free;
     const kept = this.#reserve.held ? FREE_PAGES_KEPT + VACUUM_PAGES : 0;
     if (free <= kept || used > VACUUM_USED_PAGES) {
       // The file gets shorter when the WAL is copied; the reserve has to fit beside both.
-      if (this.#vacuumed) (this.#reserve.held ? sql.checkpoint : sql.truncate).get();
+      if (this.#vacuumed) {
+        (this.#reserve.held ? sql.checkpoint : sql.truncate).get();
+        watch.written();
+      }
       if (this.#vacuumed) this.#reserveAt = 0;
       this.#vacuumed = false;
       return undefined;

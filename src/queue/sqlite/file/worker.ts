@@ -6,7 +6,8 @@ import { messageOf } from "../../../errors.ts";
 import { discard } from "../../../codec/bytes.ts";
 import { WorkerCrash } from "./injected_faults.ts";
 import type { FromWorker, Replies, Request, ToWorker } from "../protocol.ts";
-import { SqliteStore, type StoreNews } from "./store.ts";
+import type { StoreNews } from "./recovery.ts";
+import { SqliteStore, WATCH_MS } from "./store.ts";
 import { StorageError } from "./storage_error.ts";
 
 /** What a Worker's global scope has; the compiler is given the main thread's. */
@@ -23,7 +24,14 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 const news: StoreNews = {
   log: (level, message, fields) => scope.postMessage({ kind: "log", level, message, fields }, []),
   rows: (reset, totals) => scope.postMessage({ kind: "rows", reset, totals }, []),
+  trouble: (text) => scope.postMessage({ kind: "trouble", text }, []),
 };
+
+// Also while nothing is asked: nobody else would notice that the files are gone.
+setInterval(() => {
+  store?.watch();
+  idle();
+}, WATCH_MS);
 
 scope.onmessage = ({ data: { seq, ...request } }) => {
   const transfer: Transferable[] = [];
@@ -46,7 +54,7 @@ scope.onmessage = ({ data: { seq, ...request } }) => {
 function answer(request: Request, transfer: Transferable[]): Replies[keyof Replies] {
   if (request.kind === "open") {
     store = new SqliteStore(request.settings, request.disowned, news);
-    return { totals: store.totals };
+    return { totals: store.totals, clockSteps: store.clockSteps };
   }
   if (request.kind === "close") {
     store?.close();
@@ -83,6 +91,8 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
       return store.stats();
     case "senders":
       return store.senders();
+    case "clock":
+      return store.clock(request.step);
   }
 }
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeFolder, makeQueueFile, takeLock } from "../../../../src/queue/sqlite/file/lock.ts";
+import { makeFolder, makeQueueFile, realPathOf, takeLock } from "../../../../src/queue/sqlite/file/lock.ts";
 
 function inFolder(body: (folder: string) => void): void {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-lock-"));
@@ -41,4 +41,38 @@ Deno.test("folders are made for the owner alone; what cannot be made is named", 
       message: /^Cannot create folder /,
     });
     assert.throws(() => makeQueueFile(join(folder, "a")), { code: "read_only", message: /^Cannot write queue / });
+  }));
+
+Deno.test("a lock whose file is deleted is taken again, and is lost when another relay was faster", () =>
+  inFolder((folder) => {
+    const path = join(folder, "queue.db");
+    const lock = takeLock(path);
+    lock.keep();
+    rmSync(`${path}.lock`);
+    lock.keep();
+    assert.throws(() => takeLock(path), { code: "locked" });
+    rmSync(`${path}.lock`);
+    const other = takeLock(path);
+    assert.throws(() => lock.keep(), { code: "locked" });
+    other[Symbol.dispose]();
+    lock.keep();
+    assert.throws(() => takeLock(path), { code: "locked" });
+    lock[Symbol.dispose]();
+  }));
+
+Deno.test("the real path is one for all symbolic links to the file or its folder, made or not; a circle is refused", () =>
+  inFolder((folder) => {
+    const real = join(realpathSync(folder), "data", "queue.db");
+    mkdirSync(join(folder, "data"));
+    symlinkSync(join(folder, "data"), join(folder, "other"));
+    symlinkSync("data/queue.db", join(folder, "link.db"));
+    symlinkSync("link.db", join(folder, "link2.db"));
+    const ways = ["data/queue.db", "other/queue.db", "link.db", "link2.db"].map((way) => join(folder, way));
+    assert.deepEqual(ways.map(realPathOf), ways.map(() => real));
+    writeFileSync(real, "");
+    assert.deepEqual(ways.map(realPathOf), ways.map(() => real));
+    symlinkSync("b", join(folder, "a"));
+    symlinkSync("a", join(folder, "b"));
+    assert.throws(() => realPathOf(join(folder, "a")), { code: "unusable", message: /circle/ });
+    assert.throws(() => realPathOf(join(folder, "none", "x")), { code: "unusable", message: /^Cannot find queue / });
   }));

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { openQueue } from "../../../../src/queue/open.ts";
-import { Salvage, setAside } from "../../../../src/queue/sqlite/file/salvage.ts";
+import { Salvage } from "../../../../src/queue/sqlite/file/salvage.ts";
 import { record, settleAll, take, TestLog } from "../../records.ts";
 
 async function inFolder(body: (folder: string) => void | Promise<void>): Promise<void> {
@@ -15,25 +15,6 @@ async function inFolder(body: (folder: string) => void | Promise<void>): Promise
     rmSync(folder, { recursive: true });
   }
 }
-
-Deno.test("files are set aside together under a dated name, never over another", () =>
-  inFolder((folder) => {
-    const path = join(folder, "queue.db");
-    const now = Date.UTC(2026, 10, 24, 2, 51, 42);
-    for (const content of ["one", "two"]) {
-      writeFileSync(path, content);
-      writeFileSync(`${path}-wal`, `${content}-wal`);
-      const aside = setAside(path, now);
-      assert.equal(readFileSync(aside, "utf8"), content);
-      assert.equal(readFileSync(`${aside}-wal`, "utf8"), `${content}-wal`);
-    }
-    assert.deepEqual(readdirSync(folder).sort(), [
-      "queue.db.damaged-20261124T025142Z",
-      "queue.db.damaged-20261124T025142Z-2",
-      "queue.db.damaged-20261124T025142Z-2-wal",
-      "queue.db.damaged-20261124T025142Z-wal",
-    ]);
-  }));
 
 Deno.test("a salvage reads rows and dead letters in bounded steps, leaves out rubbish, and goes on where it stopped", () =>
   inFolder(async (folder) => {

@@ -39,9 +39,10 @@ Deno.test("each fault is told with the file, its state and the remedy; what has 
   const faults = [
     [{ errcode: 13 }, "disk_full", /its disk is full; free space there/],
     [{ errcode: 8 }, "read_only", /the file is read-only; make it and its folder writable/],
-    [{ errcode: 14 }, "unusable", /cannot be opened by this user; check owner, mode and mount/],
+    [{ errcode: 14 }, "unusable", /cannot be opened \(what happened\); check owner, mode, mount, free inodes/],
     [{ errcode: 5 }, "locked", /another process has locked it; end that process/],
-    [{ code: "EROFS" }, "read_only", /its folder is read-only; make it writable/],
+    [{ code: "EROFS" }, "read_only", /the file is read-only; make it and its folder writable/],
+    [{ code: "ENOSPC" }, "disk_full", /its disk is full; free space there/],
     [{ errcode: 10 }, "unusable", /what happened; check its disk/],
   ] as const;
   for (const [properties, code, text] of faults) {

@@ -6,6 +6,7 @@ import { makeFolder, makeQueueFile } from "../../../../src/queue/sqlite/file/loc
 import type { Books } from "../../../../src/queue/queue.ts";
 import {
   type AppendOp,
+  costOfRow,
   encodeParts,
   type PartSettlement,
   type Replies,
@@ -30,6 +31,7 @@ function appendOf(random: Random): AppendOp {
     mergeable: random.below(5) > 0,
     items: sum((part) => part.items),
     bytes,
+    cost: costOfRow(bytes, encodeParts(parts)),
     inflatedBytes: sum((part) => part.inflatedBytes),
     enqueuedAt: 1_700_000_000_000 + random.below(1000),
     parts: encodeParts(parts),
@@ -82,6 +84,7 @@ Deno.test("what a transaction adds up is what the tables then say, whatever it d
     [],
     {
       log: (level, message) => assert.fail(`${level} ${message}`),
+      trouble: () => {},
       rows: () => assert.fail("no rows come by themselves"),
     },
   );

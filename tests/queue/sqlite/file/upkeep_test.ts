@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { bySignal } from "../../../../src/signal.ts";
 import { makeQueueFile } from "../../../../src/queue/sqlite/file/lock.ts";
 import { MarkFile } from "../../../../src/queue/sqlite/file/mark.ts";
+import { FileWatch } from "../../../../src/queue/sqlite/file/presence.ts";
 import { Salvage } from "../../../../src/queue/sqlite/file/salvage.ts";
 import { CHECKPOINT_PAGES, openDatabase } from "../../../../src/queue/sqlite/file/schema.ts";
 import { type Open, prepareStatements } from "../../../../src/queue/sqlite/file/statements.ts";
@@ -30,6 +31,7 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
     makeQueueFile(path);
     const db = openDatabase(path);
     const mark = new MarkFile(`${path}.mark`);
+    const watch = new FileWatch(path);
     try {
       db.exec("CREATE TABLE filling (a)");
       const totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0 };
@@ -38,6 +40,7 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
         db,
         sql: prepareStatements(db),
         mark,
+        watch,
         identity: 1,
         nextId: 1,
         dataVersion: 0,
@@ -54,6 +57,7 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
           mergeable: true,
           items: 1,
           bytes: pages * PAGE_BYTES,
+          cost: pages * PAGE_BYTES,
           inflatedBytes: 0,
           enqueuedAt: 0,
           parts: "[]",
@@ -65,6 +69,7 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
     } finally {
       mark.close();
       db.close();
+      watch.close();
     }
   });
 }

@@ -1,0 +1,92 @@
+/**
+ * Whether the files at the queue's path are still those that are open. Whoever deletes or replaces them under a running relay leaves it
+ * writing where nobody will look again; SQLite does not notice.
+ * @module
+ */
+import { closeSync, fstatSync, openSync, statSync } from "node:fs";
+
+/**
+ * - `whole`: all is where it was.
+ * - `moved`: nothing is at the path, and the file has another name.
+ * - `deleted`: nothing is at the path, and the file has no name any more.
+ * - `replaced`: another file is at the path.
+ * - `log_lost`: the database is there; its WAL or its shared memory is gone, or another.
+ * - `mark_lost`: the mark alone is gone, or another.
+ * - `written`: somebody else has written the database, or cut it short.
+ */
+export type Presence = "whole" | "moved" | "deleted" | "replaced" | "log_lost" | "mark_lost" | "written";
+
+interface Identity {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+export class FileWatch {
+  readonly #path: string;
+  /** Held open only to be asked about. To be closed after SQLite's own: a close drops this process's locks on the file. */
+  readonly #fd: number;
+  readonly #main: Identity;
+  readonly #beside = new Map<string, Identity | undefined>();
+  #size = 0;
+  #writtenAt = 0;
+
+  /** Of files that SQLite has just opened and written. */
+  constructor(path: string) {
+    this.#path = path;
+    this.#fd = openSync(path, "r");
+    this.#main = fstatSync(this.#fd);
+    for (const suffix of ["-wal", "-shm", ".mark"]) this.remember(suffix);
+    this.written();
+  }
+
+  /** The file at the path, with this suffix, is one that the relay has just made. */
+  remember(suffix: string): void {
+    this.#beside.set(suffix, identityOf(this.#path + suffix));
+  }
+
+  /** The relay has written the database itself: what it looks like now is as it should be. */
+  written(): void {
+    const { size, mtimeMs } = fstatSync(this.#fd);
+    this.#size = size;
+    this.#writtenAt = mtimeMs;
+  }
+
+  /** Whether the database is shorter than it was. */
+  get cutShort(): boolean {
+    return fstatSync(this.#fd).size < this.#size;
+  }
+
+  /** Whether the file at the path, with this suffix, is one that was there when the database was opened. */
+  isOwn(suffix: string): boolean {
+    const own = suffix === "" ? this.#main : this.#beside.get(suffix);
+    return own !== undefined && same(identityOf(this.#path + suffix), own);
+  }
+
+  look(): Presence {
+    const { nlink, size, mtimeMs } = fstatSync(this.#fd);
+    const there = identityOf(this.#path);
+    if (there === undefined) return nlink > 0 ? "moved" : "deleted";
+    if (!same(there, this.#main)) return "replaced";
+    if (!this.isOwn("-wal") || !this.isOwn("-shm")) return "log_lost";
+    if (!this.isOwn(".mark")) return "mark_lost";
+    return size === this.#size && mtimeMs === this.#writtenAt ? "whole" : "written";
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function identityOf(path: string): Identity | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    // A part of the path is no folder any more. Anything else says nothing of the file.
+    if ((error as { code?: unknown }).code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+function same(a: Identity | undefined, b: Identity): boolean {
+  return a !== undefined && a.dev === b.dev && a.ino === b.ino;
+}
