@@ -6,15 +6,15 @@
  *
  * ```ts
  * import { Hono } from "hono";
- * import { instrument, startTelemetry } from "@edgeferry/edgeferry";
+ * import { httpInstrumentation, startTelemetry } from "@edgeferry/edgeferry";
  *
- * await using _telemetry = startTelemetry({
+ * await using telemetry = startTelemetry({
  *   serviceName: "checkout",
  *   exporter: { endpoint: "http://127.0.0.1:4318" },
  *   shutdownMs: 500,
  * });
  * const app = new Hono();
- * instrument(app, _telemetry);
+ * app.use(httpInstrumentation(telemetry));
  * app.get("/hello/:name", (c) => c.text(`Hello ${c.req.param("name")}`));
  *
  * const answer = await app.request("/hello/Ada");
@@ -31,7 +31,7 @@
  * const token = crypto.randomUUID();
  * const sha256 = createHash("sha256").update(token).digest("hex");
  * const config = configFrom({
- *   receiver: { auth: { tokens: `tokens: [{ id: web, sha256: "${sha256}" }]` } },
+ *   receiver: { auth: { tokens: { tokens: [{ id: "web", sha256 }] } } },
  *   sending_queue: { storage: "none" },
  *   exporter: { endpoint: "http://127.0.0.1:4318" },
  *   telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
@@ -50,7 +50,8 @@
  * if (statuses !== "200,401,200") throw new Error(statuses);
  * ```
  *
- * A relay with a socket of its own, from a configuration file (`file`, or none) and the environment:
+ * A relay with a socket of its own. `loadConfig()` reads `config/relay.yaml`, where it is there, and the process's variables;
+ * here both are given:
  *
  * ```ts
  * import { ConfigError, loadConfig, startRelay } from "@edgeferry/edgeferry";
@@ -81,7 +82,10 @@
 export { createRelay, type EmbeddedRelay, type Relay, type RunningRelay, startRelay } from "./relay/relay.ts";
 export type { Environment } from "./config/environment.ts";
 export { configFrom, loadConfig, type LoadedConfig, type LoadOptions } from "./config/load.ts";
-export type { Config, ConfigInput, ConfigSchema } from "./config/schema.ts";
+export type { Config, ConfigInput } from "./config/types.ts";
+export type { Endpoint } from "./config/units.ts";
+export type { SignalName } from "./signal.ts";
+export type { LimitsInput, SigningKeyInput, TokenInput, TokensInput } from "./config/tokens.ts";
 export {
   httpInstrumentation,
   instrument,
@@ -97,12 +101,4 @@ export {
 } from "./telemetry/telemetry.ts";
 export type { OtlpTarget } from "./telemetry/exporter.ts";
 export { createLog, type Log, type LogFields, type LogLevel, type LogOptions } from "./telemetry/log.ts";
-export {
-  CertificateError,
-  type CertificateErrorCode,
-  ConfigError,
-  Refusal,
-  type RefusalCode,
-  type RefusalRow,
-  type REFUSALS,
-} from "./errors.ts";
+export { CertificateError, type CertificateErrorCode, ConfigError } from "./errors.ts";

@@ -22,7 +22,6 @@ Deno.test("the library exports what it promises, by hand", () => {
   assert.deepEqual(Object.keys(edgeferry).sort(), [
     "CertificateError",
     "ConfigError",
-    "Refusal",
     "configFrom",
     "createLog",
     "createRelay",
@@ -98,7 +97,7 @@ Deno.test("a relay without a socket is a part of somebody else's app", async () 
   );
 });
 
-Deno.test("the examples in the library's documentation run, and nothing of it is undocumented", async () => {
+Deno.test("the library's examples run, nothing of it is undocumented, and it may be published", async () => {
   const sources = (await readdir(join(root, "src"), { recursive: true })).filter((name) => name.endsWith(".ts"));
   const examples: string[] = [];
   let count = 0;
@@ -110,6 +109,9 @@ Deno.test("the examples in the library's documentation run, and nothing of it is
   assert(examples.includes("src/mod.ts"));
   const run = await deno("test", "--allow-net", "--allow-env", "--allow-read", "--allow-sys", "--doc", ...examples);
   assert.match(run.said, new RegExp(`^ok \\| ${count} passed \\| 0 failed`, "m"));
+  const published = await deno("publish", "--dry-run", "--allow-dirty");
+  assert.equal(published.code, 0, published.said);
+  assert.doesNotMatch(published.said, /^warning/m);
   // The types of dependencies are documented where they come from.
   const lint = await deno("doc", "--lint", "--no-npm", "src/mod.ts");
   assert.equal(lint.code, 0, lint.said);

@@ -72,7 +72,9 @@ export function guard(access: Access): MiddlewareHandler {
   return async (context, next) => {
     const denial = access.denial(context.req.raw);
     if (denial === undefined) return await next();
-    const challenge = denial.status === 401 ? { "www-authenticate": 'Basic realm="edgeferry", charset="UTF-8"' } : {};
+    const challenge: Record<string, string> = denial.status === 401
+      ? { "www-authenticate": 'Basic realm="edgeferry", charset="UTF-8"' }
+      : {};
     return context.text(`${denial.message}\n`, denial.status, challenge);
   };
 }

@@ -3,6 +3,9 @@
  * pause, one script and one style sheet, both by their hash in its Content-Security-Policy.
  * @module
  */
+// Said here too: a program that uses the library has a configuration of its own.
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 import { createHash } from "node:crypto";
 import { raw } from "hono/html";
 import type { Child } from "hono/jsx";

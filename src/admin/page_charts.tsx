@@ -2,6 +2,9 @@
  * Charts of the last hour, as SVG drawn by the server, each with what it shows in words.
  * @module
  */
+// Said here too: a program that uses the library has a configuration of its own.
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
 import { STEP_MS } from "./history.ts";
 

@@ -2,6 +2,9 @@
  * The parts of the status page that change, each by the id of the element that it stands in.
  * @module
  */
+// Said here too: a program that uses the library has a configuration of its own.
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
 import { SIGNAL_NAMES, signalOf } from "../signal.ts";
 import { lengthOf } from "../pki/certificate.ts";

@@ -46,8 +46,8 @@ const FAULTS_MAX = 20;
 export interface LoadOptions {
   /** Must exist when it is given; null reads none. Without it {@link CONFIG_FILE_DEFAULT} is read if it exists. */
   readonly file?: string | null;
-  /** The variables, e.g. `Deno.env.toObject()`. */
-  readonly env: Environment;
+  /** The variables. Those of the process by default. */
+  readonly env?: Environment;
   /** The text of a `.env` file; a variable of {@link LoadOptions.env} wins over one of it. None unless given. */
   readonly dotEnv?: string;
   /** What a relative `file` is relative to; the process's own by default. Paths inside the file stay as written. */
@@ -73,9 +73,9 @@ export interface LoadedConfig {
  * Reads the file and the environment.
  * @throws {ConfigError} naming every fault found, one a line.
  */
-export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfig> {
   const read = options.file === null ? undefined : await readConfigFile(options.file, options.cwd);
-  const { env, dotEnv = "" } = options;
+  const { env = process.env, dotEnv = "" } = options;
   const draft = new Draft(new Variables(env, dotEnv), read);
   draft.takeFile();
   const reading = readEnvironment(withDotEnv(env, dotEnv));

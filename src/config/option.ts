@@ -173,6 +173,17 @@ export function secretText(wanted: string, lengthMax = 4_096) {
   return kind(z.string().min(1).max(lengthMax), { type: "text", wanted, secret: true });
 }
 
+/** Text that is never shown, or a mapping, which becomes JSON: YAML reads that too. */
+export function secretStructure(wanted: string, lengthMax: number) {
+  const textOf = (value: unknown): string | undefined => {
+    const text = typeof value === "string" ? value : shape(value) === "(a mapping)" ? JSON.stringify(value) : "";
+    return text.length > 0 && text.length <= lengthMax ? text : undefined;
+  };
+  const schema = z.custom<string | object>((value) => textOf(value) !== undefined)
+    .transform((value): string => textOf(value) ?? "");
+  return kind(schema, { type: "text", wanted, secret: true });
+}
+
 /** PEM text, also on one line with `\n` written as two characters, or as base64: what forms for variables force on people. */
 export function pem(wanted: string) {
   return kind(written((value) => pemTextOf(String(value)), 1_500_000), { type: "text", wanted, secret: true });

@@ -3,7 +3,6 @@
  * stay as they are in the TypeScript type; durations become ms, sizes bytes.
  * @module
  */
-import type { z } from "zod";
 import {
   actions,
   choice,
@@ -20,6 +19,7 @@ import {
   origins,
   pem,
   routes,
+  secretStructure,
   secretText,
   section,
   sections,
@@ -28,6 +28,9 @@ import {
   url,
   weights,
 } from "./option.ts";
+import type { Config, ConfigInput } from "./types.ts";
+
+export type { Config, ConfigInput };
 
 /** The signals that a route may name. */
 const EXPORTED = ["traces", "metrics", "logs", "profiles"] as const;
@@ -215,8 +218,8 @@ export const ConfigSchema = section({
     auth: section({
       tokens_file: option(file().prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
       tokens: option(
-        secretText("the text of a tokens file", 1_048_576).exactOptional(),
-        "The text of a tokens file instead of its path, for hosts without files",
+        secretStructure("the text of a tokens file, or what it says", 1_048_576).exactOptional(),
+        "What a tokens file says, as text or as mappings, instead of its path: for hosts without files",
       ),
       reload_interval: option(
         duration("50ms", "1h").prefault("500ms"),
@@ -372,12 +375,6 @@ export const ConfigSchema = section({
     grace: option(duration("0", "10m").prefault("8s"), "Time after SIGTERM to answer and send what is under way"),
   }).prefault({}),
 });
-
-/** The configuration in use. Sizes are bytes, durations ms, listening endpoints {@link Endpoint}. */
-export type Config = z.output<typeof ConfigSchema>;
-
-/** The configuration as it is written: every key optional, sizes and durations as text. */
-export type ConfigInput = z.input<typeof ConfigSchema>;
 
 /** The signals that `exporter.signals` names. */
 export type ExporterSignal = keyof Config["exporter"]["signals"];

@@ -12,6 +12,7 @@ import {
   isSpanContextValid,
   type Meter,
   type MeterProvider,
+  metrics,
   ROOT_CONTEXT,
   type Span,
   SpanKind,
@@ -38,12 +39,12 @@ import {
   METRIC_HTTP_SERVER_REQUEST_DURATION,
 } from "@opentelemetry/semantic-conventions";
 
-/** What {@link instrument} needs; a `Telemetry` of `startTelemetry` is one. */
+/** What {@link httpInstrumentation} may be told; a `Telemetry` of `startTelemetry` is one. */
 export interface InstrumentOptions {
-  /** Makes the spans. */
-  readonly tracerProvider: TracerProvider;
-  /** Makes the metrics. */
-  readonly meterProvider: MeterProvider;
+  /** Makes the spans. Default: the OpenTelemetry API's global one, also where it is set later. */
+  readonly tracerProvider?: TracerProvider;
+  /** Makes the metrics. Default: the OpenTelemetry API's global one, which must be set before. */
+  readonly meterProvider?: MeterProvider;
   /** How the caller's trace is read from the request headers. Default: W3C `traceparent` and `tracestate`. */
   readonly propagator?: TextMapPropagator;
   /** `server.address` and `server.port` of spans, in place of the Host header, which the caller chooses. */
@@ -68,7 +69,7 @@ export interface InstrumentableApp {
  * `http.server.active_requests`. Call it before the first route: Hono runs handlers in the order of their registration.
  * @throws {Error} The app has routes already.
  */
-export function instrument(app: InstrumentableApp, options: InstrumentOptions): void {
+export function instrument(app: InstrumentableApp, options: InstrumentOptions = {}): void {
   if (app.routes.length > 0) {
     throw new Error(
       `Cannot instrument the app: it has ${app.routes.length} routes already, which would go unseen; call instrument before the first route`,
@@ -78,15 +79,16 @@ export function instrument(app: InstrumentableApp, options: InstrumentOptions): 
 }
 
 /**
- * The middleware of {@link instrument}, for an app that chooses its place itself.
+ * A middleware that gives every request behind it a SERVER span and a place in `http.server.request.duration` and
+ * `http.server.active_requests`: `app.use(httpInstrumentation(telemetry))`, before the first route.
  *
  * The span is active in what follows, so that spans started there are its children, where a global context manager is set
  * (`startTelemetry` sets one). `http.route` is the pattern of the handler that the request is for, also when a middleware
  * before it answered; a wildcard middleware is never the route, unless it served the answer itself below a prefix.
  */
-export function httpInstrumentation(options: InstrumentOptions): MiddlewareHandler {
-  const tracer = options.tracerProvider.getTracer(SCOPE_NAME);
-  const meter = options.meterProvider.getMeter(SCOPE_NAME);
+export function httpInstrumentation(options: InstrumentOptions = {}): MiddlewareHandler {
+  const tracer = (options.tracerProvider ?? trace.getTracerProvider()).getTracer(SCOPE_NAME);
+  const meter = (options.meterProvider ?? metrics.getMeterProvider()).getMeter(SCOPE_NAME);
   const propagator = options.propagator ?? new W3CTraceContextPropagator();
   const durations = meter.createHistogram(METRIC_HTTP_SERVER_REQUEST_DURATION, {
     description: "Duration of HTTP server requests",

@@ -459,7 +459,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       account.items.value += items;
     },
     refused(reason, signal, items, sender) {
-      const attributes = signal === undefined ? { reason } : { reason, signal };
+      const attributes: Record<string, string> = signal === undefined ? { reason } : { reason, signal };
       refusedRequests.cell(attributes).value++;
       if (items !== undefined) refusedItems.cell(attributes).value += items;
       if (sender !== undefined) senderRefused.cell({ sender: named(sender), reason }).value++;

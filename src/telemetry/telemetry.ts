@@ -91,7 +91,7 @@ export interface TelemetryOptions {
   readonly metricIntervalMs?: number;
   /** Further readers of the metrics, e.g. for a page that Prometheus scrapes. */
   readonly metricReaders?: readonly IMetricReader[];
-  /** Longest time that {@link Telemetry.shutdown} takes, in ms. Default 5,000. */
+  /** Longest time that {@link Telemetry.stop} takes, in ms. Default 5,000. */
   readonly shutdownMs?: number;
   /** Takes the exporters' failures, at most one a minute each. Default: warnings and errors as text on standard error. */
   readonly log?: Log;
@@ -113,7 +113,7 @@ export interface Telemetry extends AsyncDisposable {
    * Exports what is left, once, and ends within `shutdownMs`; what the Collector has not taken by then is dropped. Never
    * rejects; a second call waits for the first.
    */
-  shutdown(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /**
@@ -125,7 +125,7 @@ export interface Telemetry extends AsyncDisposable {
  *
  * const telemetry = startTelemetry({ serviceName: "checkout", exporter: { endpoint: "http://127.0.0.1:4318" } });
  * instrument(new Hono(), telemetry);
- * await telemetry.shutdown();
+ * await telemetry.stop();
  * ```
  * A Collector that is down costs the batches of that time and a line in the log, and nothing else.
  * @throws {ConfigError} An option cannot be used.
@@ -212,7 +212,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       // Batches that the processor's own timer had sent off before.
       await spanExporter?.forceFlush?.();
     },
-    shutdown: () => ending ??= end(),
+    stop: () => ending ??= end(),
     [Symbol.asyncDispose]: () => ending ??= end(),
   };
 }

@@ -61,7 +61,7 @@ Deno.test("what cannot be collected leaves a gap, and the page goes on", async (
   await assert.rejects(page.html(), /told to fail/);
   broken = false;
   assert.match(await page.html(), /Ready/);
-  await telemetry.shutdown();
+  await telemetry.stop();
 });
 
 Deno.test("the newest dead letters are read from the queue's file, or are said not to be readable", async () => {

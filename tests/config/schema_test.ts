@@ -3,7 +3,9 @@ import { readFile } from "node:fs/promises";
 import { parse } from "@std/yaml";
 import { configFrom } from "../../src/config/load.ts";
 import { alternativeOf, type ConfigInput, ConfigSchema, OPTIONS } from "../../src/config/schema.ts";
+import type { TokensInput } from "../../src/config/tokens.ts";
 import { ConfigError } from "../../src/errors.ts";
+import { parseTokensFile } from "../../src/receiver/senders/tokens_schema.ts";
 
 Deno.test("the defaults, in the units of the type", () => {
   const config = ConfigSchema.parse({});
@@ -163,4 +165,27 @@ Deno.test("a file and its text are alternatives of each other", () => {
   assert.equal(name("receiver.auth.tokens_file"), "receiver.auth.tokens");
   assert.equal(name("receiver.auth.tokens"), "receiver.auth.tokens_file");
   assert.equal(name("exporter.endpoint"), undefined);
+});
+
+Deno.test("the tokens of a program may be objects, and are checked as a file is", () => {
+  const sha256 = "ab".repeat(32);
+  const tokens: TokensInput = {
+    tokens: [{
+      id: "web",
+      sha256,
+      signals: ["traces"],
+      limits: { max_request_body_size: "1MiB", queue_share: 0.5 },
+      origins: ["https://app.example"],
+      not_after: "2027-01-31T12:00:00Z",
+      resource_attributes: { "tenant.id": "acme" },
+    }],
+    signing_keys: [{ id: "pages", secret: "x".repeat(43), origins: ["https://app.example"], max_age: "5m" }],
+  };
+  const { auth } = configFrom({ receiver: { auth: { tokens } } }).receiver;
+  const read = parseTokensFile(auth.tokens!, "tokens");
+  assert.deepEqual(read.tokens.map(({ id, signals, limits }) => [id, signals, limits?.max_request_body_size]), [
+    ["web", ["traces"], 1 << 20],
+  ]);
+  assert.deepEqual(read.signingKeys.map(({ id, max_age_ms }) => [id, max_age_ms]), [["pages", 300_000]]);
+  assert.throws(() => configFrom({ receiver: { auth: { tokens: "" } } }), /the text of a tokens file, or what it says/);
 });

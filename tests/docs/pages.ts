@@ -1,6 +1,7 @@
-/** The pages of docs that are printed from the tables of the source: `deno task docs` writes them, a test compares them. */
+/** The pages of docs and the types that are printed from the tables of the source: `deno task docs` writes them, a test compares them. */
 import { renderReference } from "../../src/config/reference.ts";
 import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
+import { typesModule } from "./types.ts";
 import { renderInstruments } from "../../src/telemetry/prometheus.ts";
 
 /** What only a program that exports with the library alone can meet. */
@@ -83,24 +84,32 @@ function faults(): string {
   return lines.join("\n");
 }
 
-/** Their text before `deno fmt`, by file name. */
+/** Their text before `deno fmt`, by path from the root. */
 export function generatedPages(): Readonly<Record<string, string>> {
   return {
-    "configuration.md": `${CONFIGURATION}\n${renderReference()}`,
-    "metrics.md": `${METRICS}\n${renderInstruments()}`,
-    "faults.md": `${FAULTS}\n${faults()}\n`,
+    "docs/configuration.md": `${CONFIGURATION}\n${renderReference()}`,
+    "docs/metrics.md": `${METRICS}\n${renderInstruments()}`,
+    "docs/faults.md": `${FAULTS}\n${faults()}\n`,
+    "src/config/types.ts": typesModule(),
   };
 }
 
-/** The page as `deno fmt` lays it out. */
-export async function formatted(markdown: string): Promise<string> {
+/** The text of a file as `deno fmt` lays it out. */
+export async function formatted(name: string, text: string): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--config", new URL("../../deno.json", import.meta.url).pathname, "--ext", "md", "-"],
+    args: [
+      "fmt",
+      "--config",
+      new URL("../../deno.json", import.meta.url).pathname,
+      "--ext",
+      name.slice(name.lastIndexOf(".") + 1),
+      "-",
+    ],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  await new Blob([markdown]).stream().pipeTo(child.stdin);
+  await new Blob([text]).stream().pipeTo(child.stdin);
   const { success, stdout } = await child.output();
   if (!success) throw new Error("Cannot lay out the page: deno fmt failed");
   return new TextDecoder().decode(stdout);
@@ -108,7 +117,7 @@ export async function formatted(markdown: string): Promise<string> {
 
 if (import.meta.main) {
   for (const [name, text] of Object.entries(generatedPages())) {
-    await Deno.writeTextFile(new URL(`../../docs/${name}`, import.meta.url), await formatted(text));
-    console.log(`docs/${name}`);
+    await Deno.writeTextFile(new URL(`../../${name}`, import.meta.url), await formatted(name, text));
+    console.log(name);
   }
 }

@@ -57,3 +57,51 @@ for (const [name, { says, path }] of Object.entries(EXAMPLES)) {
     assert.match(wrong.lines.join("\n"), /EDGEFERRY_SHUTDOWN_GRACE: Cannot use shutdown\.grace "soon"/);
   });
 }
+
+Deno.test("the example session_relay.ts: the session's cookie stands in place of a token", async () => {
+  await using certs = await testCertificates();
+  await using endpoint = await startMtlsEndpoint(certs);
+  await using dir = await folder();
+  await using program = startProgram({
+    command: Deno.execPath(),
+    args: ["run", "-A", join(ROOT, "tests/examples/session_relay.ts")],
+    cwd: dir.path,
+    env: {
+      PORT: "0",
+      PASSWORD: "open sesame",
+      EDGEFERRY_SENDING_QUEUE_PATH: join(dir.path, "queue.db"),
+      EDGEFERRY_EXPORTER_ENDPOINT: endpoint.url,
+      EDGEFERRY_EXPORTER_OTLP_CERTIFICATE: certs.ca.certificate,
+      EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE: certs.client.certificate,
+      EDGEFERRY_EXPORTER_OTLP_CLIENT_KEY: certs.client.key,
+      EDGEFERRY_TELEMETRY_METRICS_ENABLED: "false",
+      DENO_TLS_CA_STORE: "",
+    },
+  });
+  const url = /Listening on (\S+)\//.exec(await program.line(/Listening on/))![1]!;
+  const post = async (path: string, body: BodyInit, headers: Record<string, string> = {}) => {
+    const answer = await fetch(url + path, { method: "POST", headers, body });
+    await answer.body?.cancel();
+    return answer;
+  };
+  const send = async (headers: Record<string, string>) =>
+    (await post("/otlp/v1/traces", requestOf("traces", ["page view"]), {
+      "content-type": "application/x-protobuf",
+      ...headers,
+    })).status;
+  const form = (password: string) => new URLSearchParams({ password });
+  assert.equal((await post("/login", form("guess"))).status, 403);
+  const cookie = (await post("/login", form("open sesame"))).headers.get("set-cookie")!;
+  assert.match(cookie, /HttpOnly; SameSite=Strict/);
+  const session = { cookie: cookie.split(";")[0]! };
+  assert.deepEqual(
+    [await send({}), await send({ cookie: "session=made-up" }), await send(session)],
+    [401, 401, 200],
+  );
+  assert.equal(await send({ ...session, "sec-fetch-site": "cross-site" }), 403);
+  await post("/logout", "", session);
+  assert.equal(await send(session), 401);
+  const { code } = await program.stop();
+  assert.equal(code, 0, program.lines.join("\n"));
+  assert.equal(endpoint.requests.length, 1);
+});

@@ -2,7 +2,7 @@
 import { Hono } from "hono";
 import { createRelay, loadConfig } from "../../src/mod.ts";
 
-const { config } = await loadConfig({ env: Deno.env.toObject() });
+const { config } = await loadConfig();
 const relay = await createRelay(config);
 
 const app = new Hono();

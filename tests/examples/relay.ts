@@ -2,7 +2,7 @@
 import { ConfigError, createLog, loadConfig, startRelay } from "../../src/mod.ts";
 
 try {
-  const { config, warnings } = await loadConfig({ env: Deno.env.toObject() });
+  const { config, warnings } = await loadConfig();
   for (const warning of warnings) console.error(warning);
   await using relay = await startRelay(config, createLog(config.telemetry.log));
   console.log(`Senders post to ${relay.url}, health is at ${relay.adminUrl}`);

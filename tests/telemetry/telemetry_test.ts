@@ -83,7 +83,7 @@ Deno.test("spans and metrics of a Hono app reach the Collector over mutual TLS, 
     resourceAttributes: { "deployment.environment.name": "dev" },
   });
   for (let i = 0; i < 3; i++) await app.request(`/users/${i}`);
-  await telemetry.shutdown();
+  await telemetry.stop();
   assert.deepEqual(t.endpoint.requests.map(({ path }) => path).sort(), ["/v1/metrics", "/v1/traces"]);
   assert.deepEqual(spansOf(t.endpoint.requests).map(({ name }) => name), Array(3).fill("GET /users/:id"));
   // OTLP counts kinds from 1.
@@ -110,7 +110,7 @@ Deno.test("flush exports what is there, also within a request, and its posts are
   await app.request("/users/1");
   await app.request("/flush");
   assert.deepEqual(spansOf(t.endpoint.requests).map(({ name }) => name), ["GET /users/:id"]);
-  await telemetry.shutdown();
+  await telemetry.stop();
   assert.deepEqual(spansOf(t.endpoint.requests).map(({ name }) => name), ["GET /users/:id", "GET /flush"]);
   for (const { headers } of t.endpoint.requests) assert.equal(headers["traceparent"], undefined);
 });
@@ -131,7 +131,7 @@ Deno.test("the sampling ratio is for traces that begin here; a caller's decision
   for (let i = 0; i < 10; i++) await app.request("/users/1");
   const traceId = "0af7651916cd43dd8448eb211c80319c";
   await app.request("/users/1", { headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` } });
-  await telemetry.shutdown();
+  await telemetry.stop();
   const spans = spansOf(t.endpoint.requests);
   assert.deepEqual(spans.map((span) => [span.traceId, span.parentSpanId]), [[traceId, "b7ad6b7169203331"]]);
 });
@@ -148,7 +148,7 @@ Deno.test("a signal left out is not exported; a caller's traceparent is passed o
   const traceId = "0af7651916cd43dd8448eb211c80319c";
   const answer = await app.request("/trace", { headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` } });
   assert.equal(await answer.text(), traceId);
-  await telemetry.shutdown();
+  await telemetry.stop();
   client.close();
   assert.deepEqual(t.endpoint.requests.map(({ path }) => path), ["/other/v1/metrics"]);
 });
@@ -167,7 +167,7 @@ Deno.test("shutdown is bounded when the Collector does not answer, and a second 
   const { telemetry, app } = t.start({ exporter, shutdownMs: 100 });
   t.endpoint.answer("hang", "hang");
   await app.request("/users/1");
-  await Promise.all([telemetry.shutdown(), telemetry.shutdown()]);
+  await Promise.all([telemetry.stop(), telemetry.stop()]);
   const { length } = t.endpoint.requests;
   assert.ok(length <= 2);
   await telemetry.flush();
@@ -183,7 +183,7 @@ Deno.test("a Collector that is down costs telemetry and a line each, never a req
   assert.equal((await app.request("/users/1")).status, 200);
   await telemetry.flush();
   await app.request("/users/1");
-  await telemetry.shutdown();
+  await telemetry.stop();
   assert.deepEqual(t.lines.map((line) => line.split(" url=")[0]).sort(), [
     "WARN  Own metrics were dropped, a batch of data points",
     "WARN  Own traces were dropped, a batch of spans",

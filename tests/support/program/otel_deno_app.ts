@@ -29,4 +29,4 @@ for (const header of ["", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad
   console.log(`answer: ${(await text(socket)).split("\r\n\r\n")[1]}`);
 }
 await server.shutdown();
-await telemetry.shutdown();
+await telemetry.stop();

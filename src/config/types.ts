@@ -1,0 +1,1029 @@
+/**
+ * The configuration's types, printed from `schema.ts` by `deno task docs`: not to be edited by hand.
+ * @module
+ */
+import type { SignalName } from "../signal.ts";
+import type { TokensInput } from "./tokens.ts";
+import type { Endpoint } from "./units.ts";
+
+/** The configuration in use. Sizes are bytes, durations ms. */
+export interface Config {
+  /** `receiver`. */
+  receiver: {
+    /** `http`. */
+    http: {
+      /** Where senders post their telemetry. Off loopback, authentication must be on. Default: `"127.0.0.1:4319"`. */
+      endpoint: Endpoint;
+      /** Largest request body, both as received and inflated; above it 413. The Collector's own limit is 20MiB. In bytes. Default: `"20MiB"`. */
+      max_request_body_size: number;
+      /** Most resources in one request; above it 413. The largest batches of a Collector have some 8,192. Default: `50000`. */
+      max_request_resources: number;
+      /** Most nested messages in one request: resources, scopes, items, attributes, values and so on; above it 413. 8,192 log records of 20 attributes have 344,066. Default: `2000000`. */
+      max_request_messages: number;
+      /** Time for a whole request body to arrive. In ms. Default: `"10s"`. */
+      request_body_timeout: number;
+      /** Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429. In bytes. Default: `"32MiB"`. */
+      max_in_flight_bytes: number;
+      /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. In ms. Default: `"5s"`. */
+      max_retry_after: number;
+      /** Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed. Default: `1000`. */
+      max_connections: number;
+      /** Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound. Default: `500`. */
+      max_connections_per_address: number;
+      /** Largest request header; above it 431. In bytes. Default: `"16KiB"`. */
+      max_header_size: number;
+      /** Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed. In ms. Default: `"10s"`. */
+      read_header_timeout: number;
+      /** How long a connection may be silent between requests; then it is closed. In ms. Default: `"1m"`. */
+      idle_timeout: number;
+      /** `tls`. */
+      tls: {
+        /** Serves HTTPS with this certificate, its chain behind it. */
+        cert_file?: string;
+        /** The certificate's key. */
+        key_file?: string;
+        /** Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id. */
+        client_ca_file?: string;
+        /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
+        require_client_certificate: boolean;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+        reload_interval: number;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
+        expiry_warning: number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. In ms. Default: `"72h"`. */
+        expiry_error: number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others: boolean;
+      };
+      /** `cors`. */
+      cors: {
+        /** Web origins whose pages may post here; none by default. Default: `[]`. */
+        allowed_origins: string[];
+      };
+    };
+    /** `auth`. */
+    auth: {
+      /** Who may send: ids and SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
+      tokens_file: string;
+      /** What a tokens file says, as text or as mappings, instead of its path: for hosts without files. */
+      tokens?: string;
+      /** How often tokens_file is looked at; a changed one is taken up without a restart. In ms. Default: `"500ms"`. */
+      reload_interval: number;
+      /** `jwt`. */
+      jwt: {
+        /** Takes JWT of this issuer (claim iss), beside the static tokens. */
+        issuer?: string;
+        /** What the claim aud must hold: this relay's name. */
+        audience?: string;
+        /** Where the issuer's keys are, as a JWKS. */
+        jwks_url?: string;
+        /** How far the issuer's clock may differ. In ms. Default: `"5s"`. */
+        clock_tolerance: number;
+        /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. In ms. Default: `"10m"`. */
+        refresh_interval: number;
+        /** The claim that names the sender. Default: `"sub"`. */
+        sender_claim: string;
+        /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
+        permissions_claim: string;
+      };
+      /** Ask nobody for a token. Refused when the endpoint is not loopback. Default: `false`. */
+      insecure: boolean;
+    };
+    /** `limits`. */
+    limits: {
+      /** Requests a second of each sender; above it 429. These are for every sender whose token says nothing else. */
+      requests_per_second?: number;
+      /** Spans, data points and log records a second of each sender; above it 429. */
+      items_per_second?: number;
+      /** Bytes of bodies a second of each sender, as received; above it 429. In bytes. */
+      bytes_per_second?: number;
+      /** Requests of each sender under way at once; above it 429. */
+      concurrent_requests?: number;
+      /** Largest body of each sender, where it is below receiver.http.max_request_body_size; above it 413. In bytes. */
+      max_request_body_size?: number;
+      /** Share of the queue that one sender's data may take, so that none fills it alone; above it 503. Default: `0.9`. */
+      queue_share: number;
+    };
+  };
+  /** `redaction`. */
+  redaction: {
+    /** What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default. Default: `[]`. */
+    actions: { key: string; action: "delete" | "hash" }[];
+    /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
+    salt?: string;
+    /** Count what the actions are for, and change nothing. Default: `false`. */
+    dry_run: boolean;
+  };
+  /** `sending_queue`. */
+  sending_queue: {
+    /** sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
+    storage: "sqlite" | "none";
+    /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
+    path: string;
+    /** Most payload bytes queued; above it 503, never eviction. In bytes. Default: `"1GiB"`. */
+    queue_size: number;
+    /** Requests to the Collector under way at once. Default: `4`. */
+    num_consumers: number;
+    /** `batch`. */
+    batch: {
+      /** How long what has been answered 200 waits for more of its signal, to share one request (sqlite). In ms. Default: `"200ms"`. */
+      flush_timeout: number;
+      /** Payload bytes that do not wait for more. In bytes. Default: `"512KiB"`. */
+      min_size: number;
+      /** Payload bytes merged into one request; 0: every request of a sender goes by itself. In bytes. Default: `"4MiB"`. */
+      max_size: number;
+    };
+    /** Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age. In ms. */
+    max_age?: number;
+    /** `dead_letters`. */
+    dead_letters: {
+      /** Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR. In bytes. Default: `"256MiB"`. */
+      max_size: number;
+    };
+  };
+  /** `exporter`. */
+  exporter: {
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+    endpoint: string;
+    /** URL for traces, used as it is. */
+    traces_endpoint?: string;
+    /** URL for metrics, used as it is. */
+    metrics_endpoint?: string;
+    /** URL for logs, used as it is. */
+    logs_endpoint?: string;
+    /** URL for profiles, used as it is. */
+    profiles_endpoint?: string;
+    /** Header fields sent with every request to the Collector. Default: `{}`. */
+    headers: Record<string, string>;
+    /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
+    compression: "passthrough" | "gzip" | "none";
+    /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
+    timeout: number;
+    /** `retry_on_failure`. */
+    retry_on_failure: {
+      /** Wait before the first retry; jitter is added. In ms. Default: `"1s"`. */
+      initial_interval: number;
+      /** Longest wait between retries. They never end. In ms. Default: `"30s"`. */
+      max_interval: number;
+    };
+    /** `tls`. */
+    tls: {
+      /** CA certificates that the Collector must chain to. Default: `"certs/ca.crt"`. */
+      ca_file: string;
+      /** The client certificate, with its chain. Default: `"certs/client.crt"`. */
+      cert_file: string;
+      /** The client certificate's key. Default: `"certs/client.key"`. */
+      key_file: string;
+      /** CA certificates as PEM text, instead of ca_file. */
+      ca_pem?: string;
+      /** The client certificate as PEM text, instead of cert_file. */
+      cert_pem?: string;
+      /** The client key as PEM text, instead of key_file. */
+      key_pem?: string;
+      /** Passphrase of an encrypted key. */
+      key_passphrase?: string;
+      /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+      reload_interval: number;
+      /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
+      expiry_warning: number;
+      /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. In ms. Default: `"72h"`. */
+      expiry_error: number;
+      /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+      key_readable_by_others: boolean;
+    };
+    /** `signals`. */
+    signals: {
+      /** `traces`. */
+      traces: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. In ms. */
+        timeout?: number;
+        /** `tls`. */
+        tls: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `metrics`. */
+      metrics: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. In ms. */
+        timeout?: number;
+        /** `tls`. */
+        tls: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `logs`. */
+      logs: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. In ms. */
+        timeout?: number;
+        /** `tls`. */
+        tls: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `profiles`. */
+      profiles: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. In ms. */
+        timeout?: number;
+        /** `tls`. */
+        tls: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+    };
+  };
+  /** Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all. */
+  routes: { signals?: SignalName[]; senders?: string[]; exporters: string[] }[];
+  /** `telemetry`. */
+  telemetry: {
+    /** `admin`. */
+    admin: {
+      /** Where /livez, /readyz, /metrics and the status page (/) are; the receiver's own endpoint answers them on one port. Default: `"127.0.0.1:9464"`. */
+      endpoint: Endpoint;
+      /** What /metrics and the status page ask for, as a bearer token or a password. Without it they are there on loopback only. */
+      token?: string;
+    };
+    /** `traces`. */
+    traces: {
+      /** Trace the relay's own requests. Default: `true`. */
+      enabled: boolean;
+      /** Share of requests traced when the caller has not decided. Default: `0.01`. */
+      sampling_ratio: number;
+    };
+    /** `metrics`. */
+    metrics: {
+      /** Export the relay's own metrics to the Collector. Default: `true`. */
+      enabled: boolean;
+      /** Time between exports of metrics. In ms. Default: `"60s"`. */
+      interval: number;
+    };
+    /** `log`. */
+    log: {
+      /** The least that is logged. Default: `"info"`. */
+      level: "debug" | "info" | "warn" | "error";
+      /** How a log line is written. Default: `"text"`. */
+      format: "text" | "json";
+    };
+    /** `resource`. */
+    resource: {
+      /** service.name of the relay's own telemetry. Default: `"edgeferry"`. */
+      service_name: string;
+    };
+  };
+  /** `shutdown`. */
+  shutdown: {
+    /** Time after SIGTERM to answer and send what is under way. In ms. Default: `"8s"`. */
+    grace: number;
+  };
+  /** `exporters`. */
+  exporters: {
+    [name: string]: {
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+      endpoint: string;
+      /** URL for traces, used as it is. */
+      traces_endpoint?: string;
+      /** URL for metrics, used as it is. */
+      metrics_endpoint?: string;
+      /** URL for logs, used as it is. */
+      logs_endpoint?: string;
+      /** URL for profiles, used as it is. */
+      profiles_endpoint?: string;
+      /** Header fields sent with every request to the Collector. Default: `{}`. */
+      headers: Record<string, string>;
+      /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
+      compression: "passthrough" | "gzip" | "none";
+      /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
+      timeout: number;
+      /** `retry_on_failure`. */
+      retry_on_failure: {
+        /** Wait before the first retry; jitter is added. In ms. Default: `"1s"`. */
+        initial_interval: number;
+        /** Longest wait between retries. They never end. In ms. Default: `"30s"`. */
+        max_interval: number;
+      };
+      /** `tls`. */
+      tls: {
+        /** CA certificates that the Collector must chain to. Default: `"certs/ca.crt"`. */
+        ca_file: string;
+        /** The client certificate, with its chain. Default: `"certs/client.crt"`. */
+        cert_file: string;
+        /** The client certificate's key. Default: `"certs/client.key"`. */
+        key_file: string;
+        /** CA certificates as PEM text, instead of ca_file. */
+        ca_pem?: string;
+        /** The client certificate as PEM text, instead of cert_file. */
+        cert_pem?: string;
+        /** The client key as PEM text, instead of key_file. */
+        key_pem?: string;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+        reload_interval: number;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
+        expiry_warning: number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. In ms. Default: `"72h"`. */
+        expiry_error: number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others: boolean;
+      };
+      /** `signals`. */
+      signals: {
+        /** `traces`. */
+        traces: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. In ms. */
+          timeout?: number;
+          /** `tls`. */
+          tls: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `metrics`. */
+        metrics: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. In ms. */
+          timeout?: number;
+          /** `tls`. */
+          tls: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `logs`. */
+        logs: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. In ms. */
+          timeout?: number;
+          /** `tls`. */
+          tls: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `profiles`. */
+        profiles: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. In ms. */
+          timeout?: number;
+          /** `tls`. */
+          tls: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+      };
+      /** false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted. Default: `true`. */
+      required: boolean;
+    };
+  };
+  /** `groups`. */
+  groups: {
+    [name: string]: {
+      /** The first that works has everything, in this order; it comes back when it works again. */
+      failover?: string[];
+      /** Each request goes to one of these that work, more often to one of more weight. */
+      balance?: Record<string, number>;
+    };
+  };
+}
+
+/** The configuration as it is written: every key may be left out, sizes and durations are text. */
+export interface ConfigInput {
+  /** `receiver`. */
+  receiver?: {
+    /** `http`. */
+    http?: {
+      /** Where senders post their telemetry. Off loopback, authentication must be on. Default: `"127.0.0.1:4319"`. */
+      endpoint?: string;
+      /** Largest request body, both as received and inflated; above it 413. The Collector's own limit is 20MiB. Default: `"20MiB"`. */
+      max_request_body_size?: string | number;
+      /** Most resources in one request; above it 413. The largest batches of a Collector have some 8,192. Default: `50000`. */
+      max_request_resources?: number;
+      /** Most nested messages in one request: resources, scopes, items, attributes, values and so on; above it 413. 8,192 log records of 20 attributes have 344,066. Default: `2000000`. */
+      max_request_messages?: number;
+      /** Time for a whole request body to arrive. Default: `"10s"`. */
+      request_body_timeout?: string | number;
+      /** Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429. Default: `"32MiB"`. */
+      max_in_flight_bytes?: string | number;
+      /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. Default: `"5s"`. */
+      max_retry_after?: string | number;
+      /** Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed. Default: `1000`. */
+      max_connections?: number;
+      /** Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound. Default: `500`. */
+      max_connections_per_address?: number;
+      /** Largest request header; above it 431. Default: `"16KiB"`. */
+      max_header_size?: string | number;
+      /** Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed. Default: `"10s"`. */
+      read_header_timeout?: string | number;
+      /** How long a connection may be silent between requests; then it is closed. Default: `"1m"`. */
+      idle_timeout?: string | number;
+      /** `tls`. */
+      tls?: {
+        /** Serves HTTPS with this certificate, its chain behind it. */
+        cert_file?: string;
+        /** The certificate's key. */
+        key_file?: string;
+        /** Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id. */
+        client_ca_file?: string;
+        /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
+        require_client_certificate?: boolean;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+        reload_interval?: string | number;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
+        expiry_warning?: string | number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. Default: `"72h"`. */
+        expiry_error?: string | number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others?: boolean;
+      };
+      /** `cors`. */
+      cors?: {
+        /** Web origins whose pages may post here; none by default. Default: `[]`. */
+        allowed_origins?: string[];
+      };
+    };
+    /** `auth`. */
+    auth?: {
+      /** Who may send: ids and SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
+      tokens_file?: string;
+      /** What a tokens file says, as text or as mappings, instead of its path: for hosts without files. */
+      tokens?: string | TokensInput;
+      /** How often tokens_file is looked at; a changed one is taken up without a restart. Default: `"500ms"`. */
+      reload_interval?: string | number;
+      /** `jwt`. */
+      jwt?: {
+        /** Takes JWT of this issuer (claim iss), beside the static tokens. */
+        issuer?: string;
+        /** What the claim aud must hold: this relay's name. */
+        audience?: string;
+        /** Where the issuer's keys are, as a JWKS. */
+        jwks_url?: string;
+        /** How far the issuer's clock may differ. Default: `"5s"`. */
+        clock_tolerance?: string | number;
+        /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. Default: `"10m"`. */
+        refresh_interval?: string | number;
+        /** The claim that names the sender. Default: `"sub"`. */
+        sender_claim?: string;
+        /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
+        permissions_claim?: string;
+      };
+      /** Ask nobody for a token. Refused when the endpoint is not loopback. Default: `false`. */
+      insecure?: boolean;
+    };
+    /** `limits`. */
+    limits?: {
+      /** Requests a second of each sender; above it 429. These are for every sender whose token says nothing else. */
+      requests_per_second?: number;
+      /** Spans, data points and log records a second of each sender; above it 429. */
+      items_per_second?: number;
+      /** Bytes of bodies a second of each sender, as received; above it 429. */
+      bytes_per_second?: string | number;
+      /** Requests of each sender under way at once; above it 429. */
+      concurrent_requests?: number;
+      /** Largest body of each sender, where it is below receiver.http.max_request_body_size; above it 413. */
+      max_request_body_size?: string | number;
+      /** Share of the queue that one sender's data may take, so that none fills it alone; above it 503. Default: `0.9`. */
+      queue_share?: number;
+    };
+  };
+  /** `redaction`. */
+  redaction?: {
+    /** What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default. Default: `[]`. */
+    actions?: { key: string; action: "delete" | "hash" }[];
+    /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
+    salt?: string;
+    /** Count what the actions are for, and change nothing. Default: `false`. */
+    dry_run?: boolean;
+  };
+  /** `sending_queue`. */
+  sending_queue?: {
+    /** sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
+    storage?: "sqlite" | "none";
+    /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
+    path?: string;
+    /** Most payload bytes queued; above it 503, never eviction. Default: `"1GiB"`. */
+    queue_size?: string | number;
+    /** Requests to the Collector under way at once. Default: `4`. */
+    num_consumers?: number;
+    /** `batch`. */
+    batch?: {
+      /** How long what has been answered 200 waits for more of its signal, to share one request (sqlite). Default: `"200ms"`. */
+      flush_timeout?: string | number;
+      /** Payload bytes that do not wait for more. Default: `"512KiB"`. */
+      min_size?: string | number;
+      /** Payload bytes merged into one request; 0: every request of a sender goes by itself. Default: `"4MiB"`. */
+      max_size?: string | number;
+    };
+    /** Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age. */
+    max_age?: string | number;
+    /** `dead_letters`. */
+    dead_letters?: {
+      /** Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR. Default: `"256MiB"`. */
+      max_size?: string | number;
+    };
+  };
+  /** `exporter`. */
+  exporter?: {
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+    endpoint?: string;
+    /** URL for traces, used as it is. */
+    traces_endpoint?: string;
+    /** URL for metrics, used as it is. */
+    metrics_endpoint?: string;
+    /** URL for logs, used as it is. */
+    logs_endpoint?: string;
+    /** URL for profiles, used as it is. */
+    profiles_endpoint?: string;
+    /** Header fields sent with every request to the Collector. Default: `{}`. */
+    headers?: Record<string, string>;
+    /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
+    compression?: "passthrough" | "gzip" | "none";
+    /** Time for one attempt, connecting included. Default: `"10s"`. */
+    timeout?: string | number;
+    /** `retry_on_failure`. */
+    retry_on_failure?: {
+      /** Wait before the first retry; jitter is added. Default: `"1s"`. */
+      initial_interval?: string | number;
+      /** Longest wait between retries. They never end. Default: `"30s"`. */
+      max_interval?: string | number;
+    };
+    /** `tls`. */
+    tls?: {
+      /** CA certificates that the Collector must chain to. Default: `"certs/ca.crt"`. */
+      ca_file?: string;
+      /** The client certificate, with its chain. Default: `"certs/client.crt"`. */
+      cert_file?: string;
+      /** The client certificate's key. Default: `"certs/client.key"`. */
+      key_file?: string;
+      /** CA certificates as PEM text, instead of ca_file. */
+      ca_pem?: string;
+      /** The client certificate as PEM text, instead of cert_file. */
+      cert_pem?: string;
+      /** The client key as PEM text, instead of key_file. */
+      key_pem?: string;
+      /** Passphrase of an encrypted key. */
+      key_passphrase?: string;
+      /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+      reload_interval?: string | number;
+      /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
+      expiry_warning?: string | number;
+      /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. Default: `"72h"`. */
+      expiry_error?: string | number;
+      /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+      key_readable_by_others?: boolean;
+    };
+    /** `signals`. */
+    signals?: {
+      /** `traces`. */
+      traces?: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. */
+        timeout?: string | number;
+        /** `tls`. */
+        tls?: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `metrics`. */
+      metrics?: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. */
+        timeout?: string | number;
+        /** `tls`. */
+        tls?: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `logs`. */
+      logs?: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. */
+        timeout?: string | number;
+        /** `tls`. */
+        tls?: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+      /** `profiles`. */
+      profiles?: {
+        /** Replaces exporter.headers for this signal. */
+        headers?: Record<string, string>;
+        /** Replaces exporter.compression. */
+        compression?: "passthrough" | "gzip" | "none";
+        /** Replaces exporter.timeout. */
+        timeout?: string | number;
+        /** `tls`. */
+        tls?: {
+          /** CA certificates for this signal. */
+          ca_file?: string;
+          /** Client certificate for this signal. */
+          cert_file?: string;
+          /** Client key for this signal. */
+          key_file?: string;
+          /** CA certificates for this signal, as PEM text. */
+          ca_pem?: string;
+          /** Client certificate for this signal, as PEM text. */
+          cert_pem?: string;
+          /** Client key for this signal, as PEM text. */
+          key_pem?: string;
+          /** Passphrase of this signal's key. */
+          key_passphrase?: string;
+        };
+      };
+    };
+  };
+  /** Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all. */
+  routes?: { signals?: SignalName[]; senders?: string[]; exporters: string[] }[];
+  /** `telemetry`. */
+  telemetry?: {
+    /** `admin`. */
+    admin?: {
+      /** Where /livez, /readyz, /metrics and the status page (/) are; the receiver's own endpoint answers them on one port. Default: `"127.0.0.1:9464"`. */
+      endpoint?: string;
+      /** What /metrics and the status page ask for, as a bearer token or a password. Without it they are there on loopback only. */
+      token?: string;
+    };
+    /** `traces`. */
+    traces?: {
+      /** Trace the relay's own requests. Default: `true`. */
+      enabled?: boolean;
+      /** Share of requests traced when the caller has not decided. Default: `0.01`. */
+      sampling_ratio?: number;
+    };
+    /** `metrics`. */
+    metrics?: {
+      /** Export the relay's own metrics to the Collector. Default: `true`. */
+      enabled?: boolean;
+      /** Time between exports of metrics. Default: `"60s"`. */
+      interval?: string | number;
+    };
+    /** `log`. */
+    log?: {
+      /** The least that is logged. Default: `"info"`. */
+      level?: "debug" | "info" | "warn" | "error";
+      /** How a log line is written. Default: `"text"`. */
+      format?: "text" | "json";
+    };
+    /** `resource`. */
+    resource?: {
+      /** service.name of the relay's own telemetry. Default: `"edgeferry"`. */
+      service_name?: string;
+    };
+  };
+  /** `shutdown`. */
+  shutdown?: {
+    /** Time after SIGTERM to answer and send what is under way. Default: `"8s"`. */
+    grace?: string | number;
+  };
+  /** `exporters`. */
+  exporters?: {
+    [name: string]: {
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+      endpoint?: string;
+      /** URL for traces, used as it is. */
+      traces_endpoint?: string;
+      /** URL for metrics, used as it is. */
+      metrics_endpoint?: string;
+      /** URL for logs, used as it is. */
+      logs_endpoint?: string;
+      /** URL for profiles, used as it is. */
+      profiles_endpoint?: string;
+      /** Header fields sent with every request to the Collector. Default: `{}`. */
+      headers?: Record<string, string>;
+      /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
+      compression?: "passthrough" | "gzip" | "none";
+      /** Time for one attempt, connecting included. Default: `"10s"`. */
+      timeout?: string | number;
+      /** `retry_on_failure`. */
+      retry_on_failure?: {
+        /** Wait before the first retry; jitter is added. Default: `"1s"`. */
+        initial_interval?: string | number;
+        /** Longest wait between retries. They never end. Default: `"30s"`. */
+        max_interval?: string | number;
+      };
+      /** `tls`. */
+      tls?: {
+        /** CA certificates that the Collector must chain to. Default: `"certs/ca.crt"`. */
+        ca_file?: string;
+        /** The client certificate, with its chain. Default: `"certs/client.crt"`. */
+        cert_file?: string;
+        /** The client certificate's key. Default: `"certs/client.key"`. */
+        key_file?: string;
+        /** CA certificates as PEM text, instead of ca_file. */
+        ca_pem?: string;
+        /** The client certificate as PEM text, instead of cert_file. */
+        cert_pem?: string;
+        /** The client key as PEM text, instead of key_file. */
+        key_pem?: string;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+        reload_interval?: string | number;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
+        expiry_warning?: string | number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. Default: `"72h"`. */
+        expiry_error?: string | number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others?: boolean;
+      };
+      /** `signals`. */
+      signals?: {
+        /** `traces`. */
+        traces?: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. */
+          timeout?: string | number;
+          /** `tls`. */
+          tls?: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `metrics`. */
+        metrics?: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. */
+          timeout?: string | number;
+          /** `tls`. */
+          tls?: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `logs`. */
+        logs?: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. */
+          timeout?: string | number;
+          /** `tls`. */
+          tls?: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+        /** `profiles`. */
+        profiles?: {
+          /** Replaces exporter.headers for this signal. */
+          headers?: Record<string, string>;
+          /** Replaces exporter.compression. */
+          compression?: "passthrough" | "gzip" | "none";
+          /** Replaces exporter.timeout. */
+          timeout?: string | number;
+          /** `tls`. */
+          tls?: {
+            /** CA certificates for this signal. */
+            ca_file?: string;
+            /** Client certificate for this signal. */
+            cert_file?: string;
+            /** Client key for this signal. */
+            key_file?: string;
+            /** CA certificates for this signal, as PEM text. */
+            ca_pem?: string;
+            /** Client certificate for this signal, as PEM text. */
+            cert_pem?: string;
+            /** Client key for this signal, as PEM text. */
+            key_pem?: string;
+            /** Passphrase of this signal's key. */
+            key_passphrase?: string;
+          };
+        };
+      };
+      /** false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted. Default: `true`. */
+      required?: boolean;
+    };
+  };
+  /** `groups`. */
+  groups?: {
+    [name: string]: {
+      /** The first that works has everything, in this order; it comes back when it works again. */
+      failover?: string[];
+      /** Each request goes to one of these that work, more often to one of more weight. */
+      balance?: Record<string, number>;
+    };
+  };
+}
