@@ -5,13 +5,16 @@
  * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real]`.
  */
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { testCertificates } from "../support/files/certificates.ts";
+import { type FreezingProxy, startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
 import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd, type Trouble } from "../support/far_end/far_end.ts";
 import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
-import { arrivedSpans } from "../support/bodies/numbered_spans.ts";
+import { arrivedSpans, type Poison } from "../support/bodies/numbered_spans.ts";
 import { countRows, readBooks, readDeadLetters } from "../support/relay/queue_file.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { RestartableRelay } from "../support/relay/restartable_relay.ts";
@@ -54,6 +57,8 @@ const CONSUMERS = 4;
 const BATCH_BYTES = 16 * 1024;
 const POISONED = 0.01;
 const DRAIN_MS = 120_000;
+/** As the relay's configuration has it. */
+const EXPORTER_TIMEOUT_MS = 2_000;
 
 /** What was in a socket when the relay or the far end came back may be taken so much later, in ms. */
 const LATE_MS = 500;
@@ -62,7 +67,13 @@ const LATE_MS = 500;
 type Blow =
   | { readonly kind: "none" }
   | { readonly kind: "trouble"; readonly trouble: Trouble; readonly forMs: number }
-  | { readonly kind: "freeze" | "crash"; readonly forMs: number };
+  | { readonly kind: "freeze" | "crash"; readonly forMs: number }
+  /** Another server comes in its place, that reads the first gzip member alone. */
+  | { readonly kind: "impostor"; readonly forMs: number }
+  /** The open connections to it go silent. */
+  | { readonly kind: "silent connections" }
+  /** The relay's clock is set. */
+  | { readonly kind: "clock"; readonly byMs: number };
 
 interface Cycle {
   readonly blow: Blow;
@@ -86,12 +97,19 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   await using farEnd = options.farEnd === "real"
     ? await startRealFarEnd(certs)
     : await startEmbeddedFarEnd(certs, certs.dir);
+  await using proxy = await startFreezingProxy(Number(new URL(farEnd.url).port));
+  const clockFile = join(certs.dir, "clock");
+  await writeFile(clockFile, "0");
   await using relay = await RestartableRelay.start({
     certs,
-    collectorUrl: farEnd.url,
+    collectorUrl: `https://localhost:${proxy.port}`,
+    clockFile,
     settings: { sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } } },
   });
-  const senders = new NumberedSenders({ seed, url: () => relay.url, spansMax: SPANS_MAX, poisoned: POISONED });
+  const poisons: readonly Poison[] = options.farEnd === "real"
+    ? ["refused", "fails"]
+    : ["refused", "refused", "fails", "cuts", "empties"];
+  const senders = new NumberedSenders({ seed, url: () => relay.url, spansMax: SPANS_MAX, poisoned: POISONED, poisons });
   const random = new Random(seed);
   const losses: Loss[] = [];
   const troubles: Record<string, number> = {};
@@ -102,7 +120,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
       const name = nameOf(cycle.blow);
       troubles[name] = (troubles[name] ?? 0) + 1;
       say(`kill ${kill}: after ${cycle.killAfterMs} ms, ${name}`);
-      const struck = strike(farEnd, cycle, losses);
+      const struck = strike({ farEnd, proxy, clockFile }, cycle, losses);
       await delay(cycle.killAfterMs);
       const loss: Loss = { from: Date.now(), until: Infinity };
       losses.push(loss);
@@ -125,6 +143,8 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     await senders.stop();
   }
   say("draining");
+  await writeFile(clockFile, "0");
+  await farEnd.mend();
   await drained(relay, DRAIN_MS);
   await relay.stop();
 
@@ -152,11 +172,17 @@ function plan(random: Random, farEnd: FarEnd["name"]): Cycle {
     // Beyond the exporter's timeout of 2 s now and then.
     () => ({ kind: "freeze", forMs: 100 + random.below(2_600) }),
     () => ({ kind: "crash", forMs: random.below(600) }),
+    () => ({ kind: "silent connections" }),
+    () => ({ kind: "clock", byMs: (random.chance(0.5) ? -1 : 1) * (1_000 + random.below(20_000)) }),
+    // Refuses everything, an empty request too.
+    () => ({ kind: "trouble", trouble: { kind: "status", status: 400 }, forMs }),
     // What the real Collector's server cannot be told.
     ...(farEnd === "real" ? [] : [
       () => ({ kind: "trouble" as const, trouble: { kind: "disconnect" as const, accepted: true }, forMs }),
       () => ({ kind: "trouble" as const, trouble: { kind: "disconnect" as const, accepted: false }, forMs }),
       () => ({ kind: "trouble" as const, trouble: { kind: "silence" as const }, forMs }),
+      () => ({ kind: "trouble" as const, trouble: { kind: "page" as const }, forMs }),
+      () => ({ kind: "impostor" as const, forMs: 1_000 + random.below(500) }),
     ]),
   ])();
   return {
@@ -174,7 +200,18 @@ function nameOf(blow: Blow): string {
   return trouble.kind === "disconnect" && trouble.accepted ? "accepted, then disconnect" : trouble.kind;
 }
 
-async function strike(farEnd: FarEnd, { blow, blowAfterMs }: Cycle, losses: Loss[]): Promise<void> {
+/** What is struck. */
+interface Scene {
+  readonly farEnd: FarEnd;
+  readonly proxy: FreezingProxy;
+  readonly clockFile: string;
+}
+
+async function strike(
+  { farEnd, proxy, clockFile }: Scene,
+  { blow, blowAfterMs }: Cycle,
+  losses: Loss[],
+): Promise<void> {
   await delay(blowAfterMs);
   const loss: Loss = { from: Date.now(), until: Infinity };
   switch (blow.kind) {
@@ -198,6 +235,27 @@ async function strike(farEnd: FarEnd, { blow, blowAfterMs }: Cycle, losses: Loss
       await delay(blow.forMs);
       await farEnd.revive();
       break;
+    case "impostor":
+      losses.push(loss);
+      await farEnd.crash();
+      // Long enough for somebody to find nobody there: whoever comes back in an instant, on an idle connection, is not noticed.
+      await delay(blow.forMs);
+      await farEnd.trouble({ kind: "first_member_only" });
+      await farEnd.revive();
+      await delay(blow.forMs);
+      await farEnd.crash();
+      await farEnd.trouble(undefined);
+      await farEnd.revive();
+      break;
+    case "silent connections":
+      losses.push(loss);
+      proxy.freeze();
+      // Until the exporter has given up waiting.
+      await delay(EXPORTER_TIMEOUT_MS);
+      break;
+    case "clock":
+      await writeFile(clockFile, String(blow.byMs));
+      return;
   }
   loss.until = Date.now();
 }
@@ -253,7 +311,8 @@ function judge({ relay, farEnd, senders, losses }: Evidence) {
   for (const id of senders.written) if (!receipts.has(id) && !dead.has(id)) lost.push(id);
   assert.deepEqual(lost, [], `${lost.length} spans answered 200 are lost`);
 
-  const poisoned = (id: string) => senders.spans.get(id) === true;
+  // What the far end failed on it takes once it is mended; beside empty resources the spans are good.
+  const poisoned = (id: string) => senders.spans.get(id) === "refused";
   assert.deepEqual([...receipts.keys()].filter(poisoned), [], "poisoned spans that the far end took");
   assert.deepEqual([...dead.keys()].filter((id) => !poisoned(id)), [], "innocent spans among the dead letters");
   assert.deepEqual([...dead].filter(([, times]) => times > 1), [], "spans that died twice");

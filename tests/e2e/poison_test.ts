@@ -71,7 +71,7 @@ function arrivedIds({ farEnd }: Sent): Set<string> {
 
 for (const kind of ["embedded", "real"] as const) {
   Deno.test(`${kind} Collector: the one request that it refuses is the one dead letter`, async () => {
-    const poison = numberedRequest(new Random(72), "poison", 4, true);
+    const poison = numberedRequest(new Random(72), "poison", 4, "refused");
     await among(kind, poison, undefined, (sent) => {
       assert.equal(sent.status, 200);
       assert.equal(arrivedIds(sent).size, GOOD * 3);

@@ -1,7 +1,7 @@
 /** Loops that post numbered requests, each once, and write down what was answered 200. */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
-import { numberedRequest } from "./numbered_spans.ts";
+import { numberedRequest, type Poison } from "./numbered_spans.ts";
 import { Random } from "./requests.ts";
 
 export interface SendersOptions {
@@ -11,8 +11,10 @@ export interface SendersOptions {
   /** Loops at once. */
   readonly senders?: number;
   readonly spansMax: number;
-  /** The share of requests that the far end refuses for good. */
+  /** The share of requests in which something is wrong. */
   readonly poisoned: number;
+  /** What may be; that the far end refuses it for good unless given. */
+  readonly poisons?: readonly Poison[];
 }
 
 const SENDERS = 6;
@@ -24,8 +26,8 @@ const PAUSE_AFTER_FAILURE_MS = 20;
 const ANSWERED_MS = 60_000;
 
 export class NumberedSenders {
-  /** Every id issued, and whether its request is poisoned. */
-  readonly spans = new Map<string, boolean>();
+  /** Every id issued, and what is wrong with its request. */
+  readonly spans = new Map<string, Poison | undefined>();
   /** Ids that were answered 200. */
   readonly written = new Set<string>();
   issued = 0;
@@ -62,7 +64,7 @@ export class NumberedSenders {
   }
 
   async #loop(sender: number): Promise<void> {
-    const { seed, url, spansMax, poisoned } = this.#options;
+    const { seed, url, spansMax, poisoned, poisons = ["refused"] } = this.#options;
     const random = new Random(seed * 100 + sender);
     using client = Deno.createHttpClient({});
     for (let number = 0; !this.#stopping.signal.aborted; number++) {
@@ -70,9 +72,9 @@ export class NumberedSenders {
         random,
         `s${sender}-${number}`,
         1 + random.below(spansMax),
-        random.chance(poisoned),
+        random.chance(poisoned) ? random.pick(poisons) : undefined,
       );
-      for (const id of request.ids) this.spans.set(id, request.poisoned);
+      for (const id of request.ids) this.spans.set(id, request.poison);
       this.issued++;
       const status = await post(url(), request, client);
       if (status === 200) {

@@ -9,6 +9,13 @@ import { encodeJson, encodeProtobuf, type Random, type TestMessage } from "./req
 
 /** A word that marks a request which the far end refuses for good. */
 export const POISON = "poison-for-the-far-end";
+/** Words that mark a request on which the far end fails until it is mended: by 503, or by cutting the connection. */
+export const FAILS = "the-far-end-fails-on-this";
+export const CUTS = "the-far-end-cuts-on-this";
+
+/** What is wrong with a request. `empties`: it has resources with nothing in them beside its spans, which the far end refuses. */
+export type Poison = "refused" | "fails" | "cuts" | "empties";
+const WORDS = { refused: POISON, fails: FAILS, cuts: CUTS } as const;
 
 const FORMS = ["protobuf, gzip", "protobuf", "JSON, gzip", "JSON"] as const;
 export type Form = typeof FORMS[number];
@@ -16,7 +23,7 @@ export type Form = typeof FORMS[number];
 export interface NumberedRequest {
   /** Ids of its spans. */
   readonly ids: readonly string[];
-  readonly poisoned: boolean;
+  readonly poison: Poison | undefined;
   readonly form: Form;
   readonly body: Uint8Array<ArrayBuffer>;
   readonly headers: Readonly<Record<string, string>>;
@@ -33,13 +40,18 @@ const FILLERS = ["", "GET /users/:id", "naïve 日本 😀", '\u0000\n"\\'];
 const EPOCH_NS = 1_700_000_000_000_000_000n;
 
 /** One request of `spans` spans; span `i` has the id `<prefix>-<i>`. */
-export function numberedRequest(random: Random, prefix: string, spans: number, poisoned = false): NumberedRequest {
+export function numberedRequest(random: Random, prefix: string, spans: number, poison?: Poison): NumberedRequest {
   const ids = Array.from({ length: spans }, (_, index) => `${prefix}-${index}`);
   const request: TestMessage = {
-    resourceSpans: [{
-      resource: { attributes: [text("service.name", poisoned ? POISON : "numbered")] },
-      scopeSpans: [{ scope: { name: "oracle" }, spans: ids.map((id) => span(random, id)) }],
-    }],
+    resourceSpans: [
+      ...(poison === "empties" ? Array.from({ length: 1 + random.below(20) }, () => ({})) : []),
+      {
+        resource: {
+          attributes: [text("service.name", poison === undefined || poison === "empties" ? "numbered" : WORDS[poison])],
+        },
+        scopeSpans: [{ scope: { name: "oracle" }, spans: ids.map((id) => span(random, id)) }],
+      },
+    ],
   };
   const form = random.pick(FORMS);
   const json = form.startsWith("JSON");
@@ -49,7 +61,7 @@ export function numberedRequest(random: Random, prefix: string, spans: number, p
   const gzip = form.endsWith("gzip");
   return {
     ids,
-    poisoned,
+    poison,
     form,
     body: gzip ? new Uint8Array(gzipSync(plain)) : plain,
     headers: {

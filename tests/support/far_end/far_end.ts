@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import type { TestCertificates } from "../files/certificates.ts";
 import { type RealCollector, startCollector as startRealCollector } from "../tools/collector.ts";
-import { type ArrivedSpan, arrivedSpans, POISON } from "../bodies/numbered_spans.ts";
+import { type ArrivedSpan, arrivedSpans, CUTS, FAILS, POISON } from "../bodies/numbered_spans.ts";
 import { type Program, startProgram } from "../program/program.ts";
 import { ROOT } from "../relay/restartable_relay.ts";
 
@@ -24,8 +24,16 @@ export type Trouble =
   /** Cuts the connection, before or after it has taken the data. Embedded only. */
   | { readonly kind: "disconnect"; readonly accepted: boolean }
   | { readonly kind: "silence" }
+  /** Answers 200 with a page of HTML, and takes nothing. Embedded only. */
+  | { readonly kind: "page" }
   /** Reads the first gzip member of a body alone. Embedded only. */
   | { readonly kind: "first_member_only" };
+
+/** What the embedded Collector's process is told. */
+export interface Control {
+  readonly trouble?: Trouble;
+  readonly mended: boolean;
+}
 
 export interface FarEnd extends AsyncDisposable {
   readonly name: "embedded" | "real";
@@ -33,6 +41,8 @@ export interface FarEnd extends AsyncDisposable {
   readonly url: string;
   readonly receipts: readonly Receipt[];
   trouble(trouble: Trouble | undefined): Promise<void>;
+  /** From now on it takes what it failed on ({@link FAILS}, {@link CUTS}). */
+  mend(): Promise<void>;
   /** SIGKILL. */
   crash(): Promise<void>;
   /** Comes back at the same port. */
@@ -46,7 +56,13 @@ export interface FarEnd extends AsyncDisposable {
 /** The embedded Collector; `dir` is for the file that tells it how to misbehave. */
 export async function startEmbeddedFarEnd(certs: TestCertificates, dir: string): Promise<FarEnd> {
   const control = join(dir, "trouble.json");
-  await writeFile(control, "null");
+  let present: Control = { mended: false };
+  const tell = async (next: Control) => {
+    present = next;
+    await writeFile(`${control}.new`, JSON.stringify(present));
+    await rename(`${control}.new`, control);
+  };
+  await tell(present);
   const earlier: string[] = [];
   let program: Program | undefined;
   let port = 0;
@@ -78,10 +94,8 @@ export async function startEmbeddedFarEnd(certs: TestCertificates, dir: string):
       for (const line of lines.slice(receipts.length)) receipts.push(JSON.parse(line));
       return receipts;
     },
-    async trouble(trouble) {
-      await writeFile(`${control}.new`, JSON.stringify(trouble ?? null));
-      await rename(`${control}.new`, control);
-    },
+    trouble: (trouble) => tell({ mended: present.mended, ...(trouble === undefined ? {} : { trouble }) }),
+    mend: () => tell({ ...present, mended: true }),
     async crash() {
       program!.signal("SIGKILL");
       await program!.ended;
@@ -103,10 +117,13 @@ function receiptLines(program: Program | undefined): string[] {
 export async function startRealFarEnd(certs: TestCertificates): Promise<FarEnd> {
   const receipts: Receipt[] = [];
   let trouble: Trouble | undefined;
+  let mended = false;
   const backend = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const body = new Uint8Array(await request.arrayBuffer());
     const text = new TextDecoder().decode(request.headers.get("content-encoding") === "gzip" ? gunzipSync(body) : body);
     if (text.includes(POISON)) return Response.json({ code: 3, message: `refused: ${POISON}` }, { status: 400 });
+    // The Collector's own exporter is answered, and it answers 503 for both.
+    if (!mended && (text.includes(FAILS) || text.includes(CUTS))) return Response.json({}, { status: 503 });
     if (trouble?.kind === "status") return Response.json({ message: "told to" }, { status: trouble.status });
     receipts.push({ at: Date.now(), spans: arrivedSpans(JSON.parse(text)) });
     return Response.json({});
@@ -129,6 +146,10 @@ service: { pipelines: { traces: { exporters: [otlp_http/backend] } } }
     receipts,
     trouble(next) {
       trouble = next;
+      return Promise.resolve();
+    },
+    mend() {
+      mended = true;
       return Promise.resolve();
     },
     async crash() {

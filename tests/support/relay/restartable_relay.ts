@@ -20,6 +20,8 @@ export interface RestartableOptions {
   /** Added to what every such relay has: loopback, free ports, no tokens, quick retries, no telemetry of its own. */
   readonly settings?: Settings;
   readonly env?: Readonly<Record<string, string>>;
+  /** A file that says by how many ms the relay's wall clock is off, now. */
+  readonly clockFile?: string;
   /** Put before the command, e.g. `["strace", "-D", …]`; it must exec the relay under its own pid. */
   readonly under?: readonly string[];
   /** Another checkout to run, with `deno.json` and `src`. */
@@ -114,8 +116,9 @@ export class RestartableRelay implements AsyncDisposable {
   }
 
   /** Runs it, and does not wait for anything. */
-  launch({ faults, env }: StartOptions = {}): Program {
-    const { under = [], root = ROOT } = this.#options;
+  launch({ faults: own, env }: StartOptions = {}): Program {
+    const { under = [], root = ROOT, clockFile } = this.#options;
+    const faults = own ?? (clockFile === undefined ? undefined : []);
     this.#earlier.push(...this.#program?.lines ?? []);
     const entry = faults === undefined ? ["src/main.ts", "run"] : ["tests/support/relay/relay_with_faults.ts"];
     const [command, ...args] = [
@@ -138,6 +141,7 @@ export class RestartableRelay implements AsyncDisposable {
       env: {
         ...START_TASK.env,
         ...(faults === undefined ? {} : { RELAY_FAULTS: JSON.stringify(faults) }),
+        ...(clockFile === undefined ? {} : { RELAY_CLOCK: clockFile }),
         ...this.#options.env,
         ...env,
       },
