@@ -32,7 +32,6 @@ const FLOORS: readonly (readonly string[])[] = [
 
 /** Files that may say `Deno.`: what has no Web or `node:` equivalent. */
 const DENO_FILES = new Set([
-  "admin/admin.ts",
   "cli/dev.ts",
   "exporter/client.ts",
   "files/lock.ts",
@@ -62,7 +61,6 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "receiver/answer.ts": "receiver/receive_test.ts",
   "receiver/inbound.ts": "receiver/receive_test.ts",
   "receiver/node_request.ts": "receiver/node_listener_test.ts",
-  "receiver/senders/peer.ts": "receiver/senders/certificate_test.ts",
   "receiver/web_request.ts": "receiver/body_test.ts",
   "receiver/tls_identity.ts": "relay/server_identity_test.ts",
   "relay/clients.ts": "relay/relay_test.ts",

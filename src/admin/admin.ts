@@ -7,10 +7,15 @@ import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
+import { type ConnectionLimits, listenOnNode } from "../receiver/node_listener.ts";
+import { within } from "../within.ts";
 import { type Access, guard } from "./access.ts";
 import { healthOf, type HealthSources } from "./health.ts";
 import type { PartId } from "./page_parts.tsx";
 import type { StatusPage } from "./status_page.ts";
+
+/** How long those who look are let finish when it stops, in ms. */
+const CLOSE_MS_MAX = 250;
 
 /** What is told, and to whom. */
 export interface AdminSources extends HealthSources {
@@ -65,6 +70,11 @@ export function adminApp(sources: AdminSources): Hono {
     return context.body(prometheusText(await page.collect()), 200, { "content-type": PROMETHEUS_CONTENT_TYPE });
   });
   app.get("/events", guarded, (context) => {
+    // Another site's page cannot read it, but could take every place there is.
+    const site = context.req.header("sec-fetch-site");
+    if (site !== undefined && site !== "same-origin" && site !== "none") {
+      return context.text("Cannot show this to a page of another site; open the status page itself\n", 403);
+    }
     const watcher = page.watch();
     if (watcher === undefined) return context.text("As many look at this page as may; close one\n", 503);
     return streamSSE(context, async (stream) => {
@@ -84,16 +94,40 @@ export function adminApp(sources: AdminSources): Hono {
   return app;
 }
 
-/** Serves them. @throws {ConfigError} when it cannot listen. */
-export function startAdmin(endpoint: Endpoint, sources: AdminSources): Admin {
+/** Connections of admin: an operator's browser, a Prometheus, probes. */
+const LIMITS: ConnectionLimits = {
+  connectionsMax: 256,
+  addressConnectionsMax: 0,
+  headerBytesMax: 16 * 1024,
+  headerMs: 10_000,
+  bodyMs: 10_000,
+  idleMs: 60_000,
+};
+
+/**
+ * Serves them. @param failed Told of a fault of ours.
+ * @throws {ConfigError} when it cannot listen.
+ */
+export async function startAdmin(
+  endpoint: Endpoint,
+  sources: AdminSources,
+  failed: (error: unknown) => void = () => {},
+): Promise<Admin> {
+  const { hostname, port } = endpoint;
   try {
-    const server = Deno.serve(
-      { hostname: endpoint.hostname, port: endpoint.port, onListen: () => {} },
-      adminApp(sources).fetch,
-    );
+    const listener = await listenOnNode({
+      hostname,
+      port,
+      limits: LIMITS,
+      answer: adminApp(sources).fetch,
+      events: { failed, refused: () => {}, dropped: () => {} },
+    });
     return {
-      url: `http://${formatEndpoint({ hostname: endpoint.hostname, port: server.addr.port })}`,
-      [Symbol.asyncDispose]: () => server.shutdown(),
+      url: `http://${formatEndpoint({ hostname, port: listener.port })}`,
+      async [Symbol.asyncDispose]() {
+        await within(listener.close(), CLOSE_MS_MAX);
+        listener.abandon();
+      },
     };
   } catch (error) {
     throw new ConfigError(

@@ -5,6 +5,7 @@
 import { Refusal } from "../errors.ts";
 import type { MediaType } from "../otlp/response.ts";
 import { tooLarge } from "./body.ts";
+import { soleValue } from "./senders/peer.ts";
 
 /** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
 export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
@@ -34,7 +35,9 @@ export function contentEncodingOf(header: string | null): ContentEncoding {
 
 /** Reads `Content-Type`, parameters allowed; undefined when it is neither of OTLP/HTTP's two. */
 export function knownMediaType(header: string | null): MediaType | undefined {
-  const essence = header?.split(";", 1).at(0)?.trim().toLowerCase();
+  // As nearly every sender writes it.
+  if (header === "application/x-protobuf" || header === "application/json") return header;
+  const essence = header === null ? "" : soleValue(header).split(";", 1)[0]!.trim().toLowerCase();
   return essence === "application/x-protobuf" || essence === "application/json" ? essence : undefined;
 }
 

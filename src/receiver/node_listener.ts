@@ -128,7 +128,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     // Already answered, while the rest of its body was still to come.
     const response = last.get(socket);
     if (response?.headersSent === true && !response.req.complete) return void socket.destroy();
-    const refusal = refusalOf(error.code, limits);
+    const refusal = refusalOf(error.code, limits, response !== undefined && !response.req.complete);
     events.refused(refusal);
     socket.end(answerAlone(refusal), () => socket.destroy());
   });
@@ -164,14 +164,19 @@ function connectionOf(socket: Socket): Socket {
 }
 
 /** Why `node:http` gave a request up (llhttp's codes, and node's own for lateness). */
-function refusalOf(code: string | undefined, limits: ConnectionLimits): Refusal {
+function refusalOf(code: string | undefined, limits: ConnectionLimits, withinBody: boolean): Refusal {
   switch (code) {
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return new Refusal("header_timeout", `Request did not arrive within ${limits.headerMs} ms; retry`);
     case "HPE_HEADER_OVERFLOW":
       return new Refusal("header_too_large", `Header is over the limit of ${limits.headerBytesMax} bytes; send less`);
     default:
-      return new Refusal("malformed", "Request is not HTTP/1.1");
+      return new Refusal(
+        "malformed",
+        withinBody
+          ? "Body is not in chunks as they must be: a size in hex, with no blank behind it, CRLF, and as many bytes (RFC 9112, 7.1)"
+          : "Request is not HTTP/1.1",
+      );
   }
 }
 

@@ -94,7 +94,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   });
   core.metrics.observeCertificates(health.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
-  const admin = onePort ? undefined : startAdmin(config.telemetry.admin.endpoint, sources);
+  const admin = onePort ? undefined : await startAdmin(config.telemetry.admin.endpoint, sources, core.receiver.failed);
   if (admin !== undefined) stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
   // Before the servers close, which would wait for those who look at it.
   stack.defer(() => sources.page?.[Symbol.dispose]());

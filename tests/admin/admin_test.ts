@@ -45,7 +45,7 @@ Deno.test("alive is told while the event loop turns; ready while an append would
 
 Deno.test("it is served where it is told to, and says what is in the way", async () => {
   await using ends = await exporting();
-  await using admin = startAdmin({ hostname: "127.0.0.1", port: 0 }, ends);
+  await using admin = await startAdmin({ hostname: "127.0.0.1", port: 0 }, ends);
   const answer = await fetch(`${admin.url}/livez`);
   assert.deepEqual(await answer.json(), { status: "ok" });
   const taken = createServer();
@@ -53,8 +53,8 @@ Deno.test("it is served where it is told to, and says what is in the way", async
   await once(taken, "listening");
   const { port } = taken.address() as AddressInfo;
   try {
-    assert.throws(
-      () => startAdmin({ hostname: "127.0.0.1", port }, ends),
+    await assert.rejects(
+      startAdmin({ hostname: "127.0.0.1", port }, ends),
       (error) =>
         error instanceof ConfigError &&
         error.message.startsWith(`Cannot listen at telemetry.admin.endpoint 127.0.0.1:${port}: `) &&
@@ -63,6 +63,19 @@ Deno.test("it is served where it is told to, and says what is in the way", async
   } finally {
     taken.close();
     await once(taken, "close");
+  }
+});
+
+Deno.test("the page's events are not for pages of other sites", async () => {
+  await using ends = await exporting();
+  await using all = opened(ends);
+  const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
+  for (
+    const [site, status] of [["cross-site", 403], ["same-site", 403], ["same-origin", 200], ["none", 200]] as const
+  ) {
+    const answer = await app.request("/events", { headers: { "sec-fetch-site": site } });
+    assert.equal(answer.status, status, site);
+    await answer.body?.cancel();
   }
 });
 

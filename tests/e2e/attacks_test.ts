@@ -241,7 +241,8 @@ for (const way of WAYS_IN) {
     const body = requestOf("traces", ["a"]);
     for (
       const [fields, expected] of [
-        [[PROTOBUF, PROTOBUF], 415],
+        [[PROTOBUF, PROTOBUF], 200],
+        [[PROTOBUF, `Authorization: Bearer ${a.relay.token}`], 200],
         [[PROTOBUF, JSON_TYPE], 415],
         [[PROTOBUF, GZIP, GZIP], 415],
         [[PROTOBUF, "Authorization: Bearer nobody"], 401],

@@ -42,6 +42,9 @@ Deno.test("media types are read with parameters and in any case", () => {
   assert.equal(mediaTypeOf("application/json"), "application/json");
   assert.equal(mediaTypeOf(" Application/JSON ; charset=UTF-8"), "application/json");
   assert.equal(mediaTypeOf("application/x-protobuf;a=b;c=d"), "application/x-protobuf");
+  // Said twice is said once.
+  assert.equal(mediaTypeOf("application/json, application/json"), "application/json");
+  assert.throws(() => mediaTypeOf("application/json, text/plain"), refusal("unsupported_type", /not supported/));
   for (
     const header of ["", "text/plain", "application/protobuf", "application/jsonp", "application", ";application/json"]
   ) {

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { Refusal } from "../../errors.ts";
 import { encodeResourceAttributes } from "../../otlp/rewrite/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
-import type { HeaderFields, Peer } from "./peer.ts";
+import { type HeaderFields, type Peer, soleValue } from "./peer.ts";
 import type { Sender } from "./sender.ts";
 import { limitsOf, type RevokedToken, type TokenEntry } from "./tokens_schema.ts";
 
@@ -184,12 +184,12 @@ export class TokenAuthenticator implements Authenticator {
 function secretOf(headers: HeaderFields): string | undefined {
   const authorization = headers.get("authorization");
   if (authorization !== null) {
-    const match = /^bearer +(\S+)$/i.exec(authorization.trim());
+    const match = /^bearer +(\S+)$/i.exec(soleValue(authorization).trim());
     if (match === null) throw unauthenticated("Authorization is not of the form 'Bearer TOKEN'", "invalid_request");
     return match[1]!;
   }
   const apiKey = headers.get("x-api-key");
-  return apiKey === null || apiKey === "" ? undefined : apiKey;
+  return apiKey === null || apiKey === "" ? undefined : soleValue(apiKey);
 }
 
 /** 401 for a token that was good once: whose it is is known. */

@@ -14,3 +14,12 @@ export interface Peer {
   /** The connection, where it ends in this process; one of TLS tells of the client's certificate. */
   readonly socket?: Socket | undefined;
 }
+
+/**
+ * The value of a field that may stand once: fields of one name that say the same are one (RFC 9110, 5.3 leaves that to us; the
+ * Collector takes the first of any). What differs is returned joined, as it came.
+ */
+export function soleValue(field: string): string {
+  const [first = "", ...rest] = field.split(", ");
+  return rest.length > 0 && rest.every((value) => value === first) ? first : field;
+}

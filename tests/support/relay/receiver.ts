@@ -60,15 +60,16 @@ export function testEachWay(name: string, test: (receiver: MakeReceiver, way: Wa
   for (const way of WAYS_IN) {
     Deno.test(`${way}: ${name}`, async () => {
       await using stack = new AsyncDisposableStack();
-      await test((options, instrumented) => make(way, stack, options ?? {}, instrumented), way);
+      await test((options, instrumented) => makeReceiver(way, stack, options, instrumented), way);
     });
   }
 }
 
-function make(
+/** A receiver of one way in; its socket is closed with the stack. */
+export function makeReceiver(
   way: WayIn,
   stack: AsyncDisposableStack,
-  options: Partial<ReceiverAppOptions>,
+  options: Partial<ReceiverAppOptions> = {},
   instrumented?: (app: Hono) => void,
 ): TestReceiver {
   const submissions: Submission[] = [];
@@ -117,7 +118,7 @@ function make(
 }
 
 async function openWay(
-  way: "node" | "deno_serve" | WayIn,
+  way: WayIn,
   fetch: (request: Request, environment: ReceiverEnvironment) => Promise<Response>,
   { events }: ReceiverAppOptions,
   stack: AsyncDisposableStack,
