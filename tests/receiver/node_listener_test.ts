@@ -358,7 +358,7 @@ Deno.test("a body of which nobody reads is not held beyond a bound, and arrives 
   const go = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   const sent = Buffer.alloc(40_000_000, "0123456789");
-  await using server = await listener(async (inbound, body) => {
+  await using server = await listener(async (_, body) => {
     asked.resolve();
     await go.promise;
     return plain(200, (await body()).equals(sent) ? "whole" : "damaged");
