@@ -64,7 +64,7 @@ Deno.test("tags, directives and keys that are not text are refused at their plac
   assert.match(faultOf("a: [!foo 1]\n"), /^f\.yaml:1:5: Tags/);
   assert.match(faultOf("%YAML 1.1\n---\na: 1\n"), /^f\.yaml:1:1: Directives/);
   assert.match(faultOf("a: {{b: 1}: 2}\n"), /^f\.yaml:1:5: A key must be/);
-  assert.match(faultOf("a:\n  ? [b]\n  : 1\n"), /^f\.yaml:2:3: A key must be/);
+  assert.match(faultOf("a:\n  ? [b]\n  : 1\n"), /^f\.yaml:2:5: A key must be/);
 });
 
 Deno.test("depth and length are bounded", () => {

@@ -57,7 +57,7 @@ Deno.test("a changed tokens file counts without a restart; a bad one is refused,
     ["error", "Refused changed tokens; the old ones go on"],
     ["info", "Took up changed tokens"],
   ]);
-  assert.match(at.lines.entries[1]!.cause!, /^Cannot read tokens file .*tokens\.yaml: /);
+  assert.match(at.lines.entries[1]!.cause!, /^Cannot read tokens file .*tokens\.yaml:1:10: Not YAML: /);
 });
 
 Deno.test("tokens given as text, and none asked for", async () => {

@@ -5,8 +5,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { stringify } from "@std/yaml";
 import { shownPath } from "../../config/shown.ts";
+import { withItem, withoutItems } from "../../config/yaml_document.ts";
 import { codeOf, ConfigError, messageOf } from "../../errors.ts";
 import { underLock } from "../../files/lock.ts";
 import { FileChanged, replaceFile, textOf } from "../../files/replace.ts";
@@ -16,13 +16,15 @@ import {
   parseTokens,
   parseTokensFile,
   REVOKED_MAX,
+  type RevokedToken,
   type SigningKey,
   type TokenEntry,
   type TokensFile,
   type WrittenLimits,
 } from "./tokens_schema.ts";
 
-const HEAD = "# Who may send: an id and the SHA-256 of its token. The tokens themselves are kept nowhere.\n";
+const HEAD = "# Who may send: ids, and the SHA-256 of their tokens, which are kept nowhere themselves.\n" +
+  "# A signing key with a secret is a secret itself: this file is for its user alone.\n";
 
 /** How long a revoked token is remembered, in ms. */
 const REVOKED_MS = 90 * 86_400_000;
@@ -70,6 +72,8 @@ async function changeFile(file: string, change: (text: string | undefined) => st
   await underLock(dirname(file), async () => {
     for (let readings = 1;; readings++) {
       const before = await read(file);
+      // One that cannot be used stays as it is: what it was meant to say is its owner's to know.
+      parsed(before, file);
       const after = change(before);
       if (after === undefined) return;
       parseTokens(after, file);
@@ -90,31 +94,12 @@ async function changeFile(file: string, change: (text: string | undefined) => st
   });
 }
 
-/** The file's text, written anew. */
-function written(
-  { tokens, signingKeys, revoked }: { readonly [part in keyof TokensFile]: readonly unknown[] },
-): string {
-  return HEAD + stringify({
-    tokens,
-    ...(signingKeys.length === 0 ? {} : { signing_keys: signingKeys }),
-    ...(revoked.length === 0 ? {} : { revoked }),
-  });
-}
-
-/** A key as it is written. */
-function keyEntry({ max_age_ms: _, ...entry }: SigningKey) {
-  return entry;
-}
-
 /** Adds a signing key. @throws {ConfigError} when the file cannot be used, or not with this key. */
 export async function addSigningKey(
   file: string,
   key: Pick<SigningKey, "id" | "origins"> & Partial<Omit<SigningKey, "limits">> & { readonly limits?: WrittenLimits },
 ): Promise<void> {
-  await changeFile(file, (text) => {
-    const { signingKeys, ...others } = parsed(text, file);
-    return written({ ...others, signingKeys: [...signingKeys.map(keyEntry), key] });
-  });
+  await changeFile(file, (text = HEAD) => withItem(text, "signing_keys", key));
 }
 
 /**
@@ -131,15 +116,7 @@ export async function addToken(
 ): Promise<void> {
   const { id, secret, signals, ...more } = token;
   const entry = { id, sha256: digestOf(secret), signals: signals ?? SIGNAL_NAMES, ...more };
-  await changeFile(file, (before) => {
-    const { tokens, signingKeys, revoked } = parsed(before, file);
-    const entries = [...tokens, entry];
-    const addition = stringify([entry]).trimEnd().split("\n").map((line) => `  ${line}\n`).join("");
-    // Appending keeps people's comments; where the file's shape does not allow it, the file is written anew.
-    const appended = `${(before ?? `${HEAD}tokens:\n`).trimEnd()}\n${addition}`;
-    const anew = written({ tokens: entries, signingKeys: signingKeys.map(keyEntry), revoked });
-    return parsesTo(appended, file, entries.length) ? appended : anew;
-  });
+  await changeFile(file, (text = HEAD) => withItem(text, "tokens", entry));
 }
 
 /**
@@ -151,25 +128,27 @@ export async function removeTokens(file: string, id: string, now: Date = new Dat
   let removed = 0;
   await changeFile(file, (text) => {
     const { tokens, signingKeys, revoked } = parsed(text, file);
-    const kept = tokens.filter((entry) => entry.id !== id);
-    const keptKeys = signingKeys.filter((key) => key.id !== id);
-    removed = tokens.length - kept.length + signingKeys.length - keptKeys.length;
-    if (removed === 0) return undefined;
+    const gone = tokens.filter((entry) => entry.id === id);
+    removed = gone.length + signingKeys.filter((key) => key.id === id).length;
+    if (removed === 0 || text === undefined) return undefined;
     const at = now.toISOString();
-    const remembered = [
-      ...revoked.filter((token) => now.getTime() - Date.parse(token.at) < REVOKED_MS),
-      ...tokens.filter((entry) => entry.id === id).map(({ sha256 }) => ({ id, sha256, at })),
-    ].slice(-REVOKED_MAX);
-    return written({ tokens: kept, signingKeys: keptKeys.map(keyEntry), revoked: remembered });
+    const isOld = (token: RevokedToken) => now.getTime() - Date.parse(token.at) >= REVOKED_MS;
+    const fresh = revoked.filter((token) => !isOld(token));
+    const tooMany = new Set(fresh.slice(0, Math.max(0, fresh.length + gone.length - REVOKED_MAX)).map(keyOf));
+    const forgotten = new Set([...revoked.filter(isOld).map(keyOf), ...tooMany]);
+    let next = withoutItems(text, "tokens", (item) => idOf(item) === id);
+    next = withoutItems(next, "signing_keys", (item) => idOf(item) === id);
+    next = withoutItems(next, "revoked", (item) => forgotten.has(keyOf(item)));
+    for (const { sha256 } of gone.slice(-REVOKED_MAX)) next = withItem(next, "revoked", { id, sha256, at });
+    return next;
   });
   return removed;
 }
 
-function parsesTo(text: string, file: string, count: number): boolean {
-  try {
-    return parseTokens(text, file).length === count;
-  } catch (error) {
-    if (error instanceof ConfigError) return false;
-    throw error;
-  }
-}
+const idOf = (item: unknown): unknown => (item as { readonly id?: unknown } | null)?.id;
+
+/** One of the revoked, as it is told from the others. */
+const keyOf = (item: unknown): string => {
+  const { id, sha256 } = (item ?? {}) as { readonly id?: unknown; readonly sha256?: unknown };
+  return `${id} ${sha256}`;
+};

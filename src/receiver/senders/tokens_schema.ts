@@ -2,10 +2,11 @@
  * What a tokens file may say: its schema, its types, and reading it.
  * @module
  */
-import { parse } from "@std/yaml";
 import { z } from "zod";
+import { shownName } from "../../config/shown.ts";
 import { parseDuration, parseSize } from "../../config/units.ts";
-import { ConfigError, messageOf } from "../../errors.ts";
+import { parseYaml, place, type YamlFile } from "../../config/yaml.ts";
+import { ConfigError } from "../../errors.ts";
 import type { AttributeValue } from "../../otlp/rewrite/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import type { SenderLimits } from "./sender.ts";
@@ -188,17 +189,22 @@ export function parseTokens(text: string, name: string): readonly TokenEntry[] {
 
 /** The same with the signing keys. @throws {ConfigError} */
 export function parseTokensFile(text: string, name: string): TokensFile {
-  let value: unknown;
+  let file: YamlFile;
   try {
-    value = parse(text);
+    file = parseYaml(text, name);
   } catch (error) {
-    // The lines after the first quote the file.
-    throw new ConfigError(`Cannot read tokens file ${name}: ${messageOf(error).split("\n", 1)[0]}`);
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(`Cannot read tokens file ${error.message}`);
   }
-  const result = TOKENS_FILE.safeParse(value);
+  const result = TOKENS_FILE.safeParse(file.value);
   if (!result.success) {
     const issue = result.error.issues[0]!;
-    throw new ConfigError(`Cannot use tokens file ${name}: ${issue.path.join(".") || "the file"}: ${issue.message}`);
+    const path = issue.path.map((part) => shownName(String(part))).join(".") || "the file";
+    // What the file says in a wrong place may be a secret.
+    const message = issue.code === "unrecognized_keys"
+      ? `there is no key ${issue.keys.map(shownName).join(", ")} here`
+      : issue.message;
+    throw new ConfigError(`Cannot use tokens file ${place(name, file.valueAt(issue.path))}: ${path}: ${message}`);
   }
   const idByDigest = new Map<string, string>();
   for (const { id, sha256 } of result.data.tokens) {

@@ -161,3 +161,25 @@ Deno.test("what cannot be read is named", () =>
       return true;
     });
   }));
+
+Deno.test("people's comments and spelling stay, whatever is made and revoked", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "tokens.yaml");
+    const entry = (id: string, comment: string) =>
+      `  # ${comment}\n  - id: ${id} # since May\n    sha256: '${digestOf(id)}'\n    signals: [traces, logs]\n\n`;
+    const before = `# Ours.\ntokens:\n${entry("shop", "The shop's own.")}${entry("laptop", "Ada's.")}` +
+      `# Pages.\nsigning_keys:\n  - {id: web, secret: "${newSecret()}", origins: ["https://app.example"]} # the app\n`;
+    await writeFile(file, before);
+    await removeTokens(file, "laptop", new Date("2027-01-01T00:00:00Z"));
+    const revoked = `revoked:\n  - id: laptop\n    sha256: ${digestOf("laptop")}\n    at: 2027-01-01T00:00:00.000Z\n`;
+    const after = before.replace(/\n {2}# Ada's[^]*?logs\]\n/, "") + revoked;
+    assert.equal(await readFile(file, "utf8"), after);
+    await addToken(file, { id: "new", secret: "s", signals: ["logs"] });
+    await addSigningKey(file, { id: "other", secret: newSecret(), origins: ["https://b.example"] });
+    const text = await readFile(file, "utf8");
+    for (const line of after.split("\n")) assert.ok(text.includes(line), line);
+    await removeTokens(file, "new");
+    await removeTokens(file, "other");
+    const left = (await readFile(file, "utf8")).replace(new RegExp(` {2}- id: new\n.*\n.*\n`), "");
+    assert.equal(left, after);
+  }));

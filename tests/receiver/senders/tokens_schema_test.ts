@@ -24,7 +24,7 @@ Deno.test("a tokens file that cannot be used is named, with its place and withou
   const table: [string, RegExp][] = [
     ["", /^Cannot use tokens file t\.yaml: the file: /],
     ["[]", /^Cannot use tokens file t\.yaml: the file: /],
-    ["tokens:\n", /^Cannot use tokens file t\.yaml: tokens: /],
+    ["tokens:\n", /^Cannot use tokens file t\.yaml:1:1: tokens: /],
     ["token: []", /^Cannot use tokens file t\.yaml: /],
     [`tokens: [{ id: a, sha256: ${half} }]`, /tokens\.0\.sha256: is not a SHA-256 digest: 64 hex digits$/],
     [`tokens: [{ id: a, sha256: ${digest}0 }]`, /tokens\.0\.sha256: is not a SHA-256 digest/],
@@ -42,8 +42,8 @@ Deno.test("a tokens file that cannot be used is named, with its place and withou
       `tokens: [{ id: a, sha256: ${digest} }, { id: b, sha256: ${digest.toUpperCase()} }]`,
       /: tokens a and b have one digest, so nobody can tell who sends; make a new one$/,
     ],
-    [`tokens:\n  - id: a\n    sha256: ${digest}\n   bad: [`, /^Cannot read tokens file t\.yaml: .*line \d+/],
-    [`tokens: [{ id: a, sha256: ${digest}`, /^Cannot read tokens file t\.yaml: /],
+    [`tokens:\n  - id: a\n    sha256: ${digest}\n   bad: [`, /^Cannot read tokens file t\.yaml:4:\d+: Not YAML: /],
+    [`tokens: [{ id: a, sha256: ${digest}`, /^Cannot read tokens file t\.yaml:1:\d+: Not YAML: /],
   ];
   for (const [text, message] of table) {
     assert.throws(() => parseTokens(text, "t.yaml"), (error) => {
