@@ -1,5 +1,5 @@
 /**
- * What such a host starts that `hosted/relay.ts` is for: `deno run --allow-net --allow-env src/deploy.ts`.
+ * What such a host starts that `hosted/relay.ts` is for: `deno run --allow-net --allow-env --allow-read=src src/deploy.ts`.
  * @module
  */
 import process from "node:process";

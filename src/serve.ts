@@ -1,5 +1,5 @@
 /**
- * The same for `deno serve`, which has the port: `deno serve --allow-net --allow-env --port 4319 src/serve.ts`.
+ * The same for `deno serve`, which has the port: `deno serve --allow-net --allow-env --allow-read=src --port 4319 src/serve.ts`.
  * @module
  */
 import process from "node:process";

@@ -62,6 +62,8 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "receiver/inbound.ts": "receiver/receive_test.ts",
   "receiver/node_request.ts": "receiver/node_listener_test.ts",
   "receiver/web_request.ts": "receiver/body_test.ts",
+  "receiver/preparation_protocol.ts": "receiver/preparer_test.ts",
+  "receiver/preparation_thread.ts": "receiver/preparer_test.ts",
   "receiver/tls_identity.ts": "relay/server_identity_test.ts",
   "relay/clients.ts": "relay/relay_test.ts",
   "serve.ts": "e2e/deploy_test.ts",

@@ -17,19 +17,23 @@ const MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
 /** The most memory that a frame may want, in bytes: RFC 9659 has this bound for zstd as a content coding. */
 const WINDOW_BYTES_MAX = 8 * 1024 * 1024;
-/** As many frames as a body may have; each costs a call. */
-const FRAMES_MAX = 1_000;
+/** As many frames as a body may have; each costs a call, some 40 us. */
+export const FRAMES_MAX = 1_000;
+
+/** The body has more frames than was asked for. */
+export class TooManyFramesError extends ZstdError {}
 
 /**
  * Inflates a zstd body, bounded. Frames follow each other, as gzip members do; skippable ones are skipped.
- * @throws {ZstdError} when it is not zstd to the last byte; {InflatedTooLargeError} when it is over the bound.
+ * @param framesMax The most frames that it may have.
+ * @throws {ZstdError} when it is not zstd to the last byte; {TooManyFramesError}; {InflatedTooLargeError} when it is over the bound.
  */
-export function unzstd(body: Uint8Array, bytesMax: number): Uint8Array {
+export function unzstd(body: Uint8Array, bytesMax: number, framesMax: number = FRAMES_MAX): Uint8Array {
   const pieces: Uint8Array[] = [];
   let length = 0;
   let frames = 0;
   for (let position = 0; position < body.length;) {
-    if (++frames > FRAMES_MAX) throw new ZstdError(`Zstd body has more than ${FRAMES_MAX} frames`);
+    if (++frames > framesMax) throw new TooManyFramesError(`Zstd body has more than ${framesMax} frames`);
     const { end, contentBytes, skippable } = readFrame(body, position);
     if (!skippable) {
       // Before anything is set aside for it: a frame of a single segment wants memory for all that it states.

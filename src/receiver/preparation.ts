@@ -1,18 +1,19 @@
 /**
- * From a body as it came to a payload as it is kept: inflated, transcoded, walked, rewritten and packed. No part of it awaits.
+ * From a body as it came to a payload as it is kept: inflated, transcoded, walked, rewritten and packed. No part of it awaits, so
+ * that a thread can do it as the event loop does.
  * @module
  */
 import { DeflateError, inflateZlib } from "../codec/deflate.ts";
 import { gunzip, type Gunzipped, GzipError, gzipOwned, InflatedTooLargeError, reframe } from "../codec/gzip.ts";
 import { leaveGarbage } from "../codec/memory.ts";
 import { OwnedBytes } from "../codec/owned_bytes.ts";
-import { unzstd, ZstdError } from "../codec/zstd.ts";
+import { FRAMES_MAX, TooManyFramesError, unzstd, ZstdError } from "../codec/zstd.ts";
 import { Refusal } from "../errors.ts";
 import { type RequestBounds, TooManyError } from "../otlp/bounds.ts";
 import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json/transcode.ts";
 import type { MediaType } from "../otlp/response.ts";
 import { RewrittenTooLargeError } from "../otlp/rewrite/edits.ts";
-import type { Redactor } from "../otlp/rewrite/redaction.ts";
+import { type Redactor, TooManyHashesError } from "../otlp/rewrite/redaction.ts";
 import { type ResourceAttributes, withResourceAttributes } from "../otlp/rewrite/resource_attributes.ts";
 import { type Walk, Walker, WireError } from "../otlp/wire.ts";
 import type { PayloadEncoding } from "../queue/queue.ts";
@@ -41,6 +42,33 @@ export interface BodyForm {
   readonly resourceAttributes?: ResourceAttributes | undefined;
 }
 
+/**
+ * How much work one attempt may be. What is more is given up where that shows, and may be begun again elsewhere.
+ */
+export interface Budget {
+  /** The most bytes after inflating. */
+  readonly inflatedBytes: number;
+  /** The most bytes with what is written into it. */
+  readonly rewrittenBytes: number;
+  /** The most attributes to be hashed. */
+  readonly hashes: number;
+  /** The most frames of zstd. */
+  readonly frames: number;
+}
+
+/** As much as the body's own limits allow. */
+export const UNLIMITED: Budget = {
+  inflatedBytes: Infinity,
+  rewrittenBytes: Infinity,
+  hashes: Infinity,
+  frames: FRAMES_MAX,
+};
+
+/** The body is more work than its budget; it is still the caller's. */
+export class OverBudgetError extends Error {
+  override readonly name = "OverBudgetError";
+}
+
 /** A body that may be kept. */
 export interface Prepared {
   /** Spans, data points, log records or profiles. */
@@ -60,19 +88,28 @@ const GARBAGE_BYTES_MIN = 256 * 1024;
 const walker = new Walker();
 
 /**
- * Prepares one body, which is taken over.
- * @throws {Refusal} `too_large` when it is over the limit in any of its forms, `malformed` when it is not what it says.
+ * Prepares one body.
+ * @param received Taken over, unless it is over the budget.
+ * @throws {Refusal} `too_large` when it is over the limit in any of its forms, `malformed` when it is not what it says;
+ *   {OverBudgetError} when it is within the limits and over the budget.
  */
-export function prepare(settings: PreparationSettings, form: BodyForm, body: Uint8Array<ArrayBuffer>): Prepared {
-  const received = new OwnedBytes(body);
+export function prepare(
+  settings: PreparationSettings,
+  form: BodyForm,
+  received: OwnedBytes,
+  budget: Budget = UNLIMITED,
+): Prepared {
+  const bytesMax = Math.min(form.bytesMax, budget.inflatedBytes);
+  const rewrittenBytesMax = Math.min(form.bytesMax, budget.rewrittenBytes);
   let opened: Opened | undefined;
   let changed: OwnedBytes | undefined;
+  let again = false;
   // What is not kept goes at once, or the garbage of large bodies is many times what may be in flight. Not by `using`: V8 15 takes
   // 0.1 us for each.
   try {
-    opened = open(settings, form, received);
+    opened = open(settings, form, received, bytesMax, budget);
     const { content, gzip, found = walker.walk(form.signal, content.bytes, settings.bounds) } = opened;
-    const rewritten = rewrite(settings.redactor, form, content);
+    const rewritten = rewrite(settings.redactor, form, content, rewrittenBytesMax, budget.hashes);
     changed = rewritten.changed;
     const kept = changed ?? content;
     const { items, mergeable } = found;
@@ -83,12 +120,22 @@ export function prepare(settings: PreparationSettings, form: BodyForm, body: Uin
     else payload = gzipOwned(kept);
     return { items, mergeable, inflatedBytes, payload, hits: rewritten.hits };
   } catch (error) {
+    again = isOverBudget(error, form, budget);
+    if (again) throw new OverBudgetError("The body is more work than its budget");
     throw refusalOf(error, form, settings.bounds);
   } finally {
     changed?.[Symbol.dispose]();
-    opened?.content[Symbol.dispose]();
-    received[Symbol.dispose]();
+    if (opened?.content !== received) opened?.content[Symbol.dispose]();
+    if (!again) received[Symbol.dispose]();
   }
+}
+
+/** Whether a bound was passed that is the budget's and not the body's own. */
+function isOverBudget(error: unknown, { bytesMax }: BodyForm, { frames }: Budget): boolean {
+  if (error instanceof TooManyHashesError) return true;
+  if (error instanceof TooManyFramesError) return frames < FRAMES_MAX;
+  const bounded = error instanceof InflatedTooLargeError || error instanceof RewrittenTooLargeError;
+  return bounded && error.bytesMax < bytesMax;
 }
 
 /** A body as protobuf. */
@@ -100,16 +147,22 @@ interface Opened {
   readonly found: Walk | undefined;
 }
 
-function open({ bounds }: PreparationSettings, form: BodyForm, received: OwnedBytes): Opened {
-  const { signal, mediaType, encoding, bytesMax } = form;
+function open(
+  { bounds }: PreparationSettings,
+  { signal, mediaType, encoding, bytesMax: protobufBytesMax }: BodyForm,
+  received: OwnedBytes,
+  bytesMax: number,
+  budget: Budget,
+): Opened {
   const gzip = encoding === "gzip" && received.bytes.length > 0 ? gunzip(received.bytes, bytesMax) : undefined;
-  const plain = gzip?.content ?? inflate(encoding, received, bytesMax);
+  const plain = gzip?.content ?? inflate(encoding, received, bytesMax, budget.frames);
   if (mediaType !== "application/json") return { content: plain, gzip, found: undefined };
   try {
-    const found = transcodeJson(signal, plain.bytes, bytesMax, bounds);
+    const found = transcodeJson(signal, plain.bytes, protobufBytesMax, bounds);
     return { content: new OwnedBytes(found.protobuf), gzip: undefined, found };
   } finally {
-    plain[Symbol.dispose]();
+    // With a budget the body may be needed once more.
+    if (plain !== received || budget === UNLIMITED) plain[Symbol.dispose]();
   }
 }
 
@@ -132,12 +185,15 @@ function refusalOf(error: unknown, { bytesMax }: BodyForm, { resourcesMax, messa
   return error;
 }
 
-function inflate(encoding: ContentEncoding, received: OwnedBytes, bytesMax: number): OwnedBytes {
+function inflate(encoding: ContentEncoding, received: OwnedBytes, bytesMax: number, framesMax: number): OwnedBytes {
   const { bytes } = received;
-  if (encoding === "identity" || bytes.length === 0) return new OwnedBytes(received.take());
+  if (encoding === "identity" || bytes.length === 0) {
+    if (bytes.length > bytesMax) throw new InflatedTooLargeError(bytesMax);
+    return received;
+  }
   let garbage = bytesMax;
   try {
-    const content = encoding === "zstd" ? unzstd(bytes, bytesMax) : inflateZlib(bytes, bytesMax);
+    const content = encoding === "zstd" ? unzstd(bytes, bytesMax, framesMax) : inflateZlib(bytes, bytesMax);
     garbage = content.length;
     return new OwnedBytes(content);
   } finally {
@@ -152,10 +208,12 @@ function inflate(encoding: ContentEncoding, received: OwnedBytes, bytesMax: numb
  */
 function rewrite(
   redactor: Redactor | undefined,
-  { signal, bytesMax, resourceAttributes }: BodyForm,
+  { signal, resourceAttributes }: BodyForm,
   content: OwnedBytes,
+  bytesMax: number,
+  hashesMax: number,
 ): { readonly changed: OwnedBytes | undefined; readonly hits: readonly number[] | undefined } {
-  const { request, hits } = redactor?.redact(signal, content.bytes, { bytesMax, hashesMax: Infinity }) ?? {};
+  const { request, hits } = redactor?.redact(signal, content.bytes, { bytesMax, hashesMax }) ?? {};
   if (resourceAttributes === undefined) return { changed: request && new OwnedBytes(request), hits };
   const redacted = request && new OwnedBytes(request);
   try {

@@ -14,7 +14,7 @@ import { type BodyLimits, readBody } from "./body.ts";
 import { contentEncodingOf, mediaTypeOf, statedLength } from "./headers.ts";
 import type { Answer, Inbound } from "./inbound.ts";
 import type { Limiter } from "./limiter.ts";
-import { type PreparationSettings, prepare } from "./preparation.ts";
+import type { Preparer } from "./preparer.ts";
 import type { RetryAfter } from "./retry_after.ts";
 import { type Authenticator, FormerToken } from "./senders/authenticator.ts";
 import { authorize, type Sender } from "./senders/sender.ts";
@@ -47,7 +47,7 @@ export interface ReceiverEvents {
 }
 
 /** What the steps are made of. */
-export interface ReceiverOptions extends PreparationSettings {
+export interface ReceiverOptions {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly limits: BodyLimits;
@@ -55,6 +55,8 @@ export interface ReceiverOptions extends PreparationSettings {
   readonly limiter: Limiter;
   /** What those are told whose requests may be retried. */
   readonly retryAfter: RetryAfter;
+  /** Turns bodies into what is kept. */
+  readonly preparer: Preparer;
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
@@ -113,8 +115,11 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     visit.bytes(bodyBytes);
     const { bodyBytesMax: bytesMax } = limits;
     const { resourceAttributes } = sender;
-    const { hits, ...prepared } = prepare(options, { signal, mediaType, encoding, bytesMax, resourceAttributes }, body);
-    const submission = { ...prepared, signal, encoding: options.payloadEncoding, sender: sender.id };
+    const form = { signal, mediaType, encoding, bytesMax, resourceAttributes };
+    const preparing = options.preparer.prepare(form, sender.id, body);
+    const { hits, ...prepared } = preparing instanceof Promise ? await preparing : preparing;
+    const { redactor, payloadEncoding } = options.preparer.settings;
+    const submission = { ...prepared, signal, encoding: payloadEncoding, sender: sender.id };
     request.items = submission.items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
@@ -127,7 +132,7 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     kept = true;
     options.events.accepted(signal, sender.id, submission.items);
     options.usage?.accepted(sender, submission.items, fromOf(inbound));
-    if (hits !== undefined) options.events.redacted(signal, options.redactor!.settings, hits);
+    if (hits !== undefined) options.events.redacted(signal, redactor!.settings, hits);
     return success(headers, signal, mediaType, accepted);
   } finally {
     permit?.release();

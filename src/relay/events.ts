@@ -6,6 +6,7 @@ import { shownUrl } from "../config/shown.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/exporter.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
+import type { PreparerEvents } from "../receiver/preparer.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
 
@@ -51,6 +52,21 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
       log.limited("receiver failed", LOG_INTERVAL_MS).error("Failed to take a request; its sender was told to retry", {
         cause: withoutQueries(messageOf(error)),
       }),
+  };
+}
+
+/** WARN: nothing is lost; large bodies hold up others, or are their senders' to send again. */
+export function preparerEvents(log: Log): PreparerEvents {
+  return {
+    threadless: (cause) =>
+      log.warn("Large bodies are prepared on the event loop, where others wait for them: no thread can be started", {
+        cause,
+      }),
+    crashed: (cause) =>
+      log.limited("preparer crashed", LOG_INTERVAL_MS).warn(
+        "The thread that prepares large bodies ended by an error; the sender was told to retry, and a new thread starts",
+        { cause },
+      ),
   };
 }
 

@@ -21,9 +21,10 @@ import { openQueue } from "../queue/open.ts";
 import { Admission } from "../receiver/admission.ts";
 import { Deadlines } from "../receiver/deadlines.ts";
 import { mountReceiver } from "../receiver/app.ts";
+import { Preparer } from "../receiver/preparer.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./clients.ts";
-import { exporterEvents, receiverEvents } from "./events.ts";
+import { exporterEvents, preparerEvents, receiverEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
 import { sampleAtHead } from "../telemetry/head_sampling.ts";
@@ -182,19 +183,24 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     server: { address: http.endpoint.hostname, port: http.endpoint.port },
   });
   const receiver = receiverEvents(metrics, log);
+  const preparer = stack.use(
+    new Preparer({
+      payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
+      bounds: { resourcesMax: http.max_request_resources, messagesMax: http.max_request_messages },
+      redactor: openRedactor(config, log),
+    }, preparerEvents(log)),
+  );
   mountReceiver(app, {
     ...senders,
     retryAfter: new RetryAfter({ maxMs: http.max_retry_after }),
     limiter,
     admission,
     usage,
-    redactor: openRedactor(config, log),
-    bounds: { resourcesMax: http.max_request_resources, messagesMax: http.max_request_messages },
     limits: {
       bodyBytesMax: http.max_request_body_size,
       deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
     },
-    payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
+    preparer,
     append: (submission) => batcher.append(submission),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,

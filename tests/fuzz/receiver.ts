@@ -11,6 +11,7 @@ import { Shares } from "../../src/queue/shares.ts";
 import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
 import { mountReceiver } from "../../src/receiver/app.ts";
+import { Preparer } from "../../src/receiver/preparer.ts";
 import { INSECURE } from "../../src/receiver/senders/authenticator.ts";
 import { Limiter } from "../../src/receiver/limiter.ts";
 import { RetryAfter } from "../../src/receiver/retry_after.ts";
@@ -30,10 +31,14 @@ const BODY_BYTES_MAX = 1 << 20;
 const REQUEST_MS_MAX = 5_000;
 
 /** Asks the app, without a socket, and holds every answer to what is promised of all. */
-export class FuzzReceiver {
+export class FuzzReceiver implements Disposable {
   readonly #app = new Hono();
   readonly #walker = new Walker();
   readonly #admission = new Admission(1 << 22);
+  readonly #preparer = new Preparer({ payloadEncoding: "gzip", bounds: UNBOUNDED }, {
+    threadless: (cause) => assert.fail(cause),
+    crashed: (cause) => assert.fail(cause),
+  });
   #submission: Submission | undefined;
   #failed: unknown;
   #slowestMs = 0;
@@ -46,8 +51,7 @@ export class FuzzReceiver {
       limits: { bodyBytesMax: BODY_BYTES_MAX, deadlines: new Deadlines(REQUEST_MS_MAX) },
       retryAfter: new RetryAfter({ maxMs: 5_000 }),
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
-      payloadEncoding: "gzip",
-      bounds: UNBOUNDED,
+      preparer: this.#preparer,
       append: (submission) => {
         this.#submission = submission;
         return Promise.resolve({});
@@ -60,6 +64,10 @@ export class FuzzReceiver {
   /** The longest that a request has taken, in ms. */
   get slowestMs(): number {
     return this.#slowestMs;
+  }
+
+  [Symbol.dispose](): void {
+    this.#preparer[Symbol.dispose]();
   }
 
   async ask(fuzz: FuzzRequest): Promise<Outcome> {

@@ -24,7 +24,7 @@ const count = Number(flags.count);
 const compared = Number(flags.collector);
 
 const source = new FuzzSource(new Random(Number(flags.seed)), 500);
-const receiver = new FuzzReceiver();
+using receiver = new FuzzReceiver();
 const statuses = new Map<number, number>();
 const rssMiB = () => Math.round(process.memoryUsage().rss / 2 ** 20);
 const started = performance.now();

@@ -4,6 +4,7 @@ import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { Refusal } from "../../src/errors.ts";
 import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import type { MediaType } from "../../src/otlp/response.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import type { ContentEncoding } from "../../src/receiver/headers.ts";
 import { type BodyForm, prepare } from "../../src/receiver/preparation.ts";
 
@@ -39,7 +40,11 @@ Deno.test("of every form of a request the payload holds the same protobuf, in a 
     for (const encoding of codings) {
       for (const payloadEncoding of ["gzip", "identity"] as const) {
         const body = new Uint8Array(coders[encoding](Buffer.from(plain)));
-        const { payload, ...found } = prepare({ payloadEncoding, bounds: UNBOUNDED }, form(mediaType, encoding), body);
+        const { payload, ...found } = prepare(
+          { payloadEncoding, bounds: UNBOUNDED },
+          form(mediaType, encoding),
+          new OwnedBytes(body),
+        );
         assert.deepEqual(found, { items: 0, mergeable: true, inflatedBytes: 2, hits: undefined });
         assert.equal(payload.byteLength, payload.buffer.byteLength);
         assert.deepEqual(Uint8Array.from(payloadEncoding === "gzip" ? gunzipSync(payload) : payload), protobuf);
@@ -50,7 +55,7 @@ Deno.test("of every form of a request the payload holds the same protobuf, in a 
 
 Deno.test("an empty body is empty in every coding, and no JSON", () => {
   for (const coding of codings) {
-    const empty = () => new Uint8Array(0);
+    const empty = () => new OwnedBytes(new Uint8Array(0));
     assert.equal(
       prepare({ payloadEncoding: "gzip", bounds: UNBOUNDED }, form("application/x-protobuf", coding), empty())
         .inflatedBytes,
@@ -69,7 +74,12 @@ Deno.test("what is over the limit inflated or as protobuf is too large, and what
   for (const coding of codings.slice(1)) {
     const coded = () => new Uint8Array(coders[coding](body));
     assert.throws(
-      () => prepare({ payloadEncoding: "gzip", bounds: UNBOUNDED }, form("application/x-protobuf", coding), coded()),
+      () =>
+        prepare(
+          { payloadEncoding: "gzip", bounds: UNBOUNDED },
+          form("application/x-protobuf", coding),
+          new OwnedBytes(coded()),
+        ),
       refusal("too_large", /^Body after inflating is over the limit of 1000 bytes; send smaller batches$/),
     );
     assert.throws(
@@ -77,7 +87,7 @@ Deno.test("what is over the limit inflated or as protobuf is too large, and what
         prepare(
           { payloadEncoding: "gzip", bounds: UNBOUNDED },
           form("application/x-protobuf", coding, 2_000),
-          coded().slice(0, -1),
+          new OwnedBytes(coded().slice(0, -1)),
         ),
       refusal("malformed", /./),
     );

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { diagnose } from "../../src/diagnosis/faults.ts";
 import { Refusal } from "../../src/errors.ts";
-import { exporterEvents, receiverEvents } from "../../src/relay/events.ts";
+import { exporterEvents, preparerEvents, receiverEvents } from "../../src/relay/events.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { MetricCollector } from "../support/relay/telemetry.ts";
@@ -22,7 +22,14 @@ function setup() {
     const points = (await reader.byName()).get(name)?.dataPoints ?? [];
     return points.filter(({ value }) => value !== 0).map(({ attributes, value }) => ({ ...attributes, value }));
   };
-  return { clock, lines, counted, receiver: receiverEvents(metrics, log), exporter: exporterEvents(metrics, log) };
+  return {
+    clock,
+    lines,
+    counted,
+    receiver: receiverEvents(metrics, log),
+    preparer: preparerEvents(log),
+    exporter: exporterEvents(metrics, log),
+  };
 }
 
 Deno.test("a refused request is a warning and a count, one line of a kind in ten seconds", async () => {
@@ -63,6 +70,16 @@ Deno.test("a defect of the receiver is an error, with its cause", () => {
   const { receiver, lines } = setup();
   receiver.failed(new TypeError("no such thing", { cause: new Error("inner") }));
   assert.deepEqual([lines[0]?.["level"], lines[0]?.["cause"]], ["error", "no such thing: inner"]);
+});
+
+Deno.test("a thread that cannot be started, or ends, is a warning with its cause", () => {
+  const { preparer, lines } = setup();
+  preparer.threadless("no Worker here");
+  preparer.crashed("out of memory");
+  assert.deepEqual(lines.map(({ level, cause }) => [level, cause]), [
+    ["warn", "no Worker here"],
+    ["warn", "out of memory"],
+  ]);
 });
 
 Deno.test("a failure is a warning while time can mend it, an error where it cannot or when it lasts", async () => {

@@ -12,6 +12,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { leaveGarbage } from "../../codec/memory.ts";
 import { Edits, putVarint, varintBytes } from "./edits.ts";
 import { type FieldCursor, fieldCursor, int32At, LEN, readField } from "./fields.ts";
 import { HmacSha256 } from "./hmac.ts";
@@ -46,6 +47,9 @@ const REMEMBERED_KEY_BYTES_MAX = 256;
 
 /** A SHA-256 in hex. */
 const HASH_BYTES = 64;
+/** After so many hashes in one request their garbage is counted: strings and views, so many bytes each. */
+const HASHES_COUNTED = 10_000;
+const HASH_GARBAGE_BYTES = 512;
 
 /** Bounds of one redaction. */
 export interface RedactionBounds {
@@ -82,6 +86,8 @@ export class Redactor {
   readonly #edits = new Edits();
   readonly #open = new OpenMessages();
   #hashesLeft = 0;
+  /** By the request that is under way. */
+  #hashed = 0;
 
   /** @throws {TypeError} A rule hashes and there is no salt. */
   constructor(settings: RedactionSettings) {
@@ -101,6 +107,7 @@ export class Redactor {
     const edits = this.#edits;
     edits.begin(request, bytesMax);
     this.#hashesLeft = hashesMax;
+    this.#hashed = 0;
     try {
       // What of a profiles request refers to each string is known at the end alone: first it is noted, then the request is changed.
       const strings = signal === "profiles" ? new StringTable(request) : undefined;
@@ -210,6 +217,7 @@ export class Redactor {
     const attribute = this.#attribute;
     let contentStart = tagEnd;
     while (request[contentStart++]! >= 0x80);
+    if (++this.#hashed % HASHES_COUNTED === 0) leaveGarbage(HASHES_COUNTED * HASH_GARBAGE_BYTES);
     attribute.read(request, mark === 1 ? "KeyValueAndUnit" : "KeyValue", { contentStart, end });
     attribute.write(request, this.#hmac!.hex(valueOf(request, contentStart, end, strings)), target, at);
   }

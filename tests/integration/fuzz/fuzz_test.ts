@@ -11,7 +11,7 @@ const SEED = 20_261;
 
 Deno.test("damaged requests: no defect, no 5xx, every refusal says why, what is kept is whole, memory stays flat", async () => {
   const source = new FuzzSource(new Random(SEED), 300);
-  const receiver = new FuzzReceiver();
+  using receiver = new FuzzReceiver();
   const statuses = new Map<number, number>();
   const run = async (count: number) => {
     for (let number = 0; number < count; number++) {
@@ -40,7 +40,7 @@ Deno.test("damaged bodies get the real Collector's verdict, and it takes what wo
   await using collector = await startForgettingCollector(certs);
   using referee = await Referee.of(collector, certs);
   const source = new FuzzSource(new Random(SEED), 300);
-  const receiver = new FuzzReceiver();
+  using receiver = new FuzzReceiver();
   while (referee.asked < 1_500) {
     const request = source.next();
     if (!request.ordinary) continue;

@@ -16,6 +16,8 @@ import { mountReceiver, type ReceiverAppOptions, type ReceiverEnvironment } from
 import { Deadlines } from "../../../src/receiver/deadlines.ts";
 import { Limiter } from "../../../src/receiver/limiter.ts";
 import { listenOnNode } from "../../../src/receiver/node_listener.ts";
+import type { PreparationSettings } from "../../../src/receiver/preparation.ts";
+import { Preparer } from "../../../src/receiver/preparer.ts";
 import { RetryAfter } from "../../../src/receiver/retry_after.ts";
 import { digestOf, INSECURE, TokenAuthenticator } from "../../../src/receiver/senders/authenticator.ts";
 import type { TokenEntry } from "../../../src/receiver/senders/tokens_schema.ts";
@@ -52,8 +54,11 @@ export interface TestReceiver {
   post(body: PostBody, options?: PostOptions): Promise<Response>;
 }
 
+/** What a test may choose: of the receiver, and of what makes payloads. */
+export type TestReceiverOptions = Partial<ReceiverAppOptions> & Partial<PreparationSettings>;
+
 /** Makes receivers, of one way in. */
-export type MakeReceiver = (options?: Partial<ReceiverAppOptions>, instrumented?: (app: Hono) => void) => TestReceiver;
+export type MakeReceiver = (options?: TestReceiverOptions, instrumented?: (app: Hono) => void) => TestReceiver;
 
 /** A test for each way in; what it has made is closed behind it. */
 export function testEachWay(name: string, test: (receiver: MakeReceiver, way: WayIn) => Promise<void>): void {
@@ -65,11 +70,13 @@ export function testEachWay(name: string, test: (receiver: MakeReceiver, way: Wa
   }
 }
 
+const fail = (cause: string): never => assert.fail(cause);
+
 /** A receiver of one way in; its socket is closed with the stack. */
 export function makeReceiver(
   way: WayIn,
   stack: AsyncDisposableStack,
-  options: Partial<ReceiverAppOptions> = {},
+  { payloadEncoding = "gzip", bounds = UNBOUNDED, redactor, ...options }: TestReceiverOptions = {},
   instrumented?: (app: Hono) => void,
 ): TestReceiver {
   const submissions: Submission[] = [];
@@ -83,8 +90,7 @@ export function makeReceiver(
     limits: { bodyBytesMax: BODY_BYTES_MAX, deadlines: new Deadlines(10_000) },
     retryAfter: new RetryAfter({ maxMs: 5_000, random: () => 0 }),
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
-    payloadEncoding: "gzip",
-    bounds: UNBOUNDED,
+    preparer: stack.use(new Preparer({ payloadEncoding, bounds, redactor }, { threadless: fail, crashed: fail })),
     append: (submission) => {
       submissions.push(submission);
       return Promise.resolve({});
@@ -255,7 +261,7 @@ export const BEARER = { authorization: "Bearer secret" };
 export function withToken(
   receiver: MakeReceiver,
   entry: Partial<TokenEntry>,
-  options: Partial<ReceiverAppOptions> = {},
+  options: TestReceiverOptions = {},
 ) {
   const authenticator = new TokenAuthenticator([{
     id: "web",

@@ -1,0 +1,222 @@
+/**
+ * Where each body is prepared. What is little work is done at once, where it is. What may be much, a large body or a small one that
+ * inflates to much, goes to a thread: 20 MiB of JSON take it half a second, in which the event loop serves everybody else. Each
+ * sender has a turn there, so that one with many such bodies is waited for by itself.
+ * @module
+ */
+import { OwnedBytes } from "../codec/owned_bytes.ts";
+import { messageOf, Refusal } from "../errors.ts";
+import {
+  type BodyForm,
+  type Budget,
+  OverBudgetError,
+  type PreparationSettings,
+  prepare,
+  type Prepared,
+} from "./preparation.ts";
+import type { Answer, Job, Start } from "./preparation_protocol.ts";
+
+/**
+ * What is done on the event loop: 5 ms at the worst. The way to the thread and back takes 60 us of CPU, so that what stock senders
+ * send stays here: 512 spans have 180 KB, and take 0.3 ms.
+ */
+export const INLINE: Budget = { inflatedBytes: 256 * 1024, rewrittenBytes: 1024 * 1024, hashes: 1_000, frames: 16 };
+/** The same of JSON, and where there is redaction: each byte may take ten times as long, 12 ms at the worst. */
+export const INLINE_SLOW: Budget = { ...INLINE, inflatedBytes: 64 * 1024 };
+
+/** A thread that has had nothing to do for so long ends, in ms: it holds some 10 MiB. */
+const IDLE_MS = 30_000;
+
+/** What is told of the thread. */
+export interface PreparerEvents {
+  /** It cannot be started here, and bodies of all sizes are prepared on the event loop. */
+  threadless(cause: string): void;
+  /** It has ended by an error; the sender of the body that it was at was told to retry. */
+  crashed(cause: string): void;
+}
+
+interface Waiting {
+  readonly form: BodyForm;
+  readonly body: OwnedBytes;
+  readonly resolve: (prepared: Prepared) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Prepares bodies. */
+export class Preparer implements Disposable {
+  readonly settings: PreparationSettings;
+  readonly #events: PreparerEvents;
+  readonly #idleMs: number;
+  readonly #threadUrl: URL;
+  /** By sender, in turn: who has been served goes to the end. */
+  readonly #waiting = new Map<string, Waiting[]>();
+  #worker: Worker | undefined;
+  /** Whether the thread has ever begun. */
+  #proved = false;
+  #threadless = false;
+  #working: Waiting | undefined;
+  #idle: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param options For tests: how long a thread without work is kept, and its module. */
+  constructor(
+    settings: PreparationSettings,
+    events: PreparerEvents,
+    options: { readonly idleMs?: number; readonly threadUrl?: URL } = {},
+  ) {
+    this.settings = settings;
+    this.#events = events;
+    this.#idleMs = options.idleMs ?? IDLE_MS;
+    this.#threadUrl = options.threadUrl ?? new URL("./preparation_thread.ts", import.meta.url);
+  }
+
+  /** Whether a thread runs. */
+  get threaded(): boolean {
+    return this.#worker !== undefined;
+  }
+
+  /**
+   * Prepares one body of a sender, which is taken over.
+   * @returns at once, where it is little work.
+   * @throws {Refusal} as {@link prepare} does.
+   */
+  prepare(form: BodyForm, sender: string, body: Uint8Array<ArrayBuffer>): Prepared | Promise<Prepared> {
+    const received = new OwnedBytes(body);
+    if (this.#threadless) return prepare(this.settings, form, received);
+    const slow = form.mediaType === "application/json" || this.settings.redactor !== undefined;
+    const budget = slow ? INLINE_SLOW : INLINE;
+    if (!isLarge(form, body, budget)) {
+      try {
+        return prepare(this.settings, form, received, budget);
+      } catch (error) {
+        if (!(error instanceof OverBudgetError)) throw error;
+      }
+    }
+    return new Promise<Prepared>((resolve, reject) => {
+      const waiting = { form, body: received, resolve, reject };
+      const others = this.#waiting.get(sender);
+      if (others === undefined) this.#waiting.set(sender, [waiting]);
+      else others.push(waiting);
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#working !== undefined) return;
+    const [first] = this.#waiting;
+    clearTimeout(this.#idle);
+    if (first === undefined) {
+      this.#idle = setTimeout(() => this.#end(), this.#idleMs);
+      return;
+    }
+    const [sender, theirs] = first;
+    const waiting = theirs.shift()!;
+    this.#waiting.delete(sender);
+    if (theirs.length > 0) this.#waiting.set(sender, theirs);
+    this.#working = waiting;
+    const worker = this.#worker ??= this.#start();
+    if (worker === undefined) {
+      this.#withoutThread();
+      return;
+    }
+    // Before it has begun the body stays here: where there are no threads it is prepared without one.
+    if (this.#proved) this.#hand(worker, waiting);
+  }
+
+  #hand(worker: Worker, { form, body }: Waiting): void {
+    const bytes = body.take();
+    worker.postMessage({ form, body: bytes } satisfies Job, [bytes.buffer]);
+  }
+
+  #start(): Worker | undefined {
+    let worker: Worker;
+    try {
+      worker = new Worker(this.#threadUrl, { type: "module" });
+    } catch (error) {
+      this.#threadless = true;
+      this.#events.threadless(messageOf(error));
+      return undefined;
+    }
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#hear(worker, data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#crash(event.message);
+    };
+    worker.onmessageerror = () => this.#crash("A message of it cannot be read");
+    const { payloadEncoding, bounds, redactor } = this.settings;
+    worker.postMessage({ payloadEncoding, bounds, redaction: redactor?.settings } satisfies Start);
+    return worker;
+  }
+
+  #hear(worker: Worker, answer: Answer): void {
+    const working = this.#working;
+    if (answer.kind === "begun") {
+      const waits = !this.#proved;
+      this.#proved = true;
+      if (waits && working !== undefined) this.#hand(worker, working);
+      return;
+    }
+    this.#working = undefined;
+    if (answer.kind === "prepared") working?.resolve(answer.prepared);
+    else if (answer.kind === "refused") {
+      const { code, message, field, cause } = answer;
+      const options = { ...(field === undefined ? {} : { field }), ...(cause === undefined ? {} : { cause }) };
+      working?.reject(new Refusal(code, message, options));
+    } else working?.reject(new Error(answer.message));
+    this.#next();
+  }
+
+  #crash(cause: string): void {
+    this.#end();
+    if (!this.#proved) {
+      this.#threadless = true;
+      this.#events.threadless(cause);
+      this.#withoutThread();
+      return;
+    }
+    const working = this.#working;
+    this.#working = undefined;
+    this.#events.crashed(cause);
+    working?.reject(new Error(`The thread that prepares bodies ended by an error: ${cause}`));
+    this.#next();
+  }
+
+  /** Prepares here whatever waits. */
+  #withoutThread(): void {
+    const all = [...(this.#working === undefined ? [] : [this.#working]), ...[...this.#waiting.values()].flat()];
+    this.#working = undefined;
+    this.#waiting.clear();
+    for (const { form, body, resolve, reject } of all) {
+      try {
+        resolve(prepare(this.settings, form, body));
+      } catch (error) {
+        reject(error);
+      }
+    }
+  }
+
+  #end(): void {
+    clearTimeout(this.#idle);
+    this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+
+  /** Ends the thread. What waits is its sender's to send again. */
+  [Symbol.dispose](): void {
+    this.#end();
+    const all = [...(this.#working === undefined ? [] : [this.#working]), ...[...this.#waiting.values()].flat()];
+    this.#working = undefined;
+    this.#waiting.clear();
+    for (const { reject } of all) reject(new Refusal("shutting_down", "The relay is shutting down"));
+  }
+}
+
+/** Whether a body is over the budget, as far as can be seen from outside. */
+function isLarge({ encoding, bytesMax }: BodyForm, body: Uint8Array, { inflatedBytes }: Budget): boolean {
+  if (bytesMax <= inflatedBytes) return false;
+  if (body.length > inflatedBytes) return true;
+  if (encoding !== "gzip" || body.length < 18) return false;
+  // What its last member says of its length (RFC 1952, 2.3.1). Where that is not true it shows while it is inflated.
+  const { length } = body;
+  const low = body[length - 4]! | (body[length - 3]! << 8) | (body[length - 2]! << 16);
+  return low + body[length - 1]! * 2 ** 24 > inflatedBytes;
+}
