@@ -96,7 +96,7 @@ export function adminApp(sources: AdminSources): Hono {
 
 /** Connections of admin: an operator's browser, a Prometheus, probes. */
 const LIMITS: ConnectionLimits = {
-  connectionsMax: 256,
+  connectionsMax: 64,
   addressConnectionsMax: 0,
   headerBytesMax: 16 * 1024,
   headerMs: 10_000,

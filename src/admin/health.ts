@@ -14,6 +14,8 @@ export interface HealthSources {
   readonly exporter: Exporter;
   /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];
+  /** Whether the receiver accepts connections. Absent: it has no socket of its own. */
+  readonly accepting?: () => boolean;
 }
 
 /** The state of the relay at one moment. */
@@ -31,10 +33,11 @@ export interface Health {
 const FAILURES_UNREACHABLE = 3;
 
 /** As of now. */
-export function healthOf({ queue, exporter, certificates }: HealthSources): Health {
+export function healthOf({ queue, exporter, certificates, accepting }: HealthSources): Health {
   const reasons: string[] = [];
   const { ready, reason } = queue.readiness();
   if (!ready) reasons.push(reason ?? "the queue takes nothing now");
+  if (accepting?.() === false) reasons.push("the receiver accepts no connections; raise the limit on open files");
   for (const signal of queue.capabilities.durable ? [] : SIGNAL_NAMES) {
     // With a disk there is room to wait for the Collector; without one there is none. Ready again when the backoff is over: a host that
     // sends nothing to what is not ready would never learn that the Collector is back.

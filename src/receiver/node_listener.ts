@@ -11,6 +11,7 @@ import { encodeStatus } from "../otlp/response.ts";
 import type { ReceiverEnvironment } from "./app.ts";
 import { Connections } from "./connections.ts";
 import type { Answer } from "./inbound.ts";
+import { SelfCheck } from "./self_check.ts";
 import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts";
 
 /** Bounds on connections, whatever is sent over them. */
@@ -37,6 +38,8 @@ export interface ListenerEvents {
   refused(refusal: Refusal): void;
   /** The app threw, or its answer could not be sent. */
   failed(error: unknown): void;
+  /** It had stopped accepting connections, and listens anew. Absent: nobody is told. */
+  listenedAnew?(): void;
 }
 
 export interface ListenOptions {
@@ -49,6 +52,8 @@ export interface ListenOptions {
   readonly answer: (request: Request, environment: ReceiverEnvironment) => Response | Promise<Response>;
   /** Paths whose POST is handed over as {@link ReceiverEnvironment.inbound}; its answer is then an {@link Answer}. None by default. */
   readonly lightPaths?: ReadonlySet<string>;
+  /** How often it is looked whether it still accepts connections, in ms. Default: 5 s. */
+  readonly selfCheckMs?: number;
   /** Makes the server: `node:http`'s own unless another is given, e.g. that of `node:https`. */
   readonly server?: (
     options: ServerOptions & { readonly handshakeTimeout: number },
@@ -61,6 +66,8 @@ export interface Listener {
   readonly port: number;
   /** Connections open now. */
   connections(): number;
+  /** Whether it accepts connections, as far as it has looked. */
+  accepting(): boolean;
   /** Takes no new connections and resolves when the last one has closed; idle ones are closed at once. */
   close(): Promise<void>;
   /** Closes what is left, whatever is under way on it. */
@@ -69,6 +76,8 @@ export interface Listener {
 
 /** How often late connections are looked for, in ms: the precision of the times above. */
 const CHECK_MS = 1_000;
+
+const SELF_CHECK_MS = 5_000;
 
 /** Listens. Rejects with the system's error when the address cannot be had. */
 export async function listenOnNode(options: ListenOptions): Promise<Listener> {
@@ -91,6 +100,14 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     keepAliveTimeout: limits.idleMs,
     connectionsCheckingInterval: Math.min(CHECK_MS, limits.headerMs),
   }, (incoming, response) => take(incoming, response));
+
+  const check = new SelfCheck({
+    server,
+    hostname: options.hostname,
+    intervalMs: options.selfCheckMs ?? SELF_CHECK_MS,
+    onListenedAnew: () => events.listenedAnew?.(),
+    onFailed: events.failed,
+  });
 
   function take(incoming: IncomingMessage, response: ServerResponse): void {
     const message = incoming as NodeMessage;
@@ -117,6 +134,9 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   Object.assign(server, { httpAllowHalfOpen: true });
   // Not `maxConnections`, which tells nobody here (no "drop" event in Deno 2.9.6).
   server.on("connection", (socket: Socket) => {
+    const ours = check.checking;
+    check.accepted();
+    if (ours && connections.size >= limits.connectionsMax) return void socket.destroy();
     if (!connections.opened(socket, limits.addressConnectionsMax > 0 ? socket.remoteAddress ?? "" : "")) return;
     socket.once("close", () => connections.closed(socket));
   });
@@ -144,10 +164,14 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   server.once("error", listening.reject);
   server.listen(options.port, options.hostname, () => listening.resolve());
   await listening.promise;
+  const { port } = server.address() as AddressInfo;
+  check.start(port);
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     connections: () => connections.size,
+    accepting: () => check.accepting,
     close() {
+      check[Symbol.dispose]();
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
       server.closeIdleConnections();

@@ -3,6 +3,7 @@
  * @module
  */
 import type { RequestListener, ServerOptions } from "node:http";
+import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:https";
 import type { Socket } from "node:net";
 import type { Config } from "../config/schema.ts";
@@ -27,6 +28,8 @@ export interface Listening {
   readonly url: string;
   /** Connections open now; undefined where nobody can tell. */
   connections(): number | undefined;
+  /** Whether it accepts connections, as far as anybody can tell. */
+  accepting(): boolean;
   /** The end of each certificate that it shows or trusts. */
   expiries(): Expiry[];
   /** Takes no new connections and resolves when those that are left have closed. */
@@ -92,7 +95,7 @@ async function onNode(
     ...(tls === undefined ? {} : { server: tls.server }),
     ...http.endpoint,
     limits: {
-      connectionsMax: http.max_connections,
+      connectionsMax: await connectionsWithinFiles(http.max_connections, log),
       addressConnectionsMax: http.max_connections_per_address,
       headerBytesMax: http.max_header_size,
       headerMs: http.read_header_timeout,
@@ -104,6 +107,10 @@ async function onNode(
     events: {
       refused: (refusal) => receiver.refused({ refusal }),
       failed: (error) => receiver.failed(error),
+      listenedAnew: () =>
+        log.error("The receiver had stopped accepting connections and listens again; raise the limit on open files", {
+          max_connections: http.max_connections,
+        }),
       dropped: (reason) => {
         metrics.droppedConnection(reason);
         if (reason !== "max_connections" && reason !== "max_connections_per_address") return;
@@ -123,6 +130,37 @@ async function onNode(
       await listener.close();
     },
   };
+}
+
+/** Files that the relay needs beside its senders' connections: the queue, the Collector, admin, what is watched. */
+const FILES_RESERVED = 200;
+/** The fewest connections that are taken, however few files there are. */
+const CONNECTIONS_MIN = 16;
+
+/** As many connections as there are files for: without one Deno stops accepting for good, and panics where it looks for a signal. */
+async function connectionsWithinFiles(connectionsMax: number, log: Log): Promise<number> {
+  const filesMax = await openFilesMax();
+  if (filesMax === undefined) return connectionsMax;
+  const room = Math.max(CONNECTIONS_MIN, filesMax - FILES_RESERVED);
+  if (room >= connectionsMax) return connectionsMax;
+  log.warn("Fewer connections are taken than receiver.http.max_connections says; raise the limit on open files", {
+    max_connections: connectionsMax,
+    open_files: filesMax,
+    taken: room,
+  });
+  return room;
+}
+
+/** The limit on this process's open files; undefined where it cannot be read, or there is none. */
+async function openFilesMax(): Promise<number | undefined> {
+  try {
+    const limits = await readFile("/proc/self/limits", "utf8");
+    const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
+    return Number.isNaN(soft) ? undefined : soft;
+  } catch {
+    // Another system, or Deno may not read there.
+    return undefined;
+  }
 }
 
 /** How to make a server of `node:https`, and to keep its identity; undefined without a certificate. */
@@ -186,6 +224,7 @@ function onDenoServe(
   return {
     port: server.addr.port,
     connections: () => undefined,
+    accepting: () => true,
     expiries: () => [],
     close: () => server.shutdown(),
     abandon: () => {},

@@ -79,7 +79,11 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   await using stack = new AsyncDisposableStack();
   const core = await build(config, log, stack, seams.faults);
   const { http } = config.receiver;
-  const health = { ...core, certificates: () => [...core.certificates(), ...server.expiries()] };
+  const health = {
+    ...core,
+    certificates: () => [...core.certificates(), ...server.expiries()],
+    accepting: () => server.accepting(),
+  };
   const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
   const sources = openAdmin(config, core, health, onePort, stack);
   const onReceiver = onePort ? adminApp(sources) : undefined;
