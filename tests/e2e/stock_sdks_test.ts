@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { randomBytes } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { type EmbeddedCollector, startCollector } from "../../src/collector/server.ts";
@@ -13,7 +13,6 @@ import { collectorTls } from "../support/far_end/far_end.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { startProgram } from "../support/program/program.ts";
 import { type Engine, type RelayHere, startRelayHere } from "../support/relay/relay.ts";
-import { freePort } from "../support/tools/collector.ts";
 import { STOCK_SDKS } from "../support/tools/stock_sdks.ts";
 
 type Sdk = keyof typeof STOCK_SDKS;
@@ -83,6 +82,16 @@ async function recorder(target: string) {
   };
 }
 
+/** A port that cuts every connection. */
+async function listenAway() {
+  const server = createTcpServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => void server.close(() => resolve())),
+  };
+}
+
 /** The fields that are the request's own. */
 function forwarded(headers: IncomingHttpHeaders): Headers {
   const kept = new Headers();
@@ -148,7 +157,9 @@ for (const outage of OUTAGES) {
 async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const certificates = stack.use(await testCertificates());
-  const port = await freePort();
+  // The Collector that is away: its port is held for it, and every connection is cut.
+  const away = stack.use(await listenAway());
+  const { port } = away;
   const relay = stack.use(
     await startRelayHere({
       engine,
@@ -188,6 +199,7 @@ async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promis
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   const arrived = new Set<string>();
   const arrivals = new Changes();
+  await away[Symbol.asyncDispose]();
   const collector: EmbeddedCollector = stack.use(
     await startCollector({
       host: "127.0.0.1",
