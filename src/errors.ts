@@ -114,6 +114,15 @@ function wholeSeconds(estimate: number | undefined): number {
 export class ConfigError extends Error {
   /** Tells it from other errors, also across copies of this module. */
   override readonly name = "ConfigError";
+  /** Everything that is wrong, one sentence each; the message has one a line. */
+  readonly faults: readonly string[];
+
+  /** @param fault One sentence, or several. */
+  constructor(fault: string | readonly string[], options?: ErrorOptions) {
+    const faults = typeof fault === "string" ? [fault] : fault;
+    super(faults.join("\n"), options);
+    this.faults = faults;
+  }
 }
 
 /** Why a certificate, key or CA cannot be used. */
@@ -137,17 +146,41 @@ export type CertificateErrorCode =
   | "revoked"
   | "unwritable";
 
+/** What an error says, in its parts; whoever shows them apart takes no sentence apart. */
+export interface Statement {
+  /** What cannot be done with which thing: `Cannot read client key certs/client.key`. */
+  readonly what: string;
+  /** How that thing is: `it is encrypted`. */
+  readonly state: string;
+  /** What to do; absent where nobody here can say. */
+  readonly remedy?: string | undefined;
+}
+
+/** The one sentence, without a period. */
+export function sentenceOf({ what, state, remedy }: Statement): string {
+  return `${what}: ${state}${remedy === undefined ? "" : `; ${remedy}`}`;
+}
+
 /** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */
-export class CertificateError extends Error {
+export class CertificateError extends Error implements Statement {
   /** Tells it from other errors, also across copies of this module. */
   override readonly name = "CertificateError";
   /** What is wrong. */
   readonly code: CertificateErrorCode;
+  /** The file or setting, and what cannot be done with it. */
+  readonly what: string;
+  /** How it is. */
+  readonly state: string;
+  /** What to do. */
+  readonly remedy: string | undefined;
 
-  /** The message names the file or setting, its state and the remedy. */
-  constructor(code: CertificateErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+  /** The message is the statement as one sentence. */
+  constructor(code: CertificateErrorCode, statement: Statement, options?: ErrorOptions) {
+    super(sentenceOf(statement), options);
     this.code = code;
+    this.what = statement.what;
+    this.state = statement.state;
+    this.remedy = statement.remedy;
   }
 }
 

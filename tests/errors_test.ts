@@ -62,7 +62,11 @@ Deno.test("errors have names, codes, headers and causes", () => {
   assert.deepEqual(refusal.headers, { allow: "POST" });
   assert.equal("cause" in new Refusal("internal", "x"), false);
   assert.equal(new ConfigError("x").name, "ConfigError");
-  const certificate = new CertificateError("expired", "x", { cause });
+  const certificate = new CertificateError(
+    "expired",
+    { what: "Cannot use x", state: "it is old", remedy: "renew it" },
+    { cause },
+  );
   assert.deepEqual([certificate.name, certificate.code, certificate.cause], ["CertificateError", "expired", cause]);
 });
 

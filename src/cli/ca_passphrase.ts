@@ -7,7 +7,7 @@ import { readFile, stat } from "node:fs/promises";
 import process from "node:process";
 import { type Command, Option } from "commander";
 import { CA_PASSPHRASE_VARIABLE } from "../config/environment.ts";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError, type CertificateErrorCode, codeOf, messageOf } from "../errors.ts";
 import type { Passphrase } from "../pki/certificate.ts";
 
 /** What the option leaves among a command's flags. */
@@ -36,8 +36,9 @@ export async function readCaPassphrase({ caPassphraseFile: file }: CaPassphraseF
 }
 
 async function firstLine(file: string): Promise<string> {
-  const cannot = (code: ConstructorParameters<typeof CertificateError>[0], state: string, cause?: unknown) =>
-    new CertificateError(code, `Cannot read the passphrase of --ca-passphrase-file ${file}: ${state}`, { cause });
+  const what = `Cannot read the passphrase of --ca-passphrase-file ${file}`;
+  const cannot = (code: CertificateErrorCode, state: string, remedy: string, cause?: unknown) =>
+    new CertificateError(code, { what, state, remedy }, { cause });
   let text: string;
   try {
     const status = await stat(file);
@@ -46,19 +47,19 @@ async function firstLine(file: string): Promise<string> {
       const mode = (status.mode & 0o777).toString(8).padStart(4, "0");
       throw cannot(
         "key_exposed",
-        `it has mode ${mode}, so every user of this machine can open it; run chmod 600 on it`,
+        `it has mode ${mode}, so every user of this machine can open it`,
+        "run chmod 600 on it",
       );
     }
-    if (status.size > BYTES_MAX) throw cannot("unreadable", `it has ${status.size} bytes; name a file of one line`);
+    if (status.size > BYTES_MAX) throw cannot("unreadable", `it has ${status.size} bytes`, "name a file of one line");
     text = await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof CertificateError) throw error;
-    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    throw missing
-      ? cannot("not_found", "there is no such file; write the passphrase to it, and give it mode 600")
-      : cannot("unreadable", `${messageOf(error)}; name a file that can be read`, error);
+    throw codeOf(error) === "ENOENT"
+      ? cannot("not_found", "there is no such file", "write the passphrase to it, and give it mode 600")
+      : cannot("unreadable", messageOf(error), "name a file that can be read", error);
   }
   const [line = ""] = text.split(/\r?\n/, 1);
-  if (line === "") throw cannot("unreadable", "its first line is empty; write the passphrase there");
+  if (line === "") throw cannot("unreadable", "its first line is empty", "write the passphrase there");
   return line;
 }

@@ -6,7 +6,7 @@ import type { X509Certificate } from "node:crypto";
 import { access, readdir } from "node:fs/promises";
 import { dirname, extname, join } from "node:path";
 import type { Command } from "commander";
-import { CertificateError } from "../errors.ts";
+import { CertificateError, codeOf } from "../errors.ts";
 import {
   type CertificateFacts,
   chainOf,
@@ -72,14 +72,22 @@ async function filesIn(dir: string): Promise<string[]> {
   try {
     names = await readdir(dir);
   } catch (cause) {
-    const missing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
-    const message = `Cannot read folder ${dir}: no certificates are there; make them with "certs init --dir ${dir}"`;
-    throw new CertificateError("not_found", message, missing ? {} : { cause });
+    const remedy = `make them with "certs init --dir ${dir}"`;
+    const what = `Cannot read folder ${dir}`;
+    throw new CertificateError(
+      "not_found",
+      { what, state: "no certificates are there", remedy },
+      codeOf(cause) === "ENOENT" ? {} : { cause },
+    );
   }
   const files = names.filter((name) => [".crt", ".cer", ".pem", ".key"].includes(extname(name))).sort();
   if (files.length === 0) {
-    const message = `Cannot show folder ${dir}: no .crt, .cer, .pem or .key is in it; make them with "certs init"`;
-    throw new CertificateError("not_found", message);
+    const state = "no .crt, .cer, .pem or .key is in it";
+    throw new CertificateError("not_found", {
+      what: `Cannot show folder ${dir}`,
+      state,
+      remedy: 'make them with "certs init"',
+    });
   }
   return files.map((name) => join(dir, name));
 }
@@ -206,7 +214,11 @@ async function inspectCertificate(
       serialNumber.toLowerCase() === certificate.serialNumber.toLowerCase()
     );
     if (revoked === undefined) return;
-    throw new CertificateError("revoked", `Cannot use ${name}: it was revoked on ${day(revoked.at)}; issue a new one`);
+    throw new CertificateError("revoked", {
+      what: `Cannot use ${name}`,
+      state: `it was revoked on ${day(revoked.at)}`,
+      remedy: "issue a new one",
+    });
   });
   if (chain.kind === "bad_signature") await noting(shown.faults, () => checkChain(chain, name, "the files shown"));
 }
@@ -234,7 +246,10 @@ async function inspectKey(
     const chain = chains.get(expected);
     if (chain !== undefined && matches !== expected) checkKeyMatches(key, file, chain, expected);
     if (chain === undefined && matches === null && chains.size > 0) {
-      throw new CertificateError("key_mismatch", `Cannot use ${file}: it matches none of the certificates shown`);
+      throw new CertificateError("key_mismatch", {
+        what: `Cannot use ${file}`,
+        state: "it matches none of the certificates shown",
+      });
     }
   });
 }

@@ -92,7 +92,7 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
     for (const warning of warnings) io.err(`Warning: ${warning}`);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    if (options.json) io.out(JSON.stringify({ ok: false, faults: error.message.split("\n") }, null, 2));
+    if (options.json) io.out(JSON.stringify({ ok: false, faults: error.faults }, null, 2));
     throw new FaultFound(error.message, { cause: error });
   }
 }

@@ -42,7 +42,9 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
     settings: { ca: "ca.crt", cert: "server.crt", key: "server.key", exposedKey: undefined },
   };
   const identity = await load(config);
-  for (const text of [...identity.facts.warnings, ...identity.facts.faults]) io.err(`${PREFIX}${text}`);
+  for (const text of [...identity.facts.warnings, ...identity.facts.faults.map(({ message }) => message)]) {
+    io.err(`${PREFIX}${text}`);
+  }
   const collector = await startCollector({
     host: endpoint.hostname,
     port: endpoint.port,
@@ -76,8 +78,8 @@ async function load(config: IdentityConfig): Promise<Identity> {
     return await loadIdentity({ ...config, datesAllowed: true });
   } catch (error) {
     if (!(error instanceof CertificateError) || error.code !== "not_found") throw error;
-    const missing = error.message.replace(/: there is no such file;.*$/, ": there is no such file");
-    throw new CertificateError("not_found", `${missing}; make it with "deno task certs init"`);
+    const { what, state } = error;
+    throw new CertificateError("not_found", { what, state, remedy: 'make it with "deno task certs init"' });
   }
 }
 

@@ -250,9 +250,7 @@ class Draft {
     else for (const issue of result.error.issues) this.#issue(issue);
     if (this.faults.length > 0 || !result.success) {
       const more = this.faults.length - FAULTS_MAX;
-      throw new ConfigError(
-        [...this.faults.slice(0, FAULTS_MAX), ...(more > 0 ? [`And ${more} more`] : [])].join("\n"),
-      );
+      throw new ConfigError([...this.faults.slice(0, FAULTS_MAX), ...(more > 0 ? [`And ${more} more`] : [])]);
     }
     const primary = result.data.exporters[primaryExporter(result.data)];
     return primary === undefined ? result.data : { ...result.data, exporter: primary };

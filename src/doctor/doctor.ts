@@ -10,7 +10,7 @@ import type { Environment } from "../config/environment.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
-import { messageOf } from "../errors.ts";
+import { ConfigError, messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
@@ -99,7 +99,7 @@ async function readConfig(options: ExamineOptions, results: CheckResult[]): Prom
     }));
     return loaded.config;
   } catch (error) {
-    const [finding = "", ...evidence] = messageOf(error).split("\n");
+    const [finding = "", ...evidence] = error instanceof ConfigError ? error.faults : [messageOf(error)];
     results.push(resultOf(CONFIG, null, { status: "fault", fault: "bad_config", finding, evidence }));
     return undefined;
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import { diagnose, type RefusedRole } from "../diagnosis/faults.ts";
-import type { CertificateError } from "../errors.ts";
+import { type CertificateError, sentenceOf } from "../errors.ts";
 
 /** What a step came to. `warning`: it works, and a person should know. */
 export type Status = "ok" | "warning" | "fault" | "skipped";
@@ -41,14 +41,14 @@ export function warning(fault: string, finding: string, ...evidence: string[]): 
   return { status: "warning", fault, finding, evidence };
 }
 
-/** The same as `error`, as a finding: its message is `Cannot … : state; remedy`. */
+/** The same as `error`, as a finding. */
 export function faultFrom(error: CertificateError, role: RefusedRole): Finding {
   const fault = diagnose({ text: error.message, refused: { code: error.code, role } });
-  const [finding = "", ...remedy] = error.message.split("; ");
+  const { what, state, remedy } = error;
   return {
     status: "fault",
     ...(fault.code === "unknown" ? {} : { fault: fault.code }),
-    finding,
-    ...(remedy.length === 0 ? {} : { remedy: remedy.join("; ") }),
+    finding: sentenceOf({ what, state }),
+    ...(remedy === undefined ? {} : { remedy }),
   };
 }

@@ -52,14 +52,8 @@ function checkDates({ facts, tls, now }: ReceiverSubject): Finding {
   if (facts === undefined) return WITHOUT_TLS;
   const [fault, ...more] = facts.faults;
   if (fault !== undefined) {
-    const [finding = "", ...remedy] = fault.split("; ");
-    return {
-      status: "fault",
-      fault: "receiver_certificate_unusable",
-      finding,
-      evidence: more,
-      ...(remedy.length === 0 ? {} : { remedy: remedy.join("; ") }),
-    };
+    const evidence = more.map(({ message }) => message);
+    return { ...faultFrom(fault, "receiver"), evidence };
   }
   const ends = serverExpiries(facts, tls, now).sort((a, b) => a.validTo.getTime() - b.validTo.getTime());
   const near = ends.filter(({ level }) => level !== "ok").map(expiryText);

@@ -46,7 +46,7 @@ export async function deployConfig(env: Environment): Promise<{ config: Config; 
   const missing = missingOf(config);
   if (missing.length > 0) {
     throw new ConfigError(
-      missing.map((name) => `Cannot start without ${name}: it is not set; set it to ${NEEDED[name]}`).join("\n"),
+      missing.map((name) => `Cannot start without ${name}: it is not set; set it to ${NEEDED[name]}`),
     );
   }
   return { config, warnings };

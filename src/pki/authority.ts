@@ -176,8 +176,9 @@ function crlNumber(now: Date): x509.Extension {
 export async function openAuthority(certificate: X509Certificate, key: KeyObject): Promise<Authority> {
   const kind = keyTypeOf(key).toLowerCase().replace(/^ec p-/, "ec-p").replace(" ", "-");
   if (!isKeyType(kind)) {
-    const message = `Cannot issue with a CA key of ${keyTypeOf(key)}; make a CA of one of ${KEY_TYPES.join(", ")}`;
-    throw new CertificateError("unsupported", message);
+    const state = `it is ${keyTypeOf(key)}`;
+    const remedy = `make a CA of one of ${KEY_TYPES.join(", ")}`;
+    throw new CertificateError("unsupported", { what: "Cannot issue with this CA key", state, remedy });
   }
   const pkcs8 = new Uint8Array(key.export({ type: "pkcs8", format: "der" }));
   const signing = await crypto.subtle.importKey("pkcs8", pkcs8, ALGORITHMS[kind], true, ["sign"]);
@@ -195,8 +196,9 @@ export function revocationsOf(pem: string, name: string): Revocation[] {
       at: revocationDate,
     }));
   } catch (cause) {
-    const message = `Cannot read revocation list ${name}: it is damaged; restore it, or remove it and revoke again`;
-    throw new CertificateError("unparsable", message, { cause });
+    const remedy = "restore it, or remove it and revoke again";
+    const what = `Cannot read revocation list ${name}`;
+    throw new CertificateError("unparsable", { what, state: "it is damaged", remedy }, { cause });
   }
 }
 
@@ -261,7 +263,8 @@ export function distinguishedName(commonName: string): x509.JsonName {
   // deno-lint-ignore no-control-regex
   if (commonName === "" || commonName.length > COMMON_NAME_CHARS_MAX || /[\x00-\x1f\x7f]/.test(commonName)) {
     const remedy = `give 1 to ${COMMON_NAME_CHARS_MAX} printable characters`;
-    throw new CertificateError("unsupported", `Cannot issue for common name ${JSON.stringify(commonName)}; ${remedy}`);
+    const what = `Cannot issue for common name ${JSON.stringify(commonName)}`;
+    throw new CertificateError("unsupported", { what, state: "it is empty, too long or not printable", remedy });
   }
   return [{ CN: [commonName] }];
 }
@@ -275,7 +278,8 @@ export function alternativeName(name: string): x509.JsonGeneralName {
   const label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
   if (name.length > 253 || !new RegExp(`^(\\*\\.)?${label}(\\.${label})*$`).test(name)) {
     const remedy = 'give a host name such as "collector.example" or an IP address, without scheme and port';
-    throw new CertificateError("unsupported", `Cannot issue for name ${JSON.stringify(name)}; ${remedy}`);
+    const what = `Cannot issue for name ${JSON.stringify(name)}`;
+    throw new CertificateError("unsupported", { what, state: "it is no host name and no address", remedy });
   }
   return { type: "dns", value: name };
 }

@@ -79,25 +79,32 @@ export function parseCertificates(document: PemDocument): [X509Certificate, ...X
   for (const block of blocks) {
     if (block.label !== "CERTIFICATE") continue;
     if (certificates.length === BUNDLE_CERTIFICATES_MAX) {
-      const state = `it holds more than ${BUNDLE_CERTIFICATES_MAX} certificates; keep the ones that are needed`;
-      throw new CertificateError("unparsable", `Cannot read ${document.name}: ${state}`);
+      const state = `it holds more than ${BUNDLE_CERTIFICATES_MAX} certificates`;
+      const remedy = "keep the ones that are needed";
+      throw new CertificateError("unparsable", { what: `Cannot read ${document.name}`, state, remedy });
     }
     const nth = certificates.length + 1;
     try {
       certificates.push(new X509Certificate(block.pem));
     } catch (cause) {
-      const state = `certificate ${nth} in it is damaged (${messageOf(cause)}); copy it again in full`;
-      throw new CertificateError("unparsable", `Cannot read ${document.name}: ${state}`, { cause });
+      const state = `certificate ${nth} in it is damaged (${messageOf(cause)})`;
+      const remedy = "copy it again in full";
+      throw new CertificateError("unparsable", { what: `Cannot read ${document.name}`, state, remedy }, { cause });
     }
   }
   const [first, ...rest] = certificates;
   if (first !== undefined) return [first, ...rest];
   const label = blocks[0]?.label ?? "no block that is complete";
-  const state = label === "TRUSTED CERTIFICATE"
-    ? "it holds a TRUSTED CERTIFICATE, which only openssl reads; convert it with openssl x509 -in FILE -out NEW"
-    : `it holds ${label}, but no CERTIFICATE; set ${document.setting} to the certificate` +
-      (isKeyLabel(label) ? " (are certificate and key swapped?)" : "");
-  throw new CertificateError("not_pem", `Cannot read ${document.name}: ${state}`);
+  const [state, remedy] = label === "TRUSTED CERTIFICATE"
+    ? [
+      "it holds a TRUSTED CERTIFICATE, which only openssl reads",
+      "convert it with openssl x509 -in FILE -out NEW",
+    ]
+    : [
+      `it holds ${label}, but no CERTIFICATE`,
+      `set ${document.setting} to the certificate` + (isKeyLabel(label) ? " (are certificate and key swapped?)" : ""),
+    ];
+  throw new CertificateError("not_pem", { what: `Cannot read ${document.name}`, state, remedy });
 }
 
 /** The passphrase of an encrypted key and the setting it came from. */
@@ -126,29 +133,35 @@ export function parsePrivateKey(document: PemDocument, passphrase: Passphrase): 
   if (block === undefined) {
     const label = blocks[0]?.label ?? "no block that is complete";
     const swapped = label === "CERTIFICATE" ? " (are certificate and key swapped?)" : "";
-    const state = `it holds ${label}, but no PRIVATE KEY; set ${document.setting} to the key${swapped}`;
-    throw new CertificateError("not_pem", `Cannot read ${document.name}: ${state}`);
+    const state = `it holds ${label}, but no PRIVATE KEY`;
+    const remedy = `set ${document.setting} to the key${swapped}`;
+    throw new CertificateError("not_pem", { what: `Cannot read ${document.name}`, state, remedy });
   }
   let key: KeyObject;
   if (isEncrypted(block)) {
     if (passphrase.value === undefined || passphrase.value === "") {
-      const message = `Cannot read ${document.name}: it is encrypted; set ${passphrase.setting}`;
-      throw new CertificateError("key_encrypted", message);
+      const remedy = `set ${passphrase.setting}`;
+      throw new CertificateError("key_encrypted", {
+        what: `Cannot read ${document.name}`,
+        state: "it is encrypted",
+        remedy,
+      });
     }
     try {
       key = createPrivateKey({ key: block.pem, passphrase: passphrase.value });
     } catch (cause) {
-      const state =
-        `${passphrase.setting} does not decrypt it; correct the passphrase, or, if it is right, encrypt the ` +
-        "key by a cipher that is known here: openssl pkcs8 -topk8 -v2 aes-256-cbc";
-      throw new CertificateError("key_encrypted", `Cannot read ${document.name}: ${state}`, { cause });
+      const state = `${passphrase.setting} does not decrypt it`;
+      const remedy = "correct the passphrase, or, if it is right, encrypt the key by a cipher that is known here: " +
+        "openssl pkcs8 -topk8 -v2 aes-256-cbc";
+      throw new CertificateError("key_encrypted", { what: `Cannot read ${document.name}`, state, remedy }, { cause });
     }
   } else {
     try {
       key = createPrivateKey(block.pem);
     } catch (cause) {
-      const state = `its ${block.label} is damaged or of an unknown kind (${messageOf(cause)}); copy it again in full`;
-      throw new CertificateError("unparsable", `Cannot read ${document.name}: ${state}`, { cause });
+      const state = `its ${block.label} is damaged or of an unknown kind (${messageOf(cause)})`;
+      const remedy = "copy it again in full";
+      throw new CertificateError("unparsable", { what: `Cannot read ${document.name}`, state, remedy }, { cause });
     }
   }
   checkKeyType(key, document.name);
@@ -190,11 +203,11 @@ export function checkKeyType(key: KeyObject, name: string): void {
   const known = /^(RSA \d+|EC P-(256|384|521)|Ed25519)$/.test(keyTypeOf(key));
   if (!known) {
     const state = `its key is ${keyTypeOf(key)}, which TLS here does not support`;
-    throw new CertificateError("unsupported", `Cannot use ${name}: ${state}; ${remedy}`);
+    throw new CertificateError("unsupported", { what: `Cannot use ${name}`, state, remedy });
   }
   if (bits !== undefined && bits < RSA_BITS_MIN) {
     const state = `its RSA key has ${bits} bits, which is too weak`;
-    throw new CertificateError("key_too_weak", `Cannot use ${name}: ${state}; ${remedy}`);
+    throw new CertificateError("key_too_weak", { what: `Cannot use ${name}`, state, remedy });
   }
 }
 
@@ -207,13 +220,17 @@ export function checkForm(certificate: X509Certificate, name: string): void {
   if (version !== 3) {
     const state = `it is X.509 version ${version}, and TLS here needs version 3`;
     const remedy = "issue it again with extensions (openssl x509 -req needs -extfile)";
-    throw new CertificateError("unsupported", `Cannot use ${name}: ${state}; ${remedy}`);
+    throw new CertificateError("unsupported", { what: `Cannot use ${name}`, state, remedy });
   }
   const { signatureAlgorithm } = new x509.X509Certificate(new Uint8Array(certificate.raw));
   const hash = "hash" in signatureAlgorithm ? signatureAlgorithm.hash.name : "";
   if (hash === "SHA-1" || hash === "MD5") {
     const state = `it is signed with ${hash}, which peers refuse`;
-    throw new CertificateError("unsupported", `Cannot use ${name}: ${state}; issue it again with SHA-256`);
+    throw new CertificateError("unsupported", {
+      what: `Cannot use ${name}`,
+      state,
+      remedy: "issue it again with SHA-256",
+    });
   }
 }
 
@@ -243,7 +260,7 @@ export function checkKeyMatches(
     ? `it belongs to certificate ${later + 1} in that file: put that one first`
     : "give the key that was made with this certificate, or issue the certificate again for this key";
   const state = `it does not match ${certificateName} (${nameOf(certificates[0])})`;
-  throw new CertificateError("key_mismatch", `Cannot use ${keyName}: ${state}; ${remedy}`);
+  throw new CertificateError("key_mismatch", { what: `Cannot use ${keyName}`, state, remedy });
 }
 
 /**
@@ -254,11 +271,19 @@ export function checkDates(certificate: X509Certificate, name: string, now: Date
   const { validFromDate: from, validToDate: to } = certificate;
   if (now > to) {
     const state = `it expired ${lengthOf(now.getTime() - to.getTime())} ago, at ${instant(to)}`;
-    throw new CertificateError("expired", `Cannot use ${name}: ${state}; issue a new one and replace the file`);
+    throw new CertificateError("expired", {
+      what: `Cannot use ${name}`,
+      state,
+      remedy: "issue a new one and replace the file",
+    });
   }
   if (now < from) {
     const state = `it is valid only from ${instant(from)} on, and the clock says ${instant(now)}`;
-    throw new CertificateError("not_yet_valid", `Cannot use ${name}: ${state}; set the clock, or issue it again`);
+    throw new CertificateError("not_yet_valid", {
+      what: `Cannot use ${name}`,
+      state,
+      remedy: "set the clock, or issue it again",
+    });
   }
 }
 
@@ -270,7 +295,11 @@ export function checkUsage(certificate: X509Certificate, name: string, usage: Us
   const { usages } = describe(certificate);
   if (usages.length === 0 || usages.includes(usage) || usages.includes("any")) return;
   const state = `its extended key usage is ${usages.join(", ")}, without ${usage}`;
-  throw new CertificateError("wrong_usage", `Cannot use ${name}: ${state}; issue it again with ${usage}`);
+  throw new CertificateError("wrong_usage", {
+    what: `Cannot use ${name}`,
+    state,
+    remedy: `issue it again with ${usage}`,
+  });
 }
 
 /**
@@ -280,7 +309,11 @@ export function checkUsage(certificate: X509Certificate, name: string, usage: Us
 export function checkIsCa(certificate: X509Certificate, name: string): void {
   if (certificate.ca || signed(certificate, certificate)) return;
   const state = `${nameOf(certificate)} in it is not a CA certificate but issued by ${oneLine(certificate.issuer)}`;
-  throw new CertificateError("wrong_usage", `Cannot use ${name}: ${state}; give the certificate of that CA`);
+  throw new CertificateError("wrong_usage", {
+    what: `Cannot use ${name}`,
+    state,
+    remedy: "give the certificate of that CA",
+  });
 }
 
 /**
@@ -319,11 +352,22 @@ export function chainOf(
  */
 export function checkChain(chain: Chain, name: string, authoritiesName: string): void {
   if (chain.kind === "anchored") return;
-  const message = chain.kind === "bad_signature"
-    ? `Cannot use ${name}: its issuer is called ${chain.issuer}, and so is a certificate in ${authoritiesName}, but ` +
-      "another key signed it; issue it again by that CA, or give the CA that signed it"
-    : `Cannot use ${name}: its issuer ${chain.issuer} is not in ${authoritiesName}; give the CA that signed it`;
-  throw new CertificateError("wrong_issuer", message);
+  const what = `Cannot use ${name}`;
+  throw new CertificateError(
+    "wrong_issuer",
+    chain.kind === "bad_signature"
+      ? {
+        what,
+        state:
+          `its issuer is called ${chain.issuer}, and so is a certificate in ${authoritiesName}, but another key signed it`,
+        remedy: "issue it again by that CA, or give the CA that signed it",
+      }
+      : {
+        what,
+        state: `its issuer ${chain.issuer} is not in ${authoritiesName}`,
+        remedy: "give the CA that signed it",
+      },
+  );
 }
 
 /** How an issuer is not among the authorities, for a warning: a sentence without a period. */

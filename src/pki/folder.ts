@@ -90,16 +90,21 @@ async function issue(options: IssueCertificateOptions): Promise<Written> {
   const { authority } = await openFolder(dir, options);
   const file = name.replaceAll(/[^A-Za-z0-9._-]+/g, "_").replace(/^\.+/, "_");
   if (file === CA_NAME) {
-    throw new CertificateError(
-      "exists",
-      `Cannot issue for the name ${name}: its files would be the CA's; choose another`,
-    );
+    throw new CertificateError("exists", {
+      what: `Cannot issue for the name ${name}`,
+      state: "its files would be the CA's",
+      remedy: "choose another",
+    });
   }
   if (options.force !== true) {
     for (const taken of [`${file}.crt`, `${file}.key`]) {
       if (!await access(join(dir, taken)).then(() => true, () => false)) continue;
       const remedy = "renew it with certs rotate, or replace it with --force";
-      throw new CertificateError("exists", `Cannot issue for ${name}: ${join(dir, taken)} is there already; ${remedy}`);
+      throw new CertificateError("exists", {
+        what: `Cannot issue for ${name}`,
+        state: `${join(dir, taken)} is there already`,
+        remedy,
+      });
     }
   }
   const issued = await authority.issue({
@@ -217,7 +222,11 @@ async function add(dir: string, options: OpenOptions & { readonly keyType?: KeyT
   const { authorities, current } = await openFolder(dir, options);
   if (authorities.length > 1) {
     const remedy = "finish it: certs rotate --all, then certs rotate --retire-ca";
-    throw new CertificateError("exists", `Cannot make a new CA in ${dir}: a change of the CA is under way; ${remedy}`);
+    throw new CertificateError("exists", {
+      what: `Cannot make a new CA in ${dir}`,
+      state: "a change of the CA is under way",
+      remedy,
+    });
   }
   const { commonName, validFrom, validTo } = describe(current);
   const next = await createAuthority({
@@ -255,10 +264,11 @@ async function retire(dir: string, options: OpenOptions): Promise<readonly Certi
   const { authorities, current } = await openFolder(dir, options);
   const old = authorities.filter((each) => each !== current);
   if (old.length === 0) {
-    throw new CertificateError(
-      "not_found",
-      `Cannot retire a CA in ${dir}: ca.crt holds one alone; add one with certs rotate --ca`,
-    );
+    throw new CertificateError("not_found", {
+      what: `Cannot retire a CA in ${dir}`,
+      state: "ca.crt holds one alone",
+      remedy: "add one with certs rotate --ca",
+    });
   }
   const revoked = new Set((await revocationsIn(dir)).map(({ serialNumber }) => serialNumber.toLowerCase()));
   const left = (await leavesOf(dir)).filter((found) => {
@@ -269,10 +279,11 @@ async function retire(dir: string, options: OpenOptions): Promise<readonly Certi
   if (left.length > 0) {
     const names = left.map(({ file }) => `${file}.crt`).join(", ");
     const state = `${names} ${left.length === 1 ? "is" : "are"} of that CA`;
-    throw new CertificateError(
-      "exists",
-      `Cannot retire the old CA in ${dir}: ${state}; renew with certs rotate --all first`,
-    );
+    throw new CertificateError("exists", {
+      what: `Cannot retire the old CA in ${dir}`,
+      state,
+      remedy: "renew with certs rotate --all first",
+    });
   }
   await writeAll(dir, [{ name: "ca.crt", text: pemOf(current), mode: CERTIFICATE_MODE }]);
   await rm(join(dir, OLD_KEY), { force: true });
@@ -298,7 +309,11 @@ async function revoke(dir: string, certificateFile: string, options: OpenOptions
   const [leaf] = parseCertificates(document);
   if (chainOf(leaf, [], [current]).kind !== "anchored") {
     const state = `the CA in ${join(dir, "ca.crt")} has not issued it`;
-    throw new CertificateError("wrong_issuer", `Cannot revoke ${certificateFile}: ${state}; revoke it at its own CA`);
+    throw new CertificateError("wrong_issuer", {
+      what: `Cannot revoke ${certificateFile}`,
+      state,
+      remedy: "revoke it at its own CA",
+    });
   }
   const known = await revocationsIn(dir);
   const serialNumber = leaf.serialNumber.toLowerCase();
@@ -336,18 +351,22 @@ async function openFolder(
   const keyDocument = await readPem({ what: "CA key", setting: "--dir", value: join(dir, "ca.key") });
   const exposure = exposureOf(keyDocument);
   if (exposure?.to === "all") {
-    const message = `Cannot use ${keyDocument.name}: it ${exposure.state}, and issue with it; ${exposure.remedy}`;
-    throw new CertificateError("key_exposed", message);
+    const state = `it ${exposure.state}, and issue with it`;
+    throw new CertificateError("key_exposed", {
+      what: `Cannot use ${keyDocument.name}`,
+      state,
+      remedy: exposure.remedy,
+    });
   }
   const authorities = parseCertificates(certificate);
   const key: KeyObject = parsePrivateKey(keyDocument, caPassphrase);
   const current = authorities.find((each) => each.checkPrivateKey(key));
   if (current === undefined) {
     checkKeyMatches(key, keyDocument.name, authorities, certificate.name);
-    throw new CertificateError(
-      "key_mismatch",
-      `Cannot use ${keyDocument.name}: it is of no certificate in ${certificate.name}`,
-    );
+    throw new CertificateError("key_mismatch", {
+      what: `Cannot use ${keyDocument.name}`,
+      state: `it is of no certificate in ${certificate.name}`,
+    });
   }
   return { authority: await openAuthority(current, key), current, authorities };
 }

@@ -72,7 +72,7 @@ export interface IdentityFacts {
   /** Usable, but a person should know; each a full sentence without a period. */
   readonly warnings: readonly string[];
   /** Of no use now, though taken: dates, where {@link IdentityConfig.datesAllowed} says so. */
-  readonly faults: readonly string[];
+  readonly faults: readonly CertificateError[];
 }
 
 /** A validated identity, in the form that `Deno.createHttpClient` and `node:https` take. */
@@ -132,14 +132,14 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
   const { ca, cert, key } = documents;
   const settings = { ...EXPORTER_SETTINGS, ...config.settings };
   const warnings: string[] = [];
-  const faults: string[] = [];
+  const faults: CertificateError[] = [];
   const tolerated = (check: () => void) => {
     try {
       check();
     } catch (error) {
       const ofDate = error instanceof CertificateError && (error.code === "expired" || error.code === "not_yet_valid");
       if (!ofDate || config.datesAllowed !== true) throw error;
-      faults.push(error.message);
+      faults.push(error);
     }
   };
   const authorities = ca === undefined ? [] : parseCertificates(ca);
@@ -166,7 +166,11 @@ function validate(config: IdentityConfig, documents: Documents, now: Date): Iden
   }
   const exposure = exposureOf(key, settings.exposedKey);
   if (exposure?.to === "all" && config.exposedKeyAllowed !== true) {
-    throw new CertificateError("key_exposed", `Cannot use ${key.name}: it ${exposure.state}; ${exposure.remedy}`);
+    throw new CertificateError("key_exposed", {
+      what: `Cannot use ${key.name}`,
+      state: `it ${exposure.state}`,
+      remedy: exposure.remedy,
+    });
   }
   if (exposure !== undefined) warnings.push(`The ${key.name} ${exposure.state}; run chmod 600 on it`);
   if (config.keyPassphrase !== undefined && config.keyPassphrase !== "" && !isEncryptedKey(key)) {
@@ -325,7 +329,9 @@ export function watchIdentity(config: IdentityConfig, current: Identity, options
       if (ended.signal.aborted) return "unchanged";
       const reason = error instanceof CertificateError
         ? error
-        : new CertificateError("unsupported", `Cannot use the new certificates: ${messageOf(error)}`, { cause: error });
+        : new CertificateError("unsupported", { what: "Cannot use the new certificates", state: messageOf(error) }, {
+          cause: error,
+        });
       const same = refused !== undefined && refused.digest === digest && refused.reason.code === reason.code;
       const told = same && refused?.told === true;
       const tells = !told && (occasion === "asked" || (occasion === "interval" && same));

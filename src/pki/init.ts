@@ -92,5 +92,5 @@ async function refuseExisting(dir: string, names: readonly string[]): Promise<vo
   if (existing.length === 0) return;
   const state = `${existing.join(", ")} ${existing.length === 1 ? "is" : "are"} there already`;
   const remedy = "name another folder with --dir, or replace them with --force; a new CA ends what the old one issued";
-  throw new CertificateError("exists", `Cannot write certificates to ${dir}: ${state}; ${remedy}`);
+  throw new CertificateError("exists", { what: `Cannot write certificates to ${dir}`, state, remedy });
 }

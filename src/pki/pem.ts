@@ -5,7 +5,7 @@
 import type { Buffer } from "node:buffer";
 import { readFile, stat } from "node:fs/promises";
 import { described, pemTextOf, shownPath } from "../config/shown.ts";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError, codeOf, messageOf } from "../errors.ts";
 
 /** Bytes of PEM read from one file at most; the public root bundles are about 250 KiB. */
 const PEM_BYTES_MAX = 4 * 1024 * 1024;
@@ -48,7 +48,11 @@ export async function readPem(source: PemSource): Promise<PemDocument> {
     return { name: `${what} (PEM text in ${setting})`, setting, text, path: undefined, mode: undefined };
   }
   if (value.trim() === "") {
-    throw new CertificateError("not_found", `Cannot read ${what}: ${setting} is empty; give a path or PEM text`);
+    throw new CertificateError("not_found", {
+      what: `Cannot read ${what}`,
+      state: `${setting} is empty`,
+      remedy: "give a path or PEM text",
+    });
   }
   // What is there is a path, however it looks; of anything else no more is told than may be.
   let name = `${what} ${shownPath(value)}`;
@@ -60,11 +64,19 @@ export async function readPem(source: PemSource): Promise<PemDocument> {
     name = `${what} ${value}`;
     if (!status.isFile()) {
       const state = status.isDirectory() ? "it is a directory" : "it is not a regular file";
-      throw new CertificateError("unreadable", `Cannot read ${name}: ${state}; set ${setting} to a PEM file`);
+      throw new CertificateError("unreadable", {
+        what: `Cannot read ${name}`,
+        state,
+        remedy: `set ${setting} to a PEM file`,
+      });
     }
     if (status.size > PEM_BYTES_MAX) {
       const state = `it has ${status.size} bytes, more than the ${PEM_BYTES_MAX} a PEM file may have`;
-      throw new CertificateError("unreadable", `Cannot read ${name}: ${state}; set ${setting} to a PEM file`);
+      throw new CertificateError("unreadable", {
+        what: `Cannot read ${name}`,
+        state,
+        remedy: `set ${setting} to a PEM file`,
+      });
     }
     mode = status.mode & 0o777;
     bytes = await readFile(value);
@@ -73,7 +85,11 @@ export async function readPem(source: PemSource): Promise<PemDocument> {
     if (name.endsWith(value)) throw readFailure(name, setting, error);
     // The system's own words have the value in them.
     const state = `${setting} has ${described(value)}, which is no path of a file here`;
-    throw new CertificateError("not_pem", `Cannot read ${what}: ${state}; give a path, PEM text or base64 of PEM text`);
+    throw new CertificateError("not_pem", {
+      what: `Cannot read ${what}`,
+      state,
+      remedy: "give a path, PEM text or base64 of PEM text",
+    });
   }
   const held = bytes.toString("utf8");
   // What stands between the blocks of a file is commentary, and stays as it is.
@@ -83,31 +99,37 @@ export async function readPem(source: PemSource): Promise<PemDocument> {
 }
 
 function readFailure(name: string, setting: string, error: unknown): CertificateError {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = codeOf(error);
   if (code === "ENOENT" || code === "ENOTDIR") {
     const remedy = `set ${setting} to a PEM file, or make one with "certs init"`;
-    return new CertificateError("not_found", `Cannot read ${name}: there is no such file; ${remedy}`);
+    return new CertificateError("not_found", { what: `Cannot read ${name}`, state: "there is no such file", remedy });
   }
   if (error instanceof Error && error.name === "NotCapable") {
-    const state = "Deno was started without the permission to read it; add its folder to --allow-read";
-    return new CertificateError("permissions", `Cannot read ${name}: ${state}`, { cause: error });
+    const state = "Deno was started without the permission to read it";
+    const remedy = "add its folder to --allow-read";
+    return new CertificateError("permissions", { what: `Cannot read ${name}`, state, remedy }, { cause: error });
   }
   if (code === "EACCES" || code === "EPERM") {
-    const state = "permission denied; give the file, and each folder above it, to the user that runs this program";
-    return new CertificateError("permissions", `Cannot read ${name}: ${state}`, { cause: error });
+    const state = "permission denied";
+    const remedy = "give the file, and each folder above it, to the user that runs this program";
+    return new CertificateError("permissions", { what: `Cannot read ${name}`, state, remedy }, { cause: error });
   }
-  const state = `${messageOf(error)}; set ${setting} to a readable PEM file`;
-  return new CertificateError("unreadable", `Cannot read ${name}: ${state}`, { cause: error });
+  const remedy = `set ${setting} to a readable PEM file`;
+  const what = `Cannot read ${name}`;
+  return new CertificateError("unreadable", { what, state: messageOf(error), remedy }, { cause: error });
 }
 
 function notPem(name: string, setting: string, bytes: Buffer): CertificateError {
-  let state = `it holds no PEM block; set ${setting} to a file with a "-----BEGIN" line`;
-  if (bytes.length === 0) state = `it is empty; set ${setting} to a PEM file`;
+  let [state, remedy] = ["it holds no PEM block", `set ${setting} to a file with a "-----BEGIN" line`];
+  if (bytes.length === 0) [state, remedy] = ["it is empty", `set ${setting} to a PEM file`];
   // An ASN.1 SEQUENCE with a long length (X.690 8.1): what every DER certificate, DER key and PKCS#12 file begins with.
   else if (bytes[0] === 0x30 && ((bytes[1] ?? 0) & 0x80) !== 0) {
-    state = "it is binary (DER or PKCS#12), not PEM; convert it with openssl x509, openssl pkey or openssl pkcs12";
-  } else if (bytes.includes(0)) state = "it is binary or UTF-16 text, not PEM; save it as plain UTF-8 text";
-  return new CertificateError("not_pem", `Cannot read ${name}: ${state}`);
+    state = "it is binary (DER or PKCS#12), not PEM";
+    remedy = "convert it with openssl x509, openssl pkey or openssl pkcs12";
+  } else if (bytes.includes(0)) {
+    [state, remedy] = ["it is binary or UTF-16 text, not PEM", "save it as plain UTF-8 text"];
+  }
+  return new CertificateError("not_pem", { what: `Cannot read ${name}`, state, remedy });
 }
 
 /** One block of a PEM text. */
@@ -130,8 +152,9 @@ export function pemBlocks(document: PemDocument): PemBlock[] {
     const endLine = `-----END ${label}-----`;
     const end = document.text.indexOf(endLine, begin.lastIndex);
     if (end < 0) {
-      const state = `its ${label} block has no END line; the text was cut off, copy it again in full`;
-      throw new CertificateError("unparsable", `Cannot read ${document.name}: ${state}`);
+      const state = `its ${label} block has no END line`;
+      const remedy = "the text was cut off, copy it again in full";
+      throw new CertificateError("unparsable", { what: `Cannot read ${document.name}`, state, remedy });
     }
     // Leading blanks come from YAML and shells; no PEM parser but the strict ones minds them.
     const pem = document.text.slice(match.index, end + endLine.length).replaceAll(/^[ \t]+|[ \t\r]+$/gm, "") + "\n";

@@ -131,12 +131,12 @@ async function namesIn(dir: string): Promise<string[]> {
 function unwritable(dir: string, cause: unknown): CertificateError {
   const code = codeOf(cause);
   const denied = code === "EACCES" || code === "EPERM" || (cause instanceof Error && cause.name === "NotCapable");
-  const state = `Cannot write certificates to ${dir}: ${messageOf(cause)}`;
+  const remedy = denied
+    ? "give the folder to the user that runs this program, or name another with --dir"
+    : "free the path or name another with --dir";
   return new CertificateError(
     denied ? "permissions" : "unwritable",
-    denied
-      ? `${state}; give the folder to the user that runs this program, or name another with --dir`
-      : `${state}; free the path or name another with --dir`,
+    { what: `Cannot write certificates to ${dir}`, state: messageOf(cause), remedy },
     { cause },
   );
 }

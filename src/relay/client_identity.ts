@@ -94,9 +94,13 @@ export function keepIdentity(options: {
       if (abort.aborted) return;
       if (trial.kind === "refused") {
         const { what, remedy } = trial.fault;
-        throw new CertificateError("refused_by_peer", `Cannot use the new certificates: ${what}; ${remedy}`, {
-          cause: trial.cause,
-        });
+        throw new CertificateError(
+          "refused_by_peer",
+          { what: "Cannot use the new certificates", state: what, remedy },
+          {
+            cause: trial.cause,
+          },
+        );
       }
       client.replaceIdentity(next);
       facts = next.facts;

@@ -323,10 +323,11 @@ function clientOf(tls: CollectorEndpoint["tls"]): Deno.HttpClient {
   for (const name of ["ca", "cert", "key"] as const) {
     const text = tls[name];
     if (text !== undefined && !text.includes("-----BEGIN ")) {
-      throw new CertificateError(
-        "not_pem",
-        `Cannot use exporter.tls.${name}: it holds no PEM; give the text of the file, not its path`,
-      );
+      throw new CertificateError("not_pem", {
+        what: `Cannot use exporter.tls.${name}`,
+        state: "it holds no PEM",
+        remedy: "give the text of the file, not its path",
+      });
     }
   }
   try {
@@ -336,6 +337,8 @@ function clientOf(tls: CollectorEndpoint["tls"]): Deno.HttpClient {
       key: tls.key,
     });
   } catch (error) {
-    throw new CertificateError("unparsable", `Cannot use exporter.tls: ${messageOf(error)}`, { cause: error });
+    throw new CertificateError("unparsable", { what: "Cannot use exporter.tls", state: messageOf(error) }, {
+      cause: error,
+    });
   }
 }

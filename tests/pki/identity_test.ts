@@ -169,7 +169,7 @@ Deno.test("certificates out of their dates are taken by who can wait, and said t
   ) {
     const identity = await loadIdentity({ ...configOf(ca, pair), datesAllowed: true });
     assert.equal(identity.facts.faults.length, 1);
-    assert.match(identity.facts.faults[0] ?? "", message);
+    assert.match(identity.facts.faults[0]?.message ?? "", message);
   }
   assert.deepEqual((await loadIdentity({ ...configOf(ca, client), datesAllowed: true })).facts.faults, []);
   const { mismatchedClient } = certificates;
