@@ -134,7 +134,7 @@ export function environmentOf(dir: string): Record<string, string> {
   const uid = process.getuid?.();
   const gid = process.getgid?.();
   return {
-    ...(uid === undefined || gid === undefined ? {} : { UID: String(uid), GID: String(gid) }),
+    ...(uid === undefined || gid === undefined ? {} : { OWNER_UID: String(uid), OWNER_GID: String(gid) }),
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "https://localhost:4318/v1/metrics",
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "https://localhost:4318/v1/traces",
     OTEL_EXPORTER_OTLP_CERTIFICATE: join(dir, "ca.crt"),

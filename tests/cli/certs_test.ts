@@ -52,8 +52,8 @@ Deno.test("init writes the files, lists them, and ends with the lines of .env", 
   assert.match(text, /ca\.crt +\S+ca\.key +TestCA +.* -$/m);
   const lines = text.slice(text.indexOf("Lines for .env:\n") + "Lines for .env:\n".length);
   assert.deepEqual({ ...parseEnv(lines) }, {
-    UID: String(process.getuid?.()),
-    GID: String(process.getgid?.()),
+    OWNER_UID: String(process.getuid?.()),
+    OWNER_GID: String(process.getgid?.()),
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "https://localhost:4318/v1/metrics",
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "https://localhost:4318/v1/traces",
     OTEL_EXPORTER_OTLP_CERTIFICATE: join(dir, "ca.crt"),

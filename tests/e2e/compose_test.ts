@@ -48,7 +48,15 @@ async function load(file: string, profiles: string, flags: string[] = []): Promi
   const { stdout } = await runTool("go", ["run", ".", file, ...flags], {
     cwd: loaderFolder,
     clearEnv: true,
-    env: { ...go, PATH, HOME, UID: "1234", GID: "5678", ...(profiles === "" ? {} : { COMPOSE_PROFILES: profiles }) },
+    env: {
+      ...go,
+      PATH,
+      HOME,
+      OWNER_UID: "1234",
+      OWNER_GID: "5678",
+      ADMIN_TOKEN: "open sesame",
+      ...(profiles === "" ? {} : { COMPOSE_PROFILES: profiles }),
+    },
   });
   return JSON.parse(stdout);
 }
@@ -116,6 +124,7 @@ Deno.test("the services of the Compose file are pinned, off the network, and see
       4318,
       4319,
       8123,
+      9464,
       13133,
       16686,
     ]);
@@ -234,7 +243,7 @@ Deno.test("the relay's command, with what is mounted and permitted, carries a sp
   // Loopback and free ports here, for the addresses on the Compose network.
   const here = (text: string) =>
     text.replaceAll("0.0.0.0:4319", `127.0.0.1:${port}`)
-      .replaceAll("127.0.0.1:9464", `127.0.0.1:${adminPort}`)
+      .replaceAll("0.0.0.0:9464", `127.0.0.1:${adminPort}`)
       .replaceAll("otel-collector:4318", `localhost:${collector.httpPort}`);
   const folder = await layOut(relay, certs.dir);
   try {
@@ -246,7 +255,6 @@ Deno.test("the relay's command, with what is mounted and permitted, carries a sp
       cwd: folder,
       env: {
         ...Object.fromEntries(environment),
-        EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT: `127.0.0.1:${adminPort}`,
         // Its own traces too, so that whatever they need in permissions is asked for here.
         EDGEFERRY_TELEMETRY_TRACES_SAMPLING_RATIO: "1",
       },
@@ -288,6 +296,9 @@ Deno.test("the relay's command, with what is mounted and permitted, carries a sp
       const live = await fetch(`http://127.0.0.1:${adminPort}/livez`);
       assert.equal(live.status, 200);
       await live.body?.cancel();
+      const authorization = `Basic ${btoa(`anybody:${relay.environment?.["EDGEFERRY_TELEMETRY_ADMIN_TOKEN"]}`)}`;
+      const page = await fetch(`http://127.0.0.1:${adminPort}/`, { headers: { authorization } });
+      assert.match(await page.text(), /<title>/);
     } finally {
       if (isRunning) child.kill("SIGTERM");
       const status = await ended;

@@ -4,6 +4,8 @@ import { certsCommand } from "../../../src/cli/certs.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { opensslCertificates } from "../../support/tools/openssl.ts";
 import { recorder } from "../../support/relay/recorder.ts";
+import process from "node:process";
+import { runTool } from "../../support/tools/tool.ts";
 
 /** Runs `certs …`; returns what it printed to out, or throws what the program's entry would map to an exit code. */
 async function certs(...argv: string[]): Promise<string> {
@@ -27,4 +29,14 @@ Deno.test("show prints what was issued here and by openssl, without a fault", as
     assert.match(text, /^ {2}key +\S+client\.key: \S+ \S+, matches \S+client\.crt$/m);
     assert.doesNotMatch(text, /FAULT/);
   }
+});
+
+Deno.test("the lines that init ends with can be sourced by a shell", async () => {
+  await using certificates = await testCertificates();
+  const dir = join(certificates.dir, "with blank");
+  const text = await certs("init", "--dir", dir);
+  const lines = text.slice(text.indexOf("Lines for .env:\n") + "Lines for .env:\n".length);
+  const script = `set -a\n${lines}\nset +a\nprintf '%s %s' "$OWNER_UID" "$OTEL_EXPORTER_OTLP_CERTIFICATE"`;
+  const { stdout } = await runTool("bash", ["-euc", script]);
+  assert.equal(stdout, `${process.getuid?.()} ${join(dir, "ca.crt")}`);
 });
