@@ -11,6 +11,7 @@ import { type ConnectionLimits, listenOnNode } from "../receiver/node_listener.t
 import { within } from "../within.ts";
 import { type Access, guard } from "./access.ts";
 import { healthOf, type HealthSources } from "./health.ts";
+import { rangeNamed } from "./history.ts";
 import type { PartId } from "./page_parts.tsx";
 import type { StatusPage } from "./status_page.ts";
 
@@ -63,7 +64,7 @@ export function adminApp(sources: AdminSources): Hono {
   // What draws and writes is loaded for the first who asks: a start does not wait for it.
   app.get("/", guarded, async (context) => {
     const { PAGE_HEADERS } = await import("./page.tsx");
-    return context.html(await page.html(), 200, PAGE_HEADERS);
+    return context.html(await page.html(rangeNamed(context.req.query("range"))), 200, PAGE_HEADERS);
   });
   app.get("/metrics", guarded, async (context) => {
     const { PROMETHEUS_CONTENT_TYPE, prometheusText } = await import("../telemetry/prometheus.ts");
@@ -75,7 +76,7 @@ export function adminApp(sources: AdminSources): Hono {
     if (site !== undefined && site !== "same-origin" && site !== "none") {
       return context.text("Cannot show this to a page of another site; open the status page itself\n", 403);
     }
-    const watcher = page.watch();
+    const watcher = page.watch(rangeNamed(context.req.query("range")));
     if (watcher === undefined) return context.text("As many look at this page as may; close one\n", 503);
     return streamSSE(context, async (stream) => {
       stream.onAbort(() => watcher[Symbol.dispose]());

@@ -1,5 +1,5 @@
 /**
- * The last hour, sampled: what the charts of the status page are drawn from.
+ * The last day, sampled: what the charts of the status page are drawn from.
  * @module
  */
 import { bySignal, type SignalName } from "../signal.ts";
@@ -22,7 +22,7 @@ export interface Sample {
   readonly senders: ReadonlyMap<string, { readonly items: number; readonly requests: number }>;
 }
 
-/** One step of the hour, as the charts show it; undefined where nothing is known. */
+/** One step of a chart; undefined where nothing is known. Of several steps in one: the mean of rates and p50, the highest of the rest. */
 export interface Step {
   /** Items a second. */
   readonly taken: number | undefined;
@@ -34,17 +34,57 @@ export interface Step {
   readonly p99S: number | undefined;
 }
 
-/** The length of a step, in ms. */
+/** How far back charts go, the shortest first. */
+export const RANGES = {
+  "15min": { words: "15 min", ms: 900_000 },
+  "1h": { words: "1 h", ms: 3_600_000 },
+  "6h": { words: "6 h", ms: 21_600_000 },
+  "24h": { words: "24 h", ms: 86_400_000 },
+} as const;
+
+export type RangeName = keyof typeof RANGES;
+
+/** Where nobody has chosen. */
+export const RANGE_DEFAULT: RangeName = "1h";
+
+/** The range of that name; the default for any other text. */
+export function rangeNamed(text: string | undefined): RangeName {
+  return (Object.keys(RANGES) as RangeName[]).find((name) => name === text) ?? RANGE_DEFAULT;
+}
+
+/** A range as it is drawn. */
+export interface View {
+  readonly range: RangeName;
+  /** Those worth a choice: a longer one than all that is known shows no more. */
+  readonly offered: readonly RangeName[];
+  /** The length of a step, in ms. */
+  readonly stepMs: number;
+  /** All of the range; the last is now. */
+  readonly steps: readonly Step[];
+}
+
+/** What is kept over a restart: steps by their number since the Unix epoch, ascending. */
+export interface HistorySnapshot {
+  readonly fine: readonly (readonly [step: number, values: Step])[];
+  readonly coarse: readonly (readonly [step: number, values: Step])[];
+}
+
+/** The length of a fine step, in ms. */
 export const STEP_MS = 10_000;
-/** Steps kept: an hour, and the one before it, from which the first rates count. */
-const STEPS_KEPT = 361;
-/** Steps shown. */
-export const STEPS = STEPS_KEPT - 1;
+/** Fine steps kept: an hour. */
+export const STEPS = 360;
+/** Fine steps in a coarse one. */
+const FINE_IN_COARSE = 12;
+/** The length of a coarse step, in ms. */
+const COARSE_MS = STEP_MS * FINE_IN_COARSE;
+/** Coarse steps kept: a day. */
+const COARSE_STEPS = 720;
+/** Points of a line at most: where there are more, several are one. */
+const POINTS_MAX = 360;
 /** Steps over which latency is told: a single one of a quiet relay has too few requests. */
 const LATENCY_STEPS = 6;
-/** Steps for which senders are kept apart; what is older is kept without them. */
+/** Steps over which the rate of a sender is told. */
 const SENDER_STEPS = 6;
-
 /** What is nearer together than this, in ms, makes no rate of its own. */
 const RATE_MS_MIN = 1_000;
 
@@ -57,11 +97,14 @@ const UNKNOWN: Step = {
   p99S: undefined,
 };
 
-/** An hour of samples, the last one of each step. */
+/** A day: the last hour in fine steps, all of it in coarse ones. Samples themselves are kept for a minute. */
 export class History {
   readonly #boundariesS: readonly number[];
-  /** Ascending; a step in which nothing was sampled is absent. */
+  /** Ascending, of the last minute; a step in which nothing was sampled is absent. */
   readonly #samples: Sample[] = [];
+  /** By their number, ascending. */
+  readonly #fine = new Map<number, Step>();
+  readonly #coarse = new Map<number, Step>();
 
   /** @param boundariesS Upper bounds of the latency's buckets, in s. */
   constructor(boundariesS: readonly number[]) {
@@ -70,22 +113,53 @@ export class History {
 
   /**
    * A sample in the step of the last one takes its place, but for the very first, from which all counts. After a clock that was
-   * set back the hour begins anew.
+   * set back everything begins anew.
    */
   add(sample: Sample): void {
     const samples = this.#samples;
     const last = samples.at(-1);
-    if (last !== undefined && stepOf(sample) < stepOf(last)) samples.length = 0;
-    else if (samples.length > 1 && stepOf(sample) === stepOf(last!)) samples.pop();
+    if (last !== undefined && stepOf(sample) < stepOf(last)) {
+      samples.length = 0;
+      this.#fine.clear();
+      this.#coarse.clear();
+    } else if (samples.length > 1 && stepOf(sample) === stepOf(last!)) samples.pop();
     samples.push(sample);
-    const old = samples.at(-1 - SENDER_STEPS - 1);
-    if (old !== undefined && old.senders.size > 0) samples[samples.indexOf(old)] = { ...old, senders: NOBODY };
-    while (stepOf(samples[0]!) <= stepOf(sample) - STEPS_KEPT) samples.shift();
+    while (stepOf(samples[0]!) < stepOf(sample) - Math.max(SENDER_STEPS, LATENCY_STEPS) && samples.length > 2) {
+      samples.shift();
+    }
+    const step = stepOf(sample);
+    put(this.#fine, step, this.#lastStep(), STEPS);
+    const coarse = Math.floor(step / FINE_IN_COARSE);
+    const within = Array.from(
+      { length: FINE_IN_COARSE },
+      (_, index) => this.#fine.get(coarse * FINE_IN_COARSE + index),
+    );
+    put(this.#coarse, coarse, inOne(within.filter((each) => each !== undefined)), COARSE_STEPS);
   }
 
   /** The last sample; undefined before the first. */
   get last(): Sample | undefined {
     return this.#samples.at(-1);
+  }
+
+  /** What a relay before this one has kept; what is of the future, or older than a day, is left out. @param at ms since the Unix epoch */
+  restore({ fine, coarse }: HistorySnapshot, at: number): void {
+    const before = (target: Map<number, Step>, kept: HistorySnapshot["fine"], now: number, count: number) => {
+      const own = [...target];
+      target.clear();
+      const first = own[0]?.[0] ?? now + 1;
+      for (const [step, values] of kept) {
+        if (step > now - count && step <= now && step < first) target.set(step, values);
+      }
+      for (const [step, values] of own) target.set(step, values);
+    };
+    before(this.#fine, fine, Math.floor(at / STEP_MS), STEPS);
+    before(this.#coarse, coarse, Math.floor(at / COARSE_MS), COARSE_STEPS);
+  }
+
+  /** What is to be kept over a restart. */
+  snapshot(): HistorySnapshot {
+    return { fine: [...this.#fine], coarse: [...this.#coarse] };
   }
 
   /** Items a second, by signal, between the step before the last and now. */
@@ -115,48 +189,86 @@ export class History {
 
   /** Quantiles of the durable 200's time in the last minute, in s; undefined where there was none. */
   latency(): { readonly count: number; readonly p50S: number | undefined; readonly p99S: number | undefined } {
-    return this.#latencyAt(this.#samples.length - 1);
-  }
-
-  /** {@link STEPS} of them, the last is now. */
-  steps(): readonly Step[] {
-    const steps: Step[] = new Array(STEPS).fill(UNKNOWN);
     const last = this.last;
-    if (last === undefined) return steps;
-    const first = stepOf(last) - STEPS + 1;
-    this.#samples.forEach((sample, index) => {
-      const place = stepOf(sample) - first;
-      if (place < 0) return;
-      const before = this.#samples[index - 1];
-      const rate = (of: (sample: Sample) => number) =>
-        before === undefined ? undefined : perSecond(of(before), of(sample), before, sample);
-      const { p50S, p99S } = this.#latencyAt(index);
-      steps[place] = {
-        taken: rate(({ taken }) => total(taken)),
-        sent: rate(({ sent }) => total(sent)),
-        queueBytes: sample.queueBytes,
-        oldestS: sample.oldestS,
-        p50S,
-        p99S,
-      };
-    });
-    return steps;
-  }
-
-  #latencyAt(index: number): { count: number; p50S: number | undefined; p99S: number | undefined } {
-    const sample = this.#samples[index];
-    if (sample === undefined) return { count: 0, p50S: undefined, p99S: undefined };
-    let from = index;
-    while (from > 0 && stepOf(this.#samples[from - 1]!) >= stepOf(sample) - LATENCY_STEPS) from--;
-    const before = from === index ? undefined : this.#samples[from]!.latency;
-    const counts = sample.latency.map((count, bucket) => before === undefined ? 0 : count - (before[bucket] ?? 0));
+    if (last === undefined) return { count: 0, p50S: undefined, p99S: undefined };
+    const from = this.#samples.find((sample) => stepOf(sample) >= stepOf(last) - LATENCY_STEPS);
+    const counts = last.latency.map((count, bucket) =>
+      from === undefined || from === last ? 0 : count - (from.latency[bucket] ?? 0)
+    );
     const count = counts.reduce((sum, each) => sum + each, 0);
     const of = (share: number) => quantile(share, counts, this.#boundariesS);
     return { count, p50S: of(0.5), p99S: of(0.99) };
   }
+
+  /** A range up to now; where it is longer than what is known, the shortest that has all of it. */
+  view(wanted: RangeName): View {
+    const names = Object.keys(RANGES) as RangeName[];
+    const oldest = Math.min(
+      ...[...this.#fine.keys()].slice(0, 1).map((step) => step * STEP_MS),
+      ...[...this.#coarse.keys()].slice(0, 1).map((step) => step * COARSE_MS),
+    );
+    const knownMs = this.last === undefined ? 0 : Math.max(0, this.last.at - oldest);
+    const offered = names.filter((_, index) => index === 0 || RANGES[names[index - 1]!].ms < knownMs);
+    const range = offered.includes(wanted) ? wanted : offered.at(-1)!;
+    const { ms } = RANGES[range];
+    const now = this.last?.at ?? 0;
+    if (ms <= STEPS * STEP_MS) {
+      return { range, offered, stepMs: STEP_MS, steps: lastOf(this.#fine, Math.floor(now / STEP_MS), ms / STEP_MS) };
+    }
+    const steps = lastOf(this.#coarse, Math.floor(now / COARSE_MS), ms / COARSE_MS);
+    const inEach = Math.ceil(steps.length / POINTS_MAX);
+    const points = Array.from(
+      { length: steps.length / inEach },
+      (_, index) => inOne(steps.slice(index * inEach, (index + 1) * inEach)),
+    );
+    return { range, offered, stepMs: COARSE_MS * inEach, steps: points };
+  }
+
+  #lastStep(): Step {
+    const [before, last] = [this.#samples.at(-2), this.last!];
+    const rate = (of: (sample: Sample) => number) =>
+      before === undefined ? undefined : perSecond(of(before), of(last), before, last);
+    const { p50S, p99S } = this.latency();
+    return {
+      taken: rate(({ taken }) => total(taken)),
+      sent: rate(({ sent }) => total(sent)),
+      queueBytes: last.queueBytes,
+      oldestS: last.oldestS,
+      p50S,
+      p99S,
+    };
+  }
 }
 
-const NOBODY: Sample["senders"] = new Map();
+/** Puts a step at its end, and takes out what is older than `count` steps. */
+function put(steps: Map<number, Step>, step: number, values: Step, count: number): void {
+  steps.set(step, values);
+  for (const each of steps.keys()) {
+    if (each > step - count) break;
+    steps.delete(each);
+  }
+}
+
+function lastOf(steps: ReadonlyMap<number, Step>, last: number, count: number): Step[] {
+  return Array.from({ length: count }, (_, index) => steps.get(last - count + 1 + index) ?? UNKNOWN);
+}
+
+function inOne(steps: readonly Step[]): Step {
+  const known = (key: keyof Step) => steps.map((step) => step[key]).filter((value) => value !== undefined);
+  const mean = (key: keyof Step) => {
+    const values = known(key);
+    return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length;
+  };
+  const highest = (key: keyof Step) => known(key).reduce<number | undefined>((a, b) => Math.max(a ?? b, b), undefined);
+  return {
+    taken: mean("taken"),
+    sent: mean("sent"),
+    queueBytes: highest("queueBytes"),
+    oldestS: highest("oldestS"),
+    p50S: mean("p50S"),
+    p99S: highest("p99S"),
+  };
+}
 
 const stepOf = ({ at }: Sample): number => Math.floor(at / STEP_MS);
 const total = (counts: Readonly<Record<SignalName, number>>): number =>

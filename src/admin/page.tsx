@@ -55,8 +55,14 @@ export function pageHtml(status: Status): string {
       <body>
         <a class="skip" href="#main">Skip to the state of the relay</a>
         <header>
-          <h1>edgeferry</h1>
-          <p id="state" role="status" aria-live="polite">{part("state")}</p>
+          <h1>
+            <svg viewBox="0 0 24 24" aria-hidden="true">
+              <path d="M3 12h18l-3 5.5H6z" />
+              <path class="sail" d="M11 3v7H5zM13 5l5 5h-5z" />
+              <path class="wave" d="M2 21q2.5-2 5 0t5 0t5 0t5 0" />
+            </svg>
+            edgeferry
+          </h1>
           <p id="facts">{part("facts")}</p>
           <p id="live">
             <span id="connection" role="status" aria-live="polite">Not live</span>
@@ -64,20 +70,28 @@ export function pageHtml(status: Status): string {
           </p>
         </header>
         <main id="main">
+          <p id="state" role="status" aria-live="polite">{part("state")}</p>
           <div id="notices">{part("notices")}</div>
-          <div class="charts">
-            <figure id="chart_items">{part("chart_items")}</figure>
-            <figure id="chart_queue">{part("chart_queue")}</figure>
-            <figure id="chart_age">{part("chart_age")}</figure>
-            <figure id="chart_latency">{part("chart_latency")}</figure>
-          </div>
+          <section aria-labelledby="charts_title" class="bare">
+            <div class="head">
+              <h2 id="charts_title">Traffic</h2>
+              <nav id="ranges" aria-label="How far back the charts go">{part("ranges")}</nav>
+            </div>
+            <div class="charts">
+              <figure id="chart_items">{part("chart_items")}</figure>
+              <figure id="chart_queue">{part("chart_queue")}</figure>
+              <figure id="chart_age">{part("chart_age")}</figure>
+              <figure id="chart_latency">{part("chart_latency")}</figure>
+            </div>
+          </section>
           <Table
             id="signals"
             title="Signals and books"
             note={
               <p>
-                Rates are items a second; the books are in items{status.durable
-                  ? ", kept across restarts"
+                Rates are items a second. Accepted = delivered + rejected + dead + expired + queued, in items{status
+                    .durable
+                  ? ", kept over restarts"
                   : ", since the start"}.
               </p>
             }
@@ -97,31 +111,31 @@ export function pageHtml(status: Status): string {
             {part("signals")}
           </Table>
           <div class="pair">
-            <Table id="ways" title="Collector" columns={["Signals", "State", "Last error", "Address"]}>
-              {part("ways")}
-            </Table>
+            <section aria-labelledby="ways_title">
+              <div class="head">
+                <h2 id="ways_title">Collector</h2>
+              </div>
+              <ul id="ways" class="cards">{part("ways")}</ul>
+            </section>
             <Table id="certificates" title="Certificates" columns={["For", "Subject", "Ends", "Left#"]}>
               {part("certificates")}
             </Table>
           </div>
-          <div class="pair">
-            <Table
-              id="senders"
-              title="Senders"
-              note={<p id="senders_note">{part("senders_note")}</p>}
-              columns={["Sender", "Items /s#", "Requests /s#", "Items#", "Last 200", "Refused requests"]}
-            >
-              {part("senders")}
-            </Table>
-            <Table
-              id="letters"
-              title="Dead letters"
-              note={<p id="letters_note">{part("letters_note")}</p>}
-              columns={["Set aside", "Sender", "Items#", "Why, in the Collector's words"]}
-            >
-              {part("letters")}
-            </Table>
-          </div>
+          <section aria-labelledby="letters_title">
+            <div class="head">
+              <h2 id="letters_title">Dead letters</h2>
+            </div>
+            <p id="letters_note">{part("letters_note")}</p>
+            <ul id="letters" class="letters">{part("letters")}</ul>
+          </section>
+          <Table
+            id="senders"
+            title="Senders"
+            note={<p id="senders_note">{part("senders_note")}</p>}
+            columns={["Sender", "Items /s#", "Requests /s#", "Items#", "Last 200", "Refused requests"]}
+          >
+            {part("senders")}
+          </Table>
         </main>
         <footer>
           <p>
@@ -136,7 +150,7 @@ export function pageHtml(status: Status): string {
   );
 }
 
-/** A table whose rows change; a column with `#` behind its name has numbers. It scrolls by itself where it is too wide. */
+/** A table whose rows change; a column with `#` behind its name has numbers. Where it is narrow, a row is a list (`page_style.ts`). */
 function Table(
   { id, title, note, columns, children }: {
     readonly id: PartId;
@@ -146,22 +160,25 @@ function Table(
     readonly children?: Child;
   },
 ) {
+  // The roles are those that the elements have by themselves, until the style sheet lays them out as lists.
   return (
     <section aria-labelledby={`${id}_title`}>
-      <h2 id={`${id}_title`}>{title}</h2>
-      {note}
-      <div class="scroll" role="region" tabindex={0} aria-labelledby={`${id}_title`}>
-        <table aria-labelledby={`${id}_title`}>
-          <thead>
-            <tr>
-              {columns.map((column) => (
-                <th scope="col" class={column.endsWith("#") ? "n" : ""}>{column.replace("#", "")}</th>
-              ))}
-            </tr>
-          </thead>
-          <tbody id={id}>{children}</tbody>
-        </table>
+      <div class="head">
+        <h2 id={`${id}_title`}>{title}</h2>
       </div>
+      {note}
+      <table role="table" aria-labelledby={`${id}_title`}>
+        <thead role="rowgroup">
+          <tr role="row">
+            {columns.map((column) => (
+              <th scope="col" role="columnheader" class={column.endsWith("#") ? "n" : ""}>
+                {column.replace("#", "")}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody id={id} role="rowgroup">{children}</tbody>
+      </table>
     </section>
   );
 }

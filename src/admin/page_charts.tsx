@@ -1,12 +1,12 @@
 /**
- * Charts of the last hour, as SVG drawn by the server, each with what it shows in words.
+ * Charts of a range up to now, as SVG drawn by the server, each with what it shows in words.
  * @module
  */
 // Said here too: a program that uses the library has a configuration of its own.
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
 import type { Child } from "hono/jsx";
-import { STEP_MS } from "./history.ts";
+import { duration } from "./format.ts";
 
 /** One line; undefined where nothing is known. */
 export interface Series {
@@ -47,37 +47,49 @@ export interface ChartOptions {
   readonly now: Child;
   /** One or two. */
   readonly series: readonly [Series, Series?];
+  /** The two are mostly the same: the first is drawn broad, so that it is seen on both sides of the second. */
+  readonly overlaid?: boolean;
   readonly axis: Axis;
+  /** The length of a step, in ms. */
+  readonly stepMs: number;
 }
 
-const HEIGHT = 72;
+const HEIGHT = 96;
 
 /** How far back a chart may go, in minutes: a relay that has just started is not a line at the edge. */
-const SPANS_MIN = [5, 10, 15, 20, 30, 45, 60] as const;
+const SPANS_MIN = [5, 10, 15, 20, 30, 45, 60, 120, 180, 240, 360, 720, 1_440] as const;
 
 /** The last steps: those since something is known, and the time before it up to a round number of minutes. */
-export function sinceKnown<Step>(steps: readonly Step[], isKnown: (step: Step) => boolean): readonly Step[] {
+export function sinceKnown<Step>(
+  steps: readonly Step[],
+  stepMs: number,
+  isKnown: (step: Step) => boolean,
+): readonly Step[] {
   const first = steps.findIndex(isKnown);
   const known = first === -1 ? 0 : steps.length - first;
-  const span = SPANS_MIN.map((minutes) => minutes * 60_000 / STEP_MS).find((each) => each >= known);
-  return span === undefined ? steps : steps.slice(-span);
+  const span = SPANS_MIN.map((minutes) => Math.ceil(minutes * 60_000 / stepMs)).find((each) => each >= known);
+  return span === undefined ? steps : steps.slice(-Math.max(span, 2));
 }
 
 /** What stands in a `figure`. */
-export function Chart({ title, now, series, axis: { format, topMin, top: topOf } }: ChartOptions) {
+export function Chart(
+  { title, now, series, overlaid = false, axis: { format, topMin, top: topOf }, stepMs }: ChartOptions,
+) {
   const lines = series.filter((line) => line !== undefined);
   const highest = Math.max(0, ...lines.flatMap(({ values }) => values.filter((value) => value !== undefined)));
   const top = topOf(Math.max(highest, topMin));
   const end = Math.max(1, series[0].values.length - 1);
-  const minutes = Math.round(series[0].values.length * STEP_MS / 60_000);
+  const length = duration(Math.round(series[0].values.length * stepMs / 1_000));
   const words = lines.map(({ name, values }) => `${name}: ${inWords(values, format)}`).join(". ");
   return (
     <>
       <figcaption>
-        <strong>{title}</strong>
+        <h3>{title}</h3>
         {lines.length > 1 && (
           <span class="legend" aria-hidden="true">
-            {lines.map(({ name }, index) => <span class={index === 0 ? "" : "second"}>{name}</span>)}
+            {lines.map(({ name }, index) => (
+              <span class={index === 1 ? "second" : overlaid ? "under" : ""}>{name}</span>
+            ))}
           </span>
         )}
         <span class="now">{now}</span>
@@ -87,14 +99,15 @@ export function Chart({ title, now, series, axis: { format, topMin, top: topOf }
         viewBox={`0 0 ${end} ${HEIGHT}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`${title} over the last ${minutes} minutes. ${words}`}
+        aria-label={`${title} over the last ${length}. ${words}`}
       >
         <path class="grid" d={`M0 0H${end}M0 ${HEIGHT / 2}H${end}M0 ${HEIGHT}H${end}`} />
-        {lines.length === 1 && <path class="area" d={areaOf(lines[0]!.values, top)} />}
-        {lines.map(({ values }, index) => <path class={index === 0 ? "line" : "line2"} d={pathOf(values, top)} />)}
+        <path class="area" d={areaOf(lines[0]!.values, top)} />
+        <path class={overlaid ? "line broad" : "line"} d={pathOf(lines[0]!.values, top)} />
+        {lines[1] !== undefined && <path class="line2" d={pathOf(lines[1].values, top)} />}
       </svg>
       <div class="scale" aria-hidden="true">
-        <span>{minutes} min ago</span>
+        <span>{length} ago</span>
         <span>now</span>
       </div>
     </>

@@ -10,14 +10,18 @@ import { SIGNAL_NAMES, signalOf } from "../signal.ts";
 import { lengthOf } from "../pki/certificate.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import { bytes, count, duration, moment, rate } from "./format.ts";
+import { RANGES } from "./history.ts";
 import { BINARY, Chart, DECIMAL, sinceKnown, TEMPORAL } from "./page_charts.tsx";
+import { Letters, LettersNote } from "./page_letters.tsx";
 import type { SignalStatus, Status, WayStatus } from "./status.ts";
+import { verdictOf } from "./verdict.ts";
 
 /** What stands in each element. */
 export const PARTS = {
   state: State,
   facts: Facts,
   notices: Notices,
+  ranges: Ranges,
   chart_items: ItemsChart,
   chart_queue: QueueChart,
   chart_age: AgeChart,
@@ -38,26 +42,44 @@ export function partHtml(id: PartId, status: Status): string {
   return String(<>{PARTS[id](status)}</>);
 }
 
-function State({ health, ways }: Status) {
-  if (!health.ready) return <span class="bad">Not ready</span>;
-  const failing = ways.some(({ state }) => state === "failing");
-  if (failing) return <span class="warn">Ready, but the Collector does not take everything</span>;
-  return <span class="good">Ready</span>;
+function State(status: Status) {
+  const { level, badge, sentence } = verdictOf(status);
+  return (
+    <>
+      <strong class={`badge ${level}`}>{badge}</strong>
+      <span class="sentence">{sentence}</span>
+    </>
+  );
+}
+
+/** A choice, where there is one. Links, so that it needs no script. */
+function Ranges({ view: { range, offered } }: Status) {
+  if (offered.length < 2) return null;
+  return (
+    <>
+      {offered.map((name) => (
+        <a href={`?range=${name}`} aria-current={name === range ? "true" : undefined}>{RANGES[name].words}</a>
+      ))}
+    </>
+  );
 }
 
 function Facts({ version, startedAt, at }: Status) {
   return (
     <>
-      {version}, up {duration(Math.round((at - startedAt) / 1000))}, as of{" "}
+      <span>{version}</span> <span>up {duration(Math.round((at - startedAt) / 1000))}</span>{" "}
       <time dateTime={new Date(at).toISOString()}>{moment(at)}</time>
     </>
   );
 }
 
-function Notices({ health, ways, at, durable }: Status) {
+/** What the sentence of the state has no room for. */
+function Notices(status: Status) {
+  const { health, ways, at, durable } = status;
+  const { sentence } = verdictOf(status);
   return (
     <>
-      {health.reasons.map((reason) => (
+      {health.reasons.slice(1).map((reason) => (
         <div class="notice">
           <p>
             <strong>{reason}</strong>
@@ -65,9 +87,9 @@ function Notices({ health, ways, at, durable }: Status) {
         </div>
       ))}
       {[...Map.groupBy(ways.filter(isFailing), ({ last }) => last?.fault.code).values()].map((alike) => (
-        <Outage ways={alike} at={at} durable={durable} />
+        <Outage ways={alike} at={at} durable={durable} said={sentence} />
       ))}
-      {health.warnings.map((warning) => (
+      {health.warnings.filter((warning) => sentence !== `${warning}.`).map((warning) => (
         <div class="notice mild">
           <p>{warning}</p>
         </div>
@@ -81,48 +103,62 @@ function isFailing(way: WayStatus): boolean {
 }
 
 /** Those with the same fault. */
-function Outage({ ways, at, durable }: { ways: readonly WayStatus[]; at: number; durable: boolean }) {
+function Outage(
+  { ways, at, durable, said }: { ways: readonly WayStatus[]; at: number; durable: boolean; said: string },
+) {
   const lasts = ways.flatMap(({ last }) => last ?? []);
   const last = lasts.reduce((a, b) => a.at >= b.at ? a : b);
   const waitS = Math.max(0, Math.min(...lasts.map(({ retryAt }) => retryAt)) - at) / 1000;
   return (
     <div class={last.fault.lasting ? "notice" : "notice mild"}>
-      <p>
-        <strong>{last.fault.what}</strong> <span class="soft">{last.fault.code}</span>
+      {!said.startsWith(last.fault.what) && (
+        <p>
+          <strong>{last.fault.what}</strong>
+        </p>
+      )}
+      <p class="todo">
+        <b>To do:</b> {last.fault.remedy}. <span class="code">{last.fault.code}</span>
       </p>
-      <p>To do: {last.fault.remedy}.</p>
       <p class="soft">
         {names(ways.flatMap(({ signals }) => signals))}: {count(Math.max(...ways.map(({ failures }) => failures)))}{" "}
         requests failed in a row, the last {ago(at, last.at)}
         {durable && (waitS === 0 ? "; trying again" : `; next attempt in ${duration(Math.ceil(waitS))}`)}.{" "}
         {durable ? "What was answered 200 is kept in the queue." : "Senders are told to try again."} In its own words:
         {" "}
-        {last.cause}
+        <q>{last.cause}</q>
       </p>
     </div>
   );
 }
 
 /** Those that are drawn, alike in all charts. */
-const shown = (steps: Status["steps"]) => sinceKnown(steps, ({ queueBytes }) => queueBytes !== undefined);
+const shown = ({ steps, stepMs }: Status["view"]) =>
+  sinceKnown(steps, stepMs, ({ queueBytes }) => queueBytes !== undefined);
 
-function ItemsChart({ steps, signals }: Status) {
-  const drawn = shown(steps);
+function ItemsChart({ view, signals }: Status) {
+  const drawn = shown(view);
   const sum = (of: (signal: SignalStatus) => number) => signals.reduce((all, each) => all + of(each), 0);
   return (
     <Chart
       title="Items a second"
-      now={<>{rate(sum(({ taken }) => taken))} in, {rate(sum(({ sent }) => sent))} out</>}
+      now={
+        <>
+          {rate(sum(({ taken }) => taken))} <span class="soft">in</span> {rate(sum(({ sent }) => sent))}{" "}
+          <span class="soft">out</span>
+        </>
+      }
       series={[
         { name: "taken", values: drawn.map(({ taken }) => taken) },
         { name: "sent on", values: drawn.map(({ sent }) => sent) },
       ]}
+      overlaid
       axis={{ format: rate, topMin: 1, top: DECIMAL }}
+      stepMs={view.stepMs}
     />
   );
 }
 
-function QueueChart({ steps, queue }: Status) {
+function QueueChart({ view, queue }: Status) {
   return (
     <Chart
       title="Queue"
@@ -131,107 +167,140 @@ function QueueChart({ steps, queue }: Status) {
           {bytes(queue.bytes)} <span class="soft">of {bytes(queue.bytesMax)}</span>
         </>
       }
-      series={[{ name: "Bytes queued", values: shown(steps).map(({ queueBytes }) => queueBytes) }]}
+      series={[{ name: "Bytes queued", values: shown(view).map(({ queueBytes }) => queueBytes) }]}
       axis={{ format: bytes, topMin: 1_024, top: BINARY }}
+      stepMs={view.stepMs}
     />
   );
 }
 
-function AgeChart({ steps, queue }: Status) {
+function AgeChart({ view, queue }: Status) {
   return (
     <Chart
       title="Oldest queued"
       now={queue.records === 0 ? "empty" : duration(queue.oldestS)}
-      series={[{ name: "Age", values: shown(steps).map(({ oldestS }) => oldestS) }]}
+      series={[{ name: "Age", values: shown(view).map(({ oldestS }) => oldestS) }]}
       axis={{ format: duration, topMin: 1, top: TEMPORAL }}
+      stepMs={view.stepMs}
     />
   );
 }
 
-function LatencyChart({ steps, latency: { p50S, p99S } }: Status) {
-  const drawn = shown(steps);
+function LatencyChart({ view, latency: { p50S, p99S } }: Status) {
+  const drawn = shown(view);
   return (
     <Chart
       title="Time to a safe 200"
-      now={p50S === undefined || p99S === undefined ? "none in the last minute" : (
-        <>
-          <span class="soft">p50</span> {duration(p50S)} <span class="soft">p99</span> {duration(p99S)}
-        </>
-      )}
+      now={p50S === undefined || p99S === undefined
+        ? (
+          <>
+            none <span class="soft">in the last minute</span>
+          </>
+        )
+        : (
+          <>
+            <span class="soft">p50</span> {duration(p50S)} <span class="soft">p99</span> {duration(p99S)}
+          </>
+        )}
       series={[
         { name: "p50", values: drawn.map(({ p50S }) => p50S) },
         { name: "p99", values: drawn.map(({ p99S }) => p99S) },
       ]}
       axis={{ format: duration, topMin: 0.001, top: TEMPORAL }}
+      stepMs={view.stepMs}
     />
   );
+}
+
+/** What is in development and has never been used is not shown. */
+export function isShown({ signal, accepted, deadLettered, queued, taken }: SignalStatus): boolean {
+  return signalOf(signal).stable || accepted + deadLettered + queued + taken > 0;
 }
 
 function Signals({ signals }: Status) {
   return (
     <>
-      {signals.map((row) => (
-        <tr>
-          <th scope="row">{row.signal}</th>
-          <td class="n">{rate(row.taken)}</td>
-          <td class="n">{rate(row.sent)}</td>
-          <td class="n">{count(row.accepted)}</td>
-          <td class="n">{count(row.delivered)}</td>
-          <Lost items={row.rejected} />
-          <Lost items={row.deadLettered} />
-          <Lost items={row.expired} />
-          <td class="n">{count(row.queued)}</td>
-          <td>{row.balanced ? <span class="good">balanced</span> : <span class="bad">does not balance</span>}</td>
+      {signals.filter(isShown).map((row) => (
+        <tr role="row">
+          <th scope="row" role="rowheader">{row.signal}</th>
+          <Cell label="In /s" number>{rate(row.taken)}</Cell>
+          <Cell label="Out /s" number>{rate(row.sent)}</Cell>
+          <Cell label="Accepted" number>{count(row.accepted)}</Cell>
+          <Cell label="Delivered" number>{count(row.delivered)}</Cell>
+          <Cell label="Rejected" number bad={row.rejected > 0}>{count(row.rejected)}</Cell>
+          <Cell label="Dead" number bad={row.deadLettered > 0}>{count(row.deadLettered)}</Cell>
+          <Cell label="Expired" number bad={row.expired > 0}>{count(row.expired)}</Cell>
+          <Cell label="Queued" number>{count(row.queued)}</Cell>
+          <Cell label="Books">
+            {row.balanced ? <span class="good">balanced</span> : <span class="bad">do not balance</span>}
+          </Cell>
         </tr>
       ))}
     </>
   );
 }
 
-function Lost({ items }: { items: number }) {
-  return <td class={items === 0 ? "n" : "n bad"}>{count(items)}</td>;
+/** A cell that names its column where the table is a list, on a narrow screen. */
+function Cell(
+  { label, number, bad, words, children }: {
+    readonly label: string;
+    readonly number?: boolean;
+    readonly bad?: boolean;
+    readonly words?: boolean;
+    readonly children?: Child;
+  },
+) {
+  const classes = [number && "n", bad && "bad", words && "words"].filter(Boolean).join(" ");
+  return <td role="cell" data-label={label} class={classes || undefined}>{children}</td>;
 }
 
 const WAY_WORDS = {
   takes: ["good", "takes"],
   refuses: ["bad", "refuses all"],
   failing: ["bad", "failing"],
-  idle: ["soft", "nothing sent yet"],
+  idle: ["idle", "nothing sent yet"],
 } as const;
 
-function Ways({ ways, at }: Status) {
+/** A card for each Collector; in it a line for the signals that fare alike. */
+function Ways({ ways, signals, at }: Status) {
+  const shown = signals.filter(isShown).map(({ signal }) => signal);
+  const used = ways.map((way) => ({
+    ...way,
+    signals: way.signals.filter((signal) => shown.includes(signal) || way.failures > 0 || way.state === "refuses"),
+  })).filter((way) => way.signals.length > 0);
   return (
     <>
-      {ways.map(({ signals, url, state, failures, last }) => (
-        <tr>
-          <th scope="row">{names(signals)}</th>
-          <td>
-            <span class={WAY_WORDS[state][0]}>{WAY_WORDS[state][1]}</span>
-            {failures > 0 && `, ${count(failures)} in a row`}
-          </td>
-          <td class="words">
-            {last === undefined ? <span class="soft">none</span> : (
-              <>
-                {last.fault.what} <span class="soft">{last.fault.code}, {ago(at, last.at)}</span>
-              </>
-            )}
-          </td>
-          <td class="address">{addressOf(url)}</td>
-        </tr>
+      {[...Map.groupBy(used, ({ url }) => URL.parse(url)?.origin ?? url)].map(([origin, alike]) => (
+        <li class="card">
+          <h3>{origin}</h3>
+          <ul class="ways">
+            {alike.map((way) => <Way way={way} all={shown.length === way.signals.length} origin={origin} at={at} />)}
+          </ul>
+        </li>
       ))}
     </>
   );
 }
 
-/** It may be cut between host and path. */
-function addressOf(url: string) {
-  const path = /(?<=[^:/])\/.*$/.exec(url)?.[0] ?? "";
+function Way({ way, all, origin, at }: { way: WayStatus; all: boolean; origin: string; at: number }) {
+  const { signals, url, state, failures, last } = way;
+  const [level, words] = WAY_WORDS[state];
+  const path = url.startsWith(origin) ? url.slice(origin.length) : "";
   return (
-    <>
-      {url.slice(0, url.length - path.length)}
-      <wbr />
-      {path}
-    </>
+    <li>
+      <p>
+        <span class={`dot ${level}`}>{words}</span> <b>{all ? "all signals" : signals.join(", ")}</b>
+        {failures > 0 && <span>{`, ${count(failures)} in a row`}</span>}
+        {path.length > 1 && !all && <span class="soft path">{path}</span>}
+      </p>
+      {last !== undefined && (
+        <p class="soft">
+          {state === "failing" ? "" : `Healed fault, ${ago(at, last.at)}: `}
+          {last.fault.what} <span class="code">{last.fault.code}</span>
+          {state === "failing" && ` ${ago(at, last.at)}`}
+        </p>
+      )}
+    </li>
   );
 }
 
@@ -243,18 +312,22 @@ const ROLE_WORDS: Readonly<Record<Expiry["role"], string>> = {
   receiver_client_ca: "receiver's client CA",
   collector: "Collector",
 };
-const LEVEL_CLASSES = { ok: "n", warning: "n warn", error: "n bad" } as const;
+const LEVEL_CLASSES = { ok: "", warning: "warn", error: "bad" } as const;
 
 function Certificates({ health: { certificates } }: Status) {
   if (certificates === undefined || certificates.length === 0) return <Nothing columns={4}>None in use</Nothing>;
   return (
     <>
       {certificates.map(({ role, subject, validTo, msLeft, level }) => (
-        <tr>
-          <th scope="row">{ROLE_WORDS[role]}</th>
-          <td class="words">{subject || "without a name"}</td>
-          <td>{moment(validTo.getTime())}</td>
-          <td class={LEVEL_CLASSES[level]}>{msLeft < 0 ? `ended ${lengthOf(-msLeft)} ago` : lengthOf(msLeft)}</td>
+        <tr role="row">
+          <th scope="row" role="rowheader">{ROLE_WORDS[role]}</th>
+          <Cell label="Subject" words>{subject || "without a name"}</Cell>
+          <Cell label="Ends">{moment(validTo.getTime())}</Cell>
+          <Cell label="Left" number>
+            <span class={LEVEL_CLASSES[level]}>
+              {msLeft < 0 ? `ended ${lengthOf(-msLeft)} ago` : lengthOf(msLeft)}
+            </span>
+          </Cell>
         </tr>
       ))}
     </>
@@ -266,13 +339,15 @@ function Senders({ senders, at }: Status) {
   return (
     <>
       {senders.map(({ sender, itemsPerSecond, requestsPerSecond, items, lastUse, refused }) => (
-        <tr>
-          <th scope="row" class="name" title={sender}>{sender}</th>
-          <td class="n">{rate(itemsPerSecond)}</td>
-          <td class="n">{rate(requestsPerSecond)}</td>
-          <td class="n">{count(items)}</td>
-          <td>{lastUse === undefined ? <span class="soft">never</span> : ago(at, lastUse)}</td>
-          <td class="words">{refused.length === 0 ? <span class="soft">none</span> : reasons(refused)}</td>
+        <tr role="row">
+          <th scope="row" role="rowheader" class="name">{sender}</th>
+          <Cell label="Items /s" number>{rate(itemsPerSecond)}</Cell>
+          <Cell label="Requests /s" number>{rate(requestsPerSecond)}</Cell>
+          <Cell label="Items" number>{count(items)}</Cell>
+          <Cell label="Last 200">{lastUse === undefined ? <span class="soft">never</span> : ago(at, lastUse)}</Cell>
+          <Cell label="Refused requests" words>
+            {refused.length === 0 ? <span class="soft">none</span> : reasons(refused)}
+          </Cell>
         </tr>
       ))}
     </>
@@ -288,39 +363,10 @@ function SendersNote({ sendersMore, refused }: Status) {
   );
 }
 
-function Letters({ deadLetters: { recent } }: Status) {
-  if (recent === undefined) return <Nothing columns={4}>They cannot be read; see the log</Nothing>;
-  if (recent.length === 0) return <Nothing columns={4}>None</Nothing>;
-  return (
-    <>
-      {recent.map(({ diedAt, signal, sender, items, reason, status }) => (
-        <tr>
-          <th scope="row">
-            <time dateTime={new Date(diedAt).toISOString()}>{moment(diedAt)}</time>
-          </th>
-          <td class="name" title={sender}>{sender}</td>
-          <td class="n">{count(items)} {signalOf(signal).item}{items === 1 ? "" : "s"}</td>
-          <td class="words">{status !== undefined && `${status} `}{reason}</td>
-        </tr>
-      ))}
-    </>
-  );
-}
-
-function LettersNote({ deadLetters: { records, bytes: size, recent } }: Status) {
-  if (records === 0) return null;
-  return (
-    <>
-      {count(records)} in all, {bytes(size)}
-      {records > (recent?.length ?? 0) && ", the newest first"}. queue replay sends them again.
-    </>
-  );
-}
-
 function Nothing({ columns, children }: { columns: number; children?: Child }) {
   return (
-    <tr>
-      <td class="none" colSpan={columns}>{children}</td>
+    <tr role="row">
+      <td role="cell" class="none" colSpan={columns}>{children}</td>
     </tr>
   );
 }

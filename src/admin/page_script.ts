@@ -13,10 +13,10 @@ function say(text) {
   if (place("connection").textContent !== text) place("connection").textContent = text;
 }
 function open() {
-  source = new EventSource("events");
+  source = new EventSource("events" + location.search);
   source.onmessage = ({ data }) => {
     for (const [id, html] of Object.entries(JSON.parse(data))) place(id).innerHTML = html;
-    document.title = "edgeferry: " + place("state").textContent;
+    document.title = "edgeferry: " + place("state").firstElementChild.textContent;
     seen = new Date();
     say("Live");
   };

@@ -1,14 +1,14 @@
 /**
- * What the status page tells, as data: put together from one collection of the instruments, the last hour, and the state of the
+ * What the status page tells, as data: put together from one collection of the instruments, the last day, and the state of the
  * parts.
  * @module
  */
 import type { Exporter } from "../exporter/exporter.ts";
 import type { Failure } from "../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
-import type { DeadLetterHead } from "../queue/sqlite/inspect.ts";
+import type { DeadLetterGroup } from "../queue/sqlite/inspect.ts";
 import type { Health } from "./health.ts";
-import type { History, Step } from "./history.ts";
+import type { History, RangeName, View } from "./history.ts";
 import type { Reading } from "./reading.ts";
 
 /** One signal's row of rates and books; counts are items. */
@@ -59,7 +59,8 @@ export interface Status {
   /** Whether what is answered 200 is on a disk. */
   readonly durable: boolean;
   readonly health: Health;
-  readonly steps: readonly Step[];
+  /** What the charts show. */
+  readonly view: View;
   readonly latency: ReturnType<History["latency"]>;
   readonly queue: {
     readonly bytes: number;
@@ -79,8 +80,14 @@ export interface Status {
   readonly deadLetters: {
     readonly records: number;
     readonly bytes: number;
-    /** The newest first; undefined where they cannot be read. */
-    readonly recent: readonly DeadLetterHead[] | undefined;
+    /** By sender, signal and reason, the newest first; undefined where they cannot be read. */
+    readonly groups: readonly DeadLetterGroup[] | undefined;
+    /** Groups that are not shown. */
+    readonly groupsMore: number;
+    /** Old ones that stand in no group. */
+    readonly ungrouped: number;
+    /** The queue's file as a command has to name it; undefined where it is the one that commands use unless told. */
+    readonly path: string | undefined;
   };
 }
 
@@ -99,7 +106,8 @@ export interface StatusParts {
   readonly reading: Reading;
   /** When each of these senders was last answered 200, in ms since the Unix epoch. */
   readonly lastUses: (senders: ReadonlySet<string>) => ReadonlyMap<string, number>;
-  readonly recentDeadLetters: readonly DeadLetterHead[] | undefined;
+  readonly range: RangeName;
+  readonly deadLetters: Pick<Status["deadLetters"], "groups" | "groupsMore" | "ungrouped" | "path">;
 }
 
 /** As of one reading. */
@@ -114,7 +122,7 @@ export function statusOf(parts: StatusParts): Status {
     version,
     durable,
     health,
-    steps: history.steps(),
+    view: history.view(parts.range),
     latency: history.latency(),
     queue: {
       bytes: reading.value("edgeferry_queue_size"),
@@ -131,7 +139,7 @@ export function statusOf(parts: StatusParts): Status {
     deadLetters: {
       records: reading.value("edgeferry_dead_letter_records"),
       bytes: reading.value("edgeferry_dead_letter_size"),
-      recent: parts.recentDeadLetters,
+      ...parts.deadLetters,
     },
   };
 }

@@ -4,12 +4,12 @@
  * @module
  */
 import type { ResourceMetrics } from "@opentelemetry/sdk-metrics";
-import type { DeadLetterHead } from "../queue/sqlite/inspect.ts";
-import { listDeadLetters } from "../queue/sqlite/inspect.ts";
+import { groupDeadLetters } from "../queue/sqlite/inspect.ts";
 import { INSTRUMENTS } from "../telemetry/metrics.ts";
 import { VERSION } from "../version.ts";
 import { healthOf, type HealthSources } from "./health.ts";
-import { History, STEP_MS } from "./history.ts";
+import { History, RANGE_DEFAULT, type RangeName, STEP_MS } from "./history.ts";
+import { readHistory, writeHistory } from "./history_file.ts";
 import type { PartId } from "./page_parts.tsx";
 import { Reading, sampleOf } from "./reading.ts";
 import { type Status, statusOf, type StatusParts } from "./status.ts";
@@ -22,6 +22,8 @@ export interface StatusPageSources extends HealthSources {
   readonly lastUses?: StatusParts["lastUses"] | undefined;
   /** The durable queue's file, for its dead letters. */
   readonly queuePath?: string | undefined;
+  /** Where the history of the charts is kept; absent: with the process. */
+  readonly historyFile?: string | undefined;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
 }
@@ -33,7 +35,12 @@ export type Parts = Readonly<Record<PartId, string>>;
 const WATCHED_MS = 2_000;
 /** Who may look at once. */
 const WATCHERS_MAX = 32;
-const LETTERS_SHOWN = 10;
+/** Groups of dead letters shown. */
+const GROUPS_SHOWN = 8;
+/** The queue's file that commands use unless they are told another. */
+const QUEUE_PATH_DEFAULT = "data/queue.db";
+/** Between two times that the history is written, in ms. */
+const KEEP_MS = 60_000;
 
 /** One browser that looks. */
 export interface Watcher extends Disposable {
@@ -41,23 +48,34 @@ export interface Watcher extends Disposable {
   next(): Promise<Parts | undefined>;
 }
 
-/** The page. */
-export class StatusPage implements Disposable {
+/** Who waits for the next sample, and what for. */
+interface Waiting extends PromiseWithResolvers<Parts | undefined> {
+  readonly range: RangeName;
+}
+
+type Letters = StatusParts["deadLetters"];
+
+/** The page. Disposed of asynchronously it keeps its history, too. */
+export class StatusPage implements Disposable, AsyncDisposable {
   readonly #sources: StatusPageSources;
   readonly #now: () => number;
   readonly #startedAt: number;
   readonly #history = new History(INSTRUMENTS.edgeferry_queue_append_duration.boundaries);
-  readonly #watchers = new Set<PromiseWithResolvers<Parts | undefined>>();
+  readonly #watchers = new Set<Waiting>();
   #watching = 0;
   #sampling: Promise<Reading> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #letters: { readonly key: string; readonly heads: readonly DeadLetterHead[] | undefined } | undefined;
+  #letters: { readonly key: string; readonly grouped: Letters } | undefined;
+  #keptAt: number;
+  readonly #restored: Promise<void>;
   #ended = false;
 
   constructor(sources: StatusPageSources) {
     this.#sources = sources;
     this.#now = sources.now ?? Date.now;
     this.#startedAt = this.#now();
+    this.#keptAt = this.#startedAt;
+    this.#restored = this.#restore();
     void this.#tick();
   }
 
@@ -67,23 +85,24 @@ export class StatusPage implements Disposable {
   }
 
   /** The page as it is now. */
-  async html(): Promise<string> {
+  async html(range: RangeName = RANGE_DEFAULT): Promise<string> {
     const { pageHtml } = await import("./page.tsx");
-    return pageHtml(this.#status(await this.#sample()));
+    await this.#restored;
+    return pageHtml(this.#status(await this.#sample(), range));
   }
 
   /** Tells a browser of what comes. Undefined when as many look as may. */
-  watch(): Watcher | undefined {
+  watch(range: RangeName = RANGE_DEFAULT): Watcher | undefined {
     if (this.#watching >= WATCHERS_MAX || this.#ended) return undefined;
     this.#watching++;
-    let waiting: PromiseWithResolvers<Parts | undefined> | undefined;
+    let waiting: Waiting | undefined;
     let open = true;
     // Who comes is told at once, and the others with it.
     void this.#tick();
     return {
       next: () => {
         if (!open || this.#ended) return Promise.resolve(undefined);
-        waiting = Promise.withResolvers<Parts | undefined>();
+        waiting = { ...Promise.withResolvers<Parts | undefined>(), range };
         this.#watchers.add(waiting);
         return waiting.promise;
       },
@@ -105,22 +124,47 @@ export class StatusPage implements Disposable {
     this.#watchers.clear();
   }
 
+  /** Ends the page, and keeps its history for the next. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#restored;
+    await this.#keep();
+  }
+
+  async #restore(): Promise<void> {
+    const { historyFile } = this.#sources;
+    const kept = historyFile === undefined ? undefined : await readHistory(historyFile);
+    if (kept !== undefined) this.#history.restore(kept, this.#now());
+  }
+
+  async #keep(): Promise<void> {
+    const { historyFile } = this.#sources;
+    if (historyFile === undefined || this.#history.last === undefined) return;
+    this.#keptAt = this.#now();
+    // Where it cannot be written, the queue beside it cannot either, which readiness and the log tell.
+    await writeHistory(historyFile, this.#history.snapshot()).catch(() => {});
+  }
+
   async #tick(): Promise<void> {
     clearTimeout(this.#timer);
     try {
+      await this.#restored;
       const reading = await this.#sample();
       if (!this.#ended && this.#watchers.size > 0) {
         const { partHtml, PARTS } = await import("./page_parts.tsx");
-        const status = this.#status(reading);
-        const parts = Object.fromEntries(
-          (Object.keys(PARTS) as PartId[]).map((id) => [id, partHtml(id, status)]),
-        ) as Parts;
         const waiting = [...this.#watchers];
         this.#watchers.clear();
-        for (const each of waiting) each.resolve(parts);
+        for (const [range, alike] of Map.groupBy(waiting, ({ range }) => range)) {
+          const status = this.#status(reading, range);
+          const parts = Object.fromEntries(
+            (Object.keys(PARTS) as PartId[]).map((id) => [id, partHtml(id, status)]),
+          ) as Parts;
+          for (const each of alike) each.resolve(parts);
+        }
       }
+      if (!this.#ended && this.#now() - this.#keptAt >= KEEP_MS) await this.#keep();
     } catch {
-      // What cannot be collected is told by whoever collects; the hour has a gap, and the next sample is tried.
+      // What cannot be collected is told by whoever collects; the charts have a gap, and the next sample is tried.
     } finally {
       clearTimeout(this.#timer);
       if (!this.#ended) this.#timer = setTimeout(() => void this.#tick(), this.#watching > 0 ? WATCHED_MS : STEP_MS);
@@ -140,7 +184,7 @@ export class StatusPage implements Disposable {
     })();
   }
 
-  #status(reading: Reading): Status {
+  #status(reading: Reading, range: RangeName): Status {
     const { exporter, queue, lastUses = () => new Map() } = this.#sources;
     return statusOf({
       at: this.#now(),
@@ -152,27 +196,29 @@ export class StatusPage implements Disposable {
       history: this.#history,
       reading,
       lastUses,
-      recentDeadLetters: this.#recentDeadLetters(reading),
+      range,
+      deadLetters: this.#deadLetters(reading),
     });
   }
 
   /** Read from the file when their number has changed, and only for somebody who looks. */
-  #recentDeadLetters(reading: Reading): readonly DeadLetterHead[] | undefined {
+  #deadLetters(reading: Reading): Letters {
     const { queuePath } = this.#sources;
     const records = reading.value("edgeferry_dead_letter_records");
-    if (queuePath === undefined || records === 0) return [];
+    if (queuePath === undefined || records === 0) return { groups: [], groupsMore: 0, ungrouped: 0, path: undefined };
     const condemned = Object.values(reading.bySignal("edgeferry_dead_letter_items"));
     const key = [records, reading.value("edgeferry_dead_letter_size"), ...condemned].join(" ");
-    if (this.#letters?.key !== key) this.#letters = { key, heads: newestOf(queuePath) };
-    return this.#letters.heads;
+    if (this.#letters?.key !== key) this.#letters = { key, grouped: grouped(queuePath) };
+    return this.#letters.grouped;
   }
 }
 
-function newestOf(path: string): readonly DeadLetterHead[] | undefined {
+function grouped(queuePath: string): Letters {
+  const path = queuePath === QUEUE_PATH_DEFAULT ? undefined : queuePath;
   try {
-    return listDeadLetters(path, { limit: LETTERS_SHOWN, newestFirst: true });
+    return { ...groupDeadLetters(queuePath, { limit: GROUPS_SHOWN }), path };
   } catch {
     // The storage is in trouble, which readiness and the log tell.
-    return undefined;
+    return { groups: undefined, groupsMore: 0, ungrouped: 0, path };
   }
 }

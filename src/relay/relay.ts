@@ -6,6 +6,7 @@ import { Hono } from "hono";
 import { accessOf } from "../admin/access.ts";
 import { adminApp, type AdminSources, startAdmin } from "../admin/admin.ts";
 import type { HealthSources } from "../admin/health.ts";
+import { historyFileOf } from "../admin/history_file.ts";
 import { StatusPage } from "../admin/status_page.ts";
 import type { Config } from "../config/schema.ts";
 import { exporterSettings } from "../config/exporter_settings.ts";
@@ -247,7 +248,17 @@ function openAdmin(
   return {
     ...health,
     access,
-    page: access.possible ? stack.use(new StatusPage({ ...health, collect, lastUses, queuePath })) : undefined,
+    page: access.possible
+      ? stack.use(
+        new StatusPage({
+          ...health,
+          collect,
+          lastUses,
+          queuePath,
+          historyFile: queuePath === undefined ? undefined : historyFileOf(queuePath),
+        }),
+      )
+      : undefined,
   };
 }
 

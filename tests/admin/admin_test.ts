@@ -104,13 +104,28 @@ Deno.test("what changes is told to whoever looks: everything first, then what is
   assert.equal(stream.headers.get("content-type"), "text/event-stream");
   const events = eventsOf(stream);
   const first: Record<string, string> = (await events.next()).value;
-  assert.deepEqual([first["state"], first["senders_note"]], ['<span class="good">Ready</span>', ""]);
+  assert.deepEqual([first["state"], first["senders_note"]], [
+    '<strong class="badge good">Ready</strong><span class="sentence">Nobody has sent anything yet.</span>',
+    "",
+  ]);
   all.metrics.refused("unauthenticated", "traces");
   const second: Record<string, string> = (await events.next()).value;
   assert.equal(second["senders_note"], "Refused before it was known who sent: 1 unauthenticated.");
   assert(!("state" in second), "what has not changed is not told again");
   all.page[Symbol.dispose]();
   assert.deepEqual(await events.next(), { done: true, value: undefined });
+});
+
+Deno.test("a range is chosen in the address, of the page and of what comes", async () => {
+  await using ends = await exporting();
+  await using all = opened(ends);
+  const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
+  for (const query of ["", "?range=24h", "?range=%3Cscript%3E"]) {
+    assert.equal((await app.request(`/${query}`)).status, 200, query);
+    const stream = await app.request(`/events${query}`);
+    assert.equal(stream.status, 200, query);
+    await stream.body?.cancel();
+  }
 });
 
 Deno.test("as many may look as there is room for, and who leaves makes room", async () => {

@@ -20,7 +20,7 @@ Deno.test("the one script and the one style are those of the policy, and nothing
 
 Deno.test("nothing comes from elsewhere", () => {
   const sources = [...html.matchAll(/ (?:src|href)="([^"]*)"/g)].map(([, source]) => source);
-  assert.deepEqual(sources, ["data:,", "#main", "metrics", "readyz"]);
+  assert.deepEqual(sources, ["data:,", "#main", "?range=15min", "?range=1h", "metrics", "readyz"]);
   assert.doesNotMatch(html, /@import|url\(/);
 });
 

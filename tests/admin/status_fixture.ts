@@ -1,12 +1,25 @@
 /** A status with an hour behind it, for tests of what is drawn from it. */
 import { configFrom } from "../../src/config/load.ts";
-import { STEPS } from "../../src/admin/history.ts";
+import { STEP_MS, STEPS } from "../../src/admin/history.ts";
 import type { Status } from "../../src/admin/status.ts";
 import { faultNamed } from "../../src/diagnosis/faults.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 
 /** 2026-11-26 12:00:00Z */
 export const AT = Date.UTC(2026, 10, 26, 12);
+
+const UNUSED: Status["signals"][number] = {
+  signal: "profiles",
+  taken: 0,
+  sent: 0,
+  accepted: 0,
+  delivered: 0,
+  rejected: 0,
+  deadLettered: 0,
+  expired: 0,
+  queued: 0,
+  balanced: true,
+};
 
 /** Calm, unless parts are given. */
 export function statusWith(parts: Partial<Status> = {}): Status {
@@ -32,30 +45,37 @@ export function statusWith(parts: Partial<Status> = {}): Status {
         level: "ok",
       }],
     },
-    steps: Array.from({ length: STEPS }, (_, index) => ({
-      taken: wave(index, 1_200),
-      sent: index > 150 && index < 200 ? 0 : wave(index - 1, 1_200) + (index >= 200 && index < 220 ? 2_400 : 0),
-      queueBytes: index > 150 && index < 220
-        ? (index < 200 ? (index - 150) * 90_000 : (220 - index) * 225_000)
-        : wave(index, 6_000),
-      oldestS: index > 150 && index < 220 ? (index < 200 ? (index - 150) * 10 : (220 - index) * 25) : 0.2,
-      p50S: wave(index, 0.0021),
-      p99S: wave(index + 9, 0.011),
-    })),
+    view: {
+      range: "1h",
+      offered: ["15min", "1h"],
+      stepMs: STEP_MS,
+      steps: Array.from({ length: STEPS }, (_, index) => ({
+        taken: wave(index, 1_200),
+        sent: index > 150 && index < 200 ? 0 : wave(index - 1, 1_200) + (index >= 200 && index < 220 ? 2_400 : 0),
+        queueBytes: index > 150 && index < 220
+          ? (index < 200 ? (index - 150) * 90_000 : (220 - index) * 225_000)
+          : wave(index, 6_000),
+        oldestS: index > 150 && index < 220 ? (index < 200 ? (index - 150) * 10 : (220 - index) * 25) : 0.2,
+        p50S: wave(index, 0.0021),
+        p99S: wave(index + 9, 0.011),
+      })),
+    },
     latency: { count: 4_000, p50S: 0.0021, p99S: 0.0113 },
     queue: { bytes: 6_000, bytesMax, records: 3, inFlight: 1, oldestS: 0.2 },
-    signals: SIGNAL_NAMES.map((signal) => ({
-      signal,
-      taken: 300,
-      sent: 299,
-      accepted: 1_000_121,
-      delivered: 1_000_100,
-      rejected: 5,
-      deadLettered: 6,
-      expired: 0,
-      queued: 10,
-      balanced: true,
-    })),
+    signals: SIGNAL_NAMES.map((signal) =>
+      signal === "profiles" ? UNUSED : ({
+        signal,
+        taken: 300,
+        sent: 299,
+        accepted: 1_000_121,
+        delivered: 1_000_100,
+        rejected: 5,
+        deadLettered: 6,
+        expired: 0,
+        queued: 10,
+        balanced: true,
+      })
+    ),
     ways: [{
       signals: [...SIGNAL_NAMES],
       url: "https://collector.example:4318",
@@ -84,22 +104,38 @@ export function statusWith(parts: Partial<Status> = {}): Status {
     sendersMore: 0,
     refused: [["unauthenticated", 3]],
     deadLetters: {
-      records: 1,
-      bytes: 2_048,
-      recent: [{
-        id: 7,
-        signal: "logs",
-        encoding: "gzip",
-        sender: "web",
-        items: 6,
-        bytes: 2_048,
-        reason: "invalid trace id",
-        status: 400,
-        enqueuedAt: AT - 70_000,
-        diedAt: AT - 60_000,
-      }],
+      records: 0,
+      bytes: 0,
+      groups: [],
+      groupsMore: 0,
+      ungrouped: 0,
+      path: undefined,
     },
     ...parts,
+  };
+}
+
+/** Three of one sender, of a day ago. */
+export function oldLetters(): Pick<Status, "deadLetters"> {
+  return {
+    deadLetters: {
+      records: 3,
+      bytes: 2_048,
+      groups: [{
+        sender: "web",
+        signal: "logs",
+        reason: "invalid trace id",
+        status: 400,
+        records: 3,
+        items: 6,
+        bytes: 2_048,
+        firstAt: AT - 86_460_000,
+        lastAt: AT - 86_400_000,
+      }],
+      groupsMore: 0,
+      ungrouped: 0,
+      path: undefined,
+    },
   };
 }
 

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { STEP_MS } from "../../src/admin/history.ts";
+import { historyFileOf, readHistory } from "../../src/admin/history_file.ts";
 import { StatusPage } from "../../src/admin/status_page.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { startTelemetry } from "../../src/telemetry/telemetry.ts";
@@ -7,7 +9,10 @@ import { createLog } from "../../src/telemetry/log.ts";
 import { append, type Exporting, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
 /** A page over these ends, and where its sources are asked. */
-function over(ends: Exporting, more: { readonly collect?: () => Promise<never>; readonly queuePath?: string } = {}) {
+function over(
+  ends: Exporting,
+  more: { readonly collect?: () => Promise<never>; readonly queuePath?: string; readonly historyFile?: string } = {},
+) {
   const stack = new AsyncDisposableStack();
   const telemetry = stack.use(startTelemetry({ serviceName: "edgeferry", exporter: {} }));
   const metrics = createMetrics(telemetry.meterProvider);
@@ -64,16 +69,39 @@ Deno.test("what cannot be collected leaves a gap, and the page goes on", async (
   await telemetry.stop();
 });
 
+Deno.test("the history of the charts is kept over a restart", async () => {
+  await using ends = await exporting();
+  const historyFile = historyFileOf(ends.queuePath);
+  let at = 1_000_000_000_000;
+  const next = async (page: StatusPage) => {
+    at += STEP_MS;
+    await page.html();
+  };
+  const telemetry = startTelemetry({ serviceName: "edgeferry", exporter: {} });
+  const sources = { ...ends, exporter: ends.exporter, collect: () => telemetry.collect(), historyFile, now: () => at };
+  {
+    await using page = new StatusPage(sources);
+    for (let step = 0; step < 3; step++) await next(page);
+  }
+  const kept = await readHistory(historyFile);
+  assert(kept !== undefined && kept.fine.length >= 3);
+  await using again = new StatusPage(sources);
+  await next(again);
+  await again[Symbol.asyncDispose]();
+  assert.equal((await readHistory(historyFile))?.fine.length, kept.fine.length + 1);
+  await telemetry.shutdown();
+});
+
 Deno.test("the newest dead letters are read from the queue's file, or are said not to be readable", async () => {
   await using ends = await exporting({ misbehave: () => ({ kind: "status", status: 400, message: "never again" }) });
   await using all = over(ends, { queuePath: ends.queuePath });
   const told = exporterEvents(all.metrics, createLog({ level: "error", write: () => {} }));
-  assert.match(await all.page.html(), /id="letters"><tr><td class="none" colspan="4">None/i);
+  assert.match(await all.page.html(), /id="letters"[^>]*><li class="none">None/i);
   await append(ends.queue, submission("logs", requestOf("logs", ["a", "b"]), { sender: "web" }));
   await ends.told.find(({ event }) => event === "dead", "the dead letter");
   told.deadLettered("logs", 2, "web", "never again");
   await ends.emptied();
-  assert.match(await all.page.html(), /2 log records.*400 never again/s);
+  assert.match(await all.page.html(), /400 never again.*1 letter with 2 log records/s);
   await using elsewhere = over(ends, { queuePath: `${ends.queuePath}.missing` });
   assert.match(await elsewhere.page.html(), /They cannot be read; see the log/);
 });

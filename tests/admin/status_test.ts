@@ -33,7 +33,8 @@ async function status(report: (metrics: RelayMetrics) => void, more: Partial<Sta
     history,
     reading,
     lastUses: (senders) => new Map(senders.has("busy") ? [["busy", AT - 5_000]] : []),
-    recentDeadLetters: [],
+    range: "1h",
+    deadLetters: { groups: [], groupsMore: 0, ungrouped: 0, path: undefined },
     ...more,
   });
 }

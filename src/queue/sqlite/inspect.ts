@@ -51,10 +51,42 @@ export interface DeadLetterHead {
   readonly diedAt: number;
 }
 
-/** Which dead letters to replay. */
-export interface ReplaySelection {
-  /** By id; undefined: all that are there when the replay begins. */
-  readonly ids?: readonly number[];
+/** One dead letter with what was sent. */
+export interface DeadLetter extends DeadLetterHead {
+  /** As it is stored: protobuf, by `encoding` in gzip. */
+  readonly payload: Uint8Array;
+}
+
+/** Dead letters that are alike. */
+export interface DeadLetterGroup {
+  readonly sender: string;
+  readonly signal: SignalName;
+  /** The Collector's own words. */
+  readonly reason: string;
+  readonly status: number | undefined;
+  readonly records: number;
+  readonly items: number;
+  /** Length of the payloads, in bytes. */
+  readonly bytes: number;
+  /** When the first and the last of them died, in ms since the Unix epoch. */
+  readonly firstAt: number;
+  readonly lastAt: number;
+}
+
+/** Which dead letters; what is undefined is not asked for. */
+export interface DeadLetterFilter {
+  readonly ids?: readonly number[] | undefined;
+  readonly signal?: SignalName | undefined;
+  /** Id of the sender, whole. */
+  readonly sender?: string | undefined;
+  /** Stands somewhere in the Collector's words. */
+  readonly reason?: string | undefined;
+  /** Died at this time or before, in ms since the Unix epoch. */
+  readonly diedBefore?: number | undefined;
+}
+
+/** Which dead letters to replay; without a filter, all that are there when the replay begins. */
+export interface ReplaySelection extends DeadLetterFilter {
   /** Called after each transaction, with the counts so far. */
   readonly onProgress?: (progress: { readonly replayed: number; readonly total: number }) => void;
 }
@@ -69,6 +101,16 @@ export interface ReplayResult {
   /** Why some are left: the queue's own bound. */
   readonly stoppedBy: "queue_full" | undefined;
 }
+
+/** What a drop did. */
+export interface DropResult {
+  readonly dropped: number;
+  /** Ids asked for that name no dead letter. */
+  readonly unknown: readonly number[];
+}
+
+/** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
+const GROUPED_MAX = 5_000;
 
 /** Bounds of one transaction of a replay: the relay's own wait behind it. */
 const REPLAY_RECORDS = 128;
@@ -131,25 +173,57 @@ export function queueStats(path: string): QueueSnapshot {
  */
 export function listDeadLetters(
   path: string,
-  options: { readonly limit: number; readonly signal?: SignalName; readonly newestFirst?: boolean },
+  options: DeadLetterFilter & { readonly limit: number; readonly newestFirst?: boolean },
 ): DeadLetterHead[] {
   return beside(path, { readOnly: true }, (db) => {
+    const { condition, values } = conditionOf(options);
+    const order = options.newestFirst === true ? "DESC" : "ASC";
+    const rows = db.prepare(`SELECT ${HEAD} FROM dead_letters WHERE ${condition} ORDER BY id ${order} LIMIT :limit`)
+      .all({ ...values, limit: options.limit });
+    return rows.map(headOf);
+  });
+}
+
+/**
+ * The dead letter of an id, with what was sent; undefined where there is none.
+ * @throws {StorageError} as {@link queueStats}
+ */
+export function readDeadLetter(path: string, id: number): DeadLetter | undefined {
+  return beside(path, { readOnly: true }, (db) => {
+    const row = db.prepare(`SELECT ${HEAD}, payload FROM dead_letters WHERE id = ?`).get(id);
+    return row === undefined ? undefined : { ...headOf(row), payload: row.payload as Uint8Array };
+  });
+}
+
+/**
+ * The newest dead letters by sender, signal and reason, those of which the last died last first.
+ * @returns `ungrouped`: older ones that have not been looked at
+ * @throws {StorageError} as {@link queueStats}
+ */
+export function groupDeadLetters(
+  path: string,
+  options: { readonly limit: number },
+): { readonly groups: readonly DeadLetterGroup[]; readonly groupsMore: number; readonly ungrouped: number } {
+  return beside(path, { readOnly: true }, (db) => {
+    const all = Number(db.prepare("SELECT count(*) AS all_of_them FROM dead_letters").get()?.all_of_them);
     const rows = db.prepare(
-      `SELECT id, signal, encoding, sender, items, bytes, reason, status, enqueued_at, died_at FROM dead_letters
-       WHERE ?1 IS NULL OR signal = ?1 ORDER BY id ${options.newestFirst === true ? "DESC" : "ASC"} LIMIT ?2`,
-    ).all(options.signal ?? null, options.limit);
-    return rows.map((row) => ({
-      id: Number(row.id),
-      signal: row.signal as SignalName,
-      encoding: row.encoding as PayloadEncoding,
+      `SELECT sender, signal, reason, status, count(*) AS records, sum(items) AS items, sum(bytes) AS bytes,
+         min(died_at) AS first_at, max(died_at) AS last_at
+       FROM (SELECT sender, signal, reason, status, items, bytes, died_at FROM dead_letters ORDER BY id DESC LIMIT ?)
+       GROUP BY 1, 2, 3, 4 ORDER BY last_at DESC`,
+    ).all(GROUPED_MAX);
+    const groups = rows.slice(0, options.limit).map((row): DeadLetterGroup => ({
       sender: String(row.sender),
-      items: Number(row.items),
-      bytes: Number(row.bytes),
+      signal: row.signal as SignalName,
       reason: String(row.reason),
       status: row.status === null ? undefined : Number(row.status),
-      enqueuedAt: Number(row.enqueued_at),
-      diedAt: Number(row.died_at),
+      records: Number(row.records),
+      items: Number(row.items),
+      bytes: Number(row.bytes),
+      firstAt: Number(row.first_at),
+      lastAt: Number(row.last_at),
     }));
+    return { groups, groupsMore: rows.length - groups.length, ungrouped: Math.max(0, all - GROUPED_MAX) };
   });
 }
 
@@ -161,7 +235,7 @@ export function listDeadLetters(
 export async function replayDeadLetters(path: string, selection: ReplaySelection = {}): Promise<ReplayResult> {
   const db = openOrThrow(path, { readOnly: false });
   try {
-    const wanted = idsOf(db, selection.ids);
+    const wanted = idsOf(db, selection);
     const unknown = selection.ids?.filter((id) => !wanted.includes(id)) ?? [];
     let replayed = 0;
     let next = 0;
@@ -181,10 +255,83 @@ export async function replayDeadLetters(path: string, selection: ReplaySelection
   }
 }
 
-function idsOf(db: DatabaseSync, ids: readonly number[] | undefined): number[] {
-  if (ids === undefined) return db.prepare("SELECT id FROM dead_letters ORDER BY id").all().map(({ id }) => Number(id));
-  const exists = db.prepare("SELECT 1 FROM dead_letters WHERE id = ?");
-  return [...new Set(ids)].filter((id) => exists.get(id) !== undefined);
+/**
+ * Drops dead letters for good, in bounded transactions. In the books they stay what they are: dead-lettered.
+ * @throws {StorageError} as {@link replayDeadLetters}; what has been dropped until then is gone
+ */
+export async function dropDeadLetters(path: string, filter: DeadLetterFilter): Promise<DropResult> {
+  const db = openOrThrow(path, { readOnly: false });
+  try {
+    const wanted = idsOf(db, filter);
+    const unknown = filter.ids?.filter((id) => !wanted.includes(id)) ?? [];
+    let dropped = 0;
+    for (let next = 0; next < wanted.length; next += REPLAY_RECORDS) {
+      if (next > 0) await new Promise((resolve) => setTimeout(resolve, REPLAY_PAUSE_MS));
+      dropped += dropStep(db, wanted.slice(next, next + REPLAY_RECORDS));
+    }
+    return { dropped, unknown };
+  } catch (error) {
+    throw storageErrorOf(path, error);
+  } finally {
+    db.close();
+  }
+}
+
+function dropStep(db: DatabaseSync, ids: readonly number[]): number {
+  db.prepare("BEGIN IMMEDIATE").run();
+  try {
+    const remove = db.prepare("DELETE FROM dead_letters WHERE id = ? RETURNING bytes");
+    const gone = ids.flatMap((id): Row[] => remove.all(id));
+    db.prepare("UPDATE meta SET dead_records = dead_records - ?, dead_bytes = dead_bytes - ?")
+      .run(gone.length, sumOf(gone, "bytes"));
+    db.prepare("COMMIT").run();
+    return gone.length;
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+const HEAD = "id, signal, encoding, sender, items, bytes, reason, status, enqueued_at, died_at";
+
+function headOf(row: Row): DeadLetterHead {
+  return {
+    id: Number(row.id),
+    signal: row.signal as SignalName,
+    encoding: row.encoding as PayloadEncoding,
+    sender: String(row.sender),
+    items: Number(row.items),
+    bytes: Number(row.bytes),
+    reason: String(row.reason),
+    status: row.status === null ? undefined : Number(row.status),
+    enqueuedAt: Number(row.enqueued_at),
+    diedAt: Number(row.died_at),
+  };
+}
+
+/** All of a filter but its ids. */
+function conditionOf({ signal, sender, reason, diedBefore }: DeadLetterFilter) {
+  return {
+    condition: `(:signal IS NULL OR signal = :signal) AND (:sender IS NULL OR sender = :sender)
+      AND (:reason IS NULL OR instr(reason, :reason) > 0) AND (:diedBefore IS NULL OR died_at <= :diedBefore)`,
+    values: {
+      signal: signal ?? null,
+      sender: sender ?? null,
+      reason: reason ?? null,
+      diedBefore: diedBefore ?? null,
+    },
+  };
+}
+
+function idsOf(db: DatabaseSync, filter: DeadLetterFilter): number[] {
+  const { condition, values } = conditionOf(filter);
+  if (filter.ids === undefined) {
+    return db.prepare(`SELECT id FROM dead_letters WHERE ${condition} ORDER BY id`).all(values).map(({ id }) =>
+      Number(id)
+    );
+  }
+  const fits = db.prepare(`SELECT 1 FROM dead_letters WHERE id = :id AND ${condition}`);
+  return [...new Set(filter.ids)].filter((id) => fits.get({ ...values, id }) !== undefined);
 }
 
 /** One transaction. `seen` of the ids are dealt with: moved, or gone meanwhile. */
