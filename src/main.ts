@@ -27,7 +27,10 @@ const COMMANDS: Readonly<Record<string, (io: Io) => Promise<Command>>> = {
     return tokenCommand(io, async (file) => configuredTokens(await configOf(io, file)));
   },
   queue: async (io) =>
-    (await import("./cli/queue.ts")).queueCommand(io, async (file) => (await configOf(io, file)).sending_queue.path),
+    (await import("./cli/queue.ts")).queueCommand(io, async (file) => {
+      const { sending_queue: { path }, redaction } = await configOf(io, file);
+      return { path, redaction };
+    }),
 };
 
 /** The program with the command of this name, or with all of them where there is none. */

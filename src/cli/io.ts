@@ -49,7 +49,8 @@ export class FaultFound extends Error {
 
 /** A command that prints to `io`, and throws commander's `CommanderError` where it would end the program. */
 export function newCommand(io: Io, name: string): Command {
-  return new Command(name).exitOverride().configureOutput({
+  // Positional: an option behind a subcommand's name is the subcommand's.
+  return new Command(name).exitOverride().enablePositionalOptions().configureOutput({
     writeOut: (text) => io.out(text.trimEnd()),
     writeErr: (text) => io.err(text.trimEnd()),
     outputError: (text, write) => write(withoutGiven(text)),

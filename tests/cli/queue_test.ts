@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { configFrom } from "../../src/config/load.ts";
 import { FaultFound } from "../../src/cli/io.ts";
 import { queueCommand } from "../../src/cli/queue.ts";
 import { openQueue } from "../../src/queue/open.ts";
@@ -33,7 +34,9 @@ async function withQueue(body: (path: string) => Promise<void>): Promise<void> {
 
 async function run(path: string, ...argv: string[]) {
   const { io, out, err } = recorder();
-  await queueCommand(io, () => Promise.resolve(path)).parseAsync(argv, { from: "user" });
+  await queueCommand(io, () => Promise.resolve({ path, redaction: configFrom({}).redaction })).parseAsync(argv, {
+    from: "user",
+  });
   return { out: out.join("\n"), err: err.join("\n") };
 }
 

@@ -309,12 +309,13 @@ function headOf(row: Row): DeadLetterHead {
   };
 }
 
-/** All of a filter but its ids. */
-function conditionOf({ signal, sender, reason, diedBefore }: DeadLetterFilter) {
+function conditionOf({ ids, signal, sender, reason, diedBefore }: DeadLetterFilter) {
   return {
-    condition: `(:signal IS NULL OR signal = :signal) AND (:sender IS NULL OR sender = :sender)
+    condition:
+      `(:ids IS NULL OR id IN (SELECT value FROM json_each(:ids))) AND (:signal IS NULL OR signal = :signal) AND (:sender IS NULL OR sender = :sender)
       AND (:reason IS NULL OR instr(reason, :reason) > 0) AND (:diedBefore IS NULL OR died_at <= :diedBefore)`,
     values: {
+      ids: ids === undefined ? null : JSON.stringify(ids),
       signal: signal ?? null,
       sender: sender ?? null,
       reason: reason ?? null,
@@ -325,13 +326,8 @@ function conditionOf({ signal, sender, reason, diedBefore }: DeadLetterFilter) {
 
 function idsOf(db: DatabaseSync, filter: DeadLetterFilter): number[] {
   const { condition, values } = conditionOf(filter);
-  if (filter.ids === undefined) {
-    return db.prepare(`SELECT id FROM dead_letters WHERE ${condition} ORDER BY id`).all(values).map(({ id }) =>
-      Number(id)
-    );
-  }
-  const fits = db.prepare(`SELECT 1 FROM dead_letters WHERE id = :id AND ${condition}`);
-  return [...new Set(filter.ids)].filter((id) => fits.get({ ...values, id }) !== undefined);
+  const rows = db.prepare(`SELECT id FROM dead_letters WHERE ${condition} ORDER BY id`).all(values);
+  return rows.map(({ id }) => Number(id));
 }
 
 /** One transaction. `seen` of the ids are dealt with: moved, or gone meanwhile. */

@@ -3,7 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { listDeadLetters, queueStats, replayDeadLetters } from "../../../src/queue/sqlite/inspect.ts";
+import {
+  dropDeadLetters,
+  groupDeadLetters,
+  listDeadLetters,
+  queueStats,
+  readDeadLetter,
+  replayDeadLetters,
+} from "../../../src/queue/sqlite/inspect.ts";
 import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { assertBalanced } from "../contract.ts";
@@ -167,4 +174,38 @@ inspected("what is no queue is refused by name", async (path, open) => {
   db.exec("PRAGMA user_version = 7");
   db.close();
   assert.throws(() => queueStats(path), { code: "newer_version" });
+});
+
+inspected("dead letters are grouped by sender, signal and reason, the newest group first", async (path, open) => {
+  await using queue = await open(path);
+  await bury(queue, 2);
+  for (const number of [5, 6]) {
+    await queue.append(record(number, { signal: "logs" }));
+    await settleAll(await takeAll(queue, 1, "logs"), { kind: "dead", reason: "no" });
+  }
+  const { groups, groupsMore, ungrouped } = groupDeadLetters(path, { limit: 2 });
+  assert.deepEqual([groups.length, groupsMore, ungrouped], [2, 1, 0]);
+  const { firstAt, lastAt, ...newest } = groups[0]!;
+  assert.deepEqual(newest, {
+    sender: "sender-0",
+    signal: "logs",
+    reason: "no",
+    status: undefined,
+    records: 2,
+    items: 6,
+    bytes: 64,
+  });
+  assert(firstAt <= lastAt);
+});
+
+inspected("a relay that runs counts what has been dropped beside it", async (path, open) => {
+  await using queue = await open(path);
+  await bury(queue, 3);
+  assert.deepEqual(await dropDeadLetters(path, { reason: "words for 2" }), { dropped: 1, unknown: [] });
+  assert.equal(queueStats(path).deadLetters.records, 2);
+  await bury(queue, 1);
+  assert.deepEqual((await queue.stats()).deadLetters, { records: 3, bytes: 96 });
+  assertBalanced(await queue.stats());
+  assert.deepEqual(readDeadLetter(path, 1)?.payload, partBytes(0, 1));
+  assert.equal(readDeadLetter(path, 2), undefined);
 });

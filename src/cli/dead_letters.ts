@@ -1,0 +1,284 @@
+/**
+ * `queue dead-letters`, `queue replay` and `queue drop`: what the Collector refused for good, to look into, to send again, or to give
+ * up.
+ * @module
+ */
+import { type Command, InvalidArgumentError } from "commander";
+import { bytes as size, duration, moment } from "../admin/format.ts";
+import { gunzip } from "../codec/gzip.ts";
+import { OwnedBytes } from "../codec/owned_bytes.ts";
+import type { Config } from "../config/schema.ts";
+import { parseDuration } from "../config/units.ts";
+import { messageOf } from "../errors.ts";
+import { type DecodedMessage, decodeRequest } from "../otlp/decode.ts";
+import { Redactor } from "../otlp/rewrite/redaction.ts";
+import { Walker } from "../otlp/wire.ts";
+import {
+  type DeadLetter,
+  type DeadLetterFilter,
+  type DeadLetterHead,
+  dropDeadLetters,
+  listDeadLetters,
+  readDeadLetter,
+  replayDeadLetters,
+} from "../queue/sqlite/inspect.ts";
+import { StorageError } from "../queue/sqlite/file/storage_error.ts";
+import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
+import { counted, FaultFound, type Io, type Progress, put, table } from "./io.ts";
+
+const LIMIT_DEFAULT = 100;
+const LIMIT_MAX = 100_000;
+
+/** How often progress is told where `err` is no terminal of a person, in dead letters. */
+const PROGRESS_EVERY = 1000;
+
+/** The most bytes that a letter inflates to; what the door takes is less. */
+const INFLATED_BYTES_MAX = 256 * 1024 * 1024;
+
+/** What each of them can be told. */
+export interface QueueFlags {
+  readonly path?: string;
+  readonly config?: string;
+  readonly json?: true;
+}
+
+/** What they take from the configuration. */
+export interface QueueSources {
+  readonly pathOf: (flags: QueueFlags) => Promise<string>;
+  readonly redactionOf: (flags: QueueFlags) => Promise<Config["redaction"]>;
+  /** Options of every command of the family. */
+  readonly common: (command: Command) => Command;
+}
+
+interface FilterFlags {
+  readonly signal?: SignalName;
+  readonly sender?: string;
+  readonly reason?: string;
+  readonly olderThan?: number;
+}
+
+interface SelectionFlags extends FilterFlags, QueueFlags {
+  readonly all?: true;
+  readonly dryRun?: true;
+}
+
+/** Adds them to the family. */
+export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redactionOf, common }: QueueSources): void {
+  const letters = filtered(common(family.command("dead-letters")))
+    .description("What the Collector refused for good, oldest first, with its own words")
+    .option("--limit <count>", "at most so many", limit, LIMIT_DEFAULT)
+    .action(async (flags: FilterFlags & QueueFlags & { limit: number }) => {
+      const heads = await found(async () =>
+        listDeadLetters(await pathOf(flags), { ...filterOf(flags), limit: flags.limit })
+      );
+      if (flags.json) io.out(JSON.stringify(heads, null, 2));
+      else io.out(describeHeads(heads, io.width).join("\n"));
+    });
+
+  common(letters.command("show"))
+    .description("One of them with what was sent, decoded, redacted as configured")
+    .argument("<id>", "as `queue dead-letters` names it", oneId)
+    .action(async (id: number, flags: QueueFlags) => {
+      const path = await pathOf(flags);
+      const redaction = await redactionOf(flags);
+      const letter = await found(() => Promise.resolve(readDeadLetter(path, id)));
+      if (letter === undefined) throw new FaultFound(`No dead letter of queue ${path} has the id ${id}`);
+      const request = decoded(letter, redaction);
+      if (flags.json) {
+        const { payload: _payload, ...head } = letter;
+        return io.out(shownJson({ ...head, request }));
+      }
+      for (const line of describeLetter(letter, Date.now())) put(io, line, 4);
+      io.out(typeof request === "string" ? request : shownJson(request));
+    });
+
+  const replay = selecting(common(family.command("replay")))
+    .description("Put dead letters back into the queue; a relay that runs sends them within about a second");
+  replay.action(async (ids: number[] | undefined, flags: SelectionFlags) => {
+    const selection = selectionOf(replay, ids ?? [], flags);
+    const path = await pathOf(flags);
+    if (flags.dryRun) return await tellWouldBe(io, path, "replay", selection, flags);
+    let told = 0;
+    using bars = new DisposableStack();
+    const show = await io.progress?.();
+    let bar: Progress | undefined;
+    const onProgress = ({ replayed, total }: { replayed: number; total: number }) => {
+      if (show !== undefined) {
+        bar ??= bars.use(show("Replaying", total));
+        return bar.update(replayed);
+      }
+      if (replayed - told < PROGRESS_EVERY && replayed < total) return;
+      told = replayed;
+      io.err(`Replayed ${replayed} of ${total}`);
+    };
+    const result = await found(() => replayDeadLetters(path, { ...selection, onProgress }));
+    bars.dispose();
+    if (flags.json) io.out(JSON.stringify(result, null, 2));
+    else io.out(`Replayed ${counted(result.replayed, "dead letter")}`);
+    if (result.unknown.length > 0) throw unknownIds(result.unknown, selection);
+    if (result.stoppedBy !== undefined) {
+      throw new FaultFound(`The queue is full: ${result.left} dead letters are left; replay them when it has drained`);
+    }
+  });
+
+  const drop = selecting(common(family.command("drop")))
+    .description("Give dead letters up for good; in the books they stay dead-lettered");
+  drop.action(async (ids: number[] | undefined, flags: SelectionFlags) => {
+    const selection = selectionOf(drop, ids ?? [], flags);
+    const path = await pathOf(flags);
+    if (flags.dryRun) return await tellWouldBe(io, path, "drop", selection, flags);
+    const result = await found(() => dropDeadLetters(path, selection));
+    if (flags.json) io.out(JSON.stringify(result, null, 2));
+    else io.out(`Dropped ${counted(result.dropped, "dead letter")}`);
+    if (result.unknown.length > 0) throw unknownIds(result.unknown, selection);
+  });
+}
+
+function filtered(command: Command): Command {
+  return command
+    .option("--signal <name>", `only one of ${SIGNAL_NAMES.join(", ")}`, signalName)
+    .option("--sender <id>", "only those of this sender")
+    .option("--reason <text>", "only those whose reason has this text in it")
+    .option("--older-than <time>", "only those that died before, e.g. 7d, 12h or 30m", age);
+}
+
+function selecting(command: Command): Command {
+  return filtered(command.argument("[ids...]", "which, as `queue dead-letters` names them", ids))
+    .option("--all", "every one that is there now")
+    .option("--dry-run", "say which they would be, and change nothing");
+}
+
+function filterOf({ signal, sender, reason, olderThan }: FilterFlags): DeadLetterFilter {
+  return { signal, sender, reason, diedBefore: olderThan === undefined ? undefined : Date.now() - olderThan };
+}
+
+/** Nothing is chosen by saying nothing. */
+function selectionOf(command: Command, ids: readonly number[], flags: SelectionFlags): DeadLetterFilter {
+  const filter = filterOf(flags);
+  const isFiltered = Object.values(filter).some((value) => value !== undefined);
+  const verb = command.name();
+  if (ids.length === 0 && !isFiltered && flags.all !== true) {
+    command.error(`error: name the ids to ${verb}, or --sender, --reason, --signal, --older-than or --all`);
+  }
+  if (flags.all === true && (ids.length > 0 || isFiltered)) {
+    command.error("error: --all is every one; leave it out, or leave the ids and filters out");
+  }
+  return { ...filter, ...(ids.length > 0 ? { ids } : {}) };
+}
+
+async function tellWouldBe(
+  io: Io,
+  path: string,
+  verb: string,
+  selection: DeadLetterFilter,
+  { json }: QueueFlags,
+): Promise<void> {
+  const fitting = await found(() => Promise.resolve(listDeadLetters(path, { ...selection, limit: LIMIT_MAX })));
+  if (json) return io.out(JSON.stringify(fitting, null, 2));
+  io.out(`Would ${verb} ${counted(fitting.length, "dead letter")}`);
+  if (fitting.length > 0) io.out(describeHeads(fitting.slice(0, LIMIT_DEFAULT), io.width).join("\n"));
+}
+
+function unknownIds(unknown: readonly number[], { ids: _ids, ...filter }: DeadLetterFilter): FaultFound {
+  const isFiltered = Object.values(filter).some((value) => value !== undefined);
+  const which = isFiltered ? "No dead letter that fits has" : "No dead letter has";
+  return new FaultFound(`${which} the id ${unknown.join(", ")}`);
+}
+
+/** A file that cannot be used is a fault that was found, not wrong use. */
+export async function found<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof StorageError) throw new FaultFound(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** What was sent; in words where it is no request. The rules of now count, whatever counted when it came. */
+function decoded({ payload, encoding, signal }: DeadLetter, redaction: Config["redaction"]): DecodedMessage | string {
+  try {
+    using content = encoding === "gzip" ? gunzip(payload, INFLATED_BYTES_MAX).content : new OwnedBytes(payload.slice());
+    new Walker().walk(signal, content.bytes);
+    const { actions, salt, dry_run: dryRun } = redaction;
+    const redacted = actions.length === 0 ? undefined : new Redactor({ rules: actions, salt, dryRun })
+      .redact(signal, content.bytes, { bytesMax: INFLATED_BYTES_MAX, hashesMax: Infinity }).request;
+    return decodeRequest(signal, redacted ?? content.bytes);
+  } catch (error) {
+    // What it holds is not shown: nothing has been redacted in it.
+    return `Its ${payload.length} bytes are no ${signal} request: ${messageOf(error)}`;
+  }
+}
+
+/** JSON of which a terminal takes nothing for a command. */
+function shownJson(value: unknown): string {
+  return JSON.stringify(value, null, 2).replaceAll(
+    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** The words are others': control characters have no business on a terminal. */
+function plain(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+}
+
+function describeLetter(letter: DeadLetter, now: number): string[] {
+  const { id, signal, sender, items, bytes, status, reason, enqueuedAt, diedAt } = letter;
+  const old = duration(Math.max(0, Math.round((now - diedAt) / 1000)));
+  return [
+    `Dead letter ${id} of ${plain(sender)}: ${counted(items, signalOf(signal).item)}, ${size(bytes)}`,
+    `Came ${moment(enqueuedAt)}, died ${moment(diedAt)}, ${old} ago`,
+    `Refused: ${status === undefined ? "" : `${status} `}${plain(reason)}`,
+  ];
+}
+
+function describeHeads(letters: readonly DeadLetterHead[], width: number | undefined): string[] {
+  if (letters.length === 0) return ["No dead letters"];
+  return table([
+    ["id", "died at", "signal", "sender", "items", "bytes", "status", "reason"],
+    ...letters.map(({ id, diedAt, signal, sender, items, bytes, status, reason }) => [
+      String(id),
+      moment(diedAt),
+      signal,
+      plain(sender),
+      String(items),
+      String(bytes),
+      status === undefined ? "-" : String(status),
+      plain(reason),
+    ]),
+  ], width);
+}
+
+function signalName(value: string): SignalName {
+  const signal = SIGNAL_NAMES.find((name) => name === value);
+  if (signal === undefined) throw new InvalidArgumentError(`${value} is no signal; use ${SIGNAL_NAMES.join(", ")}.`);
+  return signal;
+}
+
+function limit(value: string): number {
+  const count = Number(value);
+  if (!Number.isInteger(count) || count < 1 || count > LIMIT_MAX) {
+    throw new InvalidArgumentError(`It must be a whole number from 1 to ${LIMIT_MAX}.`);
+  }
+  return count;
+}
+
+/** In ms. */
+function age(value: string): number {
+  const days = /^(\d{1,5})d$/.exec(value)?.[1];
+  const ms = days === undefined ? parseDuration(value) : Number(days) * 86_400_000;
+  if (ms === undefined) throw new InvalidArgumentError("It is no time; write it as 7d, 12h or 30m.");
+  return ms;
+}
+
+function oneId(value: string): number {
+  const id = Number(value);
+  if (!Number.isInteger(id) || id < 1) throw new InvalidArgumentError(`${value} is no id.`);
+  return id;
+}
+
+function ids(value: string, before: number[] | undefined): number[] {
+  return [...(before ?? []), oneId(value)];
+}
