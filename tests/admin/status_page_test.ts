@@ -89,11 +89,13 @@ Deno.test("the history of the charts is kept over a restart", async () => {
   await next(again);
   await again[Symbol.asyncDispose]();
   assert.equal((await readHistory(historyFile))?.fine.length, kept.fine.length + 1);
-  await telemetry.shutdown();
+  await telemetry.stop();
 });
 
 Deno.test("the newest dead letters are read from the queue's file, or are said not to be readable", async () => {
-  await using ends = await exporting({ misbehave: () => ({ kind: "status", status: 400, message: "never again" }) });
+  await using ends = await exporting({
+    misbehave: ({ names }) => names.length === 0 ? undefined : { kind: "status", status: 400, message: "never again" },
+  });
   await using all = over(ends, { queuePath: ends.queuePath });
   const told = exporterEvents(all.metrics, createLog({ level: "error", write: () => {} }));
   assert.match(await all.page.html(), /id="letters"[^>]*><li class="none">None/i);
