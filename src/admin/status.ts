@@ -149,7 +149,8 @@ function signalsOf(reading: Reading, history: History): SignalStatus[] {
   const books = reading.points("edgeferry_books_items");
   return SIGNAL_NAMES.map((signal) => {
     const account = (name: string) =>
-      books.find(({ attributes }) => attributes["signal"] === signal && attributes["account"] === name)?.value ?? 0;
+      books.filter(({ attributes }) => attributes["signal"] === signal && attributes["account"] === name)
+        .reduce((sum, { value }) => sum + value, 0);
     const row = {
       accepted: account("accepted"),
       delivered: account("delivered"),
@@ -159,12 +160,13 @@ function signalsOf(reading: Reading, history: History): SignalStatus[] {
       queued: account("queued"),
     };
     const { accepted, delivered, rejected, deadLettered, expired, queued } = row;
+    const abandoned = account("abandoned");
     return {
       signal,
       taken: rates.taken[signal],
       sent: rates.sent[signal],
       ...row,
-      balanced: accepted === delivered + rejected + deadLettered + expired + queued,
+      balanced: accepted === delivered + rejected + deadLettered + expired + abandoned + queued,
     };
   });
 }

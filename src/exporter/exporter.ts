@@ -3,7 +3,7 @@
  * @module
  */
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
-import type { SendingQueue } from "../queue/queue.ts";
+import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { CollectorClient } from "./client.ts";
@@ -18,6 +18,8 @@ export type ExporterEvents = WayEvents & InquestEvents;
 /** Settings of an exporter. */
 export interface ExporterOptions {
   readonly queue: SendingQueue;
+  /** Whose records are sent. */
+  readonly target: TargetId;
   /** The way to the Collector, for each signal; often one for all. */
   readonly clients: Readonly<Record<SignalName, CollectorClient>>;
   readonly compression: Readonly<Record<SignalName, Compression>>;
@@ -58,7 +60,7 @@ export class Exporter {
       new Lane(this.#ways[signal], { ...options, compression: compression[signal], apart })
     );
     // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
-    for (const signal of SIGNAL_NAMES) clients[signal].whenReplaced(() => options.queue.hasten(signal));
+    for (const signal of SIGNAL_NAMES) clients[signal].whenReplaced(() => options.queue.hasten(signal, options.target));
     this.#running = Promise.all(this.#lanes.map((lane) => lane.run(this.#stopping.signal))).then(() => {});
     // Whoever asks for `running` is told; nobody has to.
     this.#running.catch(() => {});

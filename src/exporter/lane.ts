@@ -5,7 +5,7 @@
  */
 import { discard } from "../codec/bytes.ts";
 import { messageOf } from "../errors.ts";
-import type { Delivery, SendingQueue, TakeLimit } from "../queue/queue.ts";
+import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
 import type { Permit } from "./breaker.ts";
 import type { Answer } from "./client.ts";
@@ -19,6 +19,8 @@ import type { Post, Way } from "./way.ts";
 /** Settings of one lane. */
 export interface LaneOptions {
   readonly queue: SendingQueue;
+  /** Whose records are sent. */
+  readonly target: TargetId;
   readonly compression: Compression;
   /** Requests at once. */
   readonly consumers: number;
@@ -157,10 +159,11 @@ export class Lane {
 
   /** Where senders wait for the answer each goes alone while there are consumers enough, and the last one takes all that wait. */
   #limit(underWay: number): TakeLimit {
-    const { queue, batchBytesMax, linger } = this.#options;
+    const { queue, target, batchBytesMax, linger } = this.#options;
     const alone = !queue.capabilities.durable && (!this.#merges() || this.#atOnce() - underWay > 1);
     return {
       signal: this.signal,
+      target,
       bytesMax: batchBytesMax,
       inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
       recordsMax: alone ? 1 : RECORDS_MAX,

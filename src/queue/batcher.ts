@@ -6,7 +6,7 @@
  */
 import { discard } from "../codec/bytes.ts";
 import type { SignalName } from "../signal.ts";
-import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue } from "./queue.ts";
+import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue, TargetId } from "./queue.ts";
 
 /** One sender's request, ready to be kept. */
 export interface Submission {
@@ -19,9 +19,14 @@ export interface Submission {
   readonly items: number;
   /** Length as protobuf, uncompressed, in bytes. */
   readonly inflatedBytes: number;
+  /** Where it goes. */
+  readonly targets: readonly TargetId[];
   /** A whole buffer of its own. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
+
+/** One sender's request, before it is known where it goes. */
+export type Unrouted = Omit<Submission, "targets">;
 
 /** Bounds of one record. */
 export interface BatchLimits {
@@ -127,17 +132,17 @@ export class Batcher {
     return accepted;
   }
 
-  /** Runs of one signal and encoding within the limits, in order of arrival. */
+  /** Runs of one signal, one encoding and the same targets within the limits, in order of arrival. */
   #groups(waiting: readonly Waiting[]): Waiting[][] {
     const groups: Waiting[][] = [];
     const open = new Map<string, { group: Waiting[]; bytes: number; inflatedBytes: number }>();
     for (const entry of waiting) {
-      const { signal, encoding, mergeable, payload, inflatedBytes } = entry.submission;
+      const { signal, encoding, mergeable, targets, payload, inflatedBytes } = entry.submission;
       if (!mergeable) {
         groups.push([entry]);
         continue;
       }
-      const key = `${signal} ${encoding}`;
+      const key = `${signal} ${encoding} ${targets.join()}`;
       const current = open.get(key);
       const fits = current !== undefined && current.group.length < PARTS_MAX &&
         current.bytes + payload.length <= this.#limits.bytesMax &&
@@ -164,8 +169,8 @@ function recordOf(submissions: readonly Submission[]): NewRecord {
     bytes: payload.length,
     inflatedBytes,
   }));
-  const { signal, encoding, mergeable } = first;
-  if (submissions.length === 1) return { signal, encoding, mergeable, parts, payload: first.payload };
+  const { signal, encoding, mergeable, targets } = first;
+  if (submissions.length === 1) return { signal, encoding, mergeable, parts, targets, payload: first.payload };
   const payload = new Uint8Array(parts.reduce((sum, part) => sum + part.bytes, 0));
   let offset = 0;
   for (const submission of submissions) {
@@ -173,5 +178,5 @@ function recordOf(submissions: readonly Submission[]): NewRecord {
     offset += submission.payload.length;
     discard(submission.payload);
   }
-  return { signal, encoding, mergeable, parts, payload };
+  return { signal, encoding, mergeable, parts, targets, payload };
 }

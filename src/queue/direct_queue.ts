@@ -6,19 +6,24 @@
 import { Refusal } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { AWAY_RETRY_S, DrainRate, roomIn } from "./drain_rate.ts";
-import type {
-  Accepted,
-  Books,
-  Delivery,
-  NewRecord,
-  PartOutcome,
-  QueueRecord,
-  QueueStats,
-  SendingQueue,
-  TakeLimit,
+import {
+  type Accepted,
+  type Books,
+  DEFAULT_TARGETS,
+  type Delivery,
+  type DoorBooks,
+  type NewRecord,
+  type PartOutcome,
+  type QueueRecord,
+  type QueueStats,
+  type SendingQueue,
+  type TakeLimit,
+  type TargetId,
+  type TargetSettings,
 } from "./queue.ts";
 import { Shares } from "./shares.ts";
 import { Takers } from "./takers.ts";
+import { targetsOf } from "./targets.ts";
 
 /** What the engine needs to be told. */
 export interface DirectQueueSettings {
@@ -26,6 +31,8 @@ export interface DirectQueueSettings {
   readonly bytesMax: number;
   /** Most records waiting, those in flight included. */
   readonly recordsMax?: number;
+  /** Where records go. Of those of one record one is required: its answer is the sender's. */
+  readonly targets?: readonly TargetSettings[];
   /** How long a sender waits in all, in ms. Senders give up after 10 s. */
   readonly waitMs?: number;
   /** ms since the Unix epoch. */
@@ -46,8 +53,17 @@ interface Waiting {
   readonly until: number;
   state: "waiting" | "taken" | "done";
   readonly timer: ReturnType<typeof setTimeout>;
+  /** Whether a sender waits for it: not for a target that is not required. */
+  readonly awaited: boolean;
   /** Answers the sender, the first time that it is called. */
   readonly answer: (outcome: Accepted | Refusal) => void;
+}
+
+/** What the engine knows of a target. */
+interface Target extends TargetSettings {
+  readonly id: TargetId;
+  skipped: number;
+  readonly books: Record<SignalName, { accepted: number; delivered: number; rejectedByCollector: number }>;
 }
 
 /** Opens the engine; it has nothing that could fail to open. */
@@ -56,7 +72,7 @@ export function openDirectQueue(settings: DirectQueueSettings): SendingQueue {
 }
 
 class DirectQueue implements SendingQueue {
-  readonly capabilities = { durable: false, merges: false };
+  readonly capabilities = { durable: false, merges: false, shared: false };
   readonly shares: Shares;
 
   readonly #bytesMax: number;
@@ -68,7 +84,8 @@ class DirectQueue implements SendingQueue {
   readonly #waiting = new Set<Waiting>();
   readonly #taken = new Set<Waiting>();
   readonly #takers: Takers;
-  readonly #books: Record<SignalName, { accepted: number; delivered: number; rejectedByCollector: number }>;
+  readonly #targets: readonly Target[];
+  readonly #books = bySignal(() => 0);
   #bytes = 0;
   #lastId = 0;
   #closed = false;
@@ -82,7 +99,33 @@ class DirectQueue implements SendingQueue {
     this.#drain = new DrainRate(this.#elapsed);
     this.#takers = new Takers({ now: this.#now });
     this.shares = new Shares(this.#now);
-    this.#books = bySignal(() => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 }));
+    this.#targets = (settings.targets ?? DEFAULT_TARGETS).map((target, index) => ({
+      ...target,
+      id: index + 1,
+      skipped: 0,
+      books: bySignal(() => ({ accepted: 0, delivered: 0, rejectedByCollector: 0 })),
+    }));
+  }
+
+  target(name: string): TargetId {
+    const found = this.#targets.find((target) => target.name === name);
+    if (found === undefined) throw new RangeError(`No target is called ${name}`);
+    return found.id;
+  }
+
+  /** @throws {RangeError} */
+  #targetOf(id: TargetId): Target {
+    const target = this.#targets[id - 1];
+    if (target === undefined) throw new RangeError(`No target has the number ${id}`);
+    return target;
+  }
+
+  admits(_targets: readonly TargetId[], bytes: number): Refusal | undefined {
+    if (this.#closed) return new Refusal("shutting_down", "The relay is shutting down");
+    const records = this.#waiting.size + this.#taken.size;
+    if (records < this.#recordsMax && this.#bytes + bytes <= this.#bytesMax) return undefined;
+    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(bytes, this.#bytesMax / 100)));
+    return new Refusal("queue_full", `${records} requests wait for the Collector already; ${text}`, { retryAfterS });
   }
 
   append(record: NewRecord): Promise<Accepted> {
@@ -90,36 +133,61 @@ class DirectQueue implements SendingQueue {
     if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
       return Promise.reject(new RangeError("A record's parts must add up to its payload"));
     }
-    if (this.#closed) return Promise.reject(new Refusal("shutting_down", "The relay is shutting down"));
-    const records = this.#waiting.size + this.#taken.size;
-    if (records >= this.#recordsMax || this.#bytes + bytes > this.#bytesMax) {
-      const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(bytes, this.#bytesMax / 100)));
-      return Promise.reject(
-        new Refusal("queue_full", `${records} requests wait for the Collector already; ${text}`, { retryAfterS }),
-      );
+    let targets: Target[];
+    try {
+      targets = targetsOf(record.targets, (id) => this.#targetOf(id));
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return new Promise((resolve, reject) => {
-      const waiting: Waiting = {
-        record: { ...record, id: ++this.#lastId, enqueuedAt: this.#now() },
-        until: this.#elapsed() + this.#waitMs,
-        state: "waiting",
-        timer: setTimeout(() => this.#timeOut(waiting), this.#waitMs),
-        answer: (outcome) => {
-          clearTimeout(waiting.timer);
-          if (outcome instanceof Refusal) reject(outcome);
-          else resolve(outcome);
-        },
-      };
-      this.#bytes += bytes;
-      this.shares.add(record.parts);
-      this.#waiting.add(waiting);
-      this.#takers.wake(record.signal);
-    });
+    const refusal = this.admits(record.targets, bytes);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    // The sender waits for one of them: the one that is required. The others have it as well, where there is room.
+    const awaited = targets.find(({ required }) => required) ?? targets[0]!;
+    const answer = new Promise<Accepted>((resolve, reject) =>
+      this.#enqueue(record, awaited, true, (outcome) => {
+        if (outcome instanceof Refusal) reject(outcome);
+        else resolve(outcome);
+      })
+    );
+    for (const target of targets) {
+      if (target === awaited) continue;
+      if (this.admits([target.id], bytes) === undefined) {
+        // A buffer of its own: whoever is done first gives his up.
+        this.#enqueue({ ...record, payload: record.payload.slice() }, target, false, () => {});
+      } else {
+        target.skipped += itemsOf(record);
+      }
+    }
+    return answer;
+  }
+
+  #enqueue(
+    { targets: _, ...record }: NewRecord,
+    { id: target }: Target,
+    awaited: boolean,
+    answer: (outcome: Accepted | Refusal) => void,
+  ): void {
+    const waiting: Waiting = {
+      record: { ...record, target, id: ++this.#lastId, enqueuedAt: this.#now() },
+      until: this.#elapsed() + this.#waitMs,
+      state: "waiting",
+      awaited,
+      timer: setTimeout(() => this.#timeOut(waiting), this.#waitMs),
+      answer: (outcome) => {
+        clearTimeout(waiting.timer);
+        answer(outcome);
+      },
+    };
+    this.#bytes += record.payload.length;
+    if (awaited) this.shares.add(record.parts);
+    this.#waiting.add(waiting);
+    this.#takers.wake(record.signal);
   }
 
   /** A record that nobody has taken yet is withdrawn; one that is on its way may still arrive, which makes a duplicate. */
   #timeOut(waiting: Waiting): void {
     if (waiting.state === "waiting") this.#remove(waiting);
+    if (!waiting.awaited) this.#targetOf(waiting.record.target).skipped += itemsOf(waiting.record);
     waiting.answer(
       new Refusal("upstream_unavailable", `The Collector did not answer within ${this.#waitMs} ms`, {
         retryAfterS: TIMED_OUT_RETRY_S,
@@ -146,7 +214,8 @@ class DirectQueue implements SendingQueue {
     for (const waiting of this.#waiting) {
       const { record } = waiting;
       const first = run[0]?.record ?? record;
-      if (record.signal !== limit.signal || record.encoding !== first.encoding) continue;
+      if (record.signal !== limit.signal || record.target !== limit.target) continue;
+      if (record.encoding !== first.encoding) continue;
       bytes += record.payload.length;
       inflatedBytes += record.parts.reduce((sum, part) => sum + part.inflatedBytes, 0);
       const fits = run.length === 0 ||
@@ -187,12 +256,13 @@ class DirectQueue implements SendingQueue {
     this.#drain.note(record.payload.length);
     const verdict = verdictOf(record, outcomes);
     if (!(verdict instanceof Refusal)) {
-      const items = record.parts.reduce((sum, part) => sum + part.items, 0);
+      const items = itemsOf(record);
       const rejected = outcomes.reduce(
         (sum, outcome, index) => sum + rejectedOf(outcome, record.parts[index]!.items),
         0,
       );
-      const books = this.#books[record.signal];
+      if (waiting.awaited) this.#books[record.signal] += items;
+      const books = this.#targetOf(record.target).books[record.signal];
       books.accepted += items;
       books.delivered += items - rejected;
       books.rejectedByCollector += rejected;
@@ -205,7 +275,7 @@ class DirectQueue implements SendingQueue {
     this.#waiting.delete(waiting);
     this.#taken.delete(waiting);
     this.#bytes -= waiting.record.payload.length;
-    this.shares.remove(waiting.record.parts);
+    if (waiting.awaited) this.shares.remove(waiting.record.parts);
   }
 
   hasten(): void {
@@ -217,10 +287,10 @@ class DirectQueue implements SendingQueue {
     for (const { record } of [...this.#waiting, ...this.#taken]) {
       oldestAt = Math.min(oldestAt ?? Infinity, record.enqueuedAt);
     }
-    const books = {} as Record<SignalName, Books>;
+    const books = {} as Record<SignalName, DoorBooks>;
     for (const name of SIGNAL_NAMES) {
       // What waits is still the sender's, and what is refused stays with it: neither has been accepted.
-      books[name] = { ...this.#books[name], deadLettered: 0, expired: 0, queued: 0 };
+      books[name] = { accepted: this.#books[name], finished: this.#books[name], queued: 0 };
     }
     return Promise.resolve({
       records: this.#waiting.size + this.#taken.size,
@@ -232,6 +302,28 @@ class DirectQueue implements SendingQueue {
       storageWaitMs: 0,
       deadLetters: { records: 0, bytes: 0 },
       books,
+      targets: this.#targets.map(({ id, name, skipped, books }) => {
+        const own = [...this.#waiting, ...this.#taken].filter(({ record }) => record.target === id);
+        return {
+          id,
+          name,
+          configured: true,
+          records: own.length,
+          bytes: own.reduce((sum, { record }) => sum + record.payload.length, 0),
+          bytesMax: this.#bytesMax,
+          oldestAt: own.length === 0 ? undefined : Math.min(...own.map(({ record }) => record.enqueuedAt)),
+          inFlight: own.filter(({ state }) => state === "taken").length,
+          skipped,
+          deadLetters: { records: 0, bytes: 0 },
+          books: bySignal((signal): Books => ({
+            ...books[signal],
+            deadLettered: 0,
+            expired: 0,
+            abandoned: 0,
+            queued: 0,
+          })),
+        };
+      }),
     });
   }
 
@@ -253,6 +345,10 @@ class DirectQueue implements SendingQueue {
   }
 }
 
+function itemsOf({ parts }: Pick<NewRecord, "parts">): number {
+  return parts.reduce((sum, part) => sum + part.items, 0);
+}
+
 /** Items of a part that the Collector did not take. */
 function rejectedOf(outcome: PartOutcome, items: number): number {
   if (outcome.kind === "delivered") return Math.min(outcome.rejected ?? 0, items);
@@ -265,7 +361,7 @@ function rejectedOf(outcome: PartOutcome, items: number): number {
  * The sender's answer. Any part to be retried makes the sender retry the whole. A part that the Collector will never take
  * is told by `partial_success` where others were delivered: a retry would send those twice.
  */
-function verdictOf(record: NewRecord, outcomes: readonly PartOutcome[]): Accepted | Refusal {
+function verdictOf(record: Pick<NewRecord, "parts">, outcomes: readonly PartOutcome[]): Accepted | Refusal {
   let rejected = 0;
   let told = false;
   let reached = false;

@@ -5,7 +5,7 @@
 import type { QueueLog } from "./alarm.ts";
 import { openDirectQueue } from "./direct_queue.ts";
 import type { Fault } from "./sqlite/file/injected_faults.ts";
-import type { SendingQueue } from "./queue.ts";
+import type { SendingQueue, TargetSettings } from "./queue.ts";
 import { openSqliteQueue } from "./sqlite/queue.ts";
 
 /** What a queue needs to be told, whatever the engine. */
@@ -19,6 +19,8 @@ export interface QueueSettings {
   readonly maxAgeMs?: number;
   /** Most payload bytes among the dead letters. */
   readonly deadLetterBytesMax: number;
+  /** Where records go; {@link DEFAULT_TARGETS} unless given. */
+  readonly targets?: readonly TargetSettings[];
   readonly log: QueueLog;
   /** ms since the Unix epoch; for tests. */
   readonly now?: () => number;

@@ -3,6 +3,7 @@
  * `receiver` and `exporter` know this file and never each other; only `open.ts` names an engine.
  * @module
  */
+import type { Refusal } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import type { SenderShares } from "./shares.ts";
 
@@ -21,6 +22,25 @@ export interface Part {
   readonly inflatedBytes: number;
 }
 
+/**
+ * A target, as the queue knows it: what a route names, an exporter or a group of exporters. The number is stable: it is stored, and a
+ * target that is no longer configured keeps it with what it has.
+ */
+export type TargetId = number;
+
+/** A target that is configured. */
+export interface TargetSettings {
+  /** As routes and people call it. */
+  readonly name: string;
+  /** Whether a sender is refused when the target's bound is reached. One that is not required is skipped then, and its items are counted. */
+  readonly required: boolean;
+  /** How much of the queue may wait for it, from 0 to 1; unless given all of it where it is the only one, and half where there are several. */
+  readonly share?: number;
+}
+
+/** The only target where no other is configured. */
+export const DEFAULT_TARGETS: readonly TargetSettings[] = [{ name: "default", required: true }];
+
 /** What is appended: one or more parts of one signal and one encoding. The payload's buffer is the queue's from then on. */
 export interface NewRecord {
   readonly signal: SignalName;
@@ -28,12 +48,15 @@ export interface NewRecord {
   /** False for a request with top-level fields beside field 1: it has one part, and is never merged, spliced or bisected. */
   readonly mergeable: boolean;
   readonly parts: readonly Part[];
+  /** Where it goes, the same for all its parts: at least one, none twice. */
+  readonly targets: readonly TargetId[];
   /** A whole buffer of its own (offset 0, full length): an engine may transfer it to a Worker. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
 
-/** A record as the queue holds it. */
-export interface QueueRecord extends NewRecord {
+/** A record as the queue holds it for one target: `parts` are those that still wait for it, `payload` is theirs. */
+export interface QueueRecord extends Omit<NewRecord, "targets"> {
+  readonly target: TargetId;
   /** Ascending, in the order of arrival. */
   readonly id: number;
   /** When it was appended, in ms since the Unix epoch. */
@@ -97,14 +120,47 @@ export interface Delivery {
   settle(outcomes: readonly PartOutcome[]): Promise<void>;
 }
 
-/** One signal's accounts, in items: `accepted = delivered + rejectedByCollector + deadLettered + expired + queued`. */
+/**
+ * The accounts of one signal for one target, in items:
+ * `accepted = delivered + rejectedByCollector + deadLettered + expired + abandoned + queued`.
+ */
 export interface Books {
   readonly accepted: number;
   readonly delivered: number;
   readonly rejectedByCollector: number;
   readonly deadLettered: number;
   readonly expired: number;
+  /** Given up by `queue drop`. */
+  readonly abandoned: number;
   readonly queued: number;
+}
+
+/** The accounts of one signal at the door, in items: `accepted = finished + queued`. Finished is what no target waits for any more. */
+export interface DoorBooks {
+  readonly accepted: number;
+  readonly finished: number;
+  readonly queued: number;
+}
+
+/** What a queue holds for one target. */
+export interface TargetStats {
+  readonly id: TargetId;
+  readonly name: string;
+  /** False where the configuration does not name it any more: what it has stays, and nobody takes it. */
+  readonly configured: boolean;
+  /** Records that wait for it, those in flight included. */
+  readonly records: number;
+  /** What they cost, in bytes. */
+  readonly bytes: number;
+  /** The bound on `bytes`. */
+  readonly bytesMax: number;
+  /** When the oldest of them was appended, in ms since the Unix epoch; undefined without one, or where it is not known yet. */
+  readonly oldestAt: number | undefined;
+  readonly inFlight: number;
+  /** Items that it was not given because its bound was reached; only where it is not required. They are in no account. */
+  readonly skipped: number;
+  readonly deadLetters: { readonly records: number; readonly bytes: number };
+  readonly books: Readonly<Record<SignalName, Books>>;
 }
 
 /** The state of a queue at one moment. */
@@ -124,7 +180,9 @@ export interface QueueStats {
   /** How long storage has owed an answer, in ms; 0 when it owes none, and without storage. */
   readonly storageWaitMs: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
-  readonly books: Readonly<Record<SignalName, Books>>;
+  readonly books: Readonly<Record<SignalName, DoorBooks>>;
+  /** In the order of their numbers: those configured, and others that have something. */
+  readonly targets: readonly TargetStats[];
 }
 
 /** What an engine claims. The suite in `tests/queue/contract.ts` holds it to each claim. */
@@ -133,12 +191,19 @@ export interface QueueCapabilities {
   readonly durable: boolean;
   /** Requests of several senders may share a record; false where each of them waits for an answer of its own. */
   readonly merges: boolean;
+  /**
+   * Several may have it open at once. Takes are disjoint; what a killed opener had taken comes back, its late settle is void and resolves;
+   * books sum.
+   */
+  readonly shared: boolean;
 }
 
 /** Which records one `take` is for, and its bounds. The first record is returned even if it is larger than them. */
 export interface TakeLimit {
   /** Each signal has its own takers, as in the Collector, so that one that the Collector refuses holds up no other. */
   readonly signal: SignalName;
+  /** Each target has its own takers: one that is down holds up no other. */
+  readonly target: TargetId;
   /** Sum of payload lengths, in bytes. */
   readonly bytesMax: number;
   /** Sum of the parts' uncompressed lengths, in bytes. */
@@ -154,22 +219,30 @@ export interface TakeLimit {
 /** A sending queue, as the Collector's exporter helper calls it. */
 export interface SendingQueue extends AsyncDisposable {
   readonly capabilities: QueueCapabilities;
-  /** What each sender has in it. */
+  /** What each sender has in it: a part counts until the last target is done with it. */
   readonly shares: SenderShares;
+  /** The number of a target that is configured. @throws {RangeError} of any other */
+  target(name: string): TargetId;
+  /**
+   * Why a record of so many payload bytes for these targets would be refused now, for want of room or because of storage; undefined where
+   * it would be tried. The refusal names the target that is full.
+   */
+  admits(targets: readonly TargetId[], bytes: number): Refusal | undefined;
   /**
    * Resolves when the 200 may be sent: from then on the record would survive a crash (`durable`), or the Collector has it.
    * Concurrent calls made in one turn of the event loop share one transaction.
+   * A target that is full and not required is left out; the record goes to the others.
    * @throws {Refusal} `queue_full`, `storage_failed`, `shutting_down`, `upstream_unavailable` or `rejected_upstream`; nothing
-   * of the record has been kept then.
+   * of the record has been kept then, unless the refusal is `unknown`.
    */
   append(record: NewRecord): Promise<Accepted>;
   /**
-   * The oldest takeable records of the signal, all of one encoding, a record that is not mergeable by itself; waits for
+   * The oldest takeable records of the signal for the target, all of one encoding, a record that is not mergeable by itself; waits for
    * the first only, unless {@link TakeLimit.linger} says otherwise. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
    */
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
-  /** What waits until it may be tried again, of one signal, may be taken now. */
-  hasten(signal: SignalName): void;
+  /** What waits until it may be tried again, of one signal for one target, may be taken now. */
+  hasten(signal: SignalName, target: TargetId): void;
   stats(): Promise<QueueStats>;
   /** Whether an append would be tried now: room left and storage in order. The reason is for `/readyz` and for people. */
   readiness(): { readonly ready: boolean; readonly reason?: string };

@@ -5,7 +5,7 @@
  */
 import { Refusal } from "../errors.ts";
 import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
-import type { Submission } from "../queue/batcher.ts";
+import type { Unrouted } from "../queue/batcher.ts";
 import type { Accepted } from "../queue/queue.ts";
 import type { Signal, SignalName } from "../signal.ts";
 import type { Admission, Permit } from "./admission.ts";
@@ -60,7 +60,7 @@ export interface ReceiverOptions {
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
-  readonly append: (submission: Submission) => Promise<Accepted>;
+  readonly append: (submission: Unrouted) => Promise<Accepted>;
   readonly events: ReceiverEvents;
 }
 

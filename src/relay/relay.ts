@@ -145,6 +145,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     bytesMax: config.sending_queue.queue_size,
     ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
     deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
+    targets: [{ name: target.name, required: true }],
     log,
     faults,
   });
@@ -157,8 +158,10 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
   const settings = bySignal((signal) => exporterSettings(config, signal));
+  const targetId = queue.target(target.name);
   const exporter = new Exporter({
     queue,
+    target: targetId,
     clients,
     compression: bySignal((signal) => settings[signal].compression),
     consumers: config.sending_queue.num_consumers,
@@ -172,6 +175,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     events: exporterEvents(metrics, log),
   });
   stack.defer(() => exporter.stop(0));
+  const targets = [targetId];
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,
     inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
@@ -206,7 +210,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
       deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
     },
     preparer,
-    append: (submission) => batcher.append(submission),
+    append: (submission) => batcher.append({ ...submission, targets }),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });

@@ -176,9 +176,9 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "{item}",
     description:
-      "The books, kept across restarts (sqlite): accepted = delivered + rejected_by_collector + dead_lettered + " +
-      "expired + queued",
-    attributes: ["account", "signal"],
+      "The books of each target, kept across restarts (sqlite): accepted = delivered + rejected_by_collector + dead_lettered + " +
+      "expired + abandoned + queued",
+    attributes: ["account", "signal", "target"],
   },
   edgeferry_dead_letter_items: {
     kind: "counter",
@@ -260,7 +260,10 @@ export interface QueueState {
   /** How long storage has owed an answer, in ms. */
   readonly storageWaitMs: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
-  readonly books: Readonly<Record<SignalName, Readonly<Record<keyof typeof ACCOUNTS, number>>>>;
+  readonly targets: readonly {
+    readonly name: string;
+    readonly books: Readonly<Record<SignalName, Readonly<Record<keyof typeof ACCOUNTS, number>>>>;
+  }[];
 }
 
 /** The accounts of the books, as they are exported. */
@@ -270,6 +273,7 @@ const ACCOUNTS = {
   rejectedByCollector: "rejected_by_collector",
   deadLettered: "dead_lettered",
   expired: "expired",
+  abandoned: "abandoned",
   queued: "queued",
 } as const;
 
@@ -405,9 +409,11 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       if (value !== undefined) result.observe(gauge, value);
     }
     const books = existing(gauges, "edgeferry_books_items");
-    for (const signal of SIGNAL_NAMES) {
-      for (const [account, name] of Object.entries(ACCOUNTS) as [keyof typeof ACCOUNTS, string][]) {
-        result.observe(books, state.books[signal][account], { account: name, signal });
+    for (const target of state.targets) {
+      for (const signal of SIGNAL_NAMES) {
+        for (const [account, name] of Object.entries(ACCOUNTS) as [keyof typeof ACCOUNTS, string][]) {
+          result.observe(books, target.books[signal][account], { account: name, signal, target: target.name });
+        }
       }
     }
   }, [...gauges.values()]);

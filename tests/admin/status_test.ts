@@ -9,7 +9,15 @@ import { createMetrics, type RelayMetrics } from "../../src/telemetry/metrics.ts
 import { MetricCollector } from "../support/relay/telemetry.ts";
 import { AT } from "./status_fixture.ts";
 
-const NONE = { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };
+const NONE = {
+  accepted: 0,
+  delivered: 0,
+  rejectedByCollector: 0,
+  deadLettered: 0,
+  expired: 0,
+  abandoned: 0,
+  queued: 0,
+};
 
 async function status(report: (metrics: RelayMetrics) => void, more: Partial<StatusParts> = {}) {
   const reader = new MetricCollector();
@@ -51,11 +59,23 @@ Deno.test("the books are said to balance only where they do", async () => {
       inFlight: 1,
       storageWaitMs: 0,
       deadLetters: { records: 1, bytes: 5 },
-      books: {
-        ...books,
-        traces: { ...NONE, accepted: 9, delivered: 5, rejectedByCollector: 1, deadLettered: 1, expired: 1, queued: 1 },
-        logs: { ...NONE, accepted: 9, delivered: 8 },
-      },
+      targets: [{
+        name: "default",
+        books: {
+          ...books,
+          traces: {
+            ...NONE,
+            accepted: 9,
+            delivered: 4,
+            rejectedByCollector: 1,
+            deadLettered: 1,
+            expired: 1,
+            abandoned: 1,
+            queued: 1,
+          },
+          logs: { ...NONE, accepted: 9, delivered: 8 },
+        },
+      }],
     }))
   );
   assert.deepEqual(signals.map(({ signal, balanced }) => [signal, balanced]), [

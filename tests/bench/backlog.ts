@@ -91,6 +91,7 @@ async function fill(dir: string, bytes: number): Promise<void> {
         signal: "traces",
         encoding: "gzip",
         mergeable: true,
+        targets: [1],
         parts: members.map(({ bytes, member }) => ({
           sender: "bench",
           items: 10,

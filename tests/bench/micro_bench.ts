@@ -50,6 +50,7 @@ const submission = (): Submission => ({
   signal: "traces",
   encoding: "gzip",
   mergeable: true,
+  targets: [1],
   sender: "bench",
   items: 10,
   inflatedBytes: plain.length,

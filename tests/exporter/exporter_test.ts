@@ -115,7 +115,7 @@ function queueOf(queue: SendingQueue, settle: Delivery["settle"]): SendingQueue 
     requestOf("traces", ["a"]),
   );
   const parts = [{ sender, items, inflatedBytes, bytes: payload.length }];
-  const record = { id: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload };
+  const record = { id: 1, target: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload };
   let taken = false;
   const take: SendingQueue["take"] = (limit, abort) => {
     if (limit.signal === "traces" && !taken) {
@@ -131,6 +131,7 @@ function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
   const nothing = () => {};
   return new Exporter({
     queue,
+    target: 1,
     clients: bySignal(() => client),
     compression: bySignal(() => "passthrough"),
     consumers: 4,

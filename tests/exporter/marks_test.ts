@@ -6,6 +6,7 @@ import type { QueueRecord } from "../../src/queue/queue.ts";
 function recordOf(id: number, parts: number): QueueRecord {
   return {
     id,
+    target: 1,
     signal: "traces",
     encoding: "gzip",
     mergeable: true,

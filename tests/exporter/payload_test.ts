@@ -20,6 +20,7 @@ function record(encoding: PayloadEncoding, ...requests: readonly (readonly strin
   const payloads = contents.map((content) => encoding === "gzip" ? gzipMember(content) : content);
   return {
     id: 1,
+    target: 1,
     enqueuedAt: 0,
     signal: "traces",
     encoding,
@@ -107,6 +108,7 @@ Deno.test("a large body that did not compress goes as it came: its framing could
   const part = { sender: "s", items: 1, bytes: payload.length, inflatedBytes: content.length };
   const large: QueueRecord = {
     id: 1,
+    target: 1,
     enqueuedAt: 0,
     signal: "traces",
     encoding: "gzip",

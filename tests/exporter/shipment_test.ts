@@ -7,6 +7,7 @@ function deliveryOf(id: number, parts: number, settled: (readonly PartOutcome[])
   return {
     record: {
       id,
+      target: 1,
       signal: "traces",
       encoding: "gzip",
       mergeable: true,

@@ -6,7 +6,7 @@ import { Hono } from "hono";
 import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
 import { Walker } from "../../src/otlp/wire.ts";
-import type { Submission } from "../../src/queue/batcher.ts";
+import type { Unrouted } from "../../src/queue/batcher.ts";
 import { Shares } from "../../src/queue/shares.ts";
 import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
@@ -39,7 +39,7 @@ export class FuzzReceiver implements Disposable {
     threadless: (cause) => assert.fail(cause),
     crashed: (cause) => assert.fail(cause),
   });
-  #submission: Submission | undefined;
+  #submission: Unrouted | undefined;
   #failed: unknown;
   #slowestMs = 0;
   #asked = 0;

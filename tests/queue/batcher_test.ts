@@ -15,7 +15,9 @@ class Entrance {
 
   constructor(capabilities: Partial<QueueCapabilities> = {}) {
     this.queue = {
-      capabilities: { durable: true, merges: true, ...capabilities },
+      capabilities: { durable: true, merges: true, shared: false, ...capabilities },
+      target: () => assert.fail("a batcher knows its targets"),
+      admits: () => assert.fail("a batcher asks for no leave"),
       append: (record) => {
         this.appended.push(record);
         return new Promise((resolve, reject) => this.open.push({ record, resolve, reject }));
@@ -47,6 +49,7 @@ function submission(payload: string | Uint8Array, rest: Partial<Submission> = {}
     signal: "traces",
     encoding: "gzip",
     mergeable: true,
+    targets: [1],
     sender: "a",
     items: 1,
     inflatedBytes: bytes.length * 2,
@@ -87,6 +90,7 @@ Deno.test("what arrives during a commit shares the next one, in order, with its 
     signal: "traces",
     encoding: "gzip",
     mergeable: true,
+    targets: [1],
     parts: [
       { sender: "b", items: 5, bytes: 6, inflatedBytes: 50 },
       { sender: "c", items: 7, bytes: 5, inflatedBytes: 70 },

@@ -10,7 +10,19 @@ import { Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 import { costOfPart } from "../../src/queue/cost.ts";
 import type { NewRecord, QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
-import { LIMIT, NEVER, numberOf, partBytes, record, settleAll, take, takeAll, TestClock, TestLog } from "./records.ts";
+import {
+  LIMIT,
+  NEVER,
+  numberOf,
+  partBytes,
+  record,
+  settleAll,
+  statsOf,
+  take,
+  takeAll,
+  TestClock,
+  TestLog,
+} from "./records.ts";
 
 /** How a test wants its queue. */
 export interface OpenOptions {
@@ -81,8 +93,10 @@ export function queueContract(engine: Engine): void {
     for (const encoding of ["gzip", "identity"] as const) {
       const appended = queue.append(record(7, { encoding, parts: 3, mergeable: true }));
       const [delivery] = await takeAll(queue, 1);
-      const { id, enqueuedAt, ...rest } = delivery!.record;
-      assert.deepEqual({ ...rest, payload: new Uint8Array(rest.payload) }, record(7, { encoding, parts: 3 }));
+      const { id, target, enqueuedAt, ...rest } = delivery!.record;
+      const { targets, ...appendedAs } = record(7, { encoding, parts: 3 });
+      assert.deepEqual({ ...rest, payload: new Uint8Array(rest.payload) }, appendedAs);
+      assert.deepEqual([target], targets);
       assert.ok(Number.isSafeInteger(id));
       assert.equal(enqueuedAt, clock.ms);
       await settleAll([delivery!]);
@@ -105,7 +119,7 @@ export function queueContract(engine: Engine): void {
     await using queue = await open();
     await assert.rejects(queue.append({ ...record(1), payload: new Uint8Array(5) }), RangeError);
     await assert.rejects(queue.append({ ...record(1), parts: [], payload: new Uint8Array(0) }), RangeError);
-    assert.equal((await queue.stats()).records, 0);
+    assert.equal((await statsOf(queue)).records, 0);
   });
 
   common("take waits for the first record", async ({ open }) => {
@@ -135,7 +149,7 @@ export function queueContract(engine: Engine): void {
     assert.deepEqual(deliveries.map(numberOf), [1]);
     await settleAll(deliveries);
     await appended;
-    assert.equal((await queue.stats()).inFlight, 0);
+    assert.equal((await statsOf(queue)).inFlight, 0);
   });
 
   common("each record goes to one of several takers", async ({ open }) => {
@@ -152,7 +166,7 @@ export function queueContract(engine: Engine): void {
     });
     const numbers = Array.from({ length: 1000 }, (_, index) => index);
     await Promise.all(numbers.map((number) => queue.append(record(number))));
-    while ((await queue.stats()).records > 0);
+    while ((await statsOf(queue)).records > 0);
     abort.abort();
     await Promise.all(takers);
     assert.deepEqual(seen.sort((a, b) => a - b), numbers);
@@ -233,7 +247,7 @@ export function queueContract(engine: Engine): void {
     await (await takeAll(queue, 1))[0]!.settle([{ kind: "delivered", rejected: 4, message: "too old" }]);
     const accepted = await appended;
     assert.deepEqual(accepted, durable ? {} : { partialSuccess: { rejected: 4, message: "too old" } });
-    const stats = await queue.stats();
+    const stats = await statsOf(queue);
     assert.equal(stats.records, 0);
     assert.equal(stats.bytes, 0);
     const { accepted: items, delivered, rejectedByCollector } = stats.books.traces;
@@ -243,7 +257,7 @@ export function queueContract(engine: Engine): void {
 
   common("stats tell what is queued and in flight, and how old it is", async ({ open, clock }) => {
     await using queue = await open();
-    assert.equal((await queue.stats()).oldestAt, undefined);
+    assert.equal((await statsOf(queue)).oldestAt, undefined);
     const enqueuedAt = clock.ms;
     const [one, two] = [record(1, { bytes: 100 }), record(2, { bytes: 50, signal: "logs" })];
     const cost = engine.cost(one) + engine.cost(two);
@@ -253,7 +267,7 @@ export function queueContract(engine: Engine): void {
     appends.push(queue.append(two));
     if (durable) await appends[1];
     const [delivery] = await takeAll(queue, 1);
-    const { records, bytes, bytesMax, inFlight, oldestAt } = await queue.stats();
+    const { records, bytes, bytesMax, inFlight, oldestAt } = await statsOf(queue);
     assert.deepEqual({ records, bytes, bytesMax, inFlight, oldestAt }, {
       records: 2,
       bytes: cost,
@@ -359,7 +373,7 @@ export function queueContract(engine: Engine): void {
     if (!durable) return assert.deepEqual(accepted, []);
     await using again = await open();
     assert.deepEqual((await takeAll(again, accepted.length)).map(numberOf), accepted);
-    assert.equal((await again.stats()).records, accepted.length);
+    assert.equal((await statsOf(again)).records, accepted.length);
   });
 
   // --- who holds the data until the Collector has it
@@ -376,7 +390,7 @@ export function queueContract(engine: Engine): void {
       });
       await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 6500, cause: "503 Service Unavailable" });
       await appended;
-      assertBalanced(await queue.stats());
+      assertBalanced(await statsOf(queue));
     },
   );
 
@@ -388,8 +402,8 @@ export function queueContract(engine: Engine): void {
       const appended = assert.rejects(queue.append(record(1)), { code: "rejected_upstream", message: "bad trace id" });
       await settleAll(await takeAll(queue, 1), { kind: "dead", reason: "bad trace id", status: 400 });
       await appended;
-      assert.deepEqual((await queue.stats()).deadLetters, { records: 0, bytes: 0 });
-      assertBalanced(await queue.stats());
+      assert.deepEqual((await statsOf(queue)).deadLetters, { records: 0, bytes: 0 });
+      assertBalanced(await statsOf(queue));
     },
   );
 
@@ -412,7 +426,7 @@ export function queueContract(engine: Engine): void {
       assert.deepEqual(all.map(numberOf), [1, 2, 3]);
       assert.deepEqual(all.map(({ record: { id } }) => id), deliveries.map(({ record: { id } }) => id));
       await settleAll(all);
-      assertBalanced(await queue.stats());
+      assertBalanced(await statsOf(queue));
     },
   );
 
@@ -421,10 +435,10 @@ export function queueContract(engine: Engine): void {
     await queue.append(record(1));
     await settleAll(await takeAll(queue, 1), { kind: "retry", afterMs: 3_600_000, cause: "503" });
     const taken = take(queue);
-    queue.hasten("logs");
+    queue.hasten("logs", 1);
     await queue.append(record(2, { signal: "logs" }));
     assert.deepEqual((await take(queue, { signal: "logs" })).map(numberOf), [2], "no other signal's");
-    queue.hasten("traces");
+    queue.hasten("traces", 1);
     const [delivery] = await taken;
     assert.equal(numberOf(delivery!), 1);
     await settleAll([delivery!]);
@@ -460,8 +474,8 @@ export function queueContract(engine: Engine): void {
         { kind: "retry", cause: "503" },
       ]);
       const expected = { accepted: 30, delivered: 13, rejectedByCollector: 1, deadLettered: 2, expired: 0, queued: 14 };
-      assert.deepEqual((await queue.stats()).books.traces, expected);
-      assert.equal((await queue.stats()).deadLetters.records, 1);
+      assert.deepEqual((await statsOf(queue)).books.traces, expected);
+      assert.equal((await statsOf(queue)).deadLetters.records, 1);
       await queue[Symbol.asyncDispose]();
 
       await using again = await open();
@@ -486,9 +500,9 @@ export function queueContract(engine: Engine): void {
         },
         { kind: "delivered" },
       ]);
-      const books = (await again.stats()).books.traces;
+      const books = (await statsOf(again)).books.traces;
       assert.deepEqual([books.rejectedByCollector, books.delivered, books.queued], [2, 23, 3]);
-      assertBalanced(await again.stats());
+      assertBalanced(await statsOf(again));
     },
   );
 
@@ -516,13 +530,14 @@ export function queueContract(engine: Engine): void {
       const [third] = await takeAll(again, 1);
       assert.equal(third!.record.id, first!.record.id);
       assert.deepEqual(new Uint8Array(third!.record.payload), left);
-      const stats = await again.stats();
+      const stats = await statsOf(again);
       assert.deepEqual(stats.books.traces, {
         accepted: 40,
         delivered: 10,
         rejectedByCollector: 0,
         deadLettered: 10,
         expired: 0,
+        abandoned: 0,
         queued: 20,
       });
       assert.deepEqual(stats.deadLetters, { records: 1, bytes: 32 });
@@ -537,7 +552,7 @@ export function queueContract(engine: Engine): void {
       await using queue = await open();
       await queue.append(record(1, { items: 10 }));
       await settleAll(await takeAll(queue, 1), { kind: "dead", reason: "bad", payload: partBytes(9, 9, 8), items: 2 });
-      const stats = await queue.stats();
+      const stats = await statsOf(queue);
       assert.equal(stats.books.traces.delivered, 8);
       assert.equal(stats.books.traces.deadLettered, 2);
       assert.deepEqual(stats.deadLetters, { records: 1, bytes: 8 });
@@ -559,7 +574,7 @@ export function queueContract(engine: Engine): void {
       await three!.settle([dead, dead]);
       const line = await log.line(/dead letters are full/);
       assert.equal(line.level, "error");
-      let stats = await queue.stats();
+      let stats = await statsOf(queue);
       assert.deepEqual(stats.deadLetters, { records: 1, bytes: 32 });
       // Of the second record the held part and the one to be retried part company; the third stays whole.
       assert.equal(stats.records, 3);
@@ -573,7 +588,7 @@ export function queueContract(engine: Engine): void {
       await using again = await open({ deadLetterBytesMax: 1000 });
       const deliveries = await takeAll(again, 4);
       await settleAll(deliveries, dead);
-      stats = await again.stats();
+      stats = await statsOf(again);
       assert.equal(stats.records, 0);
       assert.deepEqual(stats.deadLetters, { records: 6, bytes: 6 * 32 });
       assertBalanced(stats);
@@ -593,8 +608,8 @@ export function queueContract(engine: Engine): void {
       const line = await log.line(/max_age/);
       assert.equal(line.level, "error");
       assert.equal(line.fields.count, 5);
-      let stats = await queue.stats();
-      while (stats.books.traces.expired === 0) stats = await queue.stats();
+      let stats = await statsOf(queue);
+      while (stats.books.traces.expired === 0) stats = await statsOf(queue);
       assert.equal(stats.books.traces.expired, 5);
       assert.equal(stats.records, 1);
       assertBalanced(stats);
@@ -630,26 +645,26 @@ export function queueContract(engine: Engine): void {
         await settleAll([retried!], { kind: "retry", afterMs: 5_000, cause: "503" });
         clock.ms += 2_000;
         clock.step(by);
-        assert.equal((await queue.stats()).oldestAt, clock.ms - 2_000, "two seconds old, by the clock as it is set");
+        assert.equal((await statsOf(queue)).oldestAt, clock.ms - 2_000, "two seconds old, by the clock as it is set");
         await queue.append(record(3));
         assert.deepEqual((await takeAll(queue, 2)).map(numberOf), [2, 3], "neither expired, and the retry is not due");
         clock.ms += 3_000;
         const [due] = await takeAll(queue, 1);
         assert.equal(numberOf(due!), 1);
-        assert.equal((await queue.stats()).books.traces.expired, 0);
+        assert.equal((await statsOf(queue)).books.traces.expired, 0);
         await queue[Symbol.asyncDispose]();
 
         // The next run knows of it.
         await using again = await open({ maxAgeMs: 10_000 });
-        assert.equal((await again.stats()).oldestAt, clock.ms - 5_000);
+        assert.equal((await statsOf(again)).oldestAt, clock.ms - 5_000);
         clock.ms += 5_001;
         assert.deepEqual(
           (await takeAll(again, 1)).map(numberOf),
           [3],
           "the first two are past their age, the last is not",
         );
-        let { expired } = (await again.stats()).books.traces;
-        while (expired < 6) expired = (await again.stats()).books.traces.expired;
+        let { expired } = (await statsOf(again)).books.traces;
+        while (expired < 6) expired = (await statsOf(again)).books.traces.expired;
       },
     );
   }
@@ -662,14 +677,14 @@ export function queueContract(engine: Engine): void {
       await one!.settle([{ kind: "delivered", rejected: 1 }]);
       await two!.settle([{ kind: "dead", reason: "bad" }]);
     }
-    const { inFlight, drainS: _, ...before } = await queue.stats();
+    const { inFlight, drainS: _, ...before } = await statsOf(queue);
     assert.equal(inFlight, 2 * SIGNAL_NAMES.length);
     await queue[Symbol.asyncDispose]();
     await using again = await open();
-    const { inFlight: none, drainS, ...after } = await again.stats();
+    const { inFlight: none, drainS, ...after } = await statsOf(again);
     assert.deepEqual([none, drainS], [0, undefined]);
     assert.deepEqual(after, before);
-    assertBalanced(await again.stats());
+    assertBalanced(await statsOf(again));
     for (const signal of SIGNAL_NAMES) {
       assert.deepEqual((await takeAll(again, 2, signal)).map(numberOf), [3, 4]);
     }
@@ -691,7 +706,7 @@ export function queueContract(engine: Engine): void {
       await settleAll(deliveries);
     }
     assert.deepEqual(seen, Array.from({ length: count + 20 }, (_, number) => number));
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
   });
 
   promise(durable, "a second opener of the same storage is refused", async ({ open }) => {
@@ -701,10 +716,13 @@ export function queueContract(engine: Engine): void {
   });
 }
 
-/** accepted = delivered + rejected + dead-lettered + expired + queued, for each signal. */
-export function assertBalanced({ books }: QueueStats): void {
-  for (const name of SIGNAL_NAMES) {
-    const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books[name];
-    assert.equal(accepted, delivered + rejectedByCollector + deadLettered + expired + queued, `the books of ${name}`);
+/** accepted = delivered + rejected + dead-lettered + expired + abandoned + queued, for each signal of each target. */
+export function assertBalanced({ targets }: Pick<QueueStats, "targets">): void {
+  for (const { name: target, books } of targets) {
+    for (const name of SIGNAL_NAMES) {
+      const { accepted, delivered, rejectedByCollector, deadLettered, expired, abandoned, queued } = books[name];
+      const sum = delivered + rejectedByCollector + deadLettered + expired + abandoned + queued;
+      assert.equal(accepted, sum, `the books of ${name} for ${target}`);
+    }
   }
 }

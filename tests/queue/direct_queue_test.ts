@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { openDirectQueue } from "../../src/queue/direct_queue.ts";
 import { openQueue } from "../../src/queue/open.ts";
 import { queueContract } from "./contract.ts";
-import { LIMIT, NEVER, numberOf, record, settleAll, take, takeAll } from "./records.ts";
+import { LIMIT, NEVER, numberOf, record, settleAll, statsOf, take, takeAll } from "./records.ts";
 
 queueContract({
   name: "none",
   cost: ({ payload }) => payload.length,
-  claims: { durable: false, merges: false },
+  claims: { durable: false, merges: false, shared: false },
   open: ({ folder: path, ...settings }) => openQueue({ storage: "none", path, ...settings }),
 });
 
@@ -17,7 +17,7 @@ Deno.test("none: a record that nobody took in time is withdrawn", async () => {
     code: "upstream_unavailable",
     message: /did not answer within 20 ms/,
   });
-  const { records, bytes } = await queue.stats();
+  const { records, bytes } = await statsOf(queue);
   assert.deepEqual({ records, bytes }, { records: 0, bytes: 0 });
   const appended = queue.append(record(2));
   const deliveries = await take(queue);
@@ -35,9 +35,9 @@ Deno.test("none: a sender whose time ran out while its record is on its way is t
   });
   const deliveries = await take(queue);
   await appended;
-  assert.equal((await queue.stats()).inFlight, 1);
+  assert.equal((await statsOf(queue)).inFlight, 1);
   await settleAll(deliveries);
-  assert.equal((await queue.stats()).inFlight, 0);
+  assert.equal((await statsOf(queue)).inFlight, 0);
 });
 
 Deno.test("none: as many as may wait do, and no more", async () => {
@@ -91,7 +91,7 @@ Deno.test("none: of a shared request each sender is warned, and the books have w
   await second!.settle([{ kind: "delivered", message: "some were rejected", shared: true }]);
   const warning = { partialSuccess: { rejected: 0, message: "some were rejected" } };
   assert.deepEqual(await Promise.all(appends), [warning, warning]);
-  const { accepted, delivered, rejectedByCollector } = (await queue.stats()).books.traces;
+  const { accepted, delivered, rejectedByCollector } = (await statsOf(queue)).books.traces;
   assert.deepEqual([accepted, delivered, rejectedByCollector], [20, 17, 3]);
 });
 
@@ -110,6 +110,6 @@ Deno.test("none: of a record with some parts dead the sender is told by a partia
   const [delivery] = await take(queue);
   await delivery!.settle([{ kind: "delivered" }, { kind: "dead", reason: "bad", items: 4 }]);
   assert.deepEqual(await appended, { partialSuccess: { rejected: 4, message: "bad" } });
-  const { accepted, delivered, rejectedByCollector } = (await queue.stats()).books.traces;
+  const { accepted, delivered, rejectedByCollector } = (await statsOf(queue)).books.traces;
   assert.deepEqual([accepted, delivered, rejectedByCollector], [20, 16, 4]);
 });

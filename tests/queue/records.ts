@@ -7,6 +7,7 @@ import type {
   PayloadEncoding,
   SendingQueue,
   TakeLimit,
+  TargetId,
 } from "../../src/queue/queue.ts";
 import type { SignalName } from "../../src/signal.ts";
 
@@ -14,6 +15,8 @@ export interface RecordShape {
   readonly signal?: SignalName;
   readonly encoding?: PayloadEncoding;
   readonly mergeable?: boolean;
+  /** Where it goes; to the first target alone unless given. */
+  readonly targets?: readonly TargetId[];
   /** Number of parts. */
   readonly parts?: number;
   /** Items of each part. */
@@ -33,7 +36,7 @@ export function record(number: number, shape: RecordShape = {}): NewRecord {
   }));
   const payload = new Uint8Array(parts.length * bytes);
   parts.forEach((_, index) => payload.set(partBytes(number, index, bytes), index * bytes));
-  return { signal, encoding, mergeable, parts, payload };
+  return { signal, encoding, mergeable, parts, targets: shape.targets ?? [1], payload };
 }
 
 /** The payload of one part: its record's number, its index, and filling. */
@@ -50,7 +53,13 @@ export function numberOf({ record: { payload } }: Delivery): number {
   return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
 }
 
-export const LIMIT: TakeLimit = { signal: "traces", bytesMax: 4 << 20, inflatedBytesMax: 16 << 20, recordsMax: 1000 };
+export const LIMIT: TakeLimit = {
+  signal: "traces",
+  target: 1,
+  bytesMax: 4 << 20,
+  inflatedBytesMax: 16 << 20,
+  recordsMax: 1000,
+};
 
 /** A signal that is never aborted. */
 export const NEVER = new AbortController().signal;
@@ -70,6 +79,12 @@ export async function takeAll(queue: SendingQueue, count: number, signal: Signal
 /** The same outcome for every part. */
 export function settleAll(deliveries: readonly Delivery[], outcome: PartOutcome = { kind: "delivered" }) {
   return Promise.all(deliveries.map((delivery) => delivery.settle(delivery.record.parts.map(() => outcome))));
+}
+
+/** The state of a queue, with the books of its first target at hand. */
+export async function statsOf(queue: SendingQueue) {
+  const stats = await queue.stats();
+  return { ...stats, books: stats.targets[0]!.books };
 }
 
 /** Log lines, to look at. */

@@ -25,12 +25,39 @@ const QUEUE: QueueState = {
   inFlight: 1,
   storageWaitMs: 0,
   deadLetters: { records: 2, bytes: 77 },
-  books: {
-    traces: { accepted: 21, delivered: 6, rejectedByCollector: 5, deadLettered: 4, expired: 3, queued: 3 },
-    metrics: { accepted: 1, delivered: 1, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
-    logs: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
-    profiles: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 },
-  },
+  targets: [{
+    name: "default",
+    books: {
+      traces: {
+        accepted: 21,
+        delivered: 6,
+        rejectedByCollector: 5,
+        deadLettered: 4,
+        expired: 3,
+        abandoned: 0,
+        queued: 3,
+      },
+      metrics: {
+        accepted: 1,
+        delivered: 1,
+        rejectedByCollector: 0,
+        deadLettered: 0,
+        expired: 0,
+        abandoned: 0,
+        queued: 0,
+      },
+      logs: { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, abandoned: 0, queued: 0 },
+      profiles: {
+        accepted: 0,
+        delivered: 0,
+        rejectedByCollector: 0,
+        deadLettered: 0,
+        expired: 0,
+        abandoned: 0,
+        queued: 0,
+      },
+    },
+  }],
 };
 
 const CERTIFICATE = { role: "client", subject: "CN=client-app", fingerprintSha256: "AB:CD", daysLeft: 12 };
@@ -153,11 +180,11 @@ Deno.test("the books are exported by account and signal", async () => {
   const { metrics, values } = setup();
   metrics.observeQueue(() => QUEUE);
   const books = await values("edgeferry_books_items");
-  assert.equal(Object.keys(books).length, 24);
+  assert.equal(Object.keys(books).length, 28);
   const traces = ["accepted", "delivered", "rejected_by_collector", "dead_lettered", "expired", "queued"]
-    .map((account) => books[JSON.stringify({ account, signal: "traces" })]);
+    .map((account) => books[JSON.stringify({ account, signal: "traces", target: "default" })]);
   assert.deepEqual(traces, [21, 6, 5, 4, 3, 3]);
-  assert.equal(books['{"account":"delivered","signal":"metrics"}'], 1);
+  assert.equal(books['{"account":"delivered","signal":"metrics","target":"default"}'], 1);
 });
 
 Deno.test("the days left of each certificate, by its role and fingerprint; one that has ended is below zero", async () => {

@@ -144,6 +144,7 @@ export function queueStats(path: string): QueueSnapshot {
         rejectedByCollector: Number(row.rejected),
         deadLettered: Number(row.dead),
         expired: Number(row.expired),
+        abandoned: 0,
         queued: Number(row.queued),
       };
     }

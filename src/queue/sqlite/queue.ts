@@ -8,13 +8,24 @@ import { messageOf, Refusal } from "../../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
-import { RECORD_BYTES } from "../cost.ts";
+import { costOf, RECORD_BYTES } from "../cost.ts";
 import { DrainRate, roomIn } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import { LaneSet } from "./lane_set.ts";
 import { ClockSteps } from "./clock_steps.ts";
 import { type Entry, giveUpPayload, oldestOf, partsOf } from "./lanes.ts";
-import type { Accepted, Delivery, NewRecord, PartOutcome, QueueStats, SendingQueue, TakeLimit } from "../queue.ts";
+import {
+  type Accepted,
+  DEFAULT_TARGETS,
+  type Delivery,
+  type NewRecord,
+  type PartOutcome,
+  type QueueStats,
+  type SendingQueue,
+  type TakeLimit,
+  type TargetId,
+  type TargetSettings,
+} from "../queue.ts";
 import { Shares } from "../shares.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
@@ -38,6 +49,8 @@ export interface SqliteQueueSettings {
   readonly maxAgeMs?: number;
   /** Most payload bytes among the dead letters. */
   readonly deadLetterBytesMax: number;
+  /** Where records go; {@link DEFAULT_TARGETS} unless given. */
+  readonly targets?: readonly TargetSettings[];
   readonly log: QueueLog;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
@@ -50,6 +63,9 @@ export interface SqliteQueueSettings {
   /** For tests. */
   readonly faults?: readonly Fault[];
 }
+
+/** The number of the target `default`. */
+const DEFAULT_TARGET: TargetId = 1;
 
 /** How long a stop waits for what is under way, in ms. */
 const CLOSE_MS = 5000;
@@ -80,10 +96,11 @@ export async function openSqliteQueue(settings: SqliteQueueSettings): Promise<Se
 }
 
 class SqliteQueue implements SendingQueue {
-  readonly capabilities = { durable: true, merges: true };
+  readonly capabilities = { durable: true, merges: true, shared: false };
   readonly shares: Shares;
 
   readonly #settings: SqliteQueueSettings;
+  readonly #targets: readonly TargetSettings[];
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #clock: ClockSteps;
@@ -112,6 +129,7 @@ class SqliteQueue implements SendingQueue {
     const { path, bytesMax, deadLetterBytesMax, fileBytesMax, now = Date.now } = settings;
     const steady = settings.steady ?? (() => performance.now());
     this.#settings = settings;
+    this.#targets = settings.targets ?? DEFAULT_TARGETS;
     this.#now = now;
     this.#steady = steady;
     this.#clock = new ClockSteps(now, steady);
@@ -175,27 +193,39 @@ class SqliteQueue implements SendingQueue {
 
   // --- append
 
+  target(name: string): TargetId {
+    if (name !== this.#targets[0]!.name) throw new RangeError(`No target is called ${name}`);
+    return DEFAULT_TARGET;
+  }
+
+  admits(_targets: readonly TargetId[], bytes: number): Refusal | undefined {
+    return this.#refusalOf(costOf(bytes, 0));
+  }
+
   append(record: NewRecord): Promise<Accepted> {
     const bytes = record.payload.length;
     if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
       return Promise.reject(new RangeError("A record's parts must add up to its payload"));
     }
-    const { closing, hung, ended, trouble } = this.#connection;
-    if (closing) return Promise.reject(new Refusal("shutting_down", "The relay is shutting down"));
-    const unusable = this.#lockLost ?? hung;
-    if (unusable !== undefined) return Promise.reject(new Refusal("storage_failed", unusable));
-    const { bytesMax } = this.#settings;
     const op = rowOf(record, this.#now());
-    const over = this.#totals.bytes + this.#committer.appendBytes + op.cost - bytesMax;
+    const refusal = this.#refusalOf(op.cost);
+    return refusal === undefined ? this.#committer.append({ record, op }) : Promise.reject(refusal);
+  }
+
+  /** Why a record of such a cost, in bytes, is not even tried. */
+  #refusalOf(cost: number): Refusal | undefined {
+    const { closing, hung, ended, trouble } = this.#connection;
+    if (closing) return new Refusal("shutting_down", "The relay is shutting down");
+    const unusable = this.#lockLost ?? hung;
+    if (unusable !== undefined) return new Refusal("storage_failed", unusable);
+    const { bytesMax } = this.#settings;
+    const over = this.#totals.bytes + this.#committer.appendBytes + cost - bytesMax;
     if (over > 0) {
       // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
       const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
-      return Promise.reject(
-        new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS }),
-      );
+      return new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS });
     }
-    if (ended) return Promise.reject(new Refusal("storage_failed", trouble ?? "The queue's storage is not open"));
-    return this.#committer.append({ record, op });
+    return ended ? new Refusal("storage_failed", trouble ?? "The queue's storage is not open") : undefined;
   }
 
   #committed({ appends, settles }: Batch, { foreign, remainders }: Replies["commit"], failed: boolean): void {
@@ -278,7 +308,7 @@ class SqliteQueue implements SendingQueue {
     const payload = entry.payload!;
     let settled = false;
     return {
-      record: { id, signal, encoding, mergeable, parts, payload, enqueuedAt },
+      record: { id, target: DEFAULT_TARGET, signal, encoding, mergeable, parts, payload, enqueuedAt },
       settle: (outcomes) => {
         if (outcomes.length !== parts.length) {
           return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
@@ -425,7 +455,23 @@ class SqliteQueue implements SendingQueue {
       inFlight: Object.values(this.#inFlight).reduce((sum, count) => sum + count, 0),
       storageWaitMs: this.#connection.waitMs,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
-      books: totals.books,
+      books: bySignal((signal) => {
+        const { accepted, queued } = totals.books[signal];
+        return { accepted, finished: accepted - queued, queued };
+      }),
+      targets: [{
+        id: DEFAULT_TARGET,
+        name: this.#targets[0]!.name,
+        configured: true,
+        records: totals.records,
+        bytes: totals.bytes,
+        bytesMax: this.#settings.bytesMax,
+        oldestAt,
+        inFlight: Object.values(this.#inFlight).reduce((sum, count) => sum + count, 0),
+        skipped: 0,
+        deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
+        books: totals.books,
+      }],
     };
   }
 
@@ -530,7 +576,15 @@ class SqliteQueue implements SendingQueue {
 function emptyBooks(): Totals["books"] {
   const books = {} as Totals["books"];
   for (const name of SIGNAL_NAMES) {
-    books[name] = { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };
+    books[name] = {
+      accepted: 0,
+      delivered: 0,
+      rejectedByCollector: 0,
+      deadLettered: 0,
+      expired: 0,
+      abandoned: 0,
+      queued: 0,
+    };
   }
   return books;
 }

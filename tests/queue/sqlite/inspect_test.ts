@@ -14,7 +14,7 @@ import {
 import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { assertBalanced } from "../contract.ts";
-import { numberOf, partBytes, record, settleAll, take, takeAll, TestLog } from "../records.ts";
+import { numberOf, partBytes, record, settleAll, statsOf, take, takeAll, TestLog } from "../records.ts";
 
 function inspected(name: string, body: (path: string, open: typeof openAt) => Promise<void>): void {
   Deno.test(`inspect: ${name}`, async () => {
@@ -47,7 +47,7 @@ inspected("stats are those of the relay that runs", async (path, open) => {
   await using queue = await open(path);
   await bury(queue, 3);
   await queue.append(record(9));
-  const own = await queue.stats();
+  const own = await statsOf(queue);
   const seen = queueStats(path);
   assert.deepEqual(
     { records: seen.records, bytes: seen.bytes, bytesMax: seen.bytesMax, oldestAt: seen.oldestAt, books: seen.books },
@@ -112,7 +112,7 @@ inspected("a replay reaches a taker that waits, and appends go on under it", asy
   const ids = deliveries.map(({ record: { id } }) => id);
   assert.deepEqual(ids, [...ids].sort((a, b) => a - b));
   await settleAll(deliveries);
-  const stats = await queue.stats();
+  const stats = await statsOf(queue);
   assert.deepEqual([stats.records, stats.deadLetters.records], [0, 0]);
   assertBalanced(stats);
 });
@@ -158,7 +158,7 @@ inspected("room among the dead letters frees what was held for want of it", asyn
   assert.deepEqual(again.map(numberOf).sort(), [1, 2]);
   await settleAll(again);
   assert.equal(queueStats(path).held, 0);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inspected("what is no queue is refused by name", async (path, open) => {

@@ -23,11 +23,11 @@ import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { MarkFile } from "../../../src/queue/sqlite/file/mark.ts";
 import { assertBalanced, queueContract } from "../contract.ts";
 import { fill, inFolder, range, ready, startWriter } from "./scene.ts";
-import { LIMIT, numberOf, record, settleAll, take, takeAll } from "../records.ts";
+import { LIMIT, numberOf, record, settleAll, statsOf, take, takeAll } from "../records.ts";
 
 queueContract({
   name: "sqlite",
-  claims: { durable: true, merges: true },
+  claims: { durable: true, merges: true, shared: false },
   cost: ({ payload, parts }) => costOfRow(payload.length, encodeParts(parts)),
   open: ({ folder, ...settings }) =>
     openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), takenBytesMax: Infinity, ...settings }),
@@ -80,7 +80,7 @@ inFolder("what is taken and not settled has a bound, by which no signal waits fo
   const [one, two] = [await third, await large];
   assert.deepEqual([...one, ...two].map(numberOf), [3, 5]);
   await settleAll([...one, ...two]);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inFolder("the books can be checked against the rows by any SQLite", async ({ open, path }) => {
@@ -121,7 +121,7 @@ inFolder("a drained backlog gives its space back", async ({ open, path }) => {
     await settleAll(deliveries);
     left -= deliveries.length;
   }
-  while (statSync(path).size > full / 2) await again.stats();
+  while (statSync(path).size > full / 2) await statsOf(again);
 });
 
 // --- who may open it
@@ -186,12 +186,12 @@ inFolder("kill -9 at any moment: every record that was accepted is there, once, 
     accepted.push(...await writer.kill());
   }
   await using queue = await open();
-  const { records } = await queue.stats();
+  const { records } = await statsOf(queue);
   const there = (await takeAll(queue, records)).map(numberOf);
   assert.equal(new Set(there).size, there.length);
   assert.deepEqual(there, [...there].sort((a, b) => a - b));
   assert.deepEqual(accepted.filter((number) => !there.includes(number)), []);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 for (const point of ["begun", "written", "committed", "marked"] as const) {
@@ -200,14 +200,14 @@ for (const point of ["begun", "written", "committed", "marked"] as const) {
     const accepted = await writer.ended;
     assert.ok(accepted.length > 0);
     await using queue = await open();
-    const { records } = await queue.stats();
+    const { records } = await statsOf(queue);
     const there = (await takeAll(queue, records)).map(numberOf);
     assert.deepEqual(accepted.filter((number) => !there.includes(number)), []);
     // Before the commit the transaction is gone, after it it is there, answered or not.
     const durable = point === "committed" || point === "marked";
     assert.equal(there.length > accepted.length, durable);
     assert.deepEqual(log.lines, []);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
   });
 }
 
@@ -235,11 +235,11 @@ for (const act of ["io_error", "disk_full"] as const) {
         await fill(queue, 20, 30);
         assert.equal(queue.readiness().ready, true);
         assert.deepEqual((await takeAll(queue, 20)).map(numberOf), [...range(0, 10), ...range(20, 30)]);
-        assertBalanced(await queue.stats());
+        assertBalanced(await statsOf(queue));
         await queue[Symbol.asyncDispose]();
         await using again = await open();
-        assert.equal((await again.stats()).records, 20);
-        assertBalanced(await again.stats());
+        assert.equal((await statsOf(again)).records, 20);
+        assertBalanced(await statsOf(again));
       },
     );
   }
@@ -252,15 +252,15 @@ for (const act of ["io_error", "crash"] as const) {
       await fill(queue, 0, 10);
       const deliveries = await takeAll(queue, 10);
       await settleAll(deliveries.slice(0, 6));
-      const stats = await queue.stats();
+      const stats = await statsOf(queue);
       assert.equal(stats.records, 4);
       assert.equal(stats.inFlight, 4);
       assert.equal(stats.books.traces.delivered, 18);
       assertBalanced(stats);
       assert.equal((await log.line(/storage failed/)).level, "error");
       await settleAll(deliveries.slice(6), { kind: "dead", reason: "bad" });
-      assert.deepEqual((await queue.stats()).deadLetters, { records: 4, bytes: 2000 });
-      assertBalanced(await queue.stats());
+      assert.deepEqual((await statsOf(queue)).deadLetters, { records: 4, bytes: 2000 });
+      assertBalanced(await statsOf(queue));
     });
   }
 }
@@ -278,7 +278,7 @@ for (const point of ["begun", "written", "committed", "marked"] as const) {
       await ready(queue);
       await fill(queue, 20, 30);
       assert.deepEqual((await takeAll(queue, 20)).map(numberOf), [...range(0, 10), ...range(20, 30)]);
-      const stats = await queue.stats();
+      const stats = await statsOf(queue);
       assert.equal(stats.records, 20);
       assertBalanced(stats);
     },
@@ -335,7 +335,7 @@ async function fillsUpAndRecovers(queue: Awaited<ReturnType<typeof openQueue>>):
   await ready(queue);
   await queue.append(record(5000, { bytes: 20_000 }));
   assert.deepEqual((await takeAll(queue, 1)).map(numberOf), [5000]);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 }
 
 // --- damage
@@ -357,13 +357,13 @@ inFolder(
 
     await using queue = await open();
     const line = await log.line(/damaged/);
-    const { records, books } = await queue.stats();
+    const { records, books } = await statsOf(queue);
     assert.ok(records < before && records > 0);
     assert.equal(line.level, "error");
     assert.equal(line.fields.records, before - records);
     assert.equal(line.fields.traces, (before - records) * 3);
     assert.equal(books.traces.queued, records * 3);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
     // Their ids are not given out again.
     const there = await takeAll(queue, records);
     await queue.append(record(1));
@@ -378,7 +378,7 @@ inFolder("a damaged page: the file is set aside and the rest of it salvaged", as
   const deliveries = await takeAll(queue, 400);
   await settleAll(deliveries.slice(0, 10));
   await settleAll(deliveries.slice(10, 15), { kind: "dead", reason: "bad", status: 400 });
-  const before = await queue.stats();
+  const before = await statsOf(queue);
   await queue[Symbol.asyncDispose]();
   damagePages(path, [30, 31]);
 
@@ -386,7 +386,7 @@ inFolder("a damaged page: the file is set aside and the rest of it salvaged", as
   await log.line(/set aside/);
   const { fields, level } = await log.line(/Salvage .* ended/);
   assert.equal(level, "error");
-  const after = await again.stats();
+  const after = await statsOf(again);
   assert.ok(after.records >= 350 && after.records < 385, `${after.records} salvaged`);
   assert.equal(fields.lost, 385 - after.records);
   assert.deepEqual(after.deadLetters, before.deadLetters);
@@ -409,7 +409,7 @@ inFolder("damage that is met while it runs is handled like that at start", async
   await log.line(/Salvage .* 50 records moved, 0 lost/);
   const there = (await takeAll(queue, 100)).map(numberOf);
   assert.deepEqual(there.sort((a, b) => a - b), range(0, 100));
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inFolder("a file cut short is salvaged", async ({ open, path, log }) => {
@@ -419,11 +419,11 @@ inFolder("a file cut short is salvaged", async ({ open, path, log }) => {
   truncateSync(path, Math.floor(statSync(path).size / 2 / 4096) * 4096);
   await using again = await open();
   const { fields } = await log.line(/Salvage .* ended/);
-  const { records } = await again.stats();
+  const { records } = await statsOf(again);
   assert.ok(records > 50 && records < 400, `${records} salvaged`);
   assert.equal(fields.lost, 400 - records);
   await again.append(record(1000));
-  assertBalanced(await again.stats());
+  assertBalanced(await statsOf(again));
 });
 
 inFolder(
@@ -470,13 +470,13 @@ inFolder("a salvage that was cut off by kill -9 goes on at the next start", asyn
   const half = queueRows(path);
   await using again = await open();
   await log.line(/Salvage .* ended/);
-  const { records } = await again.stats();
+  const { records } = await statsOf(again);
   assert.ok(half <= records);
   const there = (await takeAll(again, records)).map(numberOf).filter((number) => number < 1_000_000);
   assert.equal(new Set(there).size, there.length);
   assert.ok(there.length > 2980, `${there.length} salvaged`);
   assert.equal(readdirSync(folder).filter((name) => /salvaged-\w+$/.test(name)).length, 1);
-  assertBalanced(await again.stats());
+  assertBalanced(await statsOf(again));
 });
 
 // --- support
@@ -527,7 +527,7 @@ inFolder("records of a linger are taken together once they are enough, or old en
   assert.deepEqual(alone.map(numberOf), [3]);
   assert.ok(Date.now() - alone[0]!.record.enqueuedAt >= 30);
   await settleAll(alone);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inFolder("a linger ends with an abort, and with the queue", async ({ open }) => {
@@ -552,7 +552,7 @@ inFolder("outcomes share a transaction, and are in the file when settle resolves
     assert.equal(books.delivered, books.accepted);
   }
   await using again = await open();
-  assert.equal((await again.stats()).records, 0);
+  assert.equal((await statsOf(again)).records, 0);
 });
 
 // --- storage that does not answer
@@ -576,14 +576,14 @@ inFolder(
     await Promise.all([underWay, waiting]);
     await assert.rejects(queue.append(record(4)), { code: "storage_failed", message: /has not answered/ });
     // What is told of the queue does not wait for it.
-    const { records, storageWaitMs } = await queue.stats();
+    const { records, storageWaitMs } = await statsOf(queue);
     assert.equal(records, 1);
     assert.ok(storageWaitMs >= 3_000);
     await ready(queue);
     await queue.append(record(5));
     // The second was told that it may have been kept, and it was.
     assert.deepEqual((await takeAll(queue, 3)).map(numberOf), [1, 2, 5]);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
   },
 );
 

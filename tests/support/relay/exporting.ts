@@ -197,6 +197,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
   const start = () => {
     exporter = new Exporter({
       queue,
+      target: 1,
       clients: bySignal(() => client),
       compression: bySignal(() => options.compression ?? "passthrough"),
       consumers: options.consumers ?? 4,
@@ -336,6 +337,7 @@ export function submission(
     signal,
     encoding,
     mergeable,
+    targets: [1],
     sender: options.sender ?? "test",
     items,
     inflatedBytes: content.length,
@@ -344,10 +346,10 @@ export function submission(
 }
 
 /** Appends one request as a record of its own. */
-export async function append(queue: SendingQueue, { signal, encoding, mergeable, ...part }: Submission) {
+export async function append(queue: SendingQueue, { signal, encoding, mergeable, targets, ...part }: Submission) {
   const { sender, items, inflatedBytes, payload } = part;
   const parts = [{ sender, items, inflatedBytes, bytes: payload.length }];
-  return await queue.append({ signal, encoding, mergeable, parts, payload });
+  return await queue.append({ signal, encoding, mergeable, targets, parts, payload });
 }
 
 /** Appends spans, each list of names as a request of its own. */
@@ -357,8 +359,9 @@ export async function appendSpans(queue: SendingQueue, ...requests: readonly (re
 
 /** The books of one signal, which must balance. */
 export async function balanced(queue: SendingQueue, signal: SignalName) {
-  const books = (await queue.stats()).books[signal];
+  const { abandoned, ...books } = (await queue.stats()).targets[0]!.books[signal];
   const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books;
+  assert.equal(abandoned, 0);
   assert.equal(accepted, delivered + rejectedByCollector + deadLettered + expired + queued, JSON.stringify(books));
   return books;
 }

@@ -9,7 +9,7 @@ import { UNBOUNDED } from "../../../src/otlp/bounds.ts";
 import { transcodeJson } from "../../../src/otlp/json/transcode.ts";
 import { decodeStatus, type MediaType } from "../../../src/otlp/response.ts";
 import { SIGNAL_NAMES, type SignalName, SIGNALS } from "../../../src/signal.ts";
-import type { Submission } from "../../../src/queue/batcher.ts";
+import type { Unrouted } from "../../../src/queue/batcher.ts";
 import { Shares } from "../../../src/queue/shares.ts";
 import { Admission } from "../../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverAppOptions, type ReceiverEnvironment } from "../../../src/receiver/app.ts";
@@ -47,7 +47,7 @@ export type PostOptions = Record<string, string> & { path?: string; type?: strin
 export interface TestReceiver {
   readonly way: WayIn;
   readonly app: Hono;
-  readonly submissions: Submission[];
+  readonly submissions: Unrouted[];
   readonly told: Told[];
   readonly admission: Admission;
   /** Posts; rejects where the connection ends without an answer. */
@@ -79,7 +79,7 @@ export function makeReceiver(
   { payloadEncoding = "gzip", bounds = UNBOUNDED, redactor, ...options }: TestReceiverOptions = {},
   instrumented?: (app: Hono) => void,
 ): TestReceiver {
-  const submissions: Submission[] = [];
+  const submissions: Unrouted[] = [];
   const told: Told[] = [];
   const admission = new Admission(1 << 20);
   const app = new Hono();

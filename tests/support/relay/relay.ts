@@ -180,6 +180,7 @@ export function booksIn(queuePath: string): Record<SignalName, Books> {
       rejectedByCollector: Number(row["rejected"]),
       deadLettered: Number(row["dead"]),
       expired: Number(row["expired"]),
+      abandoned: 0,
       queued: Number(row["queued"]),
     };
   }

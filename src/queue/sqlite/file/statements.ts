@@ -132,6 +132,7 @@ export function readTotals(open: Open): Totals {
       rejectedByCollector: Number(row.rejected),
       deadLettered: Number(row.dead),
       expired: Number(row.expired),
+      abandoned: 0,
       queued: Number(row.queued),
     };
   }

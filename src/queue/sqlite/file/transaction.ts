@@ -88,13 +88,14 @@ export class Transaction {
     for (const [signal, delta] of this.#deltas) {
       records += delta.records;
       bytes += delta.bytes;
-      const { accepted, delivered, rejectedByCollector, deadLettered, expired, queued } = books[signal];
+      const { accepted, delivered, rejectedByCollector, deadLettered, expired, abandoned, queued } = books[signal];
       books[signal] = {
         accepted: accepted + delta.accepted,
         delivered: delivered + delta.delivered,
         rejectedByCollector: rejectedByCollector + delta.rejected,
         deadLettered: deadLettered + delta.dead,
         expired: expired + delta.expired,
+        abandoned,
         queued: queued + delta.queued,
       };
     }

@@ -23,7 +23,7 @@ import { DatabaseSync } from "node:sqlite";
 import { openQueue } from "../../../../src/queue/open.ts";
 import type { SendingQueue } from "../../../../src/queue/queue.ts";
 import { assertBalanced } from "../../contract.ts";
-import { numberOf, record, settleAll, takeAll } from "../../records.ts";
+import { numberOf, record, settleAll, statsOf, takeAll } from "../../records.ts";
 import { fill, inFolder, type Place, range, ready, startWriter } from "../scene.ts";
 
 function damagePages(path: string, pages: readonly number[]): void {
@@ -42,7 +42,7 @@ async function unready(queue: SendingQueue): Promise<string> {
 }
 
 async function numbersIn(queue: SendingQueue): Promise<number[]> {
-  const { records } = await queue.stats();
+  const { records } = await statsOf(queue);
   return (await takeAll(queue, records)).map(numberOf).sort((a, b) => a - b);
 }
 
@@ -67,10 +67,10 @@ inFolder("a damaged file that was set aside is salvaged although the relay died 
 
   await using again = await place.open();
   const { fields } = await place.log.line(/Salvage .* ended/);
-  const { records } = await again.stats();
+  const { records } = await statsOf(again);
   assert.ok(records > 380, `${records} salvaged`);
   assert.equal(fields.records, records);
-  assertBalanced(await again.stats());
+  assertBalanced(await statsOf(again));
   onlyForOwner(place.folder);
 });
 
@@ -88,7 +88,7 @@ for (const left of ["-wal", ".mark"] as const) {
     await place.log.line(/Salvage .* ended/);
     const there = await numbersIn(queue);
     assert.deepEqual(accepted.filter((number) => !there.includes(number)), []);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
   });
 }
 
@@ -112,10 +112,10 @@ inFolder(
     db.close();
 
     await using again = await place.open();
-    const { records, books } = await again.stats();
+    const { records, books } = await statsOf(again);
     assert.equal(records, 30);
     assert.equal(books.traces.delivered, 60);
-    assertBalanced(await again.stats());
+    assertBalanced(await statsOf(again));
     assert.ok(readdirSync(place.folder).some((name) => /\.salvaged-[\w-]+$/.test(name)));
   },
 );
@@ -132,7 +132,7 @@ inFolder("files that an older version set aside are told of, and not read again"
   const { level, fields } = await place.log.line(/older version set this file aside/);
   assert.equal(level, "warn");
   assert.equal(fields.oldName, `${place.path}.damaged-20260101T000000Z`);
-  assert.equal((await again.stats()).records, 10);
+  assert.equal((await statsOf(again)).records, 10);
 });
 
 inFolder(
@@ -152,10 +152,10 @@ inFolder(
       await place.log.line(/disk is full/);
       rmSync(join(place.folder, "filler"));
       const { fields } = await place.log.line(/Salvage .* ended/);
-      const { records } = await again.stats();
+      const { records } = await statsOf(again);
       assert.ok(records >= 295, `${records} of 300`);
       assert.equal(fields.records, records);
-      assertBalanced(await again.stats());
+      assertBalanced(await statsOf(again));
       onlyForOwner(place.folder);
     } finally {
       execFileSync("umount", ["-l", place.folder]);
@@ -180,10 +180,10 @@ inFolder(
     await fill(queue, 100, 110);
     // What was in flight may be settled still; it is in the new file under another id, and is delivered again.
     await settleAll(deliveries.slice(13, 20));
-    const { books, deadLetters } = await queue.stats();
+    const { books, deadLetters } = await statsOf(queue);
     assert.equal(books.traces.accepted, 330);
     assert.deepEqual(deadLetters.records, 3);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
     await queue[Symbol.asyncDispose]();
     await using again = await place.open();
     assert.deepEqual(await numbersIn(again), range(13, 110));
@@ -201,7 +201,7 @@ inFolder("kill -9 after the file was deleted and copied: the copy is found at th
   await place.log.line(/Salvage .* 0 lost/);
   const there = await numbersIn(queue);
   assert.deepEqual(accepted.filter((number) => !there.includes(number)), []);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 for (const suffix of ["-wal", "-shm"] as const) {
@@ -226,7 +226,7 @@ for (const suffix of ["-wal", "-shm"] as const) {
         await using queue = await place.open();
         const there = await numbersIn(queue);
         assert.deepEqual(accepted.filter((number) => !there.includes(number)), []);
-        assertBalanced(await queue.stats());
+        assertBalanced(await statsOf(queue));
       },
     );
   }
@@ -278,7 +278,7 @@ inFolder(
     await place.log.line(/Salvage .* 90 records moved, 0 lost/);
     await fill(queue, 100, 110);
     assert.deepEqual(await numbersIn(queue), range(10, 110));
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
     assert.equal(readdirSync(place.folder).filter((name) => /\.replaced-\d+T\d+Z$/.test(name)).length, 1);
   },
 );
@@ -301,7 +301,7 @@ inFolder("another queue's file takes the place of the running one: what is in ei
   await place.log.line(/Salvage .* 50 records moved, 0 lost/);
   await place.log.line(/Salvage .* 20 records moved, 0 lost/);
   assert.deepEqual(await numbersIn(queue), [...range(0, 50), ...range(1000, 1020)]);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inFolder(
@@ -343,7 +343,7 @@ inFolder(
     await fill(queue, 100, 110);
     const there = await numbersIn(queue);
     assert.deepEqual(range(100, 110).filter((number) => !there.includes(number)), []);
-    assertBalanced(await queue.stats());
+    assertBalanced(await statsOf(queue));
   },
 );
 
@@ -417,10 +417,10 @@ inFolder("the file is cut short under the relay: it is noticed, and what is left
   const { level } = await place.log.line(/another program wrote it|damaged/);
   assert.equal(level, "error");
   await place.log.line(/Salvage .* ended/);
-  const { records } = await queue.stats();
+  const { records } = await statsOf(queue);
   assert.ok(records > 50 && records < 400, `${records} left`);
   await fill(queue, 1000, 1010);
-  assertBalanced(await queue.stats());
+  assertBalanced(await statsOf(queue));
 });
 
 inFolder("another program writes a row: that is no damage", async (place) => {

@@ -35,7 +35,15 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
     try {
       db.exec("CREATE TABLE filling (a)");
       const totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0 };
-      const books = { accepted: 0, delivered: 0, rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };
+      const books = {
+        accepted: 0,
+        delivered: 0,
+        rejectedByCollector: 0,
+        deadLettered: 0,
+        expired: 0,
+        abandoned: 0,
+        queued: 0,
+      };
       const open: Open = {
         db,
         sql: prepareStatements(db),
