@@ -44,6 +44,7 @@ async function withLetters(body: (path: string) => Promise<void>): Promise<void>
         signal: "logs",
         encoding: "gzip",
         mergeable: true,
+        targets: [1],
         parts: [{ sender, items: 2, bytes: member.length, inflatedBytes: payload.length }],
         payload: member,
       });
