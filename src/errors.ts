@@ -72,6 +72,11 @@ export class Refusal extends Error {
   readonly spread: boolean;
   /** Further response headers, e.g. `Allow` with 405 or `WWW-Authenticate` with 401. */
   readonly headers: Readonly<Record<string, string>>;
+  /**
+   * What the log limits it by: one of few wordings, all ours, or nobody could tell how many lines a stranger makes. The code, where
+   * nothing else is said.
+   */
+  readonly kind: string;
   /** Of a body that is malformed: the path of the field, where there is one. */
   readonly field: string | undefined;
   /** Whether the request may have been kept all the same: storage did not say. A retry is right, and may make a duplicate. */
@@ -84,6 +89,7 @@ export class Refusal extends Error {
     options: {
       retryAfterS?: number;
       spread?: boolean;
+      kind?: string;
       headers?: Record<string, string>;
       field?: string;
       unknown?: boolean;
@@ -95,6 +101,7 @@ export class Refusal extends Error {
     this.retryAfterS = REFUSALS[code].retryable ? wholeSeconds(options.retryAfterS) : undefined;
     this.spread = options.spread ?? true;
     this.headers = options.headers ?? {};
+    this.kind = options.kind ?? code;
     this.field = options.field;
     this.unknown = options.unknown ?? false;
   }

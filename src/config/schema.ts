@@ -197,7 +197,7 @@ export const ConfigSchema = section({
         key_file: option(file().exactOptional(), "The certificate's key"),
         client_ca_file: option(
           file().exactOptional(),
-          "Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id",
+          "Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name",
         ),
         require_client_certificate: option(
           flag().prefault(true),
@@ -240,7 +240,10 @@ export const ConfigSchema = section({
           duration("1s", "24h").prefault("10m"),
           "How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on",
         ),
-        sender_claim: option(text("the name of a claim", 255).prefault("sub"), "The claim that names the sender"),
+        sender_claim: option(
+          text("the name of a claim", 255).prefault("sub"),
+          "The claim that names the sender, whose id is jwt: and that name",
+        ),
         permissions_claim: option(
           text("the name of a claim", 255).prefault("edgeferry"),
           "The claim that may hold signals, origins and limits, as in the tokens file",

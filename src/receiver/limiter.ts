@@ -3,6 +3,7 @@
  * body, and a share of the queue. Counted by the sender's id, so that a rotated token does not double them.
  * @module
  */
+import { kindOfSender, type ProofKind } from "../config/sender_id.ts";
 import { Refusal } from "../errors.ts";
 import { roomIn } from "../queue/drain_rate.ts";
 import type { SenderShares } from "../queue/shares.ts";
@@ -25,7 +26,7 @@ const HOLD_MS = 250;
 /** Answers held back at once, of all senders; beyond that they are given at once. */
 const HELD_MAX = 512;
 
-/** The most senders remembered; the oldest that is idle is forgotten first. */
+/** The most senders of a kind remembered; the oldest that is idle is forgotten first. */
 const SENDERS_MAX = 10_000;
 
 /**
@@ -69,7 +70,8 @@ interface State {
 export class Limiter {
   readonly #options: LimiterOptions;
   readonly #now: () => number;
-  readonly #states = new Map<string, State>();
+  /** By the kind of proof, so that ever new names of one kind push out nobody of another. */
+  readonly #states = new Map<ProofKind, Map<string, State>>();
   readonly #limits = new WeakMap<Sender, SenderLimits>();
   /** Ends the wait of each answer that is held back. */
   readonly #held = new Set<() => void>();
@@ -137,9 +139,12 @@ export class Limiter {
   }
 
   #stateOf(id: string): State {
-    let state = this.#states.get(id);
+    const kind = kindOfSender(id);
+    let states = this.#states.get(kind);
+    if (states === undefined) this.#states.set(kind, states = new Map());
+    let state = states.get(id);
     if (state !== undefined) return state;
-    if (this.#states.size >= SENDERS_MAX) this.#forgetOne();
+    if (states.size >= SENDERS_MAX) forgetOne(states);
     state = {
       requests: undefined,
       items: undefined,
@@ -148,16 +153,16 @@ export class Limiter {
       appending: 0,
       notBefore: -Infinity,
     };
-    this.#states.set(id, state);
+    states.set(id, state);
     return state;
   }
+}
 
-  #forgetOne(): void {
-    for (const [id, { concurrent }] of this.#states) {
-      if (concurrent > 0) continue;
-      this.#states.delete(id);
-      return;
-    }
+function forgetOne(states: Map<string, State>): void {
+  for (const [id, { concurrent }] of states) {
+    if (concurrent > 0) continue;
+    states.delete(id);
+    return;
   }
 }
 

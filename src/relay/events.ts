@@ -36,9 +36,7 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
     refused({ refusal, signal, sender, items, path, origin }) {
       metrics.refused(refusal.code, signal, items, sender);
       const { code, message } = refusal;
-      // Who is turned away, and why, has few wordings, and each of them is another fault to mend.
-      const kind = code === "unauthenticated" || code === "forbidden" ? `${code} ${message}` : code;
-      log.limited(`refused ${kind}`, LOG_INTERVAL_MS).warn("Refused a request", {
+      log.limited(`refused ${refusal.kind}`, LOG_INTERVAL_MS).warn("Refused a request", {
         reason: code,
         signal,
         sender,

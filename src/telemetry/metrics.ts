@@ -14,6 +14,7 @@ import {
   type Observable,
   ValueType,
 } from "@opentelemetry/api";
+import { kindOfSender, type ProofKind, senderId } from "../config/sender_id.ts";
 import { DataPointType, type MetricData, type ResourceMetrics } from "@opentelemetry/sdk-metrics";
 import type { DropReason, RefusalCode } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
@@ -426,10 +427,13 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   const senderItems = counter("edgeferry_sender_accepted_items");
   const senderRefused = counter("edgeferry_sender_refused_requests");
   const accounts = new Map<string, { readonly requests: Cell; readonly items: Cell }>();
-  const senders = new Set<string>();
+  const senders = new Map<ProofKind, Set<string>>();
   const named = (sender: string): string => {
-    if (senders.size < SENDERS_MAX) senders.add(sender);
-    return senders.has(sender) ? sender : "other";
+    const kind = kindOfSender(sender);
+    let known = senders.get(kind);
+    if (known === undefined) senders.set(kind, known = new Set());
+    if (known.size < SENDERS_MAX[kind]) known.add(sender);
+    return known.has(sender) ? sender : senderId(kind, "other");
   };
   const accountOf = (sender: string, signal: SignalName) => {
     const key = `${signal} ${sender}`;
@@ -501,8 +505,17 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
 }
 
 const FAULTS_MAX = 64;
-/** Senders beyond so many count as `other`: who may name senders must not be able to fill the memory. */
-const SENDERS_MAX = 1_000;
+/**
+ * Senders with values of their own, by the kind of their proof; those beyond count as `other` of their kind. An issuer of tokens or
+ * certificates that makes ever new names fills neither the memory nor the place of other kinds.
+ */
+const SENDERS_MAX: Readonly<Record<ProofKind, number>> = {
+  token: 1_000,
+  key: 250,
+  jwt: 250,
+  certificate: 250,
+  none: 1,
+};
 
 interface Cell {
   value: number;

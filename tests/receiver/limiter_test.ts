@@ -210,3 +210,22 @@ Deno.test("so many answers are held back at most", async () => {
   assert.ok(again instanceof Promise);
   await again;
 });
+
+Deno.test("ever new names of one kind of proof do not make the limits of another kind forgotten", () => {
+  const { limiter } = scene({ requestsPerSecond: 1 });
+  const edge = senderOf();
+  limiter.enter(edge).leave(true);
+  for (let index = 0; index < 10_500; index++) limiter.enter(senderOf(undefined, `jwt:${index}`)).leave(true);
+  assert.equal(refused(() => limiter.enter(edge)).code, "throttled");
+  // Of its own kind the oldest that is idle is forgotten, so that memory is bounded.
+  limiter.enter(senderOf(undefined, "jwt:0")).leave(true);
+});
+
+Deno.test("a JWT that names itself as a static token has limits and a share of its own", () => {
+  const { limiter, shares } = scene({ concurrentRequests: 1, queueShare: 0.5 });
+  const jwt = senderOf(undefined, "jwt:edge");
+  limiter.enter(jwt);
+  shares.add([{ sender: "jwt:edge", bytes: 900 }]);
+  assert.equal(refused(() => limiter.enter(jwt)).code, "throttled");
+  limiter.enter(senderOf(undefined, "edge")).append(1, 500);
+});

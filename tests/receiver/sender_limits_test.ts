@@ -187,7 +187,9 @@ testEachWay("a body that a hash makes too large is refused, and nothing of it ke
 
 testEachWay("a sender over its limit that does not wait is answered after the others", async (receiver) => {
   const limits = { requestsPerSecond: 1 };
-  const senders = new Map(["noisy", "quiet"].map((id) => [id, { id, proof: "none", signals: new Set(SIGNAL_NAMES) }]));
+  const senders = new Map(
+    ["noisy", "quiet"].map((id) => [id, { id, proof: "none" as const, signals: new Set(SIGNAL_NAMES) }]),
+  );
   const { post } = receiver({
     authenticator: { authenticate: (headers) => senders.get(headers.get("x-api-key")!)! },
     limiter: new Limiter({ defaults: limits, queueBytesMax: 1 << 30, shares: new Shares(Date.now), now: () => 0 }),

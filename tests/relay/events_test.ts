@@ -66,6 +66,19 @@ Deno.test("a refused request is a warning and a count, one line of a kind in ten
   ]);
 });
 
+Deno.test("a hundred strangers with a name each make one line, and one that tells how many were withheld", () => {
+  const { receiver, lines, clock } = setup();
+  const refuse = (name: string) => {
+    const message = `The certificate of ${name} is not of the CA`;
+    receiver.refused({ refusal: new Refusal("unauthenticated", message, { kind: "certificate" }), signal: "traces" });
+  };
+  for (let index = 0; index < 100; index++) refuse(`stranger-${index}`);
+  assert.deepEqual(lines.map(({ message_ }) => message_), ["The certificate of stranger-0 is not of the CA"]);
+  clock.ms += 10_000;
+  refuse("late");
+  assert.deepEqual(lines.map(({ withheld }) => withheld), [undefined, 99]);
+});
+
 Deno.test("a defect of the receiver is an error, with its cause", () => {
   const { receiver, lines } = setup();
   receiver.failed(new TypeError("no such thing", { cause: new Error("inner") }));

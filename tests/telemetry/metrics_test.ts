@@ -238,4 +238,13 @@ Deno.test("each sender is counted under its name, as many of them as there is ro
   const points = await of("edgeferry_sender_accepted_requests");
   assert.deepEqual(points?.length, 1_002);
   assert.deepEqual(points?.at(-1), { sender: "other", signal: "traces", value: 501 });
+  // Names that an issuer of tokens makes have a room of their own, and take none of the others'.
+  for (let index = 0; index < 500; index++) metrics.accepted("traces", 1, `jwt:s${index}`);
+  metrics.accepted("traces", 1, "certificate:edge");
+  const more = await of("edgeferry_sender_accepted_requests");
+  assert.equal(more?.length, 1_002 + 250 + 1 + 1);
+  assert.deepEqual(more?.slice(-2), [
+    { sender: "jwt:other", signal: "traces", value: 250 },
+    { sender: "certificate:edge", signal: "traces", value: 1 },
+  ]);
 });

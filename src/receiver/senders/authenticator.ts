@@ -8,7 +8,7 @@ import { Refusal } from "../../errors.ts";
 import { encodeResourceAttributes } from "../../otlp/rewrite/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import { type HeaderFields, type Peer, soleValue } from "./peer.ts";
-import type { Sender } from "./sender.ts";
+import type { Proof, Sender } from "./sender.ts";
 import { limitsOf, type RevokedToken, type TokenEntry } from "./tokens_schema.ts";
 
 /** Tells who sends a request, or refuses it with 401. */
@@ -49,7 +49,7 @@ export function digestOf(secret: string): string {
 }
 
 /** How a sender with a static token is told to have proved itself: two tokens of one id are told apart. */
-export function proofOf(digest: string): string {
+export function proofOf(digest: string): Proof {
   return `token ${digest.slice(0, 8).toLowerCase()}`;
 }
 
@@ -199,20 +199,27 @@ export class FormerToken extends Refusal {
 
   /** @param at Since when, in ms since the Unix epoch. */
   constructor(sender: Sender, state: "expired" | "revoked", at: number) {
-    const { message, headers } = unauthenticated(
+    const { message, headers, kind } = unauthenticated(
       `the token of ${sender.id} ${state === "expired" ? "has expired" : "was revoked"}, at ${
         new Date(at).toISOString()
       }`,
       "invalid_token",
     );
-    super("unauthenticated", message, { headers });
+    // By the token: its id is the operator's, and each one is another fault to mend.
+    super("unauthenticated", message, { headers, kind });
     this.sender = sender;
     this.state = state;
   }
 }
 
-/** 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1. */
-export function unauthenticated(what: string, error: string | undefined): Refusal {
+/**
+ * 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1.
+ * @param kind What the log limits it by; `what`, where that is a wording of ours alone.
+ */
+export function unauthenticated(what: string, error: string | undefined, kind: string = what): Refusal {
   const challenge = `Bearer realm="edgeferry"${error === undefined ? "" : `, error="${error}"`}`;
-  return new Refusal("unauthenticated", `Not authenticated: ${what}`, { headers: { "www-authenticate": challenge } });
+  return new Refusal("unauthenticated", `Not authenticated: ${what}`, {
+    headers: { "www-authenticate": challenge },
+    kind,
+  });
 }

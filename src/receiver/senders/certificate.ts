@@ -7,6 +7,7 @@
  * @module
  */
 import { type DetailedPeerCertificate, TLSSocket } from "node:tls";
+import { senderId } from "../../config/sender_id.ts";
 import { Refusal } from "../../errors.ts";
 import { SIGNAL_NAMES } from "../../signal.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -60,17 +61,20 @@ function senderOf(socket: TLSSocket, now: number): Sender | Refusal {
   if (subject === undefined) return NO_CERTIFICATE;
   const name = shown(subject);
   if (socket.authorized !== true) {
-    if (now > Date.parse(to)) return refusal(`the client certificate of ${name} has expired, at ${to}`);
-    if (now < Date.parse(from)) return refusal(`the client certificate of ${name} is not valid before ${from}`);
+    if (now > Date.parse(to)) return refusal(`the client certificate of ${name} has expired, at ${to}`, "expired");
+    if (now < Date.parse(from)) {
+      return refusal(`the client certificate of ${name} is not valid before ${from}`, "not yet valid");
+    }
     return refusal(
       `the client certificate of ${name}, issued by ${shown(certificate.issuer)}, is not of a CA in ` +
         "receiver.http.tls.client_ca_file, or not for clients",
+      "not of the CA",
     );
   }
   const id = idOf(certificate);
   return id === undefined
-    ? refusal(`the client certificate of ${name} has no name that can be a sender's`)
-    : { id, proof: "certificate", signals: new Set(SIGNAL_NAMES) };
+    ? refusal(`the client certificate of ${name} has no name that can be a sender's`, "no name")
+    : { id: senderId("certificate", id), proof: "certificate", signals: new Set(SIGNAL_NAMES) };
 }
 
 function idOf({ subjectaltname, subject }: Partial<DetailedPeerCertificate>): string | undefined {
@@ -87,9 +91,13 @@ function shown(name: { CN?: string | string[]; O?: string | string[] } | undefin
   return (one(name?.CN) ?? one(name?.O) ?? "no name").slice(0, 255);
 }
 
-/** 401 MUST carry a challenge (RFC 9110, 15.5.2), and none is registered for certificates. */
-function refusal(what: string): Refusal {
+/**
+ * 401 MUST carry a challenge (RFC 9110, 15.5.2), and none is registered for certificates.
+ * @param kind What the log limits it by: never a name, which whoever makes a certificate chooses.
+ */
+function refusal(what: string, kind: string = what): Refusal {
   return new Refusal("unauthenticated", `Not authenticated: ${what}`, {
     headers: { "www-authenticate": 'ClientCertificate realm="edgeferry"' },
+    kind: `certificate: ${kind}`,
   });
 }

@@ -2,6 +2,7 @@
  * A sender that has proved who it is, and what it may do.
  * @module
  */
+import { nameOfSender, type ProofKind } from "../../config/sender_id.ts";
 import { Refusal } from "../../errors.ts";
 import type { ResourceAttributes } from "../../otlp/rewrite/resource_attributes.ts";
 import type { SignalName } from "../../signal.ts";
@@ -22,12 +23,27 @@ export interface SenderLimits {
   readonly queueShare?: number;
 }
 
+/** How a sender has proved who it is; a static token with the first digits of its digest, which tell two of one id apart. */
+export type Proof = `token ${string}` | Exclude<ProofKind, "token">;
+
+/** The kind of a proof, also of one that a file has. */
+export function kindOfProof(proof: string): ProofKind {
+  switch (proof) {
+    case "key":
+    case "jwt":
+    case "certificate":
+    case "none":
+      return proof;
+    default:
+      return "token";
+  }
+}
+
 /** A sender that has proved who it is. */
 export interface Sender {
-  /** Its id: on its parts in the queue, in metrics, in dead letters. */
+  /** Its id: on its parts in the queue, in limits, metrics and dead letters. See `config/sender_id.ts`. */
   readonly id: string;
-  /** How it has proved it: `token` and the first digits of the token's digest, `key`, `jwt`, `certificate` or `none`. */
-  readonly proof: string;
+  readonly proof: Proof;
   /** The signals that it may send. */
   readonly signals: ReadonlySet<SignalName>;
   /** The web origins that its requests must come from; absent: it is not bound to any. */
@@ -38,39 +54,47 @@ export interface Sender {
 }
 
 /** What a sender has proved itself by, in the words that its operator knows it by, and how it is let in from one more origin. */
-const PROOFS = {
-  token: { called: (id: string) => `Token ${id}`, forOrigin: "add the origin to its origins" },
+const WORDS: Readonly<Record<ProofKind, { called: (name: string) => string; forOrigin: string }>> = {
+  token: { called: (name) => `Token ${name}`, forOrigin: "add the origin to its origins" },
   key: {
-    called: (id: string) => `The token that was minted with key ${id}`,
+    called: (name) => `The token that was minted with key ${name}`,
     forOrigin: "mint one for the origin, which has to be among the key's",
   },
-  jwt: { called: (id: string) => `The JWT of ${id}`, forOrigin: "add the origin to the origins that it claims" },
-  certificate: { called: (id: string) => `The certificate of ${id}`, forOrigin: "use a token that is for it" },
-  none: { called: (id: string) => `Sender ${id}`, forOrigin: "use a token that is for it" },
-} as const;
-
-/** By the first word of {@link Sender.proof}. */
-function proofOf({ proof }: Sender): typeof PROOFS[keyof typeof PROOFS] {
-  const kind = proof.split(" ", 1)[0] ?? "";
-  return PROOFS[Object.hasOwn(PROOFS, kind) ? kind as keyof typeof PROOFS : "none"];
-}
+  jwt: { called: (name) => `The JWT of ${name}`, forOrigin: "add the origin to the origins that it claims" },
+  certificate: { called: (name) => `The certificate of ${name}`, forOrigin: "use a token that is for it" },
+  none: { called: (name) => `Sender ${name}`, forOrigin: "use a token that is for it" },
+};
 
 /** Refuses with 403 a signal that the sender may not send, and an origin that it may not send from. */
 export function authorize(sender: Sender, signal: SignalName, origin: string | null): void {
   if (!sender.signals.has(signal)) {
-    throw new Refusal(
-      "forbidden",
-      `${proofOf(sender).called(sender.id)} may not send ${signal}; it may send ${
-        [...sender.signals].join(", ") || "nothing"
-      }`,
+    throw forbidden(
+      sender,
+      "signal",
+      (called) => `${called} may not send ${signal}; it may send ${[...sender.signals].join(", ") || "nothing"}`,
     );
   }
   if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
-  const { called, forOrigin } = proofOf(sender);
-  throw new Refusal(
-    "forbidden",
-    origin === null
-      ? `${called(sender.id)} is for web pages, and the request has no Origin; use another token outside a browser`
-      : `${called(sender.id)} may not be used from this origin; ${forOrigin}`,
+  throw forbidden(
+    sender,
+    "origin",
+    (called, forOrigin) =>
+      origin === null
+        ? `${called} is for web pages, and the request has no Origin; use another token outside a browser`
+        : `${called} may not be used from this origin; ${forOrigin}`,
   );
+}
+
+/** Each sender that the tokens file names is another fault to mend, with a log line of its own; others are named by strangers. */
+function forbidden(
+  { id, proof }: Sender,
+  what: string,
+  text: (called: string, forOrigin: string) => string,
+): Refusal {
+  const kind = kindOfProof(proof);
+  const { called, forOrigin } = WORDS[kind];
+  const own = kind === "token" || kind === "key";
+  return new Refusal("forbidden", text(called(nameOfSender(id)), forOrigin), {
+    kind: `forbidden ${what} ${own ? id : kind}`,
+  });
 }

@@ -4,8 +4,9 @@
  * @module
  */
 import { z } from "zod";
+import { nameOfSender, type ProofKind, senderId } from "../../config/sender_id.ts";
 import type { RefusalCode } from "../../errors.ts";
-import type { Sender } from "./sender.ts";
+import { kindOfProof, type Sender } from "./sender.ts";
 
 /** Where a request came from. */
 export interface From {
@@ -58,8 +59,17 @@ export type UsageSnapshot = z.output<typeof USAGE>;
 /** What is known of one token. */
 export type TokenUsage = z.output<typeof TOKEN>;
 
-/** Tokens that are counted for themselves; those beyond count as one, so that who may name senders cannot fill the memory. */
-const TOKENS_MAX = 10_000;
+/**
+ * Senders that are counted for themselves, by the kind of their proof; those beyond count as one. An issuer of tokens or certificates
+ * that makes ever new names fills neither the memory nor the place of other kinds.
+ */
+const SENDERS_MAX: Readonly<Record<ProofKind, number>> = {
+  token: 10_000,
+  key: 1_000,
+  jwt: 1_000,
+  certificate: 1_000,
+  none: 1,
+};
 const OTHERS = "(others)";
 /** Places remembered for each token; the one longest unused makes room. */
 const PLACES_MAX = 10;
@@ -80,6 +90,7 @@ interface Kept {
 export class Usage {
   readonly #now: () => number;
   readonly #tokens = new Map<string, Kept>();
+  readonly #counts = new Map<ProofKind, number>();
   /** One look-up for each sender that an authenticator keeps. */
   readonly #bySender = new WeakMap<Sender, Kept>();
   readonly #since: number;
@@ -90,7 +101,7 @@ export class Usage {
     this.#now = now;
     this.#since = before?.since ?? now();
     for (const usage of before?.tokens ?? []) {
-      if (this.#tokens.size < TOKENS_MAX) this.#keep(structuredClone(usage));
+      if (usage.id === OTHERS || !this.#isFull(usage.proof)) this.#keep(structuredClone(usage));
     }
   }
 
@@ -137,7 +148,8 @@ export class Usage {
   /** When each of these senders was last answered 200, by whichever of its tokens, in ms since the Unix epoch. */
   lastUses(ids: ReadonlySet<string>): ReadonlyMap<string, number> {
     const uses = new Map<string, number>();
-    for (const { usage: { id, last_use: at } } of this.#tokens.values()) {
+    for (const { usage: { id: name, proof, last_use: at } } of this.#tokens.values()) {
+      const id = senderId(kindOfProof(proof), name);
       if (at !== undefined && ids.has(id)) uses.set(id, Math.max(at, uses.get(id) ?? 0));
     }
     return uses;
@@ -146,11 +158,11 @@ export class Usage {
   #of(sender: Sender, now: number): Kept {
     let kept = this.#bySender.get(sender);
     if (kept === undefined) {
-      const { id, proof } = sender;
+      const { proof } = sender;
+      const id = nameOfSender(sender.id);
       kept = this.#tokens.get(keyOf(id, proof));
       if (kept === undefined) {
-        const full = this.#tokens.size >= TOKENS_MAX;
-        const named = full ? { id: OTHERS, proof: kindOf(proof) } : { id, proof };
+        const named = this.#isFull(proof) ? { id: OTHERS, proof: kindOfProof(proof) } : { id, proof };
         kept = this.#tokens.get(keyOf(named.id, named.proof)) ?? this.#keep({
           ...named,
           last_seen: now,
@@ -166,7 +178,14 @@ export class Usage {
     return kept;
   }
 
+  #isFull(proof: string): boolean {
+    const kind = kindOfProof(proof);
+    return (this.#counts.get(kind) ?? 0) >= SENDERS_MAX[kind];
+  }
+
   #keep(usage: TokenUsage): Kept {
+    const kind = kindOfProof(usage.proof);
+    this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1);
     const kept: Kept = { usage, placeAt: -Infinity, origin: undefined };
     this.#tokens.set(keyOf(usage.id, usage.proof), kept);
     return kept;
@@ -194,8 +213,6 @@ export class Usage {
 }
 
 const keyOf = (id: string, proof: string) => `${proof} ${id}`;
-/** `token` of `token 5e884898`. */
-const kindOf = (proof: string) => proof.split(" ", 1)[0] ?? proof;
 
 function turn(hour: TokenUsage["hour"], now: number): void {
   const start = now - now % HOUR_MS;

@@ -4,6 +4,7 @@
  */
 import { errors } from "jose";
 import { z } from "zod";
+import { senderId } from "../../config/sender_id.ts";
 import { Refusal } from "../../errors.ts";
 import { SIGNAL_NAMES } from "../../signal.ts";
 import { unauthenticated } from "./authenticator.ts";
@@ -22,12 +23,12 @@ export const PERMISSIONS = z.strictObject({
 
 /** A sender by what its token says. */
 export function senderOf(
-  id: string,
-  proof: string,
+  name: string,
+  proof: "key" | "jwt",
   { signals, origins, limits }: z.output<typeof PERMISSIONS>,
 ): Sender {
   return {
-    id,
+    id: senderId(proof, name),
     proof,
     signals: new Set(signals ?? SIGNAL_NAMES),
     ...(origins === undefined ? {} : { origins }),
@@ -39,7 +40,11 @@ export function senderOf(
 export function wrongPermissions(claim: string, error: z.ZodError): Refusal {
   const issue = error.issues[0]!;
   const where = [claim, ...issue.path].join(".");
-  return unauthenticated(`the token's claim ${where} is not as it must be: ${issue.message}`, "invalid_token");
+  return unauthenticated(
+    `the token's claim ${where} is not as it must be: ${issue.message}`,
+    "invalid_token",
+    "claims",
+  );
 }
 
 /** A token whose signature has been checked. */

@@ -53,7 +53,7 @@ Deno.test("the sender is the first subject alternative name, or the common name 
     [{ subject }, "by-common-name"],
     [{ subject: { CN: ["first", "second"] } }, "first"],
   ];
-  for (const [certificate, id] of table) assert.equal(ask({ ...dates, ...certificate }), id);
+  for (const [certificate, id] of table) assert.equal(ask({ ...dates, ...certificate }), `certificate:${id}`);
 });
 
 Deno.test("a name that could be read as another is nobody's", () => {
@@ -100,7 +100,7 @@ Deno.test("a connection is looked at once; one that is not TLS proves nothing", 
   const authenticator = new CertificateAuthenticator(() => NOW);
   const { incoming, looks } = over({ ...dates, subject: { CN: "shop" } });
   for (let request = 0; request < 3; request++) {
-    assert.equal(idOf(authenticator.authenticate(new Headers(), incoming)), "shop");
+    assert.equal(idOf(authenticator.authenticate(new Headers(), incoming)), "certificate:shop");
   }
   assert.equal(looks(), 1);
   assert.throws(() => authenticator.authenticate(new Headers()), { code: "unauthenticated" });
@@ -116,7 +116,30 @@ Deno.test("who shows no certificate may be asked otherwise; who shows a bad one 
   }
   assert.equal(none.looks(), 1);
   const good = over({ ...dates, subject: { CN: "shop" } });
-  assert.equal(idOf(authenticator.authenticate(new Headers(), good.incoming)), "shop");
+  assert.equal(idOf(authenticator.authenticate(new Headers(), good.incoming)), "certificate:shop");
   const bad = over({ ...dates, subject: { CN: "shop" } }, false);
   assert.throws(() => authenticator.authenticate(new Headers(), bad.incoming), /is not of a CA/);
+});
+
+Deno.test("what the log limits by is the fault, and not the name, which whoever makes a certificate chooses", () => {
+  const authenticator = new CertificateAuthenticator(() => NOW);
+  const kinds = new Set<string>();
+  for (let index = 0; index < 100; index++) {
+    const subject = { CN: `stranger-${index}` };
+    const issuer = { CN: `CA-${index}` };
+    for (
+      const certificate of [
+        { ...dates, subject, issuer },
+        { ...dates, valid_to: "Dec 31 00:00:00 2026 GMT", subject, issuer },
+        { ...dates, valid_from: "Jan  2 00:00:00 2027 GMT", subject, issuer },
+      ]
+    ) {
+      assert.throws(() => authenticator.authenticate(new Headers(), over(certificate, false).incoming), (error) => {
+        assert.ok(error instanceof Refusal);
+        assert.match(error.message, new RegExp(`stranger-${index}\\b`));
+        return kinds.add(error.kind) !== undefined;
+      });
+    }
+  }
+  assert.deepEqual([...kinds], ["certificate: not of the CA", "certificate: expired", "certificate: not yet valid"]);
 });

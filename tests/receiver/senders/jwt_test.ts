@@ -78,7 +78,7 @@ Deno.test("a token of the issuer is its sender, by each kind of key", async () =
   for (const key of keys) {
     const sender = await at.ask(await sign(key));
     assert.deepEqual([sender.id, [...sender.signals], sender.limits, sender.origins], [
-      "shop",
+      "jwt:shop",
       [...SIGNAL_NAMES],
       undefined,
       undefined,
@@ -152,7 +152,7 @@ Deno.test("whatever is wrong with a token is 401, in words that repeat nothing o
     for (const part of token.split(".").filter((part) => part.length > 8)) assert.ok(!refusal.message.includes(part));
   }
   const { id, proof } = await at.ask(good);
-  assert.deepEqual([id, proof], ["shop", "jwt"]);
+  assert.deepEqual([id, proof], ["jwt:shop", "jwt"]);
 });
 
 Deno.test("clocks may differ by the tolerance; a remembered token is refused when it has expired", async () => {
@@ -160,9 +160,9 @@ Deno.test("clocks may differ by the tolerance; a remembered token is refused whe
   const key = await keyOf("a");
   at.issuer.keys = [key];
   const [ending, beginning] = [await sign(key, { exp: second(-4) }), await sign(key, { nbf: second(4) })];
-  assert.deepEqual([(await at.ask(ending)).id, (await at.ask(beginning)).id], ["shop", "shop"]);
+  assert.deepEqual([(await at.ask(ending)).id, (await at.ask(beginning)).id], ["jwt:shop", "jwt:shop"]);
   at.issuer.now += 999;
-  assert.equal((await at.ask(ending)).id, "shop");
+  assert.equal((await at.ask(ending)).id, "jwt:shop");
   at.issuer.now += 1;
   await refused(at.ask(ending), 401, /has expired$/);
   await refused(at.ask(ending), 401, /has expired$/);
@@ -174,12 +174,12 @@ Deno.test("a rotation: the new key is fetched when a token names it; a withdrawn
   at.issuer.keys = [first];
   await at.verifier.start();
   const [before, after] = [await sign(first), await sign(next)];
-  assert.equal((await at.ask(before)).id, "shop");
+  assert.equal((await at.ask(before)).id, "jwt:shop");
   at.issuer.keys = [next];
   assert.deepEqual((await Promise.all([at.ask(after), at.ask(after), at.ask(after)])).map(({ id }) => id), [
-    "shop",
-    "shop",
-    "shop",
+    "jwt:shop",
+    "jwt:shop",
+    "jwt:shop",
   ]);
   assert.equal(at.issuer.fetches, 2, "one fetch for all");
   await refused(at.ask(before), 401, /key is not known$/);
@@ -192,9 +192,9 @@ Deno.test("while the host of the keys is down: known keys go on, unknown ones ar
   await at.verifier.start();
   await refused(at.ask(await sign(known)), 503, /^The keys of the token's issuer cannot be fetched now; retry$/);
   at.issuer.keys = [known];
-  assert.equal((await at.ask(await sign(known))).id, "shop");
+  assert.equal((await at.ask(await sign(known))).id, "jwt:shop");
   at.issuer.keys = undefined;
-  assert.equal((await at.ask(await sign(known, { sub: "shop-2" }))).id, "shop-2");
+  assert.equal((await at.ask(await sign(known, { sub: "shop-2" }))).id, "jwt:shop-2");
   await refused(at.ask(await sign(unknown)), 503, /cannot be fetched now/);
   // What needs no key to be judged is not put off.
   await refused(at.ask(await sign(unknown, { iss: "https://evil.example" })), 401, /another issuer$/);

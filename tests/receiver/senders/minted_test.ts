@@ -52,7 +52,7 @@ Deno.test("a minted token is its key's sender, for no more than it claims", asyn
   const all = await at.ask(await at.mint());
   assert.equal(all.proof, "key");
   assert.deepEqual([all.id, [...all.signals], all.origins, all.limits], [
-    "web",
+    "key:web",
     ["traces", "logs"],
     ORIGINS,
     { requestsPerSecond: 9, bodyBytesMax: 1_000 },
@@ -80,7 +80,7 @@ Deno.test("a pair of keys: the relay has the public one alone", async () => {
   assert.deepEqual(tokens, []);
   const authenticator = new TokenAuthenticator([], () => START, [new MintedVerifier(signingKeys, () => START)]);
   const token = await mint({ keyId: "web", secret: JSON.stringify(await exportJWK(privateKey)), ageMs: 60_000 }, START);
-  assert.equal((await authenticator.authenticate(new Headers({ "x-api-key": token }))).id, "web");
+  assert.equal((await authenticator.authenticate(new Headers({ "x-api-key": token }))).id, "key:web");
   // Nobody who has read the relay's file can mint with what it says.
   const forged = await new SignJWT({}).setProtectedHeader({ alg: "HS256", kid: "web", typ: "edgeferry" })
     .setExpirationTime(START / 1000 + 60).sign(Buffer.from(x, "base64url"));
@@ -112,7 +112,7 @@ Deno.test("what was not minted so is refused", async () => {
     [await at.sign({ exp }, { typ: "JWT" }), /token is not known$/],
   ];
   for (const [token, message] of table) await refused(at.ask(token), message);
-  assert.equal((await at.ask(await at.sign({ exp }))).id, "web");
+  assert.equal((await at.ask(await at.sign({ exp }))).id, "key:web");
 });
 
 Deno.test("a remembered token ends with its time, and with its key", async () => {
@@ -131,7 +131,7 @@ Deno.test("a remembered token ends with its time, and with its key", async () =>
 
 Deno.test("a URL may hold a minted token, and no other; a header goes before it", async () => {
   const at = scene();
-  assert.equal((await at.askByUrl(await at.mint())).id, "web");
+  assert.equal((await at.askByUrl(await at.mint())).id, "key:web");
   await refused(at.askByUrl("static"), /the URL may hold a minted token only/);
   await refused(at.askByUrl(""), /the URL may hold a minted token only/);
   assert.equal((await at.askByUrl("static", { "x-api-key": "static" })).id, "static");

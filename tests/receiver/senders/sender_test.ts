@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Refusal } from "../../../src/errors.ts";
-import { authorize, type Sender } from "../../../src/receiver/senders/sender.ts";
+import { authorize, kindOfProof, type Proof, type Sender } from "../../../src/receiver/senders/sender.ts";
 
 const sender: Sender = { id: "edge", proof: "token 0a1b2c3d", signals: new Set(["traces", "logs"]) };
 
@@ -37,7 +37,7 @@ Deno.test("a token that is bound to origins is of no use elsewhere", () => {
 });
 
 Deno.test("a sender is called by what it has proved itself by", () => {
-  const words = (proof: string, more: Partial<Sender> = {}) => {
+  const words = (proof: Proof, more: Partial<Sender> = {}) => {
     try {
       authorize({ ...sender, proof, ...more }, "traces", "https://evil.example");
     } catch (error) {
@@ -58,4 +58,31 @@ Deno.test("a sender is called by what it has proved itself by", () => {
     /^The token .* may not be used from this origin; mint one for the origin/,
   );
   assert.match(words("jwt", { origins }) ?? "", /^The JWT of edge .*; add the origin to the origins that it claims$/);
+});
+
+Deno.test("the kind that the log limits by has a static token's id, and never a name that a stranger chooses", () => {
+  const kind = (id: string, proof: Proof, more: Partial<Sender>) => {
+    try {
+      authorize({ ...sender, id, proof, ...more }, "traces", "https://evil.example");
+    } catch (error) {
+      if (error instanceof Refusal) return error.kind;
+    }
+    return undefined;
+  };
+  const signals: Sender["signals"] = new Set(["logs"]);
+  const origins = ["https://app.example"];
+  assert.equal(kind("edge", "token 0a1b2c3d", { signals }), "forbidden signal edge");
+  assert.equal(kind("key:web", "key", { origins }), "forbidden origin key:web");
+  for (const name of ["one", "two"]) {
+    assert.equal(kind(`jwt:${name}`, "jwt", { signals }), "forbidden signal jwt");
+    assert.equal(kind(`jwt:${name}`, "jwt", { origins }), "forbidden origin jwt");
+    assert.equal(kind(`certificate:${name}`, "certificate", { signals }), "forbidden signal certificate");
+  }
+  assert.deepEqual(["token 5e884898", "key", "jwt", "certificate", "none"].map(kindOfProof), [
+    "token",
+    "key",
+    "jwt",
+    "certificate",
+    "none",
+  ]);
 });

@@ -1,3 +1,4 @@
+import type { Sender } from "../../../src/receiver/senders/sender.ts";
 import assert from "node:assert/strict";
 import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -5,7 +6,7 @@ import { Usage } from "../../../src/receiver/senders/usage.ts";
 import { keepUsage, readUsage, usageFileOf } from "../../../src/receiver/senders/usage_file.ts";
 import { folder } from "../../support/files/folder.ts";
 
-const sender = { id: "web", proof: "token 5e884898", signals: new Set(["traces"] as const) };
+const sender: Sender = { id: "web", proof: "token 5e884898", signals: new Set(["traces"]) };
 const from = { origin: null, address: () => undefined };
 const nothing = { failed: (error: unknown) => assert.fail(String(error)) };
 

@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
-import type { Sender } from "../../../src/receiver/senders/sender.ts";
+import { senderId } from "../../../src/config/sender_id.ts";
+import { kindOfProof, type Proof, type Sender } from "../../../src/receiver/senders/sender.ts";
 import { lastHour, USAGE, Usage } from "../../../src/receiver/senders/usage.ts";
 
 const HOUR_MS = 3_600_000;
 const START = 1_800_000_000_000 - 1_800_000_000_000 % HOUR_MS;
 
-const sender = (id: string, proof = "token 5e884898"): Sender => ({ id, proof, signals: new Set(["traces"]) });
+const sender = (name: string, proof: Proof = "token 5e884898"): Sender => ({
+  id: senderId(kindOfProof(proof), name),
+  proof,
+  signals: new Set(["traces"]),
+});
 
 function scene() {
   const clock = { now: START };
@@ -77,11 +82,17 @@ Deno.test("places and tokens are bounded, and what is written is what is read", 
   assert.equal(places.length, 10);
   assert.ok(places.some(({ place }) => place === "192.0.2.29"));
   assert.ok(places.every(({ place }) => place.length <= 253));
-  for (let count = 0; count < 10_500; count++) usage.accepted(sender(`${count}`, "jwt"), 1, from(undefined));
+  // Ever new names of one kind take nothing from the others.
+  for (let count = 0; count < 1_500; count++) usage.accepted(sender(`${count}`, "jwt"), 1, from(undefined));
+  usage.accepted(sender("late"), 1, from(undefined));
   const snapshot = usage.snapshot();
-  assert.equal(snapshot.tokens.length, 10_001);
-  const others = snapshot.tokens.at(-1)!;
-  assert.deepEqual([others.id, others.proof, others.requests], ["(others)", "jwt", 501]);
+  assert.equal(snapshot.tokens.length, 1_003);
+  const others = snapshot.tokens.find(({ id }) => id === "(others)")!;
+  assert.deepEqual([others.proof, others.requests], ["jwt", 500]);
+  assert.equal(snapshot.tokens.at(-1)!.id, "late");
+  const again = new Usage(snapshot, () => clock.now);
+  again.accepted(sender("new", "jwt"), 1, from(undefined));
+  assert.equal(again.snapshot().tokens.length, 1_003);
   assert.deepEqual(USAGE.parse(JSON.parse(JSON.stringify(snapshot))), snapshot);
 });
 
@@ -125,4 +136,23 @@ Deno.test("a sender's last use is that of whichever of its tokens; a refusal is 
   usage.refused(sender("web"), "throttled", from("192.0.2.1"));
   usage.refused(sender("idle"), "throttled", from("192.0.2.1"));
   assert.deepEqual([...usage.lastUses(new Set(["web", "idle"]))], [["web", START + 5_000]]);
+});
+
+Deno.test("a JWT and a certificate that name themselves as a static token are counted apart from it", () => {
+  const { from, usage, clock } = scene();
+  usage.accepted(sender("checkout"), 1, from(undefined));
+  clock.now += 1;
+  for (const proof of ["jwt", "key", "certificate"] as const) {
+    usage.accepted(sender("checkout", proof), 1, from(undefined));
+  }
+  assert.deepEqual(usage.snapshot().tokens.map(({ id, proof, requests }) => [id, proof, requests]), [
+    ["checkout", "token 5e884898", 1],
+    ["checkout", "jwt", 1],
+    ["checkout", "key", 1],
+    ["checkout", "certificate", 1],
+  ]);
+  assert.deepEqual([...usage.lastUses(new Set(["checkout", "jwt:checkout"]))], [["checkout", START], [
+    "jwt:checkout",
+    START + 1,
+  ]]);
 });
