@@ -6,9 +6,18 @@
  */
 import { Refusal } from "../errors.ts";
 
+/**
+ * What a body is counted as before it has arrived, in bytes; a shorter one as its stated length. What is stated beyond it counts as
+ * it arrives: a length is only a promise, and three of them must not keep everybody else out. Every connection holds as much in
+ * buffers of its own, and a thousand of them (`max_connections`) half of the default bound.
+ */
+export const FLOOR_BYTES = 16 * 1024;
+
 /** Bytes held for one request; given back exactly once. */
 export class Permit {
+  /** Counted: the floor, or what is there where that is more. */
   #bytes: number;
+  #arrived = 0;
   readonly #gate: Admission;
   readonly #sender: string;
 
@@ -18,8 +27,26 @@ export class Permit {
     this.#sender = sender;
   }
 
-  /** Takes more for the same request. Refuses when there is no room. */
+  /** So many bytes more of the body are there. Refuses when there is no room for them. */
+  arrived(bytes: number): void {
+    this.#arrived += bytes;
+    if (this.#arrived > this.#bytes) this.#take(this.#arrived - this.#bytes);
+  }
+
+  /** The body is whole: what it was counted as beyond its length is given back. */
+  whole(): void {
+    if (this.#arrived >= this.#bytes) return;
+    this.#gate.give(this.#bytes - this.#arrived, this.#sender);
+    this.#bytes = this.#arrived;
+  }
+
+  /** Takes more for the same request, beside its body. Refuses when there is no room. */
   grow(bytes: number): void {
+    this.#take(bytes);
+    this.#arrived += bytes;
+  }
+
+  #take(bytes: number): void {
     this.#gate.take(bytes, this.#bytes, this.#sender);
     this.#bytes += bytes;
   }
@@ -52,10 +79,11 @@ export class Admission {
   }
 
   /**
-   * Lets a request of a sender in that states `bytes` for its body. Refuses with 503 when there is no room or when closed, with 429
-   * when the sender has its part.
+   * Lets a request of a sender in.
+   * @param stated The length of its body, in bytes, where it states one.
+   * @throws {Refusal} `overloaded` when there is no room, `throttled` when the sender has its part, `shutting_down` when closed.
    */
-  admit(bytes: number, sender: string): Permit {
+  admit(stated: number | undefined, sender: string): Permit {
     if (this.#closed) {
       throw new Refusal(
         "shutting_down",
@@ -65,6 +93,9 @@ export class Admission {
         },
       );
     }
+    // What cannot fit now is refused before a byte of it is read; what can is counted as it comes.
+    this.#check(stated ?? FLOOR_BYTES, 0, sender);
+    const bytes = Math.min(stated ?? FLOOR_BYTES, FLOOR_BYTES);
     this.take(bytes, 0, sender);
     return new Permit(this, bytes, sender);
   }
@@ -76,6 +107,12 @@ export class Admission {
 
   /** @internal */
   take(bytes: number, own: number, sender: string): void {
+    this.#check(bytes, own, sender);
+    this.#bytes += bytes;
+    this.#bySender.set(sender, (this.#bySender.get(sender) ?? 0) + bytes);
+  }
+
+  #check(bytes: number, own: number, sender: string): void {
     // A request alone is always let in: its own size is bounded before.
     if (this.#bytes > own && this.#bytes + bytes > this.#bytesMax) {
       throw new Refusal(
@@ -90,8 +127,6 @@ export class Admission {
         `Sender ${sender} has ${senders} of at most ${this.#senderBytesMax} bytes in flight; retry`,
       );
     }
-    this.#bytes += bytes;
-    this.#bySender.set(sender, senders + bytes);
   }
 
   /** @internal */

@@ -2,6 +2,7 @@
  * The body of a request, read bounded in bytes and in time.
  * @module
  */
+import { discard } from "../codec/bytes.ts";
 import { leaveGarbage } from "../codec/memory.ts";
 import { Refusal } from "../errors.ts";
 import type { Deadlines } from "./deadlines.ts";
@@ -40,6 +41,7 @@ export function readBody(
     if (reading === undefined) return pieces.whole();
   } catch (error) {
     body.cancel();
+    pieces.forget();
     throw refusalOf(error);
   }
   return late(reading, body, pieces, limits.deadlines);
@@ -57,6 +59,7 @@ function late(
     const giveUp = (error: unknown) => {
       lift();
       body.cancel();
+      pieces.forget();
       reject(refusalOf(error));
     };
     const lift = deadlines.set(() =>
@@ -116,6 +119,13 @@ class Pieces {
     const buffer = this.#buffer;
     this.#buffer = EMPTY;
     return buffer.length === this.#length ? buffer : new Uint8Array(buffer.buffer.transfer(this.#length));
+  }
+
+  /** Gives back what has come: many large bodies that are refused half way would be more than may be in flight. */
+  forget(): void {
+    if (this.#length >= GARBAGE_BYTES_MIN) leaveGarbage(this.#length);
+    discard(this.#buffer);
+    this.#buffer = EMPTY;
   }
 
   /** Pages of a buffer are memory once they are written to, so that a length which is only stated takes none. */

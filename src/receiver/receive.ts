@@ -108,9 +108,10 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
   let permit: Permit | undefined;
   let kept = false;
   try {
-    const held = permit = options.admission.admit(stated ?? 0, sender.id);
-    const reading = readBody(inbound.body, stated, limits, (bytes) => stated === undefined && held.grow(bytes));
+    const held = permit = options.admission.admit(stated, sender.id);
+    const reading = readBody(inbound.body, stated, limits, (bytes) => held.arrived(bytes));
     const body = reading instanceof Promise ? await reading : reading;
+    held.whole();
     const bodyBytes = body.length;
     visit.bytes(bodyBytes);
     const { bodyBytesMax: bytesMax } = limits;

@@ -359,6 +359,19 @@ for (const way of WAYS_IN) {
     await a.honest();
   });
 
+  Deno.test(`${way}: lengths that are only stated keep nobody out`, async () => {
+    await using a = await attacked(way, { request_body_timeout: "1m", max_in_flight_bytes: "20MiB" });
+    // Three times all that may be in flight is stated, and a byte of each comes.
+    const stating = await Promise.all(Array.from({ length: 3 }, () => openRaw(a.relay.url)));
+    try {
+      for (const connection of stating) connection.write(`${a.head(PROTOBUF, `Content-Length: ${LIMIT}`)}\r\n\r\n\n`);
+      // On a connection behind theirs: what they have written has been read.
+      for (let count = 0; count < 10; count++) await a.honest();
+    } finally {
+      for (const connection of stating) connection[Symbol.dispose]();
+    }
+  });
+
   Deno.test(`${way}: bodies that do not come hold no more than may be in flight, and give it back`, async () => {
     await using a = await attacked(way);
     await a.honest();
@@ -494,7 +507,7 @@ for (const way of WAYS_IN) {
   });
 
   Deno.test(`${way}: SIGTERM while last bytes are held back: it ends in time, and tells them to send again`, async () => {
-    await using a = await attacked(way, { request_body_timeout: "1m" });
+    await using a = await attacked(way, { request_body_timeout: "1m", max_in_flight_bytes: "20MiB" });
     const body = Buffer.from(requestOf("traces", ["held"]));
     const held: RawConnection[] = [];
     try {

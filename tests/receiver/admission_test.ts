@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Refusal } from "../../src/errors.ts";
-import { Admission, type Permit } from "../../src/receiver/admission.ts";
+import { Admission, FLOOR_BYTES, type Permit } from "../../src/receiver/admission.ts";
 import { Random } from "../support/bodies/requests.ts";
 
 const overloaded = (error: unknown) => error instanceof Refusal && error.code === "overloaded";
@@ -114,5 +114,44 @@ Deno.test("one sender has three quarters at most, however many requests it makes
   large.grow(45);
   assert.equal(gate.bytes, 95);
   large.release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("a stated length counts as a floor at most, and what arrives beyond it as it arrives", () => {
+  const gate = new Admission(8 * FLOOR_BYTES);
+  // Together they state twice what there is, and keep nobody out.
+  const stating = ["a", "b", "c"].map((sender) => gate.admit(5 * FLOOR_BYTES, sender));
+  assert.equal(gate.bytes, 3 * FLOOR_BYTES);
+  const short = gate.admit(10, "d");
+  assert.equal(gate.bytes, 3 * FLOOR_BYTES + 10);
+  short.arrived(10);
+  assert.equal(gate.bytes, 3 * FLOOR_BYTES + 10);
+  short.release();
+  const [first, second] = stating;
+  first!.arrived(1);
+  first!.arrived(FLOOR_BYTES - 1);
+  assert.equal(gate.bytes, 3 * FLOOR_BYTES, "the floor holds what comes first");
+  // What could not fit as it stands is refused before a byte of it is read.
+  assert.throws(() => gate.admit(6 * FLOOR_BYTES, "e"), overloaded);
+  first!.arrived(4 * FLOOR_BYTES);
+  second!.arrived(2 * FLOOR_BYTES);
+  assert.equal(gate.bytes, 8 * FLOOR_BYTES);
+  assert.throws(() => second!.arrived(1), overloaded);
+  assert.throws(() => gate.admit(1, "e"), overloaded);
+  for (const permit of stating) permit.release();
+  assert.equal(gate.bytes, 0);
+});
+
+Deno.test("a body of no stated length is counted as the floor until it is whole, and then as its length", () => {
+  const gate = new Admission(4 * FLOOR_BYTES);
+  const permit = gate.admit(undefined, "a");
+  assert.equal(gate.bytes, FLOOR_BYTES);
+  permit.arrived(100);
+  permit.whole();
+  assert.equal(gate.bytes, 100);
+  permit.grow(50);
+  permit.whole();
+  assert.equal(gate.bytes, 150, "what it was grown by is not of the body, and stays");
+  permit.release();
   assert.equal(gate.bytes, 0);
 });
