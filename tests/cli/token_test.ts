@@ -176,7 +176,7 @@ for (const kind of [[], ["--eddsa"]]) {
     const authenticator = new TokenAuthenticator(tokens, Date.now, [new MintedVerifier(signingKeys)]);
     const sender = await authenticator.authenticate(new Headers({ "x-api-key": minted.out[0]! }));
     assert.deepEqual([sender.id, [...sender.signals], sender.origins, sender.limits], [
-      "web",
+      "key:web",
       ["logs"],
       ["https://b.example"],
       { bodyBytesMax: 65_536 },
