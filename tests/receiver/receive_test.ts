@@ -433,6 +433,7 @@ testEachWay("what is over a bound has the answer and the reason of README.md's t
     ]] as const
   ) {
     const permit = admission.admit(held, holder);
+    permit.arrived(held);
     await assertRefused(await post("{}", { "content-length": "2" }), status, /in flight/);
     assert.deepEqual(told.splice(0).map((one) => "code" in one ? one.code : one.kind), [reason]);
     permit.release();
@@ -560,7 +561,7 @@ testEachWay(
     for (let seed = 1; seed <= 15; seed++) {
       const random = new Random(seed);
       const { post, admission, told } = receiver({
-        admission: new Admission(30_000),
+        admission: new Admission(600_000),
         limits: { bodyBytesMax, deadlines: new Deadlines(5) },
         append: () => {
           const fate = random.below(4);
