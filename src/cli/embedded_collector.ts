@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { describeReceived, type EmbeddedCollector, startCollector } from "../collector/server.ts";
 import type { Endpoint } from "../config/units.ts";
 import { CertificateError } from "../errors.ts";
-import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
+import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";
+import { watchIdentity } from "../pki/identity_watch.ts";
 import { type Io, put } from "./io.ts";
 
 /** What to run. */

@@ -13,7 +13,10 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
-import { HOST_CHECKS, type HostSubject, STORAGE_CHECKS, WAY_CHECKS } from "./checks.ts";
+import { HOST_CHECKS, type HostSubject } from "./checks/host.ts";
+import { IDENTITY_CHECKS } from "./checks/identity.ts";
+import { STORAGE_CHECKS } from "./checks/storage.ts";
+import { WAY_CHECKS } from "./checks/way.ts";
 import { RECEIVER_CHECKS } from "./receiver_checks.ts";
 import { Way } from "./way.ts";
 
@@ -69,7 +72,7 @@ export async function examine(options: ExamineOptions): Promise<Report> {
   const ways = config === undefined ? [undefined] : waysOf(config, options);
   for (const way of ways) {
     try {
-      await runAll(WAY_CHECKS, way, results, ways.length > 1 ? way?.label ?? null : null);
+      await runAll([...IDENTITY_CHECKS, ...WAY_CHECKS], way, results, ways.length > 1 ? way?.label ?? null : null);
     } finally {
       way?.close();
     }

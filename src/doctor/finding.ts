@@ -3,7 +3,7 @@
  * @module
  */
 import { diagnose, type RefusedRole } from "../diagnosis/faults.ts";
-import { type CertificateError, sentenceOf } from "../errors.ts";
+import { CertificateError, sentenceOf } from "../errors.ts";
 
 /** What a step came to. `warning`: it works, and a person should know. */
 export type Status = "ok" | "warning" | "fault" | "skipped";
@@ -51,4 +51,31 @@ export function faultFrom(error: CertificateError, role: RefusedRole): Finding {
     finding: sentenceOf({ what, state }),
     ...(remedy === undefined ? {} : { remedy }),
   };
+}
+
+/** Where there is no TLS there is nothing to look at. */
+export const NO_TLS: Finding = { status: "skipped", finding: "Skipped: the endpoint is http://, without TLS" };
+
+/** The fault that a check throws. */
+export function errorOf(check: () => void): CertificateError | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (error instanceof CertificateError) return error;
+    throw error;
+  }
+}
+
+/** A check that throws what it finds wrong, as a finding. */
+export function judged(role: RefusedRole, check: () => Finding): Promise<Finding> {
+  let finding: Finding | undefined;
+  const error = errorOf(() => void (finding = check()));
+  return Promise.resolve(error === undefined ? present(finding) : faultFrom(error, role));
+}
+
+/** What a check needs, an earlier one has set. */
+export function present<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new TypeError("A check ran before the one that it needs");
+  return value;
 }

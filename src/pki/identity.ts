@@ -1,12 +1,10 @@
 /**
  * Who this end of a mutual-TLS connection is, and whom it trusts: CA, certificate and key as one thing, validated
- * together, and replaced together while the program runs.
+ * together.
  * @module
  */
 import { createHash, type X509Certificate } from "node:crypto";
-import { type FSWatcher, readlinkSync, watch } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError } from "../errors.ts";
 import {
   type CertificateFacts,
   chainOf,
@@ -23,7 +21,7 @@ import {
   parseCertificates,
   parsePrivateKey,
 } from "./certificate.ts";
-import { isPemText, type PemDocument, readPem } from "./pem.ts";
+import { type PemDocument, readPem } from "./pem.ts";
 
 /** The settings that messages name; by default those of the exporter. */
 export interface IdentitySettings {
@@ -88,7 +86,8 @@ export interface Identity {
   readonly digest: string;
 }
 
-interface Documents {
+/** The three texts. */
+export interface Documents {
   readonly ca: PemDocument | undefined;
   readonly cert: PemDocument;
   readonly key: PemDocument;
@@ -118,7 +117,7 @@ async function readDocuments(config: IdentityConfig): Promise<Documents> {
 const READINGS_MAX = 10;
 
 /** Three files are not read at one moment: what is not as `known` counts when it is read the same twice in a row. */
-async function readSettled(config: IdentityConfig, known: string): Promise<Documents> {
+export async function readSettled(config: IdentityConfig, known: string): Promise<Documents> {
   let documents = await readDocuments(config);
   for (let readings = 1; readings < READINGS_MAX && digestOf(documents) !== known; readings++) {
     const again = await readDocuments(config);
@@ -128,7 +127,8 @@ async function readSettled(config: IdentityConfig, known: string): Promise<Docum
   return documents;
 }
 
-function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
+/** Checks the three together. @throws {CertificateError} */
+export function validate(config: IdentityConfig, documents: Documents, now: Date): Identity {
   const { ca, cert, key } = documents;
   const settings = { ...EXPORTER_SETTINGS, ...config.settings };
   const warnings: string[] = [];
@@ -214,7 +214,8 @@ export function exposureOf(key: PemDocument, setting?: string): Exposure | undef
     : { to: "all", state: `has mode ${mode}, so every user of this machine can open it`, remedy };
 }
 
-function digestOf({ ca, cert, key }: Documents): string {
+/** Equal where nothing was changed. */
+export function digestOf({ ca, cert, key }: Documents): string {
   const hash = createHash("sha256");
   for (const { text } of [ca ?? { text: "" }, cert, key]) hash.update(`${text.length}:`).update(text);
   return hash.digest("hex");
@@ -246,207 +247,4 @@ function checkAuthorities(
 /** From the parsed certificate, so that what another parser would read differently never reaches it. */
 function toPem(certificate: X509Certificate): string {
   return certificate.toString().trimEnd() + "\n";
-}
-
-/** What a look at the sources found. */
-export type CheckResult = "unchanged" | "changed" | "refused";
-
-/** Options of {@link watchIdentity}. */
-export interface WatchOptions {
-  /** Milliseconds between two looks; 0 means that only `checkNow` looks. Events of the file system lead to a look besides. */
-  readonly reloadIntervalMs: number;
-  /**
-   * Takes a new, validated identity. When it throws, the change counts as refused: the old identity goes on. What it throws as
-   * `refused_by_peer` is offered again at each look: the peer may come to take it.
-   * @param abort The watch has ended: nothing may be taken any more.
-   */
-  readonly onChange: (identity: Identity, abort: AbortSignal) => void | Promise<void>;
-  /**
-   * Hears once of each change that cannot be used, and why; the old identity goes on. A change in progress is none: what is found
-   * by event or interval is told when a later look finds it again.
-   */
-  readonly onRefused: (reason: CertificateError) => void;
-  /** Hears once that a change which it has heard the refusal of is undone: the files are those in use again. */
-  readonly onRestored?: () => void;
-  /** The clock, for tests. */
-  readonly now?: () => Date;
-}
-
-/** A watch over the sources of an identity. Disposing of it stops it; no callback is called after that. */
-export interface IdentityWatch extends AsyncDisposable {
-  /** Looks at once, after a look that is under way. Never rejects. */
-  checkNow(): Promise<CheckResult>;
-}
-
-/** What a look came from: `asked` tells of a refusal at once, `event` leaves that to a later look. */
-type Occasion = "asked" | "interval" | "event";
-
-/** Reasons that may pass without the files being changed. */
-const PASSING: ReadonlySet<string> = new Set(["not_yet_valid", "refused_by_peer"]);
-/** Several files are replaced one after another: a look waits this long after an event, in ms. */
-const EVENT_SETTLE_MS = 50;
-/** What an event has led to, and could not be used, is looked at again after this time, in ms, and told of if it is still so. */
-const CONFIRM_MS = 1_000;
-
-/**
- * Watches the files of an identity and hands over each change that is valid as a whole. It compares contents, so that
- * rewriting, renaming over and switching a symbolic link are all noticed, and touching a file is not.
- *
- * A half-done change (the certificate replaced, the key not yet) is refused, and taken once it is whole. What is refused
- * because it is not yet valid is taken when it is.
- * @param config The sources, as given to {@link loadIdentity}.
- * @param current The identity in use.
- */
-export function watchIdentity(config: IdentityConfig, current: Identity, options: WatchOptions): IdentityWatch {
-  let currentDigest = current.digest;
-  let refused:
-    | { readonly digest: string | undefined; readonly reason: CertificateError; readonly told: boolean }
-    | undefined;
-  const ended = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let confirmation: { readonly of: string | undefined; readonly timer: ReturnType<typeof setTimeout> } | undefined;
-  let last: Promise<unknown> = Promise.resolve();
-
-  async function look(occasion: Occasion): Promise<CheckResult> {
-    if (ended.signal.aborted) return "unchanged";
-    let digest: string | undefined;
-    try {
-      const documents = await readSettled(config, currentDigest);
-      digest = digestOf(documents);
-      if (ended.signal.aborted) return "unchanged";
-      if (digest === currentDigest) {
-        if (refused?.told === true) options.onRestored?.();
-        refused = undefined;
-        return "unchanged";
-      }
-      // Decrypting a key takes long on purpose: done again only where time alone can change the outcome.
-      if (refused?.told === true && digest === refused.digest && !PASSING.has(refused.reason.code)) return "refused";
-      await options.onChange(validate(config, documents, options.now?.() ?? new Date()), ended.signal);
-      currentDigest = digest;
-      refused = undefined;
-      return "changed";
-    } catch (error) {
-      if (ended.signal.aborted) return "unchanged";
-      const reason = error instanceof CertificateError
-        ? error
-        : new CertificateError("unsupported", { what: "Cannot use the new certificates", state: messageOf(error) }, {
-          cause: error,
-        });
-      const same = refused !== undefined && refused.digest === digest && refused.reason.code === reason.code;
-      const told = same && refused?.told === true;
-      const tells = !told && (occasion === "asked" || (occasion === "interval" && same));
-      refused = { digest, reason, told: told || tells };
-      if (tells) options.onRefused(reason);
-      return "refused";
-    }
-  }
-
-  function after(occasion: Occasion): Promise<CheckResult> {
-    const result = last.then(() => look(occasion));
-    last = result;
-    return result;
-  }
-
-  function schedule(): void {
-    if (ended.signal.aborted || options.reloadIntervalMs === 0) return;
-    timer = setTimeout(() => void after("interval").then(schedule), options.reloadIntervalMs);
-  }
-
-  async function onEvent(): Promise<void> {
-    if (await after("event") !== "refused" || ended.signal.aborted || refused === undefined || refused.told) return;
-    const { digest } = refused;
-    // Events come of everything in the folder: only another change puts it off.
-    if (confirmation !== undefined && confirmation.of === digest) return;
-    clearTimeout(confirmation?.timer);
-    // A change in progress is whole by then.
-    const timer = setTimeout(() => {
-      confirmation = undefined;
-      void after("interval");
-    }, CONFIRM_MS);
-    confirmation = { of: digest, timer };
-  }
-
-  const events = options.reloadIntervalMs === 0
-    ? undefined
-    : watchFiles([config.ca ?? [], config.cert, config.key].flat().filter((value) => !isPemText(value)), onEvent);
-  schedule();
-  return {
-    checkNow: () => after("asked"),
-    async [Symbol.asyncDispose]() {
-      ended.abort();
-      clearTimeout(timer);
-      clearTimeout(confirmation?.timer);
-      events?.close();
-      await last;
-    },
-  };
-}
-
-/** Calls back a moment after something has happened in a folder that leads to one of the files. */
-function watchFiles(paths: readonly string[], onEvent: () => Promise<unknown>): { close(): void } {
-  const watchers = new Map<string, FSWatcher>();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let closed = false;
-
-  function open(): void {
-    if (closed) return;
-    const wanted = new Set(paths.flatMap(foldersTo));
-    for (const [folder, watcher] of watchers) {
-      if (wanted.has(folder)) continue;
-      watcher.close();
-      watchers.delete(folder);
-    }
-    for (const folder of wanted) {
-      if (watchers.has(folder)) continue;
-      try {
-        const watcher = watch(folder, { persistent: false }, () => {
-          timer ??= setTimeout(() => {
-            timer = undefined;
-            // A link that was switched leads to other folders.
-            void onEvent().then(open);
-          }, EVENT_SETTLE_MS);
-        });
-        watcher.on("error", () => {});
-        watchers.set(folder, watcher);
-      } catch {
-        // Where the system has no such events, or no more of them, the interval alone finds the change.
-      }
-    }
-  }
-
-  open();
-  return {
-    close() {
-      closed = true;
-      clearTimeout(timer);
-      for (const watcher of watchers.values()) watcher.close();
-    },
-  };
-}
-
-/** Links followed to one file at most. */
-const LINKS_MAX = 16;
-
-/** The folders whose entries decide what a path means: its own, and those of each symbolic link on the way. */
-function foldersTo(path: string): string[] {
-  const folders = new Set<string>();
-  const pending = [resolve(path)];
-  for (let links = 0; links < LINKS_MAX;) {
-    const next = pending.pop();
-    if (next === undefined) break;
-    folders.add(dirname(next));
-    for (let current = next; dirname(current) !== current; current = dirname(current)) {
-      let target: string;
-      try {
-        target = readlinkSync(current);
-      } catch {
-        continue; // No link, or not there.
-      }
-      folders.add(dirname(current));
-      links++;
-      pending.push(join(resolve(dirname(current), target), relative(current, next)));
-      break;
-    }
-  }
-  return [...folders];
 }

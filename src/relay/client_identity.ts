@@ -10,7 +10,8 @@ import { watchPeers } from "../exporter/peer_certificates.ts";
 import { tryIdentity } from "../exporter/trial.ts";
 import type { SignalName } from "../signal.ts";
 import { expiriesOf, type Expiry, expiryOf } from "../pki/expiry.ts";
-import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
+import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";
+import { watchIdentity } from "../pki/identity_watch.ts";
 import { keepCalendar } from "./expiry.ts";
 import type { Log } from "../telemetry/log.ts";
 

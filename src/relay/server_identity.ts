@@ -3,7 +3,8 @@
  * before its end.
  * @module
  */
-import { type Identity, type IdentityConfig, loadIdentity, watchIdentity } from "../pki/identity.ts";
+import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";
+import { watchIdentity } from "../pki/identity_watch.ts";
 import { serverExpiries, type ServerTls } from "../receiver/tls_identity.ts";
 import { keepCalendar } from "./expiry.ts";
 import type { KeptIdentity } from "./client_identity.ts";

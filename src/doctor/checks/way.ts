@@ -1,158 +1,25 @@
 /**
- * The steps of the data's path, in its order. What a step finds is named by the table of `src/diagnosis/faults.ts`, which the
- * running relay uses too.
+ * The steps from the name of the Collector to its answer.
  * @module
  */
-import { constants } from "node:fs";
-import { access, stat, statfs } from "node:fs/promises";
 import { lookup } from "node:dns/promises";
 import { connect, isIP } from "node:net";
-import { dirname } from "node:path";
-import { exporterSettings } from "../config/exporter_settings.ts";
-import { exporterNames } from "../config/routes.ts";
-import type { Config } from "../config/schema.ts";
-import { formatSize } from "../config/units.ts";
-import { concernsTheWay, diagnose, type Fault, type RefusedRole, SERVER_FORM_FAULTS } from "../diagnosis/faults.ts";
-import { shakeHands } from "../diagnosis/handshake.ts";
-import { CertificateError, messageOf } from "../errors.ts";
-import type { Answer } from "../exporter/client.ts";
-import { MembersProof } from "../exporter/members.ts";
-import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
-import {
-  chainOf,
-  checkDates,
-  checkForm,
-  checkIsCa,
-  checkKeyMatches,
-  checkKeyType,
-  checkUsage,
-  describe,
-  exportPrivateKey,
-  foreignIssuer,
-  keyTypeOf,
-  lifeLeft,
-  parseCertificates,
-  parsePrivateKey,
-} from "../pki/certificate.ts";
-import { expiryLevel } from "../pki/expiry.ts";
-import { exposureOf } from "../pki/identity.ts";
-import { readPem } from "../pki/pem.ts";
-import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
-import { proxyVariableFor } from "./proxy.ts";
-import type { Way } from "./way.ts";
-
-/** The process and the machine. */
-export interface HostSubject {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly config: Config | undefined;
-}
-
-/** Where the queue is. */
-export interface StorageSubject {
-  readonly storage: Config["sending_queue"]["storage"];
-  readonly path: string;
-  readonly folder: string;
-  readonly bytesMax: number;
-}
+import { concernsTheWay, diagnose, type Fault, SERVER_FORM_FAULTS } from "../../diagnosis/faults.ts";
+import { shakeHands } from "../../diagnosis/handshake.ts";
+import { messageOf } from "../../errors.ts";
+import type { Answer } from "../../exporter/client.ts";
+import { MembersProof } from "../../exporter/members.ts";
+import { SIGNAL_NAMES, type SignalName, signalOf } from "../../signal.ts";
+import { chainOf, describe, exportPrivateKey, lifeLeft } from "../../pki/certificate.ts";
+import { expiryLevel } from "../../pki/expiry.ts";
+import { type Check, type Finding, NO_TLS, ok, present, warning } from "../finding.ts";
+import type { Way } from "../way.ts";
 
 /** Further apart than this, certificates of today fail on one side: they are made a few minutes in the past. */
 const SKEW_MS_MAX = 5 * 60_000;
 
-const NO_TLS: Finding = { status: "skipped", finding: "Skipped: the endpoint is http://, without TLS" };
-
-/** Before any Collector is asked. */
-export const HOST_CHECKS: readonly Check<HostSubject>[] = [
-  {
-    id: "trust",
-    title: "whom Deno trusts",
-    needs: [],
-    run({ env }) {
-      const more = [
-        ...(env["DENO_TLS_CA_STORE"] === "" ? [] : ["Deno's own roots: DENO_TLS_CA_STORE is not empty"]),
-        ...["DENO_CERT", "NODE_EXTRA_CA_CERTS"].filter((name) => (env[name] ?? "") !== "").map((name) =>
-          `the roots of ${name}`
-        ),
-      ];
-      return more.length === 0
-        ? ok("The CA in exporter.tls.ca_file alone is trusted")
-        : warning("trusts_more", "Other CAs are trusted beside the one in exporter.tls.ca_file", ...more);
-    },
-  },
-  {
-    id: "proxy",
-    title: "proxy variables",
-    needs: [],
-    run({ env, config }) {
-      // Every signal's own, whichever key it is from.
-      const urls = config === undefined
-        ? []
-        : exporterNames(config).flatMap((name) =>
-          SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal, name).url))
-        );
-      const used = urls.flatMap((url) => proxyVariableFor(url, env) ?? []);
-      return used.length === 0
-        ? ok("No proxy variable applies to the Collector")
-        : warning("proxied", `Requests to the Collector go through the proxy of ${[...new Set(used)].join(", ")}`);
-    },
-  },
-];
-
-/** From the files to the Collector's answer. */
+/** From the name of the Collector to its answer. */
 export const WAY_CHECKS: readonly Check<Way>[] = [
-  { id: "files", title: "files", needs: [], run: checkFiles },
-  {
-    id: "permissions",
-    title: "permissions of the key",
-    needs: ["files"],
-    run(way) {
-      if (!way.secure) return NO_TLS;
-      const { key } = present(way.documents);
-      const exposure = exposureOf(key, "exporter.tls.key_readable_by_others");
-      if (exposure === undefined) return ok(`Nobody but its owner can read the ${key.name}`);
-      const finding = `The ${key.name} ${exposure.state}`;
-      const fault = "key_exposed";
-      return exposure.to === "all" && !way.tls.exposedKeyAllowed
-        ? { status: "fault", fault, finding, remedy: exposure.remedy }
-        : { status: "warning", fault, finding, remedy: "run chmod 600 on it" };
-    },
-  },
-  { id: "pem", title: "shape of the PEM", needs: ["files"], run: checkPem },
-  {
-    id: "key_match",
-    title: "key and certificate",
-    needs: ["pem"],
-    run: (way) =>
-      way.secure
-        ? judged("key", () => {
-          const { key, certificates } = present(way.identity);
-          const { key: keyDocument, cert } = present(way.documents);
-          checkKeyMatches(key, keyDocument.name, certificates, cert.name);
-          return ok(`The ${keyDocument.name} belongs to ${describe(certificates[0]).subject}`);
-        })
-        : NO_TLS,
-  },
-  { id: "dates", title: "dates of our certificates", needs: ["pem"], run: checkOurDates },
-  { id: "chain", title: "issuer of our certificate", needs: ["pem"], run: checkOurChain },
-  {
-    id: "usages",
-    title: "usages of our certificates",
-    needs: ["pem"],
-    async run(way) {
-      if (!way.secure) return NO_TLS;
-      const { certificates, authorities } = present(way.identity);
-      const { cert, ca } = present(way.documents);
-      const own = await judged("certificate", () => {
-        checkUsage(certificates[0], cert.name, "clientAuth");
-        return ok(
-          "The client certificate is for clients",
-          describe(certificates[0]).usages.join(", ") || "unrestricted",
-        );
-      });
-      if (own.status !== "ok") return own;
-      const faults = authorities.flatMap((each) => errorOf(() => checkIsCa(each, ca.name)) ?? []);
-      return faults.length === authorities.length && faults[0] !== undefined ? faultFrom(faults[0], "ca") : own;
-    },
-  },
   {
     id: "dns",
     title: "name of the Collector",
@@ -219,159 +86,7 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
   { id: "members", title: "bodies of several gzip members", needs: ["accepted"], run: checkMembers },
 ];
 
-/** Behind the door. */
-export const STORAGE_CHECKS: readonly Check<StorageSubject>[] = [
-  {
-    id: "queue_folder",
-    title: "folder of the queue",
-    needs: [],
-    async run({ storage, path, folder }) {
-      if (storage === "none") return ok("No disk is used: sending_queue.storage is none");
-      try {
-        const there = await existing(folder);
-        await access(there, constants.R_OK | constants.W_OK | constants.X_OK);
-        if (!(await stat(there)).isDirectory()) throw new Error(`${there} is not a folder`);
-        await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
-          if (codeOf(error) !== "ENOENT") throw error;
-        });
-        return ok(there === folder ? `${folder} can be written` : `${folder} will be made in ${there}`);
-      } catch (error) {
-        return {
-          status: "fault",
-          fault: "queue_unusable",
-          finding: `The queue cannot be kept at ${path}`,
-          evidence: [messageOf(error)],
-        };
-      }
-    },
-  },
-  {
-    id: "disk",
-    title: "room on the disk",
-    needs: ["queue_folder"],
-    async run({ storage, path, folder, bytesMax }) {
-      if (storage === "none") return ok("No disk is used: sending_queue.storage is none");
-      const { bavail, bsize } = await statfs(await existing(folder));
-      const used = await stat(path).then(({ size }) => size, () => 0);
-      const freeBytes = Number(bavail) * Number(bsize);
-      const evidence = `${formatSize(megabytes(freeBytes))} free, queue_size ${formatSize(bytesMax)}`;
-      return freeBytes + used >= bytesMax
-        ? ok("The disk has room for a full queue", evidence)
-        : warning("disk_low", "A full queue does not fit on the disk", evidence);
-    },
-  },
-];
-
 const EMPTY = new Uint8Array(0);
-
-async function checkFiles(way: Way): Promise<Finding> {
-  if (!way.secure) return NO_TLS;
-  const { tls } = way;
-  const read = async (what: string, { setting, value }: { setting: string; value: string }) => {
-    try {
-      return await readPem({ what, setting, value });
-    } catch (error) {
-      if (error instanceof CertificateError) return error;
-      throw error;
-    }
-  };
-  const ca = await read("CA certificate", tls.ca);
-  const cert = await read("client certificate", tls.cert);
-  const key = await read("client key", tls.key);
-  const errors = [[ca, "ca"], [cert, "certificate"], [key, "key"]] as const;
-  const first = errors.find(([each]) => each instanceof CertificateError);
-  if (ca instanceof CertificateError || cert instanceof CertificateError || key instanceof CertificateError) {
-    const found = faultFrom(first?.[0] as CertificateError, first?.[1] ?? "ca");
-    const more = errors.flatMap(([each]) =>
-      each instanceof CertificateError && each !== first?.[0] ? [each.message] : []
-    );
-    return { ...found, evidence: more };
-  }
-  way.documents = { ca, cert, key };
-  return ok([ca, cert, key].map(({ name }) => name).join(", "));
-}
-
-function checkPem(way: Way): Finding {
-  if (!way.secure) return NO_TLS;
-  const { ca, cert, key } = present(way.documents);
-  const steps: [role: RefusedRole, step: () => void][] = [];
-  let authorities: ReturnType<typeof parseCertificates> | undefined;
-  let certificates: ReturnType<typeof parseCertificates> | undefined;
-  let privateKey: ReturnType<typeof parsePrivateKey> | undefined;
-  steps.push(["ca", () => {
-    authorities = parseCertificates(ca);
-    for (const each of authorities) checkKeyType(each.publicKey, ca.name);
-  }]);
-  steps.push(["certificate", () => {
-    certificates = parseCertificates(cert);
-    checkForm(certificates[0], cert.name);
-    checkKeyType(certificates[0].publicKey, cert.name);
-  }]);
-  steps.push(["key", () => {
-    const setting = way.tls.key.setting.replace(/\.[^.]+$/, ".key_passphrase");
-    privateKey = parsePrivateKey(key, { setting, value: way.tls.keyPassphrase });
-  }]);
-  const found = steps.flatMap(([role, step]) => {
-    const error = errorOf(step);
-    return error === undefined ? [] : [{ role, error }];
-  });
-  const [first, ...more] = found;
-  if (first !== undefined) {
-    return { ...faultFrom(first.error, first.role), evidence: more.map(({ error }) => error.message) };
-  }
-  way.identity = {
-    authorities: present(authorities),
-    certificates: present(certificates),
-    key: present(privateKey),
-  };
-  const { length } = present(authorities);
-  return ok(
-    `${describe(present(certificates)[0]).subject}, ${keyTypeOf(present(privateKey))}, with ${length} ` +
-      `CA certificate${length === 1 ? "" : "s"}`,
-  );
-}
-
-function checkOurDates(way: Way): Finding {
-  if (!way.secure) return NO_TLS;
-  const { authorities, certificates } = present(way.identity);
-  const { ca, cert } = present(way.documents);
-  const now = way.now();
-  const own = certificates.flatMap((each) => errorOf(() => checkDates(each, cert.name, now)) ?? [])[0];
-  if (own !== undefined) return faultFrom(own, "certificate");
-  const ofCa = authorities.flatMap((each) => errorOf(() => checkDates(each, ca.name, now)) ?? []);
-  if (ofCa[0] !== undefined && ofCa.length === authorities.length) return faultFrom(ofCa[0], "ca");
-  const ends = [...certificates, ...authorities].map(describe).map((facts) => ({
-    leftMs: facts.validTo.getTime() - now.getTime(),
-    level: expiryLevel(facts, way.tls.expiry, now),
-    text: `${facts.subject}: ${lifeLeft(facts.validTo, now)}`,
-  }));
-  const near = ends.filter(({ leftMs, level }) => leftMs > 0 && level !== "ok").sort((a, b) => a.leftMs - b.leftMs);
-  const worst = near.find(({ level }) => level === "error") ?? near[0];
-  const evidence = [...ends.map(({ text }) => text), ...ofCa.map(({ message }) => message)];
-  if (worst !== undefined) {
-    const status = worst.level === "error" ? "fault" : "warning";
-    return { status, fault: "expires_soon", finding: `A certificate is near its end: ${worst.text}`, evidence };
-  }
-  if (ofCa.length > 0) return warning("ca_unusable", "A CA certificate of the bundle is out of date", ...evidence);
-  return ok(ends.map(({ text }) => text).join(", "));
-}
-
-function checkOurChain(way: Way): Finding {
-  if (!way.secure) return NO_TLS;
-  const { authorities, certificates: [leaf, ...intermediates] } = present(way.identity);
-  const { ca, cert } = present(way.documents);
-  const chain = chainOf(leaf, intermediates, authorities);
-  if (chain.kind !== "anchored") {
-    // Lawful: the Collector may trust another CA than the relay does. Whether it does is found out below.
-    return {
-      status: "warning",
-      fault: "client_certificate_unknown_ca",
-      finding: foreignIssuer(chain, cert.name, ca.name),
-      remedy: "nothing, if the Collector's client_ca_file has that issuer",
-    };
-  }
-  return ok(`Our certificate leads to ${describe(present(chain.path.at(-1))).subject}`);
-}
 
 function checkTcp({ host, port, attemptMs }: Way): Promise<Finding> {
   const { promise, resolve } = Promise.withResolvers<Finding>();
@@ -606,22 +321,6 @@ async function checkMembers(way: Way): Promise<Finding> {
   return unanswered(members, way.client.diagnose(members));
 }
 
-function errorOf(check: () => void): CertificateError | undefined {
-  try {
-    check();
-    return undefined;
-  } catch (error) {
-    if (error instanceof CertificateError) return error;
-    throw error;
-  }
-}
-
-function judged(role: RefusedRole, check: () => Finding): Promise<Finding> {
-  let finding: Finding | undefined;
-  const error = errorOf(() => void (finding = check()));
-  return Promise.resolve(error === undefined ? present(finding) : faultFrom(error, role));
-}
-
 function unanswered(answer: Answer, fault: Fault): Finding {
   return unexplained(fault, fault.what, evidenceOf(answer));
 }
@@ -641,32 +340,4 @@ function evidenceOf(answer: Answer): string {
 function shown(certificate: Parameters<typeof describe>[0]): string {
   const { subject, issuer, validTo } = describe(certificate);
   return `${subject}, issued by ${issuer}, until ${validTo.toISOString().slice(0, 10)}`;
-}
-
-/** What a check needs, an earlier one has set. */
-function present<Value>(value: Value | undefined): Value {
-  if (value === undefined) throw new TypeError("A check ran before the one that it needs");
-  return value;
-}
-
-async function existing(folder: string): Promise<string> {
-  let current = folder;
-  for (;;) {
-    try {
-      await stat(current);
-      return current;
-    } catch (error) {
-      if (codeOf(error) !== "ENOENT" || dirname(current) === current) throw error;
-      current = dirname(current);
-    }
-  }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error ? String(error.code) : undefined;
-}
-
-/** Whole MiB, so that it reads well. */
-function megabytes(bytes: number): number {
-  return Math.floor(bytes / 1_048_576) * 1_048_576;
 }
