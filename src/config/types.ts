@@ -42,7 +42,7 @@ export interface Config {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id. */
+        /** Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate: boolean;
@@ -83,7 +83,7 @@ export interface Config {
         clock_tolerance: number;
         /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. In ms. Default: `"10m"`. */
         refresh_interval: number;
-        /** The claim that names the sender. Default: `"sub"`. */
+        /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim: string;
         /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
         permissions_claim: string;
@@ -553,7 +553,7 @@ export interface ConfigInput {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate of one of these CA, in place of a token; its name is the sender's id. */
+        /** Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate?: boolean;
@@ -594,7 +594,7 @@ export interface ConfigInput {
         clock_tolerance?: string | number;
         /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. Default: `"10m"`. */
         refresh_interval?: string | number;
-        /** The claim that names the sender. Default: `"sub"`. */
+        /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim?: string;
         /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
         permissions_claim?: string;

@@ -28,7 +28,7 @@ export type ScalarKind =
 /** One field of a message. */
 export interface Field {
   readonly number: number;
-  /** The lowerCamelCase name: the only one that OTLP/JSON knows. */
+  /** The lowerCamelCase name, which OTLP/JSON has; {@link protoName} is the other that ProtoJSON parsers take. */
   readonly name: string;
   /** A scalar, or the name of a message in {@link MESSAGES}. */
   readonly kind: ScalarKind | MessageName;
@@ -314,4 +314,28 @@ export const REQUEST_MESSAGE: Readonly<Record<SignalName, MessageName>> = {
   metrics: "MetricsRequest",
   logs: "LogsRequest",
   profiles: "ProfilesRequest",
+};
+
+/** The name of a field in its `.proto`: "Parsers accept both the lowerCamelCase name […] and the original proto field name" (ProtoJSON). */
+export function protoName(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+const SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+const TEMPORALITIES = ["UNSPECIFIED", "DELTA", "CUMULATIVE"].map((name) => `AGGREGATION_TEMPORALITY_${name}`);
+
+/** The names of each enum's values, by message and field, in the order of their numbers from 0 on. */
+export const ENUM_NAMES: Readonly<Record<string, readonly string[]>> = {
+  "Span.kind": ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"].map((name) =>
+    `SPAN_KIND_${name}`
+  ),
+  "Status.code": ["UNSET", "OK", "ERROR"].map((name) => `STATUS_CODE_${name}`),
+  "Sum.aggregationTemporality": TEMPORALITIES,
+  "Histogram.aggregationTemporality": TEMPORALITIES,
+  "ExponentialHistogram.aggregationTemporality": TEMPORALITIES,
+  "LogRecord.severityNumber": [
+    "UNSPECIFIED",
+    ...SEVERITIES.flatMap((name) => [name, `${name}2`, `${name}3`, `${name}4`]),
+  ]
+    .map((name) => `SEVERITY_NUMBER_${name}`),
 };

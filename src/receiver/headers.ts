@@ -7,7 +7,7 @@ import type { MediaType } from "../otlp/response.ts";
 import { tooLarge } from "./body.ts";
 import { soleValue } from "./senders/peer.ts";
 
-/** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate` and `zstd` are ours. */
+/** The content codings that are taken. OTLP: `gzip` and none MUST be; `deflate`, which a Collector calls `zlib` too, and `zstd` are ours. */
 export type ContentEncoding = "identity" | "gzip" | "deflate" | "zstd";
 
 /** Reads `Content-Encoding`; absent, `identity` and `none` are the same. Refuses what is unknown with 415. */
@@ -21,16 +21,26 @@ export function contentEncodingOf(header: string | null): ContentEncoding {
     case "x-gzip":
       return "gzip";
     case "deflate":
+    case "zlib":
       return "deflate";
     case "zstd":
       return "zstd";
-    default:
-      throw new Refusal(
-        "unsupported_encoding",
-        "Content-Encoding is not supported; use gzip, deflate, zstd or none, one alone",
-        { headers: { "accept-encoding": "gzip, deflate, zstd" } },
+    case "snappy":
+    case "x-snappy-framed":
+    case "lz4":
+      // What a Collector's exporter may be set to besides; no library for them is kept well enough to read strangers' bodies with.
+      throw unsupportedEncoding(
+        "Content-Encoding snappy, x-snappy-framed or lz4 is not supported; set the sender's compression to gzip or zstd " +
+          "(in a Collector: compression of its otlphttp exporter)",
       );
+    default:
+      throw unsupportedEncoding("Content-Encoding is not supported; use gzip, deflate, zstd or none, one alone");
   }
+}
+
+function unsupportedEncoding(message: string): Refusal {
+  // RFC 9110, 15.5.16: says what would be taken.
+  return new Refusal("unsupported_encoding", message, { headers: { "accept-encoding": "gzip, deflate, zstd" } });
 }
 
 /** Reads `Content-Type`, parameters allowed; undefined when it is neither of OTLP/HTTP's two. */

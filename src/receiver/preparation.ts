@@ -80,6 +80,8 @@ export interface Prepared {
   readonly payload: Uint8Array<ArrayBuffer>;
   /** How many attributes each of the redactor's rules was for; undefined where there were none. */
   readonly hits: readonly number[] | undefined;
+  /** How many members of a JSON body were left out, because no field has their name. */
+  readonly ignored: number;
 }
 
 /** From this size on what is left behind by pieces is worth counting, in bytes. */
@@ -108,7 +110,9 @@ export function prepare(
   // 0.1 us for each.
   try {
     opened = open(settings, form, received, bytesMax, budget);
-    const { content, gzip, found = walker.walk(form.signal, content.bytes, settings.bounds) } = opened;
+    const { content, gzip } = opened;
+    const found = opened.found ?? walker.walk(form.signal, content.bytes, settings.bounds);
+    const ignored = opened.found?.ignored ?? 0;
     const rewritten = rewrite(settings.redactor, form, content, rewrittenBytesMax, budget.hashes);
     changed = rewritten.changed;
     const kept = changed ?? content;
@@ -118,7 +122,7 @@ export function prepare(
     if (settings.payloadEncoding === "identity") payload = kept.take();
     else if (changed === undefined && gzip !== undefined) payload = reframe(received, gzip);
     else payload = gzipOwned(kept);
-    return { items, mergeable, inflatedBytes, payload, hits: rewritten.hits };
+    return { items, mergeable, inflatedBytes, payload, hits: rewritten.hits, ignored };
   } catch (error) {
     again = isOverBudget(error, form, budget);
     if (again) throw new OverBudgetError("The body is more work than its budget");
@@ -144,7 +148,7 @@ interface Opened {
   /** Where the body as it came can be kept as it is, but for its framing. */
   readonly gzip: Gunzipped | undefined;
   /** What a walk finds, where the transcoder has counted it. */
-  readonly found: Walk | undefined;
+  readonly found: (Walk & { readonly ignored?: number }) | undefined;
 }
 
 function open(

@@ -4,6 +4,7 @@
  * @module
  */
 import { Refusal } from "../errors.ts";
+import type { PartialSuccess } from "../otlp/response.ts";
 import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
 import type { Unrouted } from "../queue/batcher.ts";
 import type { Accepted } from "../queue/queue.ts";
@@ -42,6 +43,8 @@ export interface ReceiverEvents {
   refused(request: RefusedRequest): void;
   /** Answered 200: how many attributes each of the redactor's rules was for. */
   redacted(signal: SignalName, redaction: RedactionSettings, hits: readonly number[]): void;
+  /** Answered 200 with a warning: a JSON body in which `names` names are no fields', and from which no item is kept. */
+  unrecognised(signal: SignalName, sender: string, names: number): void;
   /** A fault of ours that no refusal names; the sender was told to retry. */
   failed(error: unknown): void;
 }
@@ -118,7 +121,7 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     const { resourceAttributes } = sender;
     const form = { signal, mediaType, encoding, bytesMax, resourceAttributes };
     const preparing = options.preparer.prepare(form, sender.id, body);
-    const { hits, ...prepared } = preparing instanceof Promise ? await preparing : preparing;
+    const { hits, ignored, ...prepared } = preparing instanceof Promise ? await preparing : preparing;
     const { redactor, payloadEncoding } = options.preparer.settings;
     const submission = { ...prepared, signal, encoding: payloadEncoding, sender: sender.id };
     request.items = submission.items;
@@ -133,12 +136,28 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     kept = true;
     options.events.accepted(signal, sender.id, submission.items);
     options.usage?.accepted(sender, submission.items, fromOf(inbound));
+    if (ignored > 0 && submission.items === 0) {
+      options.events.unrecognised(signal, sender.id, ignored);
+      accepted = { partialSuccess: unrecognisedWarning(request.signal, ignored), ...accepted };
+    }
     if (hits !== undefined) options.events.redacted(signal, redactor!.settings, hits);
     return success(headers, signal, mediaType, accepted);
   } finally {
     permit?.release();
     visit.leave(kept);
   }
+}
+
+/**
+ * That a 200 kept nothing of a body that had something in it. OTLP has unknown fields ignored; the warning form of `partial_success`
+ * is what a sender may be told beside a success.
+ */
+function unrecognisedWarning({ item, path }: Signal, names: number): PartialSuccess {
+  return {
+    rejected: 0,
+    message: `The body holds no ${item}, and ${names} of its names are no fields of OTLP, which are ignored; ` +
+      `compare them with OTLP/JSON, and the signal with the path ${path}`,
+  };
 }
 
 /** Limits on a body of this sender. */

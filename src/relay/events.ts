@@ -33,6 +33,13 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
         if (hits[index]! > 0) metrics.redacted({ signal, key, action, dryRun }, hits[index]!);
       }
     },
+    unrecognised(signal, sender, names) {
+      metrics.unrecognised(signal);
+      log.limited(`unrecognised ${signal}`, LOG_INTERVAL_MS).warn(
+        "Took JSON of which nothing is kept: its names are no fields of OTLP; the sender was warned",
+        { signal, sender, names },
+      );
+    },
     refused({ refusal, signal, sender, items, path, origin }) {
       metrics.refused(refusal.code, signal, items, sender);
       const { code, message } = refusal;

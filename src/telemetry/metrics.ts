@@ -65,6 +65,12 @@ export const INSTRUMENTS = {
     description: "Spans, data points or log records in requests answered 200",
     attributes: ["signal"],
   },
+  edgeferry_receiver_unrecognised_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests answered 200 with a warning: JSON with names that are no fields' and without a single item",
+    attributes: ["signal"],
+  },
   edgeferry_receiver_refused_requests: {
     kind: "counter",
     unit: "{request}",
@@ -306,6 +312,8 @@ export interface RedactionOfMetrics {
 export interface RelayMetrics {
   /** A request was answered 200. */
   accepted(signal: SignalName, items: number, sender?: string): void;
+  /** A request was answered 200 with the warning that nothing of it is known. */
+  unrecognised(signal: SignalName): void;
   /** A request was refused; `items` where the walk had counted them. */
   refused(reason: RefusalCode, signal: SignalName | undefined, items?: number, sender?: string): void;
   /** An action of redaction was for attributes of a request that was answered 200. */
@@ -421,6 +429,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
 
   const acceptedRequests = perSignal("edgeferry_receiver_accepted_requests");
   const acceptedItems = perSignal("edgeferry_receiver_accepted_items");
+  const unrecognised = perSignal("edgeferry_receiver_unrecognised_requests");
   const refusedRequests = counter("edgeferry_receiver_refused_requests");
   const refusedItems = counter("edgeferry_receiver_refused_items");
   const senderRequests = counter("edgeferry_sender_accepted_requests");
@@ -468,6 +477,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
       account.requests.value++;
       account.items.value += items;
     },
+    unrecognised: (signal) => void unrecognised[signal].value++,
     refused(reason, signal, items, sender) {
       const attributes: Record<string, string> = signal === undefined ? { reason } : { reason, signal };
       refusedRequests.cell(attributes).value++;

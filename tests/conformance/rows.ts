@@ -333,11 +333,12 @@ export function serverRows(settings: RowSettings): Row[] {
     }),
     success,
   );
-  for (const coding of ["none", "gzip", "deflate", "zstd"] as const) {
+  for (const coding of ["none", "gzip", "deflate", "zlib", "zstd"] as const) {
     const encode = {
       none: (body: Buffer) => body,
       gzip: gzipSync,
       deflate: deflateSync,
+      zlib: deflateSync,
       zstd: zstdCompressSync,
     }[coding];
     add(
@@ -420,10 +421,17 @@ export function serverRows(settings: RowSettings): Row[] {
   );
   add(jsonClause("enums are integers"), '"kind": 3', ok, json("traces", spanJson('"kind":3')), success);
   add(
-    jsonClause("enums are integers only"),
+    jsonClause("enums are integers; ProtoJSON has parsers take their names too"),
     '"kind": "SPAN_KIND_CLIENT"',
-    status(400),
+    ok,
     json("traces", spanJson('"kind":"SPAN_KIND_CLIENT"')),
+    success,
+  );
+  add(
+    jsonClause("enums are integers or names of theirs"),
+    '"kind": "SPAN_KIND_X"',
+    status(400),
+    json("traces", spanJson('"kind":"SPAN_KIND_X"')),
     refusal(400),
   );
   add(
@@ -434,10 +442,10 @@ export function serverRows(settings: RowSettings): Row[] {
     success,
   );
   add(
-    jsonClause("names are lowerCamelCase; others are unknown fields"),
-    '"start_time_unix_nano": {}',
+    jsonClause("names are lowerCamelCase; ProtoJSON has parsers take those of the .proto too"),
+    '"start_time_unix_nano": "5"',
     ok,
-    json("traces", spanJson('"start_time_unix_nano":{}')),
+    json("traces", spanJson('"start_time_unix_nano":"5"')),
     success,
   );
   for (const value of ['"NaN"', '"Infinity"', '"-Infinity"']) {

@@ -43,6 +43,7 @@ testEachWay(
     const { post } = receiver({
       events: {
         accepted: () => {},
+        unrecognised: () => {},
         redacted: () => {},
         failed: () => {},
         refused: ({ path, refusal: { code } }) => void paths.push(code === "not_found" ? path : code),

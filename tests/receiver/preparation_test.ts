@@ -45,7 +45,7 @@ Deno.test("of every form of a request the payload holds the same protobuf, in a 
           form(mediaType, encoding),
           new OwnedBytes(body),
         );
-        assert.deepEqual(found, { items: 0, mergeable: true, inflatedBytes: 2, hits: undefined });
+        assert.deepEqual(found, { items: 0, mergeable: true, inflatedBytes: 2, hits: undefined, ignored: 0 });
         assert.equal(payload.byteLength, payload.buffer.byteLength);
         assert.deepEqual(Uint8Array.from(payloadEncoding === "gzip" ? gunzipSync(payload) : payload), protobuf);
       }

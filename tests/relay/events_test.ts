@@ -79,6 +79,13 @@ Deno.test("a hundred strangers with a name each make one line, and one that tell
   assert.deepEqual(lines.map(({ withheld }) => withheld), [undefined, 99]);
 });
 
+Deno.test("JSON of which nothing is kept is a warning and a count", async () => {
+  const { receiver, lines, counted } = setup();
+  for (let times = 0; times < 3; times++) receiver.unrecognised("logs", "web", 4);
+  assert.deepEqual(lines.map(({ level, sender, names }) => [level, sender, names]), [["warn", "web", 4]]);
+  assert.deepEqual(await counted("edgeferry_receiver_unrecognised_requests"), [{ signal: "logs", value: 3 }]);
+});
+
 Deno.test("a defect of the receiver is an error, with its cause", () => {
   const { receiver, lines } = setup();
   receiver.failed(new TypeError("no such thing", { cause: new Error("inner") }));

@@ -1,10 +1,19 @@
 /**
  * The messages of {@link MESSAGES} as the JSON transcoder wants them: the name of a field as bytes, its tag as bytes, and which
  * field came after it last. A sender writes the fields of a message in one order, so that most names are compared and not looked up.
+ * Names of the `.proto` always are.
  * @module
  */
 import { roleOf } from "../item_count.ts";
-import { isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE, type ScalarKind } from "../schema.ts";
+import {
+  ENUM_NAMES,
+  isMessage,
+  type MessageName,
+  MESSAGES,
+  protoName,
+  REQUEST_MESSAGE,
+  type ScalarKind,
+} from "../schema.ts";
 import { bySignal } from "../../signal.ts";
 
 /** A field: all that can be known of it before there is a value. */
@@ -19,6 +28,8 @@ export interface FieldPlan {
   readonly message: MessagePlan | undefined;
   readonly repeated: boolean;
   readonly packed: boolean;
+  /** Of an enum: the number of each name. */
+  readonly enumNames: ReadonlyMap<string, number> | undefined;
   /** The field that came after this one last; undefined before there was one. */
   next: FieldPlan | undefined;
   /** How many bytes the length of the value took last, 1 or 2. */
@@ -32,16 +43,18 @@ export class MessagePlan {
   /** The field that came first last time. */
   first: FieldPlan | undefined;
   readonly #fields = new Map<string, FieldPlan>();
-  /** By the length of the name. */
-  readonly #byLength: FieldPlan[][] = [];
+  /** By the length of the name; a field is there by each of its names. */
+  readonly #byLength: { readonly nameBytes: Uint8Array; readonly field: FieldPlan }[][] = [];
 
   constructor(name: MessageName) {
     this.role = roleOf(name);
   }
 
   add(field: FieldPlan): void {
-    this.#fields.set(field.name, field);
-    (this.#byLength[field.name.length] ??= []).push(field);
+    for (const name of new Set([field.name, protoName(field.name)])) {
+      this.#fields.set(name, field);
+      (this.#byLength[name.length] ??= []).push({ nameBytes: new TextEncoder().encode(name), field });
+    }
   }
 
   /** The field of this name; undefined when there is none. */
@@ -51,8 +64,7 @@ export class MessagePlan {
 
   /** The field whose name stands in `bytes` from `start` to before `end`. */
   find(bytes: Uint8Array, start: number, end: number): FieldPlan | undefined {
-    for (const field of this.#byLength[end - start] ?? NO_FIELDS) {
-      const { nameBytes } = field;
+    for (const { nameBytes, field } of this.#byLength[end - start] ?? NO_FIELDS) {
       let index = start;
       while (index < end && bytes[index] === nameBytes[index - start]) index++;
       if (index === end) return field;
@@ -61,7 +73,7 @@ export class MessagePlan {
   }
 }
 
-const NO_FIELDS: readonly FieldPlan[] = [];
+const NO_FIELDS: readonly { readonly nameBytes: Uint8Array; readonly field: FieldPlan }[] = [];
 
 /** The wire type of each kind, where it is not packed (protobuf, "Encoding"). */
 const WIRE_TYPE: Readonly<Record<ScalarKind, number>> = {
@@ -106,12 +118,18 @@ function plans(): Readonly<Record<MessageName, MessagePlan>> {
         message: isMessage(kind) ? all[kind] : undefined,
         repeated,
         packed,
+        enumNames: enumNamesOf(`${name}.${field}`),
         next: undefined,
         lengthBytes: 1,
       });
     }
   }
   return all;
+}
+
+function enumNamesOf(field: string): ReadonlyMap<string, number> | undefined {
+  const names = ENUM_NAMES[field];
+  return names && new Map(names.map((name, number) => [name, number]));
 }
 
 /** A tag as the one or two bytes of its varint, the first in the low eight bits. */

@@ -1,6 +1,7 @@
 /**
- * OTLP/JSON to protobuf. Source: OTLP 1.11 "JSON Protobuf Encoding", which changes proto3's JSON mapping: ids are hex, enums
- * are integers only, field names are lowerCamelCase only, unknown fields are ignored.
+ * OTLP/JSON to protobuf. Source: OTLP 1.11 "JSON Protobuf Encoding", which changes proto3's JSON mapping: ids are hex, unknown fields
+ * are ignored. It has senders write enums as integers and names in lowerCamelCase alone; the names of enums and of the `.proto` are
+ * taken all the same, as the pinned Collector does and ProtoJSON demands of parsers: ignoring them would lose data behind a 200.
  *
  * The text is read once, byte by byte, and each value is written as it is met: no string and no object is made of it. Fields keep
  * the order of the text, so that what is given twice is what protobuf makes of it, and the Collector: of a scalar and of a oneof
@@ -15,7 +16,6 @@ import { readDouble, Words } from "./number.ts";
 import { type FieldPlan, type MessagePlan, REQUEST_PLAN } from "./plan.ts";
 import { JsonReader, kindOf } from "./reader.ts";
 import { ProtobufWriter, TranscodedTooLargeError } from "./writer.ts";
-import type { ScalarKind } from "../schema.ts";
 import { bySignal, type SignalName, signalOf } from "../../signal.ts";
 import type { Walk } from "../wire.ts";
 
@@ -44,6 +44,8 @@ const words = new Words();
 const count = new ItemCount();
 let bounds = UNBOUNDED;
 let messagesLeft = 0;
+/** Members of objects whose name is no field's. */
+let ignored = 0;
 
 const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
@@ -51,6 +53,8 @@ const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 export interface Transcoded extends Walk {
   /** The request in a buffer of its own. */
   readonly protobuf: Uint8Array<ArrayBuffer>;
+  /** How many members of its objects no field has the name of: they are not in it. */
+  readonly ignored: number;
 }
 
 /** One more message, or one more of a list of strings. */
@@ -77,6 +81,7 @@ export function transcodeJson(
   writer.begin(body.length, bytesMax);
   bounds = requestBounds;
   messagesLeft = bounds.messagesMax;
+  ignored = 0;
   count.reset(bounds);
   try {
     const first = reader.peek();
@@ -88,7 +93,7 @@ export function transcodeJson(
     writeMessage(REQUEST_PLAN[signal], 0);
     reader.finish();
     // Requests that may be merged have their resources and no field beside them.
-    return { protobuf: writer.finish(), items: count.total(), mergeable: MERGEABLE[signal] };
+    return { protobuf: writer.finish(), items: count.total(), mergeable: MERGEABLE[signal], ignored };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     // That the text is no JSON, further on, says more than that a value does not fit.
@@ -122,6 +127,7 @@ function writeMessage(message: MessagePlan, depth: number): void {
     const expected = before === undefined ? message.first : before.next;
     const field = reader.name(message, expected);
     if (field === undefined) {
+      ignored++;
       reader.skip();
       continue;
     }
@@ -142,7 +148,7 @@ function writeField(field: FieldPlan, first: number, depth: number): void {
   try {
     if (field.message === undefined) {
       writer.tag(field.tag);
-      writeScalar(field.kind!, first);
+      writeScalar(field, first);
     } else {
       if (first !== BRACE) throw reader.otherKind("an object");
       countMessage();
@@ -177,7 +183,7 @@ function writeList(field: FieldPlan, opening: number, depth: number): void {
           countMessage();
           writer.tag(field.tag);
         }
-        writeScalar(field.kind!, first);
+        writeScalar(field, first);
       }
     } while (reader.more(BRACKET_END));
     if (field.packed) writer.close(field);
@@ -188,8 +194,8 @@ function writeList(field: FieldPlan, opening: number, depth: number): void {
 }
 
 /** Takes a value and writes it, with its length where it has one, and without its tag. `first`: its first byte, which is next. */
-function writeScalar(kind: ScalarKind, first: number): void {
-  switch (kind) {
+function writeScalar({ kind, enumNames }: FieldPlan, first: number): void {
+  switch (kind!) {
     case "string":
       if (first !== QUOTE) throw reader.otherKind("a string");
       writer.string(reader);
@@ -212,8 +218,12 @@ function writeScalar(kind: ScalarKind, first: number): void {
       writer.id(reader, 16);
       return;
     case "enum":
-      // OTLP/JSON: "Values of enum fields MUST be encoded as integer values"; the names of proto3 JSON are not taken.
-      if (first === QUOTE) throw reader.otherKind("the enum's integer");
+      if (first === QUOTE) {
+        const number = enumNames?.get(reader.string());
+        if (number === undefined) throw new Fault("a string that is none of the enum's names");
+        writer.varint(number);
+        return;
+      }
       writer.signedVarint(words.read32(reader, INT32_MIN, INT32_MAX));
       return;
     case "int32":

@@ -34,7 +34,7 @@ Deno.test("every field of every message is found by its name, in a string and in
 
 Deno.test("no other name is found", () => {
   for (
-    const name of ["", "resourceSpan", "resourceSpanz", "ResourceSpans", "resource_spans", "__proto__", "x".repeat(99)]
+    const name of ["", "resourceSpan", "resourceSpanz", "ResourceSpans", "resource_Spans", "__proto__", "x".repeat(99)]
   ) {
     const bytes = encoder.encode(name);
     assert.equal(REQUEST_PLAN.traces.find(bytes, 0, bytes.length), undefined);

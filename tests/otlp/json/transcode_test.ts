@@ -84,8 +84,8 @@ Deno.test("integers out of range and what is no integer are refused with their p
     [point('"asInt":[7725]'), "metrics", /asInt: an array, an integer wanted$/],
     [point('"flags":4294967296'), "metrics", /flags: an integer that is not between 0 and 4294967295$/],
     [point('"flags":"7725x"'), "metrics", /flags: a string that is no integer/],
-    [span('"kind":"SPAN_KIND_7725"'), "traces", /spans\[0\]\.kind: a string, the enum's integer wanted$/],
-    [span('"kind":"2"'), "traces", /a string, the enum's integer wanted$/],
+    [span('"kind":"SPAN_KIND_7725"'), "traces", /spans\[0\]\.kind: a string that is none of the enum's names$/],
+    [span('"kind":"2"'), "traces", /a string that is none of the enum's names$/],
     [span('"kind":-2147483649'), "traces", /not between -2147483648 and 2147483647$/],
     [span('"kind":9007199254740993'), "traces", /not between -2147483648 and 2147483647$/],
     [
@@ -148,7 +148,8 @@ Deno.test("unknown fields are ignored, those of the language and the old names a
       '"constructor":1',
       '"toString":[]',
       '"hasOwnProperty":null',
-      '"trace_id":"zz"',
+      '"trace_Id":"zz"',
+      '"traceid":"zz"',
       '"Name":7',
       '"instrumentationLibrarySpans":[7]',
     ]
@@ -158,6 +159,27 @@ Deno.test("unknown fields are ignored, those of the language and the old names a
   }
   const deprecated = '{"resourceSpans":[{"deprecatedScopeSpans":[{"spans":[{}]}]}]}';
   assert.equal(new Walker().walk("traces", transcode(deprecated)).items, 0);
+});
+
+Deno.test("the names of the .proto and of enums are taken, in any mixture", () => {
+  assert.deepEqual(
+    understood(
+      span(
+        '"start_time_unix_nano":"5","endTimeUnixNano":6,"kind":"SPAN_KIND_CLIENT","status":{"code":"STATUS_CODE_ERROR"}',
+      ),
+    ),
+    { startTimeUnixNano: "5", endTimeUnixNano: "6", kind: 3, status: { code: 2 } },
+  );
+  assert.deepEqual(understood(span('"start\\u005ftime_unix_nano":"5"')), { startTimeUnixNano: "5" }, "escaped");
+  assert.deepEqual(understood(span('"trace_state":"a","traceState":"b"')), { traceState: "b" }, "the later stands");
+});
+
+Deno.test("members that no field has the name of are counted, wherever they stand", () => {
+  const ignored = (text: string) => transcodeJson("traces", encoder.encode(text), 1 << 20).ignored;
+  assert.equal(ignored("{}"), 0);
+  assert.equal(ignored('{"resourceSpans":null}'), 0);
+  assert.equal(ignored('{"resourceLogs":[{"a":1}],"x":0}'), 2);
+  assert.equal(ignored(span('"a":1,"attributes":[{"b":null,"key":"x"}]')), 2);
 });
 
 Deno.test("null is absent, a default is kept", () => {

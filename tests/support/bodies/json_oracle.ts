@@ -4,7 +4,15 @@
  * nothing of it is shared with the relay but the table of messages.
  */
 import { Buffer } from "node:buffer";
-import { type Field, isMessage, type MessageName, MESSAGES, REQUEST_MESSAGE } from "../../../src/otlp/schema.ts";
+import {
+  ENUM_NAMES,
+  type Field,
+  isMessage,
+  type MessageName,
+  MESSAGES,
+  protoName,
+  REQUEST_MESSAGE,
+} from "../../../src/otlp/schema.ts";
 import type { SignalName } from "../../../src/signal.ts";
 import { encodeValue, varint } from "./requests.ts";
 
@@ -81,15 +89,17 @@ function encodeMessage(name: MessageName, members: readonly [string, Node][], de
   if (depth > NESTING_MAX) throw new Wrong(`nested deeper than ${NESTING_MAX} levels`);
   const pieces: Uint8Array[] = [];
   for (const [key, node] of members) {
-    const field = MESSAGES[name].find((row) => row.name === key && row.number !== 1000);
+    const field = MESSAGES[name].find((row) =>
+      (row.name === key || protoName(row.name) === key) && row.number !== 1000
+    );
     if (field === undefined || ("token" in node && node.token === "null")) continue;
     const tag = (wireType: number) => varint((BigInt(field.number) << 3n) | BigInt(wireType));
     const values: { wireType: number; bytes: Uint8Array }[] = [];
-    if (!field.repeated) values.push(at(field.name, () => encode(field, node, depth)));
+    if (!field.repeated) values.push(at(field.name, () => encode(name, field, node, depth)));
     else {
       if (!("elements" in node)) throw at(field.name, () => wanted(node, "an array"));
       for (const [index, element] of node.elements.entries()) {
-        values.push(at(`${field.name}[${index}]`, () => encode(field, element, depth)));
+        values.push(at(`${field.name}[${index}]`, () => encode(name, field, element, depth)));
       }
       if (values.length > 0 && values[0]!.wireType !== 2) {
         values.splice(0, Infinity, { wireType: 2, bytes: Buffer.concat(values.map(({ bytes }) => bytes)) });
@@ -114,7 +124,12 @@ function at<T>(step: string, run: () => T): T {
   }
 }
 
-function encode({ kind }: Field, node: Node, depth: number): { wireType: number; bytes: Uint8Array } {
+function encode(
+  message: MessageName,
+  { name, kind }: Field,
+  node: Node,
+  depth: number,
+): { wireType: number; bytes: Uint8Array } {
   if (isMessage(kind)) {
     if (!("members" in node)) return wanted(node, "an object");
     return { wireType: 2, bytes: encodeMessage(kind, node.members, depth + 1) };
@@ -159,7 +174,11 @@ function encode({ kind }: Field, node: Node, depth: number): { wireType: number;
       return encodeValue(kind, value);
     }
     default: {
-      if (kind === "enum" && text !== undefined) return wanted(node, "the enum's integer");
+      if (kind === "enum" && text !== undefined) {
+        const number = ENUM_NAMES[`${message}.${name}`]!.indexOf(text);
+        if (number < 0) throw new Wrong("a string that is none of the enum's names");
+        return encodeValue(kind, BigInt(number));
+      }
       if (text === undefined && !isNumber) return wanted(node, "an integer");
       return encodeValue(kind, inRange(kind, integerOf(text, token)));
     }

@@ -3,7 +3,7 @@
  * given twice and names unknown, nesting, and damage to the text.
  */
 import { Buffer } from "node:buffer";
-import { type Field, isMessage, type MessageName, MESSAGES } from "../../../src/otlp/schema.ts";
+import { ENUM_NAMES, type Field, isMessage, type MessageName, MESSAGES, protoName } from "../../../src/otlp/schema.ts";
 import type { Random } from "./requests.ts";
 
 const NUMBERS = [
@@ -121,7 +121,8 @@ function separator(random: Random, odds: number): string {
 }
 
 /** A name, now and then with an escape in it. */
-function key(random: Random, name: string, odds: number): string {
+function key(random: Random, camel: string, odds: number): string {
+  const name = random.chance(odds) ? protoName(camel) : camel;
   if (!random.chance(odds)) return `"${name}"`;
   const at = random.below(name.length);
   return `"${name.slice(0, at)}\\u00${name.charCodeAt(at).toString(16)}${name.slice(at + 1)}"`;
@@ -163,6 +164,7 @@ function value(random: Random, field: Field, depth: number, odds: number): strin
     case "bool":
       return random.pick(["true", "false"]);
     case "enum":
+      if (random.chance(odds)) return `"${random.pick([...Object.values(ENUM_NAMES).flat(), "3", "", "SPAN_KIND_X"])}"`;
       return String(random.below(300) - (random.chance(odds) ? 200 : 0));
     case "double":
       return quoted(random, odds, () => {

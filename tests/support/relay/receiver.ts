@@ -36,6 +36,7 @@ export const JSON_TYPE: MediaType = "application/json";
 export type Told =
   | { kind: "accepted"; signal: SignalName; sender: string; items: number }
   | { kind: "refused"; code: string; signal: SignalName | undefined; sender: string | undefined; items?: number }
+  | { kind: "unrecognised"; signal: SignalName; sender: string; names: number }
   | { kind: "redacted"; signal: SignalName; hits: readonly number[] }
   | { kind: "failed"; error: unknown };
 
@@ -99,6 +100,7 @@ export function makeReceiver(
       accepted: (signal, sender, items) => told.push({ kind: "accepted", signal, sender, items }),
       refused: ({ signal, sender, refusal: { code }, items }) =>
         told.push({ kind: "refused", code, signal, sender, ...(items === undefined ? {} : { items }) }),
+      unrecognised: (signal, sender, names) => told.push({ kind: "unrecognised", signal, sender, names }),
       redacted: (signal, _, hits) => told.push({ kind: "redacted", signal, hits }),
       failed: (error) => told.push({ kind: "failed", error }),
     },
