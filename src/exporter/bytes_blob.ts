@@ -5,6 +5,28 @@
  * @module
  */
 
+/**
+ * A body of `fetch` for large bytes: read piece by piece, where this Deno reads a Blob by its `stream`, as is made sure of once. One that
+ * did otherwise would send an empty body, which a Collector answers with a success; there the bytes go in one piece.
+ * @param bytes They must stay as they are until the body has been read.
+ */
+export async function largeBody(bytes: Uint8Array<ArrayBuffer>): Promise<Blob | Uint8Array<ArrayBuffer>> {
+  return await (streamed ??= isStreamed()) ? new BytesBlob(bytes) : bytes;
+}
+
+let streamed: Promise<boolean> | undefined;
+
+/** `Response` takes a body as `fetch` does (Fetch standard, "extract a body"). */
+async function isStreamed(): Promise<boolean> {
+  const sample = new Uint8Array(PIECE_BYTES + 1).fill(7);
+  try {
+    const read = new Uint8Array(await new Response(new BytesBlob(sample)).arrayBuffer());
+    return read.length === sample.length && read[PIECE_BYTES] === 7;
+  } catch {
+    return false;
+  }
+}
+
 /** What is read at once, in bytes. */
 const PIECE_BYTES = 64 * 1024;
 

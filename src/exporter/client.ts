@@ -9,7 +9,7 @@ import { messageOf } from "../errors.ts";
 import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, type PartialSuccess, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
-import { BytesBlob } from "./bytes_blob.ts";
+import { largeBody } from "./bytes_blob.ts";
 
 /** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
 export interface ClientIdentity {
@@ -221,6 +221,7 @@ export class CollectorClient {
     const { userAgent, targets } = this.#options;
     const { url, headers, timeoutMs: ownMs } = targets[signal];
     const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, timeoutMsMax)));
+    const content = body.length < STREAMED_BYTES_MIN ? body : await largeBody(body);
     const http = this.#http;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
@@ -234,7 +235,7 @@ export class CollectorClient {
           ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
           "user-agent": userAgent,
         },
-        body: body.length < STREAMED_BYTES_MIN ? body : new BytesBlob(body),
+        body: content,
         // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
         redirect: "manual",
         signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
