@@ -155,7 +155,8 @@ export class Inquest {
   }
 
   /**
-   * The same while the senders wait for their answers.
+   * The same while the senders wait for their answers. The Collector's refusal is the sender's answer, as if nothing stood between them: no
+   * empty request is sent first.
    * @param post Undefined when there is no time left.
    */
   async openNow(
@@ -164,7 +165,8 @@ export class Inquest {
     post: (pieces: readonly Piece[]) => Promise<Verdict | undefined>,
   ): Promise<Kept | undefined> {
     const inTime = async (pieces: readonly Piece[]): Promise<Verdict> => await post(pieces) ?? NO_TIME;
-    const result = await this.#narrow(found, NARROWING_REQUESTS_MAX, inTime);
+    const known = { ...found, confirmed: true };
+    const result = await this.#narrow(known, NARROWING_REQUESTS_MAX, inTime, TAKES_EMPTY);
     const { guilty, uncut, unsent, stopped, anyTaken } = result;
     let kept: Kept | undefined;
     for (const { unit: [piece], verdict } of guilty) {
@@ -219,9 +221,11 @@ export class Inquest {
     found: Found<readonly Piece[]>,
     requestsMax: number,
     post: (pieces: readonly Piece[]) => Promise<Verdict>,
+    takesEmpty = () => this.#options.way.refusesEmpty(),
   ): Promise<SearchResult<readonly Piece[]>> {
     return await this.#search(found, {
       requestsMax,
+      takesEmpty,
       split: (unit) => {
         const middle = Math.ceil(unit.length / 2);
         return unit.length < 2 ? undefined : [unit.slice(0, middle), unit.slice(middle)];
@@ -233,7 +237,7 @@ export class Inquest {
   /** A search that is told of when it lasts. */
   async #search<Unit>(
     found: Found<Unit>,
-    options: Omit<SearchOptions<Unit>, "takesEmpty">,
+    options: SearchOptions<Unit>,
   ): Promise<SearchResult<Unit>> {
     const { events, way } = this.#options;
     const started = performance.now();
@@ -245,7 +249,6 @@ export class Inquest {
     };
     const result = await search(found, {
       ...options,
-      takesEmpty: () => way.refusesEmpty(),
       post: async (unit) => {
         const verdict = await options.post(unit);
         requests++;
@@ -296,6 +299,7 @@ export class Inquest {
     let message: string | undefined;
     const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: true }, {
       requestsMax,
+      takesEmpty: voyage.shipment.until([piece]) === Infinity ? () => way.refusesEmpty() : TAKES_EMPTY,
       split: (unit) => piece.record.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {
         const leftMs = voyage.shipment.until([piece]) - performance.now();
@@ -422,6 +426,9 @@ export class Inquest {
     );
   }
 }
+
+/** It is not asked. */
+const TAKES_EMPTY = (): Promise<undefined> => Promise.resolve(undefined);
 
 const LATER = "What the Collector does not take of it is still to be found";
 

@@ -370,9 +370,12 @@ Deno.test("none: a batch.max_size of 0 keeps one for one", async () => {
   assert(ends.seen.entries.every(({ probe, names }) => !probe && names.length === 1));
 });
 
-Deno.test("none: a Collector that refuses everything is no reason for a sender to drop its data", async () => {
+Deno.test("none: the Collector's refusal is the sender's answer, and no empty request is sent first", async () => {
   await using ends = await exporting({ storage: "none", misbehave: () => status(400) });
-  await assert.rejects(append(ends.queue, submission("traces", requestOf("traces", ["a"]))), {
-    code: "upstream_unavailable",
-  });
+  for (const names of [["a"], ["a", "b", "c"]]) {
+    await assert.rejects(append(ends.queue, submission("traces", requestOf("traces", names))), {
+      code: "rejected_upstream",
+    });
+  }
+  assert(ends.seen.entries.every(({ probe }) => !probe));
 });
