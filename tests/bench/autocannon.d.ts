@@ -21,8 +21,10 @@ interface Result {
 export default function autocannon(options: {
   readonly url: string;
   readonly connections: number;
-  /** Seconds. */
-  readonly duration: number;
+  /** Seconds; not looked at where `amount` is given. */
+  readonly duration?: number;
+  /** Requests in all. */
+  readonly amount?: number;
   /** Requests a second, of all connections together. */
   readonly overallRate?: number;
   readonly tlsOptions?: {

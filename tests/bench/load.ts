@@ -1,5 +1,6 @@
 /**
- * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS SECONDS [REQUESTS_PER_SECOND [CERTS]]`.
+ * The load generator, a process of its own: `load.ts URL TOKEN SHAPE SPANS CONNECTIONS LENGTH [REQUESTS_PER_SECOND [CERTS]]`.
+ * LENGTH is a number of seconds, or of requests, such as `20000r`.
  * CERTS is a folder with a client certificate, shown to whoever asks for one. Prints one line of JSON.
  */
 // @ts-types="./autocannon.d.ts"
@@ -10,9 +11,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { makeBodies, type Shape } from "./bodies.ts";
 
-const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", seconds = "5", rate = "", certs] =
-  process
-    .argv.slice(2);
+const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", length = "5", rate = "", certs] = process
+  .argv.slice(2);
 const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
 const requests = bodies.map((body) => ({
   method: "POST" as const,
@@ -28,7 +28,7 @@ let clients = 0;
 const result = await autocannon({
   url,
   connections: Number(connections),
-  duration: Number(seconds),
+  ...(length.endsWith("r") ? { amount: Number(length.slice(0, -1)) } : { duration: Number(length) }),
   method: "POST",
   ...(rate === "" ? {} : { overallRate: Number(rate) }),
   ...(tlsOptions === undefined ? {} : { tlsOptions }),

@@ -1,18 +1,22 @@
 /**
  * `deno task bench`: what a request costs the process that relays it, side by side in one run.
  *
- * Every round runs every subject once, one after the other, so that a machine whose speed drifts moves all of them. CPU is what
- * the operating system has charged to the process, all threads, until everything accepted has arrived at the sink. Every accepted
- * span is counted there; a subject that loses one fails the run.
+ * Every subject of a column runs at once, and each is driven by itself: every round drives each of them once, one after the other, so
+ * that a machine whose speed drifts moves all of them. CPU is what the operating system has charged to the process, all threads, until
+ * everything accepted has arrived at the sink. Every accepted span is counted there; a subject that loses one fails the run. The first
+ * requests of a process are the row "cold"; the warm ones are counted after so many that V8 has compiled what is hot.
+ *
+ * `--out docs/benchmarks.json` writes what `deno task docs` prints the figures of README.md and docs/benchmarks.md from.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
 import { isShape } from "./bodies.ts";
-import { type Figures, measure } from "./measure.ts";
+import { type Figures, start } from "./measure.ts";
+import { type Column, type Results, summary } from "./results.ts";
 import { SUBJECTS } from "./subjects.ts";
 import { table } from "./table.ts";
 
@@ -20,42 +24,66 @@ const { values: flags } = parseArgs({
   args: process.argv.slice(2),
   options: {
     rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "5" },
-    warm: { type: "string", default: "5" },
+    warm: { type: "string", default: "20000" },
+    requests: { type: "string", default: "20000" },
     connections: { type: "string", default: "64" },
-    shapes: { type: "string", default: "gzip:10,gzip:100,json:10,gzip:1,gzip:512,plain:10" },
-    subjects: { type: "string", default: "floor,nginx,sqlite,none,collector-memory,collector-file" },
-    json: { type: "boolean", default: false },
+    shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
+    subjects: {
+      type: "string",
+      default:
+        "floor,nginx,rotel,sqlite,sqlite-tls,sqlite-mtls,sqlite-jwt,sqlite-redaction,none,collector-memory,collector-file",
+    },
+    out: { type: "string" },
   },
 });
 
+/** Requests of the row "cold": the first that a process is sent. */
+const COLD_REQUESTS = 2_000;
+/** Whose first requests are a row of their own. */
+const COLD_SUBJECT = "sqlite";
+
 const folder = await mkdtemp(join(tmpdir(), "edgeferry-bench-"));
 try {
-  const certs = join(folder, "certs");
-  await initCertificates({ dir: certs });
+  const at = { folder, certs: join(folder, "certs") };
+  await initCertificates({ dir: at.certs });
   const subjects = flags.subjects.split(",");
   for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
-  const everything: Record<string, Record<string, Figures[]>> = {};
+  const columns: Record<string, Column> = {};
   for (const column of flags.shapes.split(",")) {
     const [shape = "gzip", spans = "10"] = column.split(":");
     if (!isShape(shape)) throw new Error(`No shape is called ${shape}`);
-    const load = {
-      shape,
-      spans: Number(spans),
-      connections: Number(flags.connections),
-      seconds: Number(flags.seconds),
-      warmSeconds: Number(flags.warm),
-    };
-    const rounds: Record<string, Figures[]> = {};
+    const load = { shape, spans: Number(spans), connections: Number(flags.connections) };
+    await using stack = new AsyncDisposableStack();
+    const figures: Record<string, Figures[]> = {};
+    const cold: Figures[] = [];
+    const running = new Map<string, Awaited<ReturnType<typeof start>>>();
+    for (const name of subjects) {
+      const subject = stack.use(await start(name, at));
+      running.set(name, subject);
+      const first = await subject.measure(load, COLD_REQUESTS);
+      if (name === COLD_SUBJECT) cold.push(first);
+      await subject.measure(load, Number(flags.warm));
+    }
     for (let round = 0; round < Number(flags.rounds); round++) {
-      for (const name of subjects) (rounds[name] ??= []).push(await measure(name, load, { folder, certs }));
+      for (const [name, subject] of running) {
+        (figures[name] ??= []).push(await subject.measure(load, Number(flags.requests)));
+      }
     }
-    everything[column] = rounds;
-    if (!flags.json) {
-      console.log(`\n## ${spans} spans a request, ${shape}, ${flags.connections} connections\n\n${table(rounds)}`);
-    }
+    if (cold.length > 0) figures[`${COLD_SUBJECT}-cold`] = cold;
+    columns[column] = summary(figures);
+    console.log(`\n## ${spans} spans a request, ${shape}, ${flags.connections} connections\n\n${table(figures)}`);
   }
-  if (flags.json) console.log(JSON.stringify(everything));
+  const results: Results = {
+    measured: new Date().toISOString().slice(0, 10),
+    cores: availableParallelism(),
+    connections: Number(flags.connections),
+    rounds: Number(flags.rounds),
+    warmRequests: Number(flags.warm),
+    countedRequests: Number(flags.requests),
+    coldRequests: COLD_REQUESTS,
+    columns,
+  };
+  if (flags.out !== undefined) await writeFile(flags.out, `${JSON.stringify(results, undefined, 2)}\n`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

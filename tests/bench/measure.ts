@@ -25,16 +25,13 @@ export interface Load {
   /** Spans a request. */
   readonly spans: number;
   readonly connections: number;
-  readonly seconds: number;
-  /** Not counted, first: V8 compiles what is hot in that time. */
-  readonly warmSeconds: number;
 }
 
-/** Requests a second are as many as `load.ts` manages, unless it is told a rate. */
+/** As fast as `load.ts` manages. @param length Seconds, or requests with an `r` behind them. */
 export async function drive(
   running: Pick<Running, "url" | "token">,
   { shape, spans, connections }: Pick<Load, "shape" | "spans" | "connections">,
-  seconds: number,
+  length: number | `${number}r`,
   at: { readonly folder: string; readonly certs: string },
 ) {
   const child = deno(
@@ -45,7 +42,7 @@ export async function drive(
       shape,
       String(spans),
       String(connections),
-      String(seconds),
+      String(length),
       "",
       at.certs,
     ],
@@ -64,37 +61,41 @@ export async function drive(
   };
 }
 
-/** Starts a subject and its sink, drives it, and ends both. @throws where a span that was accepted has not arrived. */
-export async function measure(
+/** A subject that runs, and its sink. */
+export interface Measured extends AsyncDisposable {
+  /** Drives it with so many requests. @throws where a span that was accepted has not arrived. */
+  measure(load: Load, requests: number): Promise<Figures>;
+}
+
+/** Starts a subject and a sink of its own; both end when it is disposed of. */
+export async function start(
   name: string,
-  load: Load,
   at: { readonly folder: string; readonly certs: string },
-): Promise<Figures> {
+): Promise<Measured> {
   const sink = await startSink(at.certs);
-  const running = await SUBJECTS[name]!({ ...at, sink });
-  try {
-    const warm = await drive(running, load, load.warmSeconds, at);
-    await delivered(running, sink, warm.ok * load.spans, name);
-    await resetCounts(sink);
-    const before = await cpuUs(running.child.pid);
-    const result = await drive(running, load, load.seconds, at);
-    await delivered(running, sink, result.ok * load.spans, name);
-    const spent = await cpuUs(running.child.pid) - before;
-    if (result.refused > 0 || result.errors > 0) {
-      console.error(`${name} ${load.shape}:${load.spans}: ${result.refused} refused, ${result.errors} errors`);
-    }
-    return {
-      cpuUs: spent / result.ok,
-      spanCpuUs: spent / result.ok / load.spans,
-      requestsPerSecond: result.ok / result.seconds,
-      p50Ms: result.p50Ms,
-      p99Ms: result.p99Ms,
-      rssMiB: await peakRssMiB(running.child.pid),
-      wireBytes: running.forwards ? (await counts(sink)).bytes / result.ok : 0,
-    };
-  } finally {
-    await kill(running.child, sink.child);
-  }
+  const running = await SUBJECTS[name]!.start({ ...at, sink });
+  return {
+    async measure(load, requests) {
+      await resetCounts(sink);
+      const before = await cpuUs(running.child.pid);
+      const result = await drive(running, load, `${requests}r`, at);
+      await delivered(running, sink, result.ok * load.spans, name);
+      const spent = await cpuUs(running.child.pid) - before;
+      if (result.refused > 0 || result.errors > 0) {
+        console.error(`${name} ${load.shape}:${load.spans}: ${result.refused} refused, ${result.errors} errors`);
+      }
+      return {
+        cpuUs: spent / result.ok,
+        spanCpuUs: spent / result.ok / load.spans,
+        requestsPerSecond: result.ok / result.seconds,
+        p50Ms: result.p50Ms,
+        p99Ms: result.p99Ms,
+        rssMiB: await peakRssMiB(running.child.pid),
+        wireBytes: running.forwards ? (await counts(sink)).bytes / result.ok : 0,
+      };
+    },
+    [Symbol.asyncDispose]: () => kill(running.child, sink.child),
+  };
 }
 
 /** Waits until the sink has all of it; fails when it stops arriving before. */

@@ -51,6 +51,10 @@ const server = createSecureServer({
   rejectUnauthorized: true,
 }, (request, response) => void take(request, response).catch(() => request.destroy()));
 const control = createServer((request: IncomingMessage, response: ServerResponse) => {
+  // Who speaks no TLS sends here.
+  if (SIGNALS.some(({ path }) => path === request.url)) {
+    return void take(request, response).catch(() => request.destroy());
+  }
   const state = JSON.stringify({ items, bytes, requests });
   if (request.method === "POST") items = bytes = requests = 0;
   response.end(state);

@@ -1,5 +1,6 @@
 /** What is measured: the relay with each kind of proof, and what else a user would put in its place. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { existsSync, readdirSync } from "node:fs";
+import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import type { ConfigInput } from "../../src/config/schema.ts";
@@ -7,6 +8,15 @@ import { mint } from "../../src/receiver/senders/minted.ts";
 import { buildCollector } from "../support/tools/collector.ts";
 import { deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
 import { type RelayFiles, TOKEN, writeRelayFiles } from "./relay_files.ts";
+
+/** One that is measured. */
+export interface Subject {
+  /** As a table calls it. */
+  readonly title: string;
+  /** What takes its connections. */
+  readonly wayIn: string;
+  readonly start: (place: Place) => Promise<Running>;
+}
 
 /** One that runs. */
 export interface Running {
@@ -176,21 +186,72 @@ http {
   return { url: `http://127.0.0.1:${port}`, child, forwards: true };
 }
 
+/**
+ * Rotel, where `pip` can bring its wheel, which holds the program: in memory, no authentication, no TLS on either side (0.0.1a15 could not
+ * be started with any), so that its figures are of less than the others do.
+ */
+async function rotel({ folder, sink }: Place): Promise<Running> {
+  const dir = join(folder, "rotel");
+  if (!existsSync(join(dir, "rotel-agent"))) {
+    await run("pip", ["download", "--pre", "--no-deps", "--quiet", "--dest", dir, "rotel"]);
+    const wheel = readdirSync(dir).find((name) => name.endsWith(".whl"));
+    await run("python3", ["-m", "zipfile", "-e", join(dir, wheel ?? "rotel.whl"), join(dir, "wheel")]);
+    await rename(join(dir, "wheel/rotel/rotel-agent"), join(dir, "rotel-agent"));
+    await chmod(join(dir, "rotel-agent"), 0o755);
+  }
+  const [port, grpcPort] = [freePort(), freePort()];
+  const child = new Deno.Command(join(dir, "rotel-agent"), {
+    args: [
+      "start",
+      ...["--otlp-http-endpoint", `127.0.0.1:${port}`, "--otlp-grpc-endpoint", `127.0.0.1:${grpcPort}`],
+      ...["--exporter", "otlp", "--otlp-exporter-protocol", "http"],
+      ...["--otlp-exporter-endpoint", `http://127.0.0.1:${sink.control}`],
+    ],
+    cwd: dir,
+    stdout: "null",
+    stderr: "null",
+    stdin: "null",
+  }).spawn();
+  await untilListening(port);
+  return { url: `http://127.0.0.1:${port}`, child, forwards: true };
+}
+
+async function run(command: string, args: readonly string[]): Promise<void> {
+  const { success } = await new Deno.Command(command, { args: [...args], stdout: "null", stderr: "inherit" }).output();
+  if (!success) throw new Error(`${command} ${args.join(" ")} failed`);
+}
+
+const NODE = "node:http";
+const ofRelay = (title: string, storage: "sqlite" | "none", proof?: Proof, wayIn = NODE): Subject => ({
+  title,
+  wayIn,
+  start: (place) => relay(storage, place, proof),
+});
+
 /** Every subject, by name. */
-export const SUBJECTS: Readonly<Record<string, (place: Place) => Promise<Running>>> = {
-  floor,
-  nginx,
-  sqlite: (place) => relay("sqlite", place),
-  "sqlite-nothing": (place) => relay("sqlite", place, "nothing"),
-  "sqlite-limits": (place) => relay("sqlite", place, "limits"),
-  "sqlite-minted": (place) => relay("sqlite", place, "minted"),
-  "sqlite-jwt": (place) => relay("sqlite", place, "jwt"),
-  "sqlite-tls": (place) => relay("sqlite", place, "tls"),
-  "sqlite-mtls": (place) => relay("sqlite", place, "certificate"),
-  "sqlite-attributes": (place) => relay("sqlite", place, "attributes"),
-  "sqlite-redaction": (place) => relay("sqlite", place, "redaction"),
-  "sqlite-redaction-idle": (place) => relay("sqlite", place, "redaction-idle"),
-  none: (place) => relay("none", place),
-  "collector-memory": (place) => collector("memory", place),
-  "collector-file": (place) => collector("file", place),
+export const SUBJECTS: Readonly<Record<string, Subject>> = {
+  floor: { title: "a bare Hono handler that answers", wayIn: "Deno.serve", start: floor },
+  nginx: { title: "nginx as a mutual-TLS proxy", wayIn: "nginx", start: nginx },
+  rotel: { title: "Rotel, in memory, no TLS, no authentication", wayIn: "hyper", start: rotel },
+  sqlite: ofRelay("**edgeferry**, fsync before 200", "sqlite"),
+  "sqlite-nothing": ofRelay("edgeferry, no authentication", "sqlite", "nothing"),
+  "sqlite-limits": ofRelay("edgeferry, limits of a sender", "sqlite", "limits"),
+  "sqlite-minted": ofRelay("edgeferry, minted tokens", "sqlite", "minted"),
+  "sqlite-jwt": ofRelay("edgeferry, JWT", "sqlite", "jwt"),
+  "sqlite-tls": ofRelay("edgeferry, TLS in", "sqlite", "tls", "node:https"),
+  "sqlite-mtls": ofRelay("edgeferry, mutual TLS in", "sqlite", "certificate", "node:https"),
+  "sqlite-attributes": ofRelay("edgeferry, resource attributes", "sqlite", "attributes"),
+  "sqlite-redaction": ofRelay("edgeferry, redaction that hits", "sqlite", "redaction"),
+  "sqlite-redaction-idle": ofRelay("edgeferry, redaction that hits nothing", "sqlite", "redaction-idle"),
+  none: ofRelay("edgeferry, `none`: no disk", "none"),
+  "collector-memory": {
+    title: "Collector, in memory",
+    wayIn: "net/http",
+    start: (place) => collector("memory", place),
+  },
+  "collector-file": {
+    title: "Collector, `file_storage`, fsync",
+    wayIn: "net/http",
+    start: (place) => collector("file", place),
+  },
 };
