@@ -232,23 +232,20 @@ async function serve(
   onProved: () => void,
 ): Promise<void> {
   const scheme = message.socket instanceof TLSSocket ? "https" : "http";
-  const url = urlOf(message.url ?? "", scheme);
   const hosts = message.headers.host;
   // RFC 9112, 3.2: a request without the field, or with several, is to be answered 400.
-  const wrongHost = hosts === undefined ? message.httpVersion !== "1.0" : hosts.includes(",");
-  if (url === undefined || wrongHost) {
-    const wrong = wrongHost
-      ? "Host is missing or stands there twice; send one"
-      : "Request line is not valid; use a path";
-    return refuse(options, message, new Refusal("malformed", wrong));
+  if (hosts === undefined ? message.httpVersion !== "1.0" : hosts.includes(",")) {
+    return refuse(options, message, new Refusal("malformed", "Host is missing or stands there twice; send one"));
   }
-  const path = url.slice(url.indexOf("/", 8));
-  const query = path.indexOf("?");
-  const light = message.method === "POST" && options.lightPaths?.has(query < 0 ? path : path.slice(0, query)) === true;
-  const inbound = light ? new NodeInbound(message, url, onProved) : undefined;
-  const request = inbound === undefined ? webRequestOf(message, url) : inbound as unknown as Request;
-  if (request instanceof Refusal) return refuse(options, message, request);
-  const environment = { incoming: message, ...(inbound === undefined ? {} : { inbound }) };
+  const inbound = message.method === "POST" ? lightOf(options, message, scheme, onProved) : undefined;
+  let request: Request;
+  if (inbound !== undefined) request = inbound as unknown as Request;
+  else {
+    const web = webRequestOf(message, scheme);
+    if (web instanceof Refusal) return refuse(options, message, web);
+    request = web;
+  }
+  const environment = inbound === undefined ? { incoming: message } : { incoming: message, inbound };
   const answer = await options.answer(request, environment) as Response | Answer;
   // Nobody is there any more.
   if (response.destroyed) return void (answer instanceof Response && await answer.body?.cancel());
@@ -266,13 +263,33 @@ async function serve(
   }, false);
 }
 
+/** The request without web objects, where it is posted to a path that takes such. */
+function lightOf(
+  { lightPaths }: ListenOptions,
+  message: NodeMessage,
+  scheme: "http" | "https",
+  onProved: () => void,
+): NodeInbound | undefined {
+  if (lightPaths === undefined) return undefined;
+  const { url: target = "" } = message;
+  // As nearly every sender writes it.
+  if (lightPaths.has(target)) return new NodeInbound(message, `${scheme}://localhost${target}`, onProved);
+  const url = urlOf(target, scheme);
+  if (url === undefined) return undefined;
+  const path = url.slice(url.indexOf("/", "https://".length));
+  const query = path.indexOf("?");
+  return lightPaths.has(query < 0 ? path : path.slice(0, query)) ? new NodeInbound(message, url, onProved) : undefined;
+}
+
 function refuse({ events }: ListenOptions, message: NodeMessage, refusal: Refusal): void {
   events.refused(refusal);
   message.socket.end(answerAlone(refusal));
 }
 
 /** A request for what is no signal's: none of that takes a body, so that it has none. */
-function webRequestOf(message: NodeMessage, url: string): Request | Refusal {
+function webRequestOf(message: NodeMessage, scheme: "http" | "https"): Request | Refusal {
+  const url = urlOf(message.url ?? "", scheme);
+  if (url === undefined) return new Refusal("malformed", "Request line is not valid; use a path");
   const { method = "", rawHeaders } = message;
   const headers: [string, string][] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) headers.push([rawHeaders[index]!, rawHeaders[index + 1]!]);

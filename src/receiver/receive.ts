@@ -121,10 +121,21 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     const { resourceAttributes } = sender;
     const form = { signal, mediaType, encoding, bytesMax, resourceAttributes };
     const preparing = options.preparer.prepare(form, sender.id, body);
-    const { hits, ignored, ...prepared } = preparing instanceof Promise ? await preparing : preparing;
+    const { hits, ignored, items, mergeable, inflatedBytes, payload } = preparing instanceof Promise
+      ? await preparing
+      : preparing;
     const { redactor, payloadEncoding } = options.preparer.settings;
-    const submission = { ...prepared, signal, encoding: payloadEncoding, sender: sender.id };
-    request.items = submission.items;
+    // Field by field: copied by a spread it would cost as much as the sender's look-up.
+    const submission: Unrouted = {
+      signal,
+      encoding: payloadEncoding,
+      mergeable,
+      sender: sender.id,
+      items,
+      inflatedBytes,
+      payload,
+    };
+    request.items = items;
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
     if (submission.inflatedBytes > 0) {

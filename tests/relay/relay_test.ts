@@ -140,6 +140,24 @@ Deno.test("it takes what has a token, hands it to the Collector over mutual TLS,
   assert.equal(here.lines.entries.filter(({ message }) => message === "Stopped").length, 1);
 });
 
+Deno.test("a second relay on the same queue ends before it listens, whatever the port", async () => {
+  await using here = await place();
+  await using endpoint = await startMtlsEndpoint(here.certs);
+  const relay = await here.start(here.config(endpoint.url));
+  const port = new URL(relay.url).port;
+  for (const taken of [port, "0"]) {
+    await assert.rejects(
+      here.start(here.config(endpoint.url, {
+        receiver: { http: { endpoint: `127.0.0.1:${taken}` }, auth: { tokens_file: join(here.dir, "tokens.yaml") } },
+      })),
+      /queue/,
+    );
+  }
+  assert.equal(here.lines.entries.filter(({ message }) => message === "Receiving").length, 1);
+  assert.equal(await post(relay.url, ["a"]), 200);
+  await relay.stop();
+});
+
 Deno.test("with the none engine the Collector's answer is the sender's", async () => {
   await using here = await place();
   await using endpoint = await startMtlsEndpoint(here.certs);
