@@ -10,10 +10,6 @@ function configOf(ca: Pair, pair: Pair): IdentityConfig {
   return { ca: ca.certificateFile, cert: pair.certificateFile, key: pair.keyFile };
 }
 
-function refusal(code: string, message: RegExp): { name: string; code: string; message: RegExp } {
-  return { name: "CertificateError", code, message };
-}
-
 /** A watch by hand over a client's files, and what it was told. */
 async function watched(
   config: IdentityConfig,
