@@ -2,6 +2,7 @@
  * One attempt: one request to the Collector over mutual TLS, and its answer. No retry, no queue.
  * @module
  */
+import { headersFor } from "../config/exporter_settings.ts";
 import { clientFacts } from "../diagnosis/client_facts.ts";
 import { asksForServerKey, concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
 import { sendsWeakKey } from "../diagnosis/handshake.ts";
@@ -67,6 +68,31 @@ export interface SendOptions {
   readonly abort?: AbortSignal;
   /** Less than the target's own time for an attempt, in ms. */
   readonly timeoutMs?: number;
+  /** The body is of several gzip members, which not every endpoint reads. */
+  readonly severalMembers?: boolean;
+  /** Whose data the body is, where the headers name the sender. */
+  readonly sender?: string;
+}
+
+/** What the exporter needs of a client, which may be one of a group. */
+export interface ExportClient {
+  /** Posts one export request. Never throws: what went wrong is in the answer. */
+  send(
+    signal: SignalName,
+    body: Uint8Array<ArrayBuffer>,
+    encoding: "gzip" | "identity",
+    options?: SendOptions,
+  ): Promise<Answer>;
+  /** Names what was wrong with an attempt. */
+  diagnose(answer: Answer): Fault;
+  target(signal: SignalName): Target;
+  /** Tells of each other identity that is shown from now on. */
+  whenReplaced(tell: () => void): void;
+  /** How often the identity has been replaced. */
+  readonly replaced: number;
+  /** How often all connections have been given up for new ones. */
+  readonly renewed: number;
+  close(): void;
 }
 
 /** Settings of a client. */
@@ -88,7 +114,7 @@ export interface CollectorClientOptions {
 const STREAMED_BYTES_MIN = 256 * 1024;
 
 /** Posts to the Collector. */
-export class CollectorClient {
+export class CollectorClient implements ExportClient {
   readonly #options: CollectorClientOptions;
   #identity: ClientIdentity;
   #http2: boolean;
@@ -187,15 +213,15 @@ export class CollectorClient {
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
     encoding: "gzip" | "identity",
-    { abort, timeoutMs = Infinity }: SendOptions = {},
+    { abort, timeoutMs = Infinity, sender }: SendOptions = {},
   ): Promise<Answer> {
     const started = performance.now();
-    const answer = await this.#attempt(signal, body, encoding, abort, timeoutMs);
+    const answer = await this.#attempt(signal, body, encoding, abort, timeoutMs, sender);
     // The server has seen nothing of the request: it is sent again as it wants it.
     if (answer.kind === "none" && !this.#http2 && NO_COMMON_PROTOCOL.test(answer.cause)) {
       this.#http2 = true;
       this.#renew();
-      return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, started);
+      return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, sender, started);
     }
     if (answer.kind === "none" && asksForServerKey(answer.cause)) await this.#lookAtServerKey(signal, abort);
     return answer;
@@ -216,6 +242,7 @@ export class CollectorClient {
     encoding: "gzip" | "identity",
     abort: AbortSignal | undefined,
     timeoutMsMax: number,
+    sender: string | undefined,
     started: number = performance.now(),
   ): Promise<Answer> {
     const { userAgent, targets } = this.#options;
@@ -230,7 +257,7 @@ export class CollectorClient {
         method: "POST",
         client: http,
         headers: {
-          ...headers,
+          ...(sender === undefined ? headers : headersFor(headers, sender)),
           "content-type": "application/x-protobuf",
           ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
           "user-agent": userAgent,

@@ -6,7 +6,7 @@ import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
-import type { CollectorClient } from "./client.ts";
+import type { ExportClient } from "./client.ts";
 import type { InquestEvents } from "./inquest.ts";
 import { Lane } from "./lane.ts";
 import type { Compression } from "./payload.ts";
@@ -21,7 +21,9 @@ export interface ExporterOptions {
   /** Whose records are sent. */
   readonly target: TargetId;
   /** The way to the Collector, for each signal; often one for all. */
-  readonly clients: Readonly<Record<SignalName, CollectorClient>>;
+  readonly clients: Readonly<Record<SignalName, ExportClient>>;
+  /** Requests of a signal are one sender's each, since a header names it; of none unless given. */
+  readonly bySender?: Readonly<Record<SignalName, boolean>>;
   readonly compression: Readonly<Record<SignalName, Compression>>;
   /** Requests at once, for each signal. */
   readonly consumers: number;
@@ -57,7 +59,12 @@ export class Exporter {
     this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events }));
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
-      new Lane(this.#ways[signal], { ...options, compression: compression[signal], apart })
+      new Lane(this.#ways[signal], {
+        ...options,
+        compression: compression[signal],
+        bySender: options.bySender?.[signal] ?? false,
+        apart,
+      })
     );
     // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
     for (const signal of SIGNAL_NAMES) clients[signal].whenReplaced(() => options.queue.hasten(signal, options.target));

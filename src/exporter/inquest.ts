@@ -307,7 +307,13 @@ export class Inquest {
         const body = encodeContent(unit, compression);
         const { items } = this.#walker.walk(way.signal, unit);
         const timeoutMs = leftMs === Infinity ? {} : { timeoutMs: leftMs };
-        const post = await way.post(body, { items, requests: 1, permit: voyage.permit, ...timeoutMs });
+        const post = await way.post(body, {
+          items,
+          requests: 1,
+          sender: partOf(piece).sender,
+          permit: voyage.permit,
+          ...timeoutMs,
+        });
         if (body.own) discard(body.bytes);
         if (post.kind === "taken") {
           rejected += post.rejected;

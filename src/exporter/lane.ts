@@ -22,6 +22,8 @@ export interface LaneOptions {
   /** Whose records are sent. */
   readonly target: TargetId;
   readonly compression: Compression;
+  /** Each request is of one sender alone: a header names it. */
+  readonly bySender?: boolean;
   /** Requests at once. */
   readonly consumers: number;
   /** The same where each request is one sender's, who waits for its answer. */
@@ -188,7 +190,7 @@ export class Lane {
 
   /** Returns why what has no outcome then is kept, if something is. */
   async #deliver(voyage: Voyage): Promise<Kept | undefined> {
-    for (const pieces of this.#batches(voyage)) {
+    for (const pieces of this.#batches(voyage).flatMap((batch) => this.#bySender(batch))) {
       const kept = await this.#sendBatch(pieces, voyage);
       if (kept !== undefined) return kept;
     }
@@ -219,6 +221,13 @@ export class Lane {
     for (const [piece] of apart) shipment.set(piece!, { kind: "retry", afterMs: APART_AGAIN_MS, cause: APART });
     if (probeParts === undefined || first.length <= probeParts) return together;
     return [first.slice(0, probeParts), first.slice(probeParts), ...others];
+  }
+
+  /** In requests of one sender each, where a header names it. */
+  #bySender(pieces: readonly Piece[]): (readonly Piece[])[] {
+    return this.#options.bySender === true
+      ? [...Map.groupBy(pieces, (piece) => partOf(piece).sender).values()]
+      : [pieces];
   }
 
   async #sendBatch(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
@@ -273,6 +282,7 @@ export class Lane {
     const post = await this.#way.post(body, {
       items: itemsOf(pieces),
       requests: pieces.length,
+      sender: partOf(pieces[0]!).sender,
       permit,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
@@ -299,7 +309,7 @@ export class Lane {
     const merged = await this.#mayMerge(pieces);
     if (typeof merged !== "boolean") return this.#fail(merged, voyage);
     let kept: Kept | undefined;
-    for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {
+    for (const group of merged ? this.#bySender(pieces) : pieces.map((piece) => [piece])) {
       const verdict = await this.#postInTime(group, voyage);
       if (verdict === undefined) return OUT_OF_TIME;
       if (verdict.kind === "refused") {

@@ -35,6 +35,8 @@ export interface Body {
   /** Whether the bytes are the body's alone, and not a record's payload. */
   readonly own: boolean;
   readonly encoding: PayloadEncoding;
+  /** gzip members in it; 1 where it is not compressed. */
+  readonly members: number;
 }
 
 /** The part of a piece: its sender and its counts. */
@@ -65,9 +67,14 @@ export function compose(pieces: readonly Piece[], compression: Compression): Bod
   if (compression === "passthrough" && encoding === "gzip") {
     // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
     if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) {
-      return { bytes: owned(contentOf(pieces)), own: true, encoding: "identity" };
+      return { bytes: owned(contentOf(pieces)), own: true, encoding: "identity", members: 1 };
     }
-    return { bytes: join(pieces), own: pieces.some(({ record }) => record !== pieces[0]!.record), encoding };
+    return {
+      bytes: join(pieces),
+      own: pieces.some(({ record }) => record !== pieces[0]!.record),
+      encoding,
+      members: pieces.length,
+    };
   }
   return encodeContent(contentOf(pieces), compression);
 }
@@ -82,11 +89,12 @@ function isLargeAndGrown(piece: Piece): boolean {
 
 /** Encodes an uncompressed request as the exporter is told to. */
 export function encodeContent(content: Uint8Array, compression: Compression): Body {
-  if (compression === "none") return { bytes: owned(content), own: false, encoding: "identity" };
+  if (compression === "none") return { bytes: owned(content), own: false, encoding: "identity", members: 1 };
   return {
     bytes: compression === "gzip" ? owned(gzipSync(content)) : gzipMember(content),
     own: true,
     encoding: "gzip",
+    members: 1,
   };
 }
 

@@ -8,7 +8,7 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import type { Answer, CollectorClient } from "./client.ts";
+import type { Answer, ExportClient } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import { type Members, MembersProof } from "./members.ts";
 import type { Body } from "./payload.ts";
@@ -32,7 +32,7 @@ export interface WayEvents {
 
 /** Settings of a way. */
 export interface WayOptions {
-  readonly client: CollectorClient;
+  readonly client: ExportClient;
   readonly retry: BreakerOptions;
   readonly events: WayEvents;
 }
@@ -72,6 +72,8 @@ export interface Shipped {
   readonly permit: Permit;
   /** Less than the target's own time for an attempt, in ms. */
   readonly timeoutMs?: number;
+  /** Whose it is; of several, the first one's. */
+  readonly sender: string;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -79,7 +81,7 @@ const EMPTY = new Uint8Array(0);
 export class Way {
   readonly signal: SignalName;
   readonly breaker: Breaker;
-  readonly #client: CollectorClient;
+  readonly #client: ExportClient;
   readonly #events: WayEvents;
   readonly #members: MembersProof;
   readonly #giveUp = new AbortController();
@@ -137,11 +139,13 @@ export class Way {
    * - 2xx: taken. - 400, 413, 422: about what was sent. - 5xx, a cut connection, none in time: about what was sent, or about the endpoint.
    * - Anything else: about the endpoint or us.
    */
-  async post(body: Body, { items, requests, permit, timeoutMs }: Shipped): Promise<Post> {
+  async post(body: Body, { items, requests, permit, timeoutMs, sender }: Shipped): Promise<Post> {
     const { signal } = this;
     const bytes = body.bytes.length;
     const answer = await this.#client.send(signal, body.bytes, body.encoding, {
       abort: this.#giveUp.signal,
+      sender,
+      severalMembers: body.members > 1,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     this.#listen(answer);

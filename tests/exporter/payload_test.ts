@@ -89,7 +89,7 @@ Deno.test("gzip makes one member of several, none sends what was inflated", () =
     assert.deepEqual(namesIn("traces", none.bytes), ["a", "b"]);
   }
   const content = requestOf("traces", ["x"]);
-  assert.deepEqual(encodeContent(content, "none"), { bytes: content, own: false, encoding: "identity" });
+  assert.deepEqual(encodeContent(content, "none"), { bytes: content, own: false, encoding: "identity", members: 1 });
 });
 
 Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {

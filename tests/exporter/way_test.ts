@@ -6,7 +6,7 @@ import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { clientFor, requestOf } from "../support/relay/exporting.ts";
 
-const BODY: Body = { bytes: requestOf("traces", ["a"]), own: false, encoding: "identity" };
+const BODY: Body = { bytes: requestOf("traces", ["a"]), own: false, encoding: "identity", members: 1 };
 
 /** A way to an endpoint whose answers are given, and what it tells. */
 async function setup(stack: AsyncDisposableStack, options: { timeoutMs?: number; frozen?: boolean } = {}) {
@@ -29,7 +29,7 @@ async function setup(stack: AsyncDisposableStack, options: { timeoutMs?: number;
     silent: (_, fault) => told.push(`silent ${fault.code}`),
   };
   const way = new Way("traces", { client, retry: { initialMs: 1_000, maxMs: 8_000, random: () => 0 }, events });
-  const post = () => way.post(BODY, { items: 3, requests: 2, permit: way.breaker.pass() });
+  const post = () => way.post(BODY, { items: 3, requests: 2, sender: "s", permit: way.breaker.pass() });
   return { endpoint, way, told, post, proxy };
 }
 
@@ -78,7 +78,7 @@ Deno.test("a failure opens the breaker: slow where time alone mends nothing, but
   const failing = async (status: number) => {
     endpoint.answer({ status });
     const permit = way.breaker.pass();
-    const post = await way.post(BODY, { items: 1, requests: 1, permit });
+    const post = await way.post(BODY, { items: 1, requests: 1, sender: "s", permit });
     assert(post.kind === "failing" || post.kind === "stopped");
     return way.fail(post.answer, permit, way.identity).afterMs;
   };
