@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { readDotEnvFile } from "../config/load.ts";
 import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
 import type { Surroundings } from "./config.ts";
-import { FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
+import { counted, FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
 
 /** The command `doctor`. Throws {@link FaultFound} naming the faults. */
 export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
@@ -25,16 +25,43 @@ export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
       });
       if (flags.json) io.out(JSON.stringify(report, null, 2));
       else for (const line of linesOf(io, report)) io.out(line);
-      if (!report.ok) {
-        const { length } = report.faults;
-        throw new FaultFound(`Found ${length} fault${length === 1 ? "" : "s"}: ${report.faults.join(", ")}`);
-      }
+      if (!report.ok) throw new FaultFound(summaryOf(report));
+      if (!flags.json) io.out(painted(io, "good", passed(report)));
     });
 }
 
+/** `All 30 checks passed`; those that had nothing to look at are no checks. */
+function passed({ checks }: Report): string {
+  const of = (status: CheckResult["status"]) => checks.filter((check) => check.status === status).length;
+  const all = `All ${of("ok") + of("warning")} checks passed`;
+  return of("warning") === 0 ? all : `${all}, ${of("warning")} with a warning`;
+}
+
+/** The faults with what to do about each, as the last that is read. */
+function summaryOf({ checks, faults }: Report): string {
+  const found = checks.filter(({ status }) => status === "fault");
+  const once = found.filter((check, index) =>
+    found.findIndex(({ fault, finding }) => fault === check.fault && finding === check.finding) === index
+  );
+  const lines = once.flatMap(({ fault, id, finding, remedy }) => [
+    `  ${fault ?? id}: ${finding}`,
+    ...(remedy === null ? [] : [`    To do: ${remedy}`]),
+  ]);
+  return [`Found ${counted(faults.length, "fault")}:`, ...lines.map(printable)].join("\n");
+}
+
+/** Steps that wait for one that failed are told by their number, below it. */
 function linesOf(io: Io, { checks }: Report): string[] {
   let endpoint: string | null = null;
-  return checks.flatMap((check) => {
+  const key = (each: string | null, id: string) => JSON.stringify([each, id]);
+  const waiting = new Map<string, number>();
+  for (const { waitsFor, endpoint } of checks) {
+    // All wait for the configuration, whatever they look at.
+    const on = waitsFor === "config" ? key(null, waitsFor) : waitsFor === null ? undefined : key(endpoint, waitsFor);
+    if (on !== undefined) waiting.set(on, (waiting.get(on) ?? 0) + 1);
+  }
+  return checks.filter(({ waitsFor }) => waitsFor === null).flatMap((check) => {
+    const waits = waiting.get(key(check.endpoint, check.id));
     const heading = check.endpoint !== null && check.endpoint !== endpoint ? [check.endpoint] : [];
     endpoint = check.endpoint;
     const [first = "", ...more] = linesOfCheck(check).map(printable);
@@ -47,6 +74,9 @@ function linesOf(io: Io, { checks }: Report): string[] {
       shown + body.slice(LABEL_WIDTH),
       ...below,
       ...more.flatMap((each) => fitted(each, io.width, DETAIL_INDENT)),
+      ...(waits === undefined
+        ? []
+        : [`        ${counted(waits, "further check")} ${waits === 1 ? "waits" : "wait"} for this`]),
     ];
   });
 }

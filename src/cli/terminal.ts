@@ -51,14 +51,26 @@ const LEVELS = { DEBUG: "aside", INFO: "note", WARN: "warning", ERROR: "bad" } a
 /** Where a line of the log in text goes on. */
 const LOG_INDENT = 6;
 
-/** A line of the log in text as a terminal shows it, its end included. */
+/** The field of a line that says what to do. */
+const REMEDY = / remedy=("(?:[^"\\]|\\.)*"|\S+)/;
+
+/** A line of the log in text as a terminal shows it, its end included; what is to be done stands on a line of its own. */
 export function shownLogLine(line: string, look: Look): string {
-  const [first = "", ...more] = fitted(line.trimEnd(), look.width, LOG_INDENT);
+  const remedy = REMEDY.exec(line);
+  const [first = "", ...more] = fitted(line.replace(remedy?.[0] ?? "", "").trimEnd(), look.width, LOG_INDENT);
   const head = /^(\S+) (DEBUG|INFO|WARN|ERROR)\b/.exec(first);
   if (head === null) return line;
   const [{ length }, time, level] = head as unknown as [string, string, keyof typeof LEVELS];
   const shown = `${painted(look, "aside", time)} ${painted(look, LEVELS[level], level)}${first.slice(length)}`;
-  return `${[shown, ...more].join("\n")}\n`;
+  const todo = remedy === null
+    ? []
+    : fitted(`${" ".repeat(LOG_INDENT)}To do: ${unquoted(remedy[1]!)}`, look.width, LOG_INDENT);
+  return `${[shown, ...more, ...todo].join("\n")}\n`;
+}
+
+/** A field's value without its quotes. What is escaped in it stays so. */
+function unquoted(text: string): string {
+  return text.startsWith('"') ? text.slice(1, -1).replaceAll('\\"', '"') : text;
 }
 
 /** Loaded for the commands that show one. */

@@ -585,6 +585,25 @@ const FAULTS: readonly FaultRow[] = [
 /** Every fault that has a name, as documentation prints it. */
 export const NAMED_FAULTS: readonly NamedFault[] = FAULTS.map(({ matches: _matches, ...named }) => named);
 
+/** Faults that an answer tells, of one path or of what was sent there; all others are of the endpoint, whichever signal met them. */
+const OF_ONE_PATH: ReadonlySet<string> = new Set([
+  "unauthorized",
+  "no_such_path",
+  "wrong_protocol",
+  "redirected",
+  "throttled",
+  "collector_failed",
+  "refuses_everything",
+  "record_fails",
+  "unknown",
+  "internal",
+]);
+
+/** Whether every signal that goes to the same endpoint meets this fault. */
+export function concernsTheEndpoint(code: string): boolean {
+  return !OF_ONE_PATH.has(code);
+}
+
 /** The fault of a name. */
 export function faultNamed(code: string): NamedFault {
   const fault = NAMED_FAULTS.find((each) => each.code === code);

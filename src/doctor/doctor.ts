@@ -33,6 +33,8 @@ export interface CheckResult {
   /** What other programs call this fault. */
   readonly knownAs: readonly string[];
   readonly remedy: string | null;
+  /** Skipped: the step that failed, directly or by way of others. */
+  readonly waitsFor: string | null;
 }
 
 /** Everything that was found. */
@@ -157,15 +159,18 @@ async function runAll<Subject>(
   endpoint: string | null,
 ): Promise<void> {
   // A step that says itself that there is nothing to look at stands in nobody's way.
-  const blocked = new Set<string>();
+  const blocked = new Map<string, string>();
   const titles = new Map([CONFIG, ...checks].map(({ id, title }) => [id, title]));
   for (const check of checks) {
     const need = subject === undefined ? CONFIG.id : check.needs.find((each) => blocked.has(each));
     const finding = subject === undefined || need !== undefined
       ? skipped(titles.get(need ?? CONFIG.id) ?? CONFIG.title)
       : await attempt(check, subject);
-    if (need !== undefined || (finding.status === "fault" && finding.goesOn !== true)) blocked.add(check.id);
-    results.push(resultOf(check, endpoint, finding));
+    const waitsFor = need === undefined ? null : blocked.get(need) ?? need;
+    if (waitsFor !== null || (finding.status === "fault" && finding.goesOn !== true)) {
+      blocked.set(check.id, waitsFor ?? check.id);
+    }
+    results.push(resultOf(check, endpoint, finding, waitsFor));
   }
 }
 
@@ -182,7 +187,12 @@ async function attempt<Subject>(check: Check<Subject>, subject: Subject): Promis
   }
 }
 
-function resultOf({ id, title }: { id: string; title: string }, endpoint: string | null, found: Finding): CheckResult {
+function resultOf(
+  { id, title }: { id: string; title: string },
+  endpoint: string | null,
+  found: Finding,
+  waitsFor: string | null = null,
+): CheckResult {
   const named = found.fault === undefined ? undefined : faultNamed(found.fault);
   return {
     id,
@@ -194,5 +204,6 @@ function resultOf({ id, title }: { id: string; title: string }, endpoint: string
     fault: found.fault ?? null,
     knownAs: named?.knownAs ?? [],
     remedy: found.remedy ?? named?.remedy ?? null,
+    waitsFor,
   };
 }

@@ -2,6 +2,7 @@
  * The sending side of the queue: a way and a lane for each signal, drained and stopped together.
  * @module
  */
+import { concernsTheEndpoint } from "../diagnosis/faults.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
@@ -46,6 +47,7 @@ const SETTLE_MS_MAX = 2_000;
 /** Sends every signal, each on a lane of its own, so that one that the Collector refuses holds up no other. */
 export class Exporter {
   readonly #queue: SendingQueue;
+  readonly #target: ExporterOptions["target"];
   readonly #clients: ExporterOptions["clients"];
   readonly #ways: Readonly<Record<SignalName, Way>>;
   readonly #lanes: readonly Lane[];
@@ -54,13 +56,22 @@ export class Exporter {
 
   constructor(options: ExporterOptions) {
     this.#queue = options.queue;
+    this.#target = options.target;
     this.#clients = options.clients;
-    const { clients, compression, retry, events } = options;
+    const { clients, compression, retry } = options;
+    const events: ExporterEvents = {
+      ...options.events,
+      recovered: (signal, failures) => {
+        options.events.recovered(signal, failures);
+        this.#wakeOthers(signal);
+      },
+    };
     this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events }));
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(this.#ways[signal], {
         ...options,
+        events,
         compression: compression[signal],
         bySender: options.bySender?.[signal] ?? false,
         apart,
@@ -71,6 +82,22 @@ export class Exporter {
     this.#running = Promise.all(this.#lanes.map((lane) => lane.run(this.#stopping.signal))).then(() => {});
     // Whoever asks for `running` is told; nobody has to.
     this.#running.catch(() => {});
+  }
+
+  /**
+   * What one signal no longer suffers from at an endpoint, others are free of too: they are tried now, and not after their backoff. Only
+   * where no answer has asked to wait.
+   */
+  #wakeOthers(signal: SignalName): void {
+    const faultOf = (each: SignalName) => this.#ways[each].lastFailure?.fault.code;
+    if (!concernsTheEndpoint(faultOf(signal) ?? "unknown")) return;
+    const originOf = (each: SignalName) => new URL(this.#clients[each].target(each).url).origin;
+    for (const other of SIGNAL_NAMES) {
+      if (other === signal || this.failures(other) === 0) continue;
+      if (originOf(other) !== originOf(signal) || faultOf(other) !== faultOf(signal)) continue;
+      this.#ways[other].breaker.hasten();
+      this.#queue.hasten(other, this.#target);
+    }
   }
 
   /** Rejects when a lane has failed: a defect of ours, after which its signal is not sent any more. */

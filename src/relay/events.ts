@@ -3,10 +3,12 @@
  * @module
  */
 import { shownUrl } from "../config/shown.ts";
+import { concernsTheEndpoint } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/exporter.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { PreparerEvents } from "../receiver/preparer.ts";
+import type { SignalName } from "../signal.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
 
@@ -75,8 +77,15 @@ export function preparerEvents(log: Log): PreparerEvents {
   };
 }
 
-/** ERROR: a person is needed, or the Collector gave data up. */
-export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents {
+/**
+ * ERROR: a person is needed, or the Collector gave data up.
+ * @param originOf Where a signal goes: what all signals meet there is told once.
+ */
+export function exporterEvents(
+  metrics: RelayMetrics,
+  log: Log,
+  originOf: (signal: SignalName) => string = () => "",
+): ExporterEvents {
   return {
     sent: (signal, sent) => metrics.sent(signal, sent),
     rejected(signal, items, message) {
@@ -96,7 +105,8 @@ export function exporterEvents(metrics: RelayMetrics, log: Log): ExporterEvents 
     },
     failed(signal, fault, { cause, failures, retryMs }) {
       metrics.failed(signal, fault.code);
-      const limited = log.limited(`failed ${signal} ${fault.code}`, LOG_INTERVAL_MS);
+      const of = concernsTheEndpoint(fault.code) ? originOf(signal) || signal : signal;
+      const limited = log.limited(`failed ${of} ${fault.code}`, LOG_INTERVAL_MS);
       const fields = { signal, fault: fault.code, remedy: fault.remedy, cause, failures, retryMs: Math.round(retryMs) };
       if (fault.lasting || failures >= FAILURES_ALARMING) limited.error(fault.what, fields);
       else limited.warn(fault.what, fields);

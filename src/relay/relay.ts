@@ -172,7 +172,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
       initialMs: config.exporter.retry_on_failure.initial_interval,
       maxMs: config.exporter.retry_on_failure.max_interval,
     },
-    events: exporterEvents(metrics, log),
+    events: exporterEvents(metrics, log, (signal) => new URL(clients[signal].target(signal).url).origin),
   });
   stack.defer(() => exporter.stop(0));
   const targets = [targetId];

@@ -82,3 +82,16 @@ Deno.test("a message on a terminal goes on set in; the lines of one that has sev
   assert.equal(shownMessage("Warning: x", { colours: true, width: 30 }), "\u001b[33mWarning:\u001b[39m x");
   assert.equal(shownMessage(text, {}), text);
 });
+
+Deno.test("what is to be done stands on a line of its own, without its quotes", () => {
+  const line =
+    `${ISO} WARN  Nothing listens signal=traces remedy="start the \\"Collector\\", or correct the host" cause=x\n`;
+  assert.equal(
+    shownLogLine(line, { width: 200 }),
+    `${ISO} WARN  Nothing listens signal=traces cause=x\n      To do: start the "Collector", or correct the host\n`,
+  );
+  assert.equal(
+    shownLogLine(`${ISO} ERROR x remedy=wait\n`, { width: 30 }),
+    `${ISO} ERROR\n      x\n      To do: wait\n`,
+  );
+});

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { bySignal, SIGNAL_NAMES } from "../../src/signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
-import { Exporter } from "../../src/exporter/exporter.ts";
+import { Exporter, type ExporterEvents, type ExporterOptions } from "../../src/exporter/exporter.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
 function numbered(count: number): string[][] {
@@ -127,8 +127,19 @@ function queueOf(queue: SendingQueue, settle: Delivery["settle"]): SendingQueue 
   return Object.assign(Object.create(queue), { capabilities: queue.capabilities, take });
 }
 
-function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
+const both = (one: () => void, other: () => void) => () => {
+  one();
+  other();
+};
+
+function exporterOf(
+  queue: SendingQueue,
+  client: CollectorClient,
+  more: Partial<Pick<ExporterOptions, "clients" | "retry">> & Partial<Pick<ExporterEvents, "failed" | "recovered">> =
+    {},
+): Exporter {
   const nothing = () => {};
+  const { failed = nothing, recovered = nothing, ...options } = more;
   return new Exporter({
     queue,
     target: 1,
@@ -141,15 +152,49 @@ function exporterOf(queue: SendingQueue, client: CollectorClient): Exporter {
       sent: nothing,
       rejected: nothing,
       deadLettered: nothing,
-      failed: nothing,
-      recovered: nothing,
+      failed,
+      recovered,
       members: nothing,
       silent: nothing,
       setApart: nothing,
       looking: nothing,
     },
+    ...options,
   });
 }
+
+Deno.test("one signal that gets through wakes the others that waited for the same Collector", async () => {
+  await using ends = await exporting({ held: true });
+  const signals = ["traces", "metrics", "logs"] as const;
+  for (const signal of signals) await append(ends.queue, submission(signal, requestOf(signal, ["a"])));
+  let hasten = () => {};
+  /** The one client, of which traces alone hear that they need wait no longer. */
+  const clientOf = (signal: SignalName): CollectorClient =>
+    new Proxy(ends.client, {
+      get(client, key) {
+        if (key === "whenReplaced") return (tell: () => void) => signal === "traces" && (hasten = both(hasten, tell));
+        const value: unknown = Reflect.get(client, key, client);
+        return typeof value === "function" ? value.bind(client) : value;
+      },
+    });
+  const failed = bySignal(() => Promise.withResolvers<void>());
+  const recovered = bySignal(() => Promise.withResolvers<void>());
+  await ends.collector.stop();
+  const exporter = exporterOf(ends.queue, ends.client, {
+    clients: bySignal(clientOf),
+    // Each would wait for half of it at least.
+    retry: { initialMs: 3_600_000, maxMs: 3_600_000 },
+    failed: (signal) => failed[signal].resolve(),
+    recovered: (signal) => recovered[signal].resolve(),
+  });
+  await Promise.all(signals.map((signal) => failed[signal].promise));
+  await ends.restartCollector();
+  hasten();
+  await Promise.all(signals.map((signal) => recovered[signal].promise));
+  await exporter.drain(30_000);
+  assert.equal((await ends.queue.stats()).records, 0);
+  await exporter.stop(0);
+});
 
 Deno.test("a settle that is refused as a defect ends the exporter, and running says so", async () => {
   await using ends = await exporting({ held: true });

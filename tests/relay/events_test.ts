@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
-import { diagnose } from "../../src/diagnosis/faults.ts";
+import { diagnose, faultNamed } from "../../src/diagnosis/faults.ts";
 import { Refusal } from "../../src/errors.ts";
 import { exporterEvents, preparerEvents, receiverEvents } from "../../src/relay/events.ts";
 import { createLog } from "../../src/telemetry/log.ts";
@@ -28,7 +28,7 @@ function setup() {
     counted,
     receiver: receiverEvents(metrics, log),
     preparer: preparerEvents(log),
-    exporter: exporterEvents(metrics, log),
+    exporter: exporterEvents(metrics, log, (signal) => signal === "logs" ? "https://b:4318" : "https://a:4318"),
   };
 }
 
@@ -149,4 +149,16 @@ Deno.test("what goes well is told once, and counted", async () => {
   exporter.members("traces", "first_only", "https://collector:4318/v1/traces");
   assert.deepEqual(lines.map(({ level }) => level), ["info", "debug", "warn"]);
   assert.deepEqual(await counted("edgeferry_exporter_sent_items"), [{ signal: "traces", value: 7 }]);
+});
+
+Deno.test("what all signals meet at an endpoint is one line, what each meets at its path is one each", () => {
+  const { exporter, lines } = setup();
+  const detail = { cause: "x", failures: 1, retryMs: 1 };
+  for (const signal of ["traces", "metrics", "logs"] as const) {
+    exporter.failed(signal, faultNamed("connection_refused"), detail);
+  }
+  assert.deepEqual(lines.map(({ signal }) => signal), ["traces", "logs"], "logs go to another endpoint");
+  lines.length = 0;
+  for (const signal of ["traces", "metrics"] as const) exporter.failed(signal, faultNamed("no_such_path"), detail);
+  assert.deepEqual(lines.map(({ signal }) => signal), ["traces", "metrics"]);
 });
