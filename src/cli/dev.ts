@@ -44,6 +44,7 @@ export function devCommand(io: Io): Command {
           certs: CERTS_DIR,
           quiet: flags.quiet === true,
           pointAttributes: DEV_POINT_ATTRIBUTES,
+          foldedService: config.telemetry.resource.service_name,
         };
         stack.use(await openCollector(io, options));
       }

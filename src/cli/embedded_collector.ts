@@ -3,7 +3,13 @@
  * @module
  */
 import { join } from "node:path";
-import { describeReceived, type EmbeddedCollector, startCollector } from "../collector/server.ts";
+import {
+  describeReceived,
+  type EmbeddedCollector,
+  type Received,
+  servicesOf,
+  startCollector,
+} from "../collector/server.ts";
 import type { Endpoint } from "../config/units.ts";
 import { CertificateError } from "../errors.ts";
 import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";
@@ -17,6 +23,8 @@ export interface EmbeddedOptions {
   readonly certs: string;
   /** Attributes that are set on each data point, as a transform processor of a Collector does it: shown with what arrives. */
   readonly pointAttributes?: ReadonlyMap<string, string>;
+  /** A service whose telemetry is announced once and then not printed: the relay's own, which each request of others makes more of. */
+  readonly foldedService?: string;
   /** Does not print what arrives. */
   readonly quiet?: boolean;
   /** Between two looks at the files, in ms; a change is seen at once where the system tells of it. */
@@ -46,14 +54,29 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
   for (const text of [...identity.facts.warnings, ...identity.facts.faults.map(({ message }) => message)]) {
     io.err(`${PREFIX}${text}`);
   }
+  let folded = false;
+  /** Whether all of it is of the folded service. */
+  const isFolded = (received: Received): boolean => {
+    if (options.foldedService === undefined) return false;
+    const services = servicesOf(received);
+    return services.size === 1 && services.has(options.foldedService);
+  };
   const collector = await startCollector({
     host: endpoint.hostname,
     port: endpoint.port,
     tls: tlsOf(identity),
     onReceived(received) {
       // An empty request is a trial of the relay's or a step of doctor's: nothing has arrived.
-      if (!quiet && received.items > 0) {
+      if (quiet || received.items === 0) return;
+      if (!isFolded(received)) {
         put(io, `${PREFIX}${describeReceived(received, pointAttributes)}`, RECEIVED_INDENT);
+      } else if (!folded) {
+        folded = true;
+        put(
+          io,
+          `${PREFIX}own     the relay's own telemetry (${options.foldedService}) arrives too; it is not listed`,
+          RECEIVED_INDENT,
+        );
       }
     },
     onRefused: (reason) => io.err(`${PREFIX}refused a client: ${reason}`),

@@ -5,9 +5,12 @@
 import process from "node:process";
 import { setTimeout } from "node:timers";
 import type { Command } from "commander";
+import { exporterSettings } from "../config/exporter_settings.ts";
+import { exporterNames } from "../config/routes.ts";
 import type { Config } from "../config/schema.ts";
 import type { WayIn } from "../relay/listen.ts";
 import { type Relay, startRelayWith } from "../relay/relay.ts";
+import { SIGNAL_NAMES } from "../signal.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { within } from "../within.ts";
@@ -21,15 +24,30 @@ export function runCommand(io: Io): Command {
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .action(async (flags: { config?: string }) => {
       const config = await configOf(io, flags.config);
-      await runUntilStopped(io, config);
+      await runUntilStopped(io, config, (relay, log) => {
+        log.info("Ready", {
+          receiving: relay.url,
+          sending: collectorsOf(config).join(", "),
+          page: `${relay.adminUrl}/`,
+        });
+        return Promise.resolve();
+      });
     });
+}
+
+/** Where its data goes: each Collector once. */
+function collectorsOf(config: Config): string[] {
+  const urls = exporterNames(config).flatMap((exporter) =>
+    SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal, exporter).url).origin)
+  );
+  return [...new Set(urls)];
 }
 
 /** Runs the relay until SIGTERM or SIGINT, or a defect of its own. */
 export async function runUntilStopped(
   io: Io,
   config: Config,
-  onReady: (relay: Relay) => Promise<void> = () => Promise.resolve(),
+  onReady: (relay: Relay, log: Log) => Promise<void> = () => Promise.resolve(),
   way: WayIn = "node",
 ): Promise<void> {
   warnOfTrust(io);
@@ -43,7 +61,7 @@ export async function runUntilStopped(
     return;
   }
   await using relay = await starting;
-  await onReady(relay);
+  await onReady(relay, log);
   await Promise.race([stopped, relay.failed]);
   log.info("Stopping", { graceMs: config.shutdown.grace });
 }

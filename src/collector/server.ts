@@ -294,6 +294,13 @@ export function describeReceived(
   return `${received.signal.padEnd(7)} ${count} of ${from}${what}${marks}, delivered by ${printable(received.peer)}`;
 }
 
+/** The `service.name` of each resource of a request, each once. */
+export function servicesOf({ signal, body }: Pick<Received, "signal" | "body">): ReadonlySet<string> {
+  const services = new Set<string>();
+  collect(decodeRequest(signal, body), services, new Set());
+  return services;
+}
+
 /** A sender's text on a terminal: short, on one line, without control characters. */
 function printable(text: string): string {
   const plain = text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?");

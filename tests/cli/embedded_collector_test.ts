@@ -8,6 +8,8 @@ import { openAuthority, SERVER } from "../../src/pki/authority.ts";
 import { addAuthority, retireAuthority, rotateCertificates } from "../../src/pki/folder.ts";
 import { initCertificates } from "../../src/pki/init.ts";
 import { clientFor, Journal, requestOf } from "../support/relay/exporting.ts";
+import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
+import { encodeProtobuf } from "../support/bodies/requests.ts";
 import { folder } from "../support/files/folder.ts";
 
 /** What is printed, to be waited for. */
@@ -109,4 +111,35 @@ Deno.test("expired ones are told of and shown: renewed ones are taken up beside 
   await rotateCertificates(at.path, 30);
   await line(/^collector: took up changed certificates/);
   assert.equal(await deliver(collector.url, at.path), 200);
+});
+
+Deno.test("the telemetry of the folded service is announced once, that of others is printed each time", async () => {
+  await using at = await folder();
+  await initCertificates({ dir: at.path });
+  const { io, lines } = printed();
+  await using collector = await openCollector(io, { endpoint, certs: at.path, foldedService: "edgeferry" });
+  const identity = {
+    caCerts: [await read(at.path, "ca.crt")],
+    cert: await read(at.path, "client.crt"),
+    key: await read(at.path, "client.key"),
+  };
+  const client = clientFor(collector.url, identity);
+  try {
+    for (const service of ["edgeferry", "shop", "edgeferry", "shop"]) {
+      const body = encodeProtobuf(REQUEST_MESSAGE.logs, {
+        resourceLogs: [{
+          resource: { attributes: [{ key: "service.name", value: { stringValue: service } }] },
+          scopeLogs: [{ logRecords: [{ body: { stringValue: "x" } }] }],
+        }],
+      });
+      await client.send("logs", body, "identity");
+    }
+  } finally {
+    client.close();
+  }
+  assert.deepEqual(lines.entries.map((line) => line.replace(/, delivered by .*/, "")), [
+    "collector: own     the relay's own telemetry (edgeferry) arrives too; it is not listed",
+    "collector: logs    1 log record of shop (x)",
+    "collector: logs    1 log record of shop (x)",
+  ]);
 });

@@ -28,7 +28,9 @@ Deno.test("run: what is missing is a message and 1; SIGINT and SIGTERM end it wi
   await initCertificates({ dir: join(at.path, "certs") });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await using relay = startTask("start", at.path, ["--config", config]);
-    await relay.line(/Receiving/);
+    await relay.line(
+      /Ready receiving=http:\/\/127\.0\.0\.1:\d+ sending=https:\/\/localhost:1 page=http:\/\/127\.0\.0\.1:\d+\/$/,
+    );
     relay.signal(signal);
     // As `deno task` passes on what its command has had from the terminal.
     await relay.line(/Stopping/);
