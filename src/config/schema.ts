@@ -106,7 +106,7 @@ const exporterKeys = () => ({
     key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
     reload_interval: option(
       duration("100ms", "24h").prefault("5s"),
-      "How often the files are looked at; changed ones are taken up without a restart",
+      "How often the files are checked; changed ones are used without a restart",
     ),
     ...expiryLimits(),
     key_readable_by_others: exposedKey(),
@@ -169,7 +169,7 @@ export const ConfigSchema = section({
       request_body_timeout: option(duration("100ms", "10m").prefault("10s"), "Time for a whole request body to arrive"),
       max_in_flight_bytes: option(
         size("1MiB", "16GiB").prefault("32MiB"),
-        "Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429",
+        "Request bytes held in memory over all requests; above it 503. One sender may hold at most 75 % of it; beyond that it gets 429",
       ),
       max_retry_after: option(
         duration("1s", "1h").prefault("5s"),
@@ -186,7 +186,7 @@ export const ConfigSchema = section({
       max_header_size: option(size("1KiB", "64KiB").prefault("16KiB"), "Largest request header; above it 431"),
       read_header_timeout: option(
         duration("100ms", "10m").prefault("10s"),
-        "Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed",
+        "Time for a request header to arrive; beyond it 503. A TLS handshake has the same time; beyond it the connection is closed",
       ),
       idle_timeout: option(
         duration("100ms", "1h").prefault("1m"),
@@ -197,7 +197,7 @@ export const ConfigSchema = section({
         key_file: option(file().exactOptional(), "The certificate's key"),
         client_ca_file: option(
           file().exactOptional(),
-          "Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name",
+          "Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name",
         ),
         require_client_certificate: option(
           flag().prefault(true),
@@ -206,7 +206,7 @@ export const ConfigSchema = section({
         key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
         reload_interval: option(
           duration("100ms", "24h").prefault("5s"),
-          "How often the files are looked at; changed ones are taken up without a restart",
+          "How often the files are checked; changed ones are used without a restart",
         ),
         ...expiryLimits(),
         key_readable_by_others: exposedKey(),
@@ -216,19 +216,22 @@ export const ConfigSchema = section({
       }).prefault({}),
     }).prefault({}),
     auth: section({
-      tokens_file: option(file().prefault("config/tokens.yaml"), "Who may send: ids and SHA-256 of their tokens"),
+      tokens_file: option(
+        file().prefault("config/tokens.yaml"),
+        "The file that says who may send: the ids of senders, and the SHA-256 of their tokens",
+      ),
       tokens: option(
         secretStructure("the text of a tokens file, or what it says", 1_048_576).exactOptional(),
         "What a tokens file says, as text or as mappings, instead of its path: for hosts without files",
       ),
       reload_interval: option(
         duration("50ms", "1h").prefault("500ms"),
-        "How often tokens_file is looked at; a changed one is taken up without a restart",
+        "How often tokens_file is checked; edits take effect without a restart",
       ),
       jwt: section({
         issuer: option(
           text("the issuer as its tokens name it", 1_024).exactOptional(),
-          "Takes JWT of this issuer (claim iss), beside the static tokens",
+          "Accepts JWTs of this issuer (claim iss), beside the static tokens",
         ),
         audience: option(
           text("an audience", 1_024, true).exactOptional(),
@@ -238,7 +241,7 @@ export const ConfigSchema = section({
         clock_tolerance: option(duration("0", "10m").prefault("5s"), "How far the issuer's clock may differ"),
         refresh_interval: option(
           duration("1s", "24h").prefault("10m"),
-          "How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on",
+          "How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force",
         ),
         sender_claim: option(
           text("the name of a claim", 255).prefault("sub"),
@@ -249,7 +252,10 @@ export const ConfigSchema = section({
           "The claim that may hold signals, origins and limits, as in the tokens file",
         ),
       }).prefault({}),
-      insecure: option(flag().prefault(false), "Ask nobody for a token. Refused when the endpoint is not loopback"),
+      insecure: option(
+        flag().prefault(false),
+        "Let every sender in without a token. Refused when the endpoint is not loopback",
+      ),
     }).prefault({}),
     limits: section({
       requests_per_second: option(
@@ -288,7 +294,7 @@ export const ConfigSchema = section({
       secretText("text that is kept secret").exactOptional(),
       "Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable",
     ),
-    dry_run: option(flag().prefault(false), "Count what the actions are for, and change nothing"),
+    dry_run: option(flag().prefault(false), "Change nothing, and count what would have matched"),
   }).prefault({}),
 
   sending_queue: section({
@@ -305,9 +311,12 @@ export const ConfigSchema = section({
     batch: section({
       flush_timeout: option(
         duration("0", "1m").prefault("200ms"),
-        "How long what has been answered 200 waits for more of its signal, to share one request (sqlite)",
+        "How long queued data waits for more of the same signal, to share one request (sqlite)",
       ),
-      min_size: option(size("0", "16MiB").prefault("512KiB"), "Payload bytes that do not wait for more"),
+      min_size: option(
+        size("0", "16MiB").prefault("512KiB"),
+        "With so many payload bytes queued, nothing waits for more",
+      ),
       max_size: option(
         size("0", "16MiB").prefault("4MiB"),
         "Payload bytes merged into one request; 0: every request of a sender goes by itself",
@@ -363,7 +372,7 @@ export const ConfigSchema = section({
       interval: option(duration("1s", "1h").prefault("60s"), "Time between exports of metrics"),
     }).prefault({}),
     log: section({
-      level: option(choice("debug", "info", "warn", "error").prefault("info"), "The least that is logged"),
+      level: option(choice("debug", "info", "warn", "error").prefault("info"), "The lowest level that is logged"),
       format: option(choice("text", "json").prefault("text"), "How a log line is written"),
     }).prefault({}),
     resource: section({

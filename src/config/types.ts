@@ -22,7 +22,7 @@ export interface Config {
       max_request_messages: number;
       /** Time for a whole request body to arrive. In ms. Default: `"10s"`. */
       request_body_timeout: number;
-      /** Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429. In bytes. Default: `"32MiB"`. */
+      /** Request bytes held in memory over all requests; above it 503. One sender may hold at most 75 % of it; beyond that it gets 429. In bytes. Default: `"32MiB"`. */
       max_in_flight_bytes: number;
       /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. In ms. Default: `"5s"`. */
       max_retry_after: number;
@@ -32,7 +32,7 @@ export interface Config {
       max_connections_per_address: number;
       /** Largest request header; above it 431. In bytes. Default: `"16KiB"`. */
       max_header_size: number;
-      /** Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed. In ms. Default: `"10s"`. */
+      /** Time for a request header to arrive; beyond it 503. A TLS handshake has the same time; beyond it the connection is closed. In ms. Default: `"10s"`. */
       read_header_timeout: number;
       /** How long a connection may be silent between requests; then it is closed. In ms. Default: `"1m"`. */
       idle_timeout: number;
@@ -42,13 +42,13 @@ export interface Config {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name. */
+        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate: boolean;
         /** Passphrase of an encrypted key. */
         key_passphrase?: string;
-        /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+        /** How often the files are checked; changed ones are used without a restart. In ms. Default: `"5s"`. */
         reload_interval: number;
         /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
         expiry_warning: number;
@@ -65,15 +65,15 @@ export interface Config {
     };
     /** `auth`. */
     auth: {
-      /** Who may send: ids and SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
+      /** The file that says who may send: the ids of senders, and the SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
       tokens_file: string;
       /** What a tokens file says, as text or as mappings, instead of its path: for hosts without files. */
       tokens?: string;
-      /** How often tokens_file is looked at; a changed one is taken up without a restart. In ms. Default: `"500ms"`. */
+      /** How often tokens_file is checked; edits take effect without a restart. In ms. Default: `"500ms"`. */
       reload_interval: number;
       /** `jwt`. */
       jwt: {
-        /** Takes JWT of this issuer (claim iss), beside the static tokens. */
+        /** Accepts JWTs of this issuer (claim iss), beside the static tokens. */
         issuer?: string;
         /** What the claim aud must hold: this relay's name. */
         audience?: string;
@@ -81,14 +81,14 @@ export interface Config {
         jwks_url?: string;
         /** How far the issuer's clock may differ. In ms. Default: `"5s"`. */
         clock_tolerance: number;
-        /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. In ms. Default: `"10m"`. */
+        /** How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force. In ms. Default: `"10m"`. */
         refresh_interval: number;
         /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim: string;
         /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
         permissions_claim: string;
       };
-      /** Ask nobody for a token. Refused when the endpoint is not loopback. Default: `false`. */
+      /** Let every sender in without a token. Refused when the endpoint is not loopback. Default: `false`. */
       insecure: boolean;
     };
     /** `limits`. */
@@ -113,7 +113,7 @@ export interface Config {
     actions: { key: string; action: "delete" | "hash" }[];
     /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
     salt?: string;
-    /** Count what the actions are for, and change nothing. Default: `false`. */
+    /** Change nothing, and count what would have matched. Default: `false`. */
     dry_run: boolean;
   };
   /** `sending_queue`. */
@@ -128,9 +128,9 @@ export interface Config {
     num_consumers: number;
     /** `batch`. */
     batch: {
-      /** How long what has been answered 200 waits for more of its signal, to share one request (sqlite). In ms. Default: `"200ms"`. */
+      /** How long queued data waits for more of the same signal, to share one request (sqlite). In ms. Default: `"200ms"`. */
       flush_timeout: number;
-      /** Payload bytes that do not wait for more. In bytes. Default: `"512KiB"`. */
+      /** With so many payload bytes queued, nothing waits for more. In bytes. Default: `"512KiB"`. */
       min_size: number;
       /** Payload bytes merged into one request; 0: every request of a sender goes by itself. In bytes. Default: `"4MiB"`. */
       max_size: number;
@@ -184,7 +184,7 @@ export interface Config {
       key_pem?: string;
       /** Passphrase of an encrypted key. */
       key_passphrase?: string;
-      /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+      /** How often the files are checked; changed ones are used without a restart. In ms. Default: `"5s"`. */
       reload_interval: number;
       /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
       expiry_warning: number;
@@ -328,7 +328,7 @@ export interface Config {
     };
     /** `log`. */
     log: {
-      /** The least that is logged. Default: `"info"`. */
+      /** The lowest level that is logged. Default: `"info"`. */
       level: "debug" | "info" | "warn" | "error";
       /** How a log line is written. Default: `"text"`. */
       format: "text" | "json";
@@ -386,7 +386,7 @@ export interface Config {
         key_pem?: string;
         /** Passphrase of an encrypted key. */
         key_passphrase?: string;
-        /** How often the files are looked at; changed ones are taken up without a restart. In ms. Default: `"5s"`. */
+        /** How often the files are checked; changed ones are used without a restart. In ms. Default: `"5s"`. */
         reload_interval: number;
         /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
         expiry_warning: number;
@@ -533,7 +533,7 @@ export interface ConfigInput {
       max_request_messages?: number;
       /** Time for a whole request body to arrive. Default: `"10s"`. */
       request_body_timeout?: string | number;
-      /** Request bytes held in memory over all requests; above it 503. One sender has three quarters of it at most; above it 429. Default: `"32MiB"`. */
+      /** Request bytes held in memory over all requests; above it 503. One sender may hold at most 75 % of it; beyond that it gets 429. Default: `"32MiB"`. */
       max_in_flight_bytes?: string | number;
       /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. Default: `"5s"`. */
       max_retry_after?: string | number;
@@ -543,7 +543,7 @@ export interface ConfigInput {
       max_connections_per_address?: number;
       /** Largest request header; above it 431. Default: `"16KiB"`. */
       max_header_size?: string | number;
-      /** Time for a request header to arrive; above it 503. As long has a TLS handshake; then it is closed. Default: `"10s"`. */
+      /** Time for a request header to arrive; beyond it 503. A TLS handshake has the same time; beyond it the connection is closed. Default: `"10s"`. */
       read_header_timeout?: string | number;
       /** How long a connection may be silent between requests; then it is closed. Default: `"1m"`. */
       idle_timeout?: string | number;
@@ -553,13 +553,13 @@ export interface ConfigInput {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate of one of these CA, in place of a token; the sender is certificate: and its name. */
+        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate?: boolean;
         /** Passphrase of an encrypted key. */
         key_passphrase?: string;
-        /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+        /** How often the files are checked; changed ones are used without a restart. Default: `"5s"`. */
         reload_interval?: string | number;
         /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
         expiry_warning?: string | number;
@@ -576,15 +576,15 @@ export interface ConfigInput {
     };
     /** `auth`. */
     auth?: {
-      /** Who may send: ids and SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
+      /** The file that says who may send: the ids of senders, and the SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
       tokens_file?: string;
       /** What a tokens file says, as text or as mappings, instead of its path: for hosts without files. */
       tokens?: string | TokensInput;
-      /** How often tokens_file is looked at; a changed one is taken up without a restart. Default: `"500ms"`. */
+      /** How often tokens_file is checked; edits take effect without a restart. Default: `"500ms"`. */
       reload_interval?: string | number;
       /** `jwt`. */
       jwt?: {
-        /** Takes JWT of this issuer (claim iss), beside the static tokens. */
+        /** Accepts JWTs of this issuer (claim iss), beside the static tokens. */
         issuer?: string;
         /** What the claim aud must hold: this relay's name. */
         audience?: string;
@@ -592,14 +592,14 @@ export interface ConfigInput {
         jwks_url?: string;
         /** How far the issuer's clock may differ. Default: `"5s"`. */
         clock_tolerance?: string | number;
-        /** How often the keys are fetched anew; an unknown one is fetched at once. While the host is down the old ones go on. Default: `"10m"`. */
+        /** How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force. Default: `"10m"`. */
         refresh_interval?: string | number;
         /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim?: string;
         /** The claim that may hold signals, origins and limits, as in the tokens file. Default: `"edgeferry"`. */
         permissions_claim?: string;
       };
-      /** Ask nobody for a token. Refused when the endpoint is not loopback. Default: `false`. */
+      /** Let every sender in without a token. Refused when the endpoint is not loopback. Default: `false`. */
       insecure?: boolean;
     };
     /** `limits`. */
@@ -624,7 +624,7 @@ export interface ConfigInput {
     actions?: { key: string; action: "delete" | "hash" }[];
     /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
     salt?: string;
-    /** Count what the actions are for, and change nothing. Default: `false`. */
+    /** Change nothing, and count what would have matched. Default: `false`. */
     dry_run?: boolean;
   };
   /** `sending_queue`. */
@@ -639,9 +639,9 @@ export interface ConfigInput {
     num_consumers?: number;
     /** `batch`. */
     batch?: {
-      /** How long what has been answered 200 waits for more of its signal, to share one request (sqlite). Default: `"200ms"`. */
+      /** How long queued data waits for more of the same signal, to share one request (sqlite). Default: `"200ms"`. */
       flush_timeout?: string | number;
-      /** Payload bytes that do not wait for more. Default: `"512KiB"`. */
+      /** With so many payload bytes queued, nothing waits for more. Default: `"512KiB"`. */
       min_size?: string | number;
       /** Payload bytes merged into one request; 0: every request of a sender goes by itself. Default: `"4MiB"`. */
       max_size?: string | number;
@@ -695,7 +695,7 @@ export interface ConfigInput {
       key_pem?: string;
       /** Passphrase of an encrypted key. */
       key_passphrase?: string;
-      /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+      /** How often the files are checked; changed ones are used without a restart. Default: `"5s"`. */
       reload_interval?: string | number;
       /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
       expiry_warning?: string | number;
@@ -839,7 +839,7 @@ export interface ConfigInput {
     };
     /** `log`. */
     log?: {
-      /** The least that is logged. Default: `"info"`. */
+      /** The lowest level that is logged. Default: `"info"`. */
       level?: "debug" | "info" | "warn" | "error";
       /** How a log line is written. Default: `"text"`. */
       format?: "text" | "json";
@@ -897,7 +897,7 @@ export interface ConfigInput {
         key_pem?: string;
         /** Passphrase of an encrypted key. */
         key_passphrase?: string;
-        /** How often the files are looked at; changed ones are taken up without a restart. Default: `"5s"`. */
+        /** How often the files are checked; changed ones are used without a restart. Default: `"5s"`. */
         reload_interval?: string | number;
         /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
         expiry_warning?: string | number;

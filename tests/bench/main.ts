@@ -8,9 +8,10 @@
  *
  * `--out docs/benchmarks.json` writes what `deno task docs` prints the figures of README.md and docs/benchmarks.md from.
  */
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
@@ -42,12 +43,38 @@ const COLD_REQUESTS = 2_000;
 /** Whose first requests are a row of their own. */
 const COLD_SUBJECT = "sqlite";
 
+/** What a subject runs beside Deno, and how to get it. */
+const PROGRAMS: Readonly<Record<string, readonly [program: string, remedy: string]>> = {
+  nginx: ["nginx", "apt-get install nginx-light"],
+  rotel: ["npm", "install Node 22 or newer"],
+  "collector-memory": ["go", "install Go 1.25 or newer"],
+  "collector-file": ["go", "install Go 1.25 or newer"],
+};
+
+/** Ends with what to install, or what to leave out, where a program is missing. */
+function demandPrograms(subjects: readonly string[]): void {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  const missing = subjects.filter((name) => {
+    const program = PROGRAMS[name]?.[0];
+    return program !== undefined && !folders.some((folder) => existsSync(join(folder, program)));
+  });
+  if (missing.length === 0) return;
+  for (const name of missing) {
+    const [program, remedy] = PROGRAMS[name]!;
+    console.error(`Cannot measure ${name}: ${program} is not on PATH; ${remedy}`);
+  }
+  const left = subjects.filter((name) => !missing.includes(name));
+  console.error(`Without it: deno task bench --subjects ${left.join(",")}`);
+  process.exit(1);
+}
+
+const subjects = flags.subjects.split(",");
+for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
+demandPrograms(subjects);
 const folder = await mkdtemp(join(tmpdir(), "edgeferry-bench-"));
 try {
   const at = { folder, certs: join(folder, "certs") };
   await initCertificates({ dir: at.certs });
-  const subjects = flags.subjects.split(",");
-  for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
   const columns: Record<string, Column> = {};
   for (const column of flags.shapes.split(",")) {
     const [shape = "gzip", spans = "10"] = column.split(":");

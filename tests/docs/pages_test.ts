@@ -1,16 +1,10 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { PAGES } from "./blocks.ts";
 import { formatted, generatedPages } from "./pages.ts";
 
 const root = join(import.meta.dirname!, "../..");
-
-/** Every page, by its path from the root. */
-const pages = [
-  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "certs/README.md"],
-  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".md"))
-    .map((name) => join("docs", name)),
-];
 
 Deno.test("the generated pages are those of the tables; deno task docs writes them", async () => {
   for (const [name, text] of Object.entries(generatedPages())) {
@@ -41,7 +35,7 @@ function linksOf(page: string): { target: string; path: string; anchor: string |
 }
 
 Deno.test("each link of a page leads to a file and a heading that are there", () => {
-  for (const page of pages) {
+  for (const page of PAGES) {
     for (const { target, path, anchor } of linksOf(page)) {
       assert(statSync(join(root, path), { throwIfNoEntry: false }), `${page} links to ${target}, which is not there`);
       if (anchor !== undefined) {
@@ -58,12 +52,12 @@ Deno.test("README.md is short, and leads to every page", () => {
   for (const page of reached) {
     if (page.endsWith(".md")) { for (const { path } of linksOf(page)) reached.add(path); }
   }
-  for (const page of pages) assert(reached.has(page), `No page links to ${page}; name it in README.md`);
+  for (const page of PAGES) assert(reached.has(page), `No page links to ${page}; name it in README.md`);
 });
 
 Deno.test("each task that a page names is there", () => {
   const manifest = JSON.parse(readFileSync(join(root, "deno.json"), "utf8")) as { tasks: Record<string, unknown> };
-  for (const page of [...pages, "docker-compose.yaml"]) {
+  for (const page of [...PAGES, "docker-compose.yaml"]) {
     const text = readFileSync(join(root, page), "utf8");
     for (const [, task] of text.matchAll(/deno(?:@[\d.]+)? task ([\w:]+)/g)) {
       assert(task! in manifest.tasks, `${page} names the task ${task}, which deno.json has not`);

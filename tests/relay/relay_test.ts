@@ -13,6 +13,7 @@ import { type Relay, startRelay } from "../../src/relay/relay.ts";
 import { StorageError } from "../../src/queue/sqlite/file/storage_error.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startCollector } from "../../src/collector/server.ts";
+import { relayConfig, SILENT } from "../support/relay/config.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { Journal, requestOf } from "../support/relay/exporting.ts";
 import { type MtlsEndpoint, startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
@@ -46,33 +47,15 @@ async function place(): Promise<Place> {
     dir,
     certs,
     lines,
-    config: (collectorUrl, more = {}) => ({
-      receiver: {
-        http: { endpoint: "127.0.0.1:0" },
-        auth: { tokens_file: join(dir, "tokens.yaml") },
-        ...more.receiver,
-      },
-      sending_queue: { path: join(dir, "queue.db"), ...more.sending_queue },
-      exporter: {
-        endpoint: collectorUrl,
-        retry_on_failure: { initial_interval: "10ms", max_interval: "100ms" },
-        ...more.exporter,
-        tls: {
-          ca_file: join(dir, "ca.crt"),
-          cert_file: join(dir, "client.crt"),
-          key_file: join(dir, "client.key"),
-          reload_interval: "100ms",
-          ...more.exporter?.tls,
+    config: (collectorUrl, more = {}) =>
+      relayConfig({ collectorUrl, certsDir: dir, queuePath: join(dir, "queue.db") }, SILENT, {
+        receiver: { auth: { tokens_file: join(dir, "tokens.yaml") } },
+        exporter: {
+          retry_on_failure: { initial_interval: "10ms", max_interval: "100ms" },
+          tls: { reload_interval: "100ms" },
         },
-      },
-      telemetry: {
-        admin: { endpoint: "127.0.0.1:0" },
-        traces: { enabled: false },
-        metrics: { enabled: false },
-        ...more.telemetry,
-      },
-      shutdown: { grace: "5s", ...more.shutdown },
-    }),
+        shutdown: { grace: "5s" },
+      }, more),
     start: (input) => startRelay(configFrom(input), log),
     async [Symbol.asyncDispose]() {
       await rm(dir, { recursive: true, force: true });

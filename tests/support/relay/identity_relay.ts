@@ -8,6 +8,7 @@ import { digestOf } from "../../../src/receiver/senders/authenticator.ts";
 import { type Relay, startRelay } from "../../../src/relay/relay.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import type { Pair, TestCertificates } from "../files/certificates.ts";
+import { relayConfig, SILENT } from "./config.ts";
 import { Journal, requestOf } from "./exporting.ts";
 
 const TOKEN = "a-token-of-the-tests";
@@ -52,30 +53,17 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
     queuePath,
     log,
     start(collectorUrl, more = {}) {
-      const config: ConfigInput = {
-        receiver: {
-          http: { endpoint: "127.0.0.1:0", ...more.receiver?.http },
-          auth: { tokens_file: join(dir, "tokens.yaml") },
+      const config = relayConfig(
+        { collectorUrl, certsDir: dir, queuePath },
+        SILENT,
+        {
+          receiver: { auth: { tokens_file: join(dir, "tokens.yaml") } },
+          // Nothing waits for company: what is under way on old connections shows in many requests, not in a few merged ones.
+          sending_queue: { batch: { flush_timeout: "0" } },
+          exporter: { retry_on_failure: { initial_interval: "10ms", max_interval: "200ms" } },
         },
-        // Nothing waits for company: what is under way on old connections shows in many requests, not in a few merged ones.
-        sending_queue: { path: queuePath, batch: { flush_timeout: "0" }, ...more.sending_queue },
-        exporter: {
-          endpoint: collectorUrl,
-          retry_on_failure: { initial_interval: "10ms", max_interval: "200ms" },
-          tls: {
-            ca_file: join(dir, "ca.crt"),
-            cert_file: join(dir, "client.crt"),
-            key_file: join(dir, "client.key"),
-            ...more.exporter?.tls,
-          },
-        },
-        telemetry: {
-          admin: { endpoint: "127.0.0.1:0" },
-          traces: { enabled: false },
-          metrics: { enabled: false },
-          ...more.telemetry,
-        },
-      };
+        more,
+      );
       const write = (line: string) => log.push(JSON.parse(line));
       return startRelay(configFrom(config), createLog({ level: "debug", format: "json", write }));
     },

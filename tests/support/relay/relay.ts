@@ -17,6 +17,7 @@ import type { WayIn } from "../../../src/relay/listen.ts";
 import { startRelay } from "../../../src/relay/relay.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { startProgram } from "../program/program.ts";
+import { relayConfig } from "./config.ts";
 import { START_TASK } from "../program/start_task.ts";
 
 /** The queue's engines. */
@@ -29,7 +30,7 @@ export interface RelayOptions {
   readonly collectorUrl: string;
   /** A folder with ca.crt, client.crt and client.key. */
   readonly certsDir: string;
-  /** Sections that replace those made here, key by key. */
+  /** What replaces what is made here, key by key. */
   readonly config?: ConfigInput;
   /** Keys of `receiver.http` and `receiver.auth` beside those made here. */
   readonly http?: NonNullable<ConfigInput["receiver"]>["http"];
@@ -139,28 +140,20 @@ async function prepare(options: RelayOptions) {
   const tokens_file = join(dir, "tokens.yaml");
   await writeFile(tokens_file, `tokens:\n  - { id: test, sha256: ${digestOf(token)} }\n`);
   const queuePath = options.queuePath ?? join(dir, "queue.db");
-  const more = options.config ?? {};
-  const config: ConfigInput = {
-    receiver: {
-      http: { endpoint: "127.0.0.1:0", ...options.http },
-      // Tokens as text stand in place of a file.
-      auth: options.auth?.tokens === undefined ? { tokens_file, ...options.auth } : options.auth,
-      ...more.receiver,
-    },
-    ...(more.redaction === undefined ? {} : { redaction: more.redaction }),
-    sending_queue: { storage: options.engine, path: queuePath, ...more.sending_queue },
-    exporter: {
-      endpoint: options.collectorUrl,
-      tls: {
-        ca_file: join(options.certsDir, "ca.crt"),
-        cert_file: join(options.certsDir, "client.crt"),
-        key_file: join(options.certsDir, "client.key"),
+  const places = { collectorUrl: options.collectorUrl, certsDir: options.certsDir, queuePath };
+  const config = relayConfig(
+    places,
+    {
+      receiver: {
+        http: options.http ?? {},
+        // Tokens as text stand in place of a file.
+        auth: options.auth?.tokens === undefined ? { tokens_file, ...options.auth } : options.auth,
       },
-      ...more.exporter,
+      sending_queue: { storage: options.engine },
+      telemetry: { log: { format: "json" } },
     },
-    telemetry: { admin: { endpoint: "127.0.0.1:0" }, log: { format: "json" }, ...more.telemetry },
-    shutdown: { ...more.shutdown },
-  };
+    options.config ?? {},
+  );
   return { dir, token, queuePath, config, remove: () => rm(dir, { recursive: true, force: true }) };
 }
 

@@ -3,10 +3,12 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { ConfigInput } from "../../../src/config/types.ts";
 import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
 import type { TestCertificates } from "../files/certificates.ts";
 import { type Program, startProgram } from "../program/program.ts";
 import { START_TASK } from "../program/start_task.ts";
+import { merged, relayConfig, SILENT } from "./config.ts";
 
 /** Sections and keys as relay.yaml has them. */
 export interface Settings {
@@ -38,10 +40,9 @@ export interface StartOptions {
 
 export const ROOT: string = fileURLToPath(new URL("../../../", import.meta.url));
 
-const BASE: Settings = {
-  receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { insecure: true } },
+const OWN: ConfigInput = {
+  receiver: { auth: { insecure: true } },
   exporter: { timeout: "2s", retry_on_failure: { initial_interval: "50ms", max_interval: "400ms" } },
-  telemetry: { admin: { endpoint: "127.0.0.1:0" }, traces: { enabled: false }, metrics: { enabled: false } },
 };
 
 export class RestartableRelay implements AsyncDisposable {
@@ -99,20 +100,11 @@ export class RestartableRelay implements AsyncDisposable {
   /** Writes relay.yaml anew, for the next start. */
   async configure(settings: Settings): Promise<void> {
     const { certs, collectorUrl } = this.#options;
-    const own: Settings = {
-      sending_queue: { path: this.queuePath },
-      exporter: {
-        endpoint: collectorUrl,
-        tls: {
-          ca_file: certs.ca.certificateFile,
-          cert_file: certs.client.certificateFile,
-          key_file: certs.client.keyFile,
-        },
-      },
-    };
+    const places = { collectorUrl, certsDir: certs.dir, queuePath: this.queuePath };
+    const config = merged<Settings>(relayConfig(places, SILENT, OWN) as Settings, settings);
     await mkdir(this.dir, { recursive: true });
     // JSON is YAML.
-    await writeFile(join(this.dir, "relay.yaml"), JSON.stringify(merged(merged(BASE, own), settings), null, 2));
+    await writeFile(join(this.dir, "relay.yaml"), JSON.stringify(config, null, 2));
   }
 
   /** Runs it, and does not wait for anything. */
@@ -189,13 +181,4 @@ export class RestartableRelay implements AsyncDisposable {
     if (this.#program === undefined) throw new Error("The relay has not been started");
     return this.#program;
   }
-}
-
-function merged(base: Settings, over: Settings): Settings {
-  const result: Record<string, Settings[string]> = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const under = result[key];
-    result[key] = typeof value === "object" && typeof under === "object" ? merged(under, value) : value;
-  }
-  return result;
 }
