@@ -45,7 +45,7 @@ its line ends, or as base64 of the PEM. A line of \`.env\` that is not understoo
 \`\`\`yaml
 exporters:
   eu-1: { endpoint: https://eu-1.example:4318 }
-  eu-2: { endpoint: https://eu-2.example:4318, headers: { X-Scope-OrgID: "\${sender}" } }
+  eu-2: { endpoint: https://eu-2.example:4318, headers: { X-Scope-OrgID: "$\${sender}" } }
   audit: { endpoint: https://audit.example:4318, required: false }
 groups:
   eu: { failover: [eu-1, eu-2] } # or balance: { eu-1: 2, eu-2: 1 }
@@ -55,7 +55,7 @@ routes: # the first that matches counts, and the last one is for all
 \`\`\`
 
 Each exporter has the keys of \`exporter\`. \`required: false\` is for one that may miss data: it holds nobody up. In the value
-of a header \`\${sender}\` is the id of the sender whose data the request carries. The variables of an exporter set the one
+of a header \`\${sender}\` (in YAML \`$\${sender}\`) is the id of the sender whose data the request carries. The variables of an exporter set the one
 called \`default\`; \`EDGEFERRY_EXPORTERS\`, \`EDGEFERRY_GROUPS\` and \`EDGEFERRY_ROUTES\` take YAML. \`config check\` prints whose
 data goes where.
 
