@@ -46,7 +46,7 @@ const COLD_SUBJECT = "sqlite";
 /** What a subject runs beside Deno, and how to get it. */
 const PROGRAMS: Readonly<Record<string, readonly [program: string, remedy: string]>> = {
   nginx: ["nginx", "apt-get install nginx-light"],
-  rotel: ["npm", "install Node 22 or newer"],
+  rotel: ["pip", "apt-get install python3-pip"],
   "collector-memory": ["go", "install Go 1.25 or newer"],
   "collector-file": ["go", "install Go 1.25 or newer"],
 };
