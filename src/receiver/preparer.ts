@@ -15,6 +15,7 @@ import {
   type Prepared,
 } from "./preparation.ts";
 import type { Answer, Job, Start } from "./preparation_protocol.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * What is done on the event loop: 5 ms at the worst. The way to the thread and back takes 60 us of CPU, so that what stock senders
@@ -50,6 +51,8 @@ export class Preparer implements Disposable {
   readonly #threadUrl: URL;
   /** By sender, in turn: who has been served goes to the end. */
   readonly #waiting = new Map<string, Waiting[]>();
+  /** What is done on the event loop. */
+  readonly #turns = new Turns();
   #worker: Worker | undefined;
   /** Whether the thread has ever begun. */
   #proved = false;
@@ -76,23 +79,33 @@ export class Preparer implements Disposable {
 
   /**
    * Prepares one body of a sender, which is taken over.
-   * @returns at once, where it is little work.
+   * @returns at once, where it is little work and no other sender's turn.
    * @throws {Refusal} as {@link prepare} does.
    */
   prepare(form: BodyForm, sender: string, body: Uint8Array<ArrayBuffer>): Prepared | Promise<Prepared> {
     const received = new OwnedBytes(body);
-    if (this.#threadless) return prepare(this.settings, form, received);
+    if (this.#threadless) return this.#turns.run(sender, () => prepare(this.settings, form, received));
     const slow = form.mediaType === "application/json" || this.settings.redactor !== undefined;
     const budget = slow ? INLINE_SLOW : INLINE;
-    if (!isLarge(form, body, budget)) {
-      try {
-        return prepare(this.settings, form, received, budget);
-      } catch (error) {
-        if (!(error instanceof OverBudgetError)) throw error;
-      }
+    if (isLarge(form, body, budget)) return this.#byThread(form, sender, received);
+    const prepared = this.#turns.run(sender, () => this.#within(budget, form, received));
+    if (!(prepared instanceof Promise)) return prepared ?? this.#byThread(form, sender, received);
+    return prepared.then((one) => one ?? this.#byThread(form, sender, received));
+  }
+
+  /** @returns undefined where it is more work than the budget. */
+  #within(budget: Budget, form: BodyForm, received: OwnedBytes): Prepared | undefined {
+    try {
+      return prepare(this.settings, form, received, budget);
+    } catch (error) {
+      if (!(error instanceof OverBudgetError)) throw error;
+      return undefined;
     }
+  }
+
+  #byThread(form: BodyForm, sender: string, body: OwnedBytes): Promise<Prepared> {
     return new Promise<Prepared>((resolve, reject) => {
-      const waiting = { form, body: received, resolve, reject };
+      const waiting = { form, body, resolve, reject };
       const others = this.#waiting.get(sender);
       if (others === undefined) this.#waiting.set(sender, [waiting]);
       else others.push(waiting);

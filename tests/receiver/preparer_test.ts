@@ -37,13 +37,14 @@ function contentOf({ payload, ...found }: Prepared): unknown {
   return { ...found, content: Buffer.from(gunzipSync(payload)).toString("latin1") };
 }
 
-Deno.test("little work is done at once, and without a thread", () => {
+Deno.test("little work is done without a thread, and at once where nobody else waits", async () => {
   using preparer = new Preparer(settings, quiet);
   for (const encoding of Object.keys(coders) as ContentEncoding[]) {
-    const prepared = preparer.prepare(form(encoding), "a", coded(encoding, small));
-    assert.ok(!(prepared instanceof Promise));
+    const prepared = await preparer.prepare(form(encoding), "a", coded(encoding, small));
     assert.equal(prepared.items, 10);
   }
+  const fresh = new Preparer(settings, quiet);
+  assert.ok(!(fresh.prepare(form("identity"), "a", coded("identity", small)) instanceof Promise));
   assert.equal(preparer.threaded, false);
 });
 
