@@ -1,6 +1,8 @@
 /** The pages of docs and the types that are printed from the tables of the source: `deno task docs` writes them, a test compares them. */
 import { renderReference } from "../../src/config/reference.ts";
 import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
+import { costTable, type Results } from "../bench/results.ts";
+import { SUBJECTS } from "../bench/subjects.ts";
 import { typesModule } from "./types.ts";
 import { renderInstruments } from "../../src/telemetry/prometheus.ts";
 
@@ -84,9 +86,37 @@ function faults(): string {
   return lines.join("\n");
 }
 
+/** Where a page's table of costs stands between two comments, and the subjects of it; `details`: all, with latency and memory. */
+const COSTS: Readonly<Record<string, { readonly details: boolean; readonly subjects: readonly string[] }>> = {
+  "README.md": { details: false, subjects: ["nginx", "sqlite", "collector-memory", "collector-file"] },
+  "docs/benchmarks.md": { details: true, subjects: Object.keys(SUBJECTS) },
+};
+const COST_TABLE = /(<!-- docs\/benchmarks\.json -->\n)[^]*?(\n<!-- until here -->)/;
+
+/** Pages with the figures of the last run of the bench, which `deno task bench --out docs/benchmarks.json` has written. */
+function costPages(): Readonly<Record<string, string>> {
+  const root = new URL("../../", import.meta.url);
+  let results: Results;
+  try {
+    results = JSON.parse(Deno.readTextFileSync(new URL("docs/benchmarks.json", root)));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return {};
+    throw error;
+  }
+  return Object.fromEntries(
+    Object.entries(COSTS).map(([page, { details, subjects }]) => {
+      const text = Deno.readTextFileSync(new URL(page, root));
+      if (!COST_TABLE.test(text)) throw new Error(`${page} has no place for the table of costs`);
+      const rows = Object.fromEntries(Object.entries(SUBJECTS).filter(([name]) => subjects.includes(name)));
+      return [page, text.replace(COST_TABLE, (_, from, to) => `${from}\n${costTable(results, rows, details)}\n${to}`)];
+    }),
+  );
+}
+
 /** Their text before `deno fmt`, by path from the root. */
 export function generatedPages(): Readonly<Record<string, string>> {
   return {
+    ...costPages(),
     "docs/configuration.md": `${CONFIGURATION}\n${renderReference()}`,
     "docs/metrics.md": `${METRICS}\n${renderInstruments()}`,
     "docs/faults.md": `${FAULTS}\n${faults()}\n`,

@@ -7,6 +7,7 @@ import { execFile } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import process from "node:process";
 import { promisify } from "node:util";
 import { mint } from "../../src/receiver/senders/minted.ts";
 import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
@@ -42,7 +43,10 @@ Deno.test("the stock web SDK in Chromium, on another origin", async (t) => {
   await using stack = new AsyncDisposableStack();
   const at = stack.use(await folder());
   const bundle = join(at.path, "page.js");
-  await promisify(execFile)(Deno.execPath(), ["bundle", "--quiet", "--platform", "browser", page, "-o", bundle]);
+  // The bundler is fetched at its first use: where a proxy replaces certificates, by what the machine trusts.
+  await promisify(execFile)(Deno.execPath(), ["bundle", "--quiet", "--platform", "browser", page, "-o", bundle], {
+    env: { ...process.env, DENO_TLS_CA_STORE: "mozilla,system" },
+  });
   const site = stack.use(servePage(await readFile(bundle, "utf8")));
   const origin = `http://localhost:${site.port}`;
   const secret = newSecret();
