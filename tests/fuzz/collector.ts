@@ -22,7 +22,7 @@ export interface Difference {
 export function reasonOf({ relay, json, request }: Difference): string | undefined {
   const coding = request.headers.find(([name]) => name === "content-encoding")?.[1];
   if (request.body.length === 0 && coding !== undefined) return "an empty body is empty in every coding";
-  // OTLP/JSON: names are lowerCamelCase and enums integers; the Collector takes others, and text that no JSON parser does.
+  // The Collector takes text that no JSON parser does.
   if (json && relay === 400) return "JSON to the letter";
   // Unknown fields may hold anything that is JSON; the Collector refuses numbers and names in them that it cannot read.
   if (json && relay === 200) return "unknown fields are ignored";

@@ -1,6 +1,8 @@
 /** The receiver as the relay wires it, with a queue that takes everything and checks what it is given. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { readFileSync } from "node:fs";
+import process from "node:process";
 import { gunzipSync } from "node:zlib";
 import { Hono } from "hono";
 import { UNBOUNDED } from "../../src/otlp/bounds.ts";
@@ -30,6 +32,15 @@ const BODY_BYTES_MAX = 1 << 20;
 /** How long one request may take, in ms; far more than any takes. */
 const REQUEST_MS_MAX = 5_000;
 
+/** What Linux says of the CPU time of this thread, in ms: a busy machine does not count. */
+function threadCpuMs(): number | undefined {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "latin1").split(" ", 1)[0]) / 1e6;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Asks the app, without a socket, and holds every answer to what is promised of all. */
 export class FuzzReceiver implements Disposable {
   readonly #app = new Hono();
@@ -43,6 +54,7 @@ export class FuzzReceiver implements Disposable {
   #failed: unknown;
   #unrecognised = false;
   #slowestMs = 0;
+  #stallMs = 0;
   #asked = 0;
 
   constructor() {
@@ -77,6 +89,11 @@ export class FuzzReceiver implements Disposable {
     this.#preparer[Symbol.dispose]();
   }
 
+  /** The most CPU that the event loop's thread has spent on one request without a turn for others, in ms; undefined off Linux. */
+  get stallMs(): number | undefined {
+    return threadCpuMs() === undefined ? undefined : this.#stallMs;
+  }
+
   async ask(fuzz: FuzzRequest): Promise<Outcome> {
     // As between requests that come over a socket: zlib's streams are closed in a turn of their own.
     if (++this.#asked % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
@@ -90,7 +107,11 @@ export class FuzzReceiver implements Disposable {
       ...(bodiless ? {} : { body: fuzz.body }),
     });
     const started = performance.now();
-    const response = await this.#app.fetch(request);
+    const before = threadCpuMs() ?? 0;
+    const answering = this.#app.fetch(request);
+    // What is prepared at once is done when the promises that are ready have run.
+    const response = await answering;
+    this.#stallMs = Math.max(this.#stallMs, (threadCpuMs() ?? 0) - before);
     const tookMs = performance.now() - started;
     this.#slowestMs = Math.max(this.#slowestMs, tookMs);
     assert(tookMs < REQUEST_MS_MAX, `a request took ${tookMs} ms`);

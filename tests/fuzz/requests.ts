@@ -23,6 +23,14 @@ interface Valid {
   readonly json: Uint8Array<ArrayBuffer>;
 }
 
+/** How often a body is large. */
+const LARGE_CHANCE = 1 / 2_000;
+
+function repeated(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const times = Math.ceil(length / bytes.length);
+  return new Uint8Array(Buffer.concat(Array<Uint8Array>(times).fill(bytes)));
+}
+
 /** Makes one request after the other. */
 export class FuzzSource {
   readonly #random: Random;
@@ -51,10 +59,12 @@ export class FuzzSource {
     const json = random.chance(0.4);
     const original = json ? valid.json : valid.protobuf;
     let body = original;
+    // Now and then one that goes to the thread: protobuf that is repeated is a request again.
+    if (!json && random.chance(LARGE_CHANCE)) body = repeated(original, 300_000 + random.below(900_000));
     if (random.chance(0.7)) {
       body = json && random.chance(0.7)
         ? damageJson(random, original, other.json)
-        : mutate(random, original, json ? other.json : other.protobuf);
+        : mutate(random, body, json ? other.json : other.protobuf);
     }
     const coding = random.pick(["", "", "gzip", "gzip", "gzip", "deflate", "zstd"]);
     body = encoded(random, coding, body, other.protobuf);

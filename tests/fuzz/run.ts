@@ -47,7 +47,10 @@ for (let number = 1; number <= count; number++) {
   }
   if (number % 100_000 === 0) {
     const seconds = Math.round((performance.now() - started) / 1000);
-    console.log(`${number} requests, ${seconds} s, ${rssMiB()} MiB, slowest ${Math.round(receiver.slowestMs)} ms`);
+    console.log(
+      `${number} requests, ${seconds} s, ${rssMiB()} MiB, slowest ${Math.round(receiver.slowestMs)} ms, ` +
+        `longest stall of the event loop ${receiver.stallMs?.toFixed(1) ?? "?"} ms of CPU`,
+    );
   }
 }
 console.log(Object.fromEntries([...statuses].sort(([a], [b]) => a - b)));
