@@ -66,7 +66,14 @@ export class ProtobufWriter {
     this.#at = 0;
     this.#depth = 0;
     this.#bytesMax = bytesMax;
-    if (capacity > SCRATCH_BYTES) this.#use(new Uint8Array(Math.min(capacity, bytesMax) + VALUE_BYTES_MAX));
+    // Growing takes both buffers at once; memory that is not written to is not taken.
+    const most = this.#most();
+    if (capacity > SCRATCH_BYTES) this.#use(new Uint8Array(2 * capacity > most ? most : capacity + VALUE_BYTES_MAX));
+  }
+
+  /** The most bytes of a buffer: what is open may turn out a byte a level shorter, so the bound is held to the byte at the end only. */
+  #most(): number {
+    return this.#bytesMax + this.#starts.length + VALUE_BYTES_MAX;
   }
 
   /** The request, in a buffer of its own. @throws {TranscodedTooLargeError} */
@@ -97,8 +104,7 @@ export class ProtobufWriter {
   }
 
   #grow(bytes: number): void {
-    // What is open may turn out a byte a level shorter, so the bound is held to the byte at the end only.
-    const most = this.#bytesMax + this.#starts.length + VALUE_BYTES_MAX;
+    const most = this.#most();
     if (this.#at + bytes > most) throw new TranscodedTooLargeError(this.#bytesMax);
     const grown = new Uint8Array(Math.min(most, 2 * (this.#buffer.length + bytes)));
     grown.set(this.#buffer.subarray(0, this.#at));

@@ -86,8 +86,9 @@ export class Redactor {
   readonly #edits = new Edits();
   readonly #open = new OpenMessages();
   #hashesLeft = 0;
-  /** By the request that is under way. */
+  /** Of the request that is under way: hashes made, and whether keys were forgotten for it. */
   #hashed = 0;
+  #forgot = false;
 
   /** @throws {TypeError} A rule hashes and there is no salt. */
   constructor(settings: RedactionSettings) {
@@ -108,6 +109,7 @@ export class Redactor {
     edits.begin(request, bytesMax);
     this.#hashesLeft = hashesMax;
     this.#hashed = 0;
+    this.#forgot = false;
     try {
       // What of a profiles request refers to each string is known at the end alone: first it is noted, then the request is changed.
       const strings = signal === "profiles" ? new StringTable(request) : undefined;
@@ -235,16 +237,22 @@ export class Redactor {
     const hash = fnv1a(bytes, start, end);
     const remembered = this.#remembered.get(hash);
     if (remembered !== undefined && isSame(remembered.key, bytes, start, end)) return remembered.rule;
-    const key = bytes.slice(start, end);
-    const text = utf8.decode(key);
+    const text = utf8.decode(bytes.subarray(start, end));
     const { rules } = this.settings;
     const matching = [...rules.keys()].filter((index) => matches(rules[index]!.key, text));
     const rule = matching.find((index) => rules[index]!.action === "delete") ?? matching[0] ?? -1;
-    if (key.length <= REMEMBERED_KEY_BYTES_MAX) {
-      if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
-      this.#remembered.set(hash, { key, rule });
-    }
+    if (end - start <= REMEMBERED_KEY_BYTES_MAX) this.#remember(hash, bytes, start, end, rule);
     return rule;
+  }
+
+  #remember(hash: number, bytes: Uint8Array, start: number, end: number, rule: number): void {
+    if (this.#remembered.size >= REMEMBERED_MAX) {
+      // A request of very many keys forgets those of others once, and is no longer remembered itself.
+      if (this.#forgot) return;
+      this.#forgot = true;
+      this.#remembered.clear();
+    }
+    this.#remembered.set(hash, { key: bytes.slice(start, end), rule });
   }
 }
 
