@@ -99,18 +99,19 @@ try {
     if (cold.length > 0) figures[`${COLD_SUBJECT}-cold`] = cold;
     columns[column] = summary(figures);
     console.log(`\n## ${spans} spans a request, ${shape}, ${flags.connections} connections\n\n${table(figures)}`);
+    // After each column: a run that is cut short has measured something all the same.
+    const results: Results = {
+      measured: new Date().toISOString().slice(0, 10),
+      cores: availableParallelism(),
+      connections: Number(flags.connections),
+      rounds: Number(flags.rounds),
+      warmRequests: Number(flags.warm),
+      countedRequests: Number(flags.requests),
+      coldRequests: COLD_REQUESTS,
+      columns,
+    };
+    if (flags.out !== undefined) await writeFile(flags.out, `${JSON.stringify(results, undefined, 2)}\n`);
   }
-  const results: Results = {
-    measured: new Date().toISOString().slice(0, 10),
-    cores: availableParallelism(),
-    connections: Number(flags.connections),
-    rounds: Number(flags.rounds),
-    warmRequests: Number(flags.warm),
-    countedRequests: Number(flags.requests),
-    coldRequests: COLD_REQUESTS,
-    columns,
-  };
-  if (flags.out !== undefined) await writeFile(flags.out, `${JSON.stringify(results, undefined, 2)}\n`);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
