@@ -65,7 +65,6 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "receiver/answer.ts": "receiver/receive_test.ts",
   "receiver/inbound.ts": "receiver/receive_test.ts",
   "receiver/node_request.ts": "receiver/node_listener_test.ts",
-  "receiver/web_request.ts": "receiver/body_test.ts",
   "receiver/preparation_protocol.ts": "receiver/preparer_test.ts",
   "receiver/preparation_thread.ts": "receiver/preparer_test.ts",
   "receiver/tls_identity.ts": "relay/server_identity_test.ts",

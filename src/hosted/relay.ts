@@ -11,6 +11,8 @@ import type { Environment } from "../config/environment.ts";
 import { configFrom, loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { ConfigError } from "../errors.ts";
+import { refusalAnswer } from "../receiver/answer.ts";
+import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
 import { createRelay } from "../relay/relay.ts";
 import { within } from "../within.ts";
 
@@ -123,6 +125,8 @@ export async function serveDeployed(io: Io): Promise<Served> {
       // It rejects where the sender has gone.
       const left = info.completed.catch(() => {}).then(() => void leaving.delete(left));
       leaving.add(left);
+      const refusal = unreadableTarget(request);
+      if (refusal !== undefined) return webAnswer(refusalAnswer(new Headers(), refusal));
       return relay.app.fetch(request, info);
     },
   };

@@ -3,6 +3,7 @@
  * @module
  */
 import type { IncomingMessage } from "node:http";
+import { Refusal } from "../errors.ts";
 import type { Answer, Inbound, InboundBody, InboundPeer } from "./inbound.ts";
 
 /** What a server passes along with a `Request`, as the app's environment. */
@@ -25,6 +26,19 @@ export function webInbound(request: Request, environment: WebEnvironment): Inbou
 export function webAnswer({ status, headers, body }: Answer): Response {
   // A 204 is one without a body to `Response`.
   return new Response(status === 204 ? null : body, { status, headers });
+}
+
+/**
+ * The refusal of a request of `Deno.serve` whose `Host` is no name: its URL cannot be read, and asking for it throws an error that
+ * quotes it, query and all. Undefined for any other.
+ */
+export function unreadableTarget(request: { readonly url: string }): Refusal | undefined {
+  try {
+    if (request.url !== "") return undefined;
+  } catch {
+    // Nothing of the error may be told.
+  }
+  return new Refusal("malformed", "Request line or Host is not valid; send a path and the relay's name");
 }
 
 class WebPeer implements InboundPeer {

@@ -8,11 +8,11 @@ import { createServer, type Server } from "node:https";
 import type { Socket } from "node:net";
 import type { Config } from "../config/schema.ts";
 import { formatEndpoint } from "../config/units.ts";
-import { CertificateError, ConfigError, messageOf, Refusal } from "../errors.ts";
+import { CertificateError, ConfigError, messageOf } from "../errors.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import type { Identity } from "../pki/identity.ts";
 import { refusalAnswer } from "../receiver/answer.ts";
-import { webAnswer } from "../receiver/web_request.ts";
+import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
 import { listenOnNode } from "../receiver/node_listener.ts";
 import type { ReceiverEnvironment } from "../receiver/app.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
@@ -220,7 +220,12 @@ function onDenoServe(
       receiver.failed(error);
       return new Response(null, { status: 503, headers: { "retry-after": "1" } });
     },
-  }, (request, info) => hasUrl(request) ? answer(request, { info }) : malformedTarget(receiver));
+  }, (request, info) => {
+    const refusal = unreadableTarget(request);
+    if (refusal === undefined) return answer(request, { info });
+    receiver.refused({ refusal });
+    return webAnswer(refusalAnswer(new Headers(), refusal));
+  });
   return {
     port: server.addr.port,
     connections: () => undefined,
@@ -229,19 +234,4 @@ function onDenoServe(
     close: () => server.shutdown(),
     abandon: () => {},
   };
-}
-
-/** A `Host` that is no name makes a URL that cannot be read, and asking for it throws. */
-function hasUrl(request: Request): boolean {
-  try {
-    return request.url !== "";
-  } catch {
-    return false;
-  }
-}
-
-function malformedTarget(receiver: ReceiverEvents): Response {
-  const refusal = new Refusal("malformed", "Request line or Host is not valid; send a path and the relay's name");
-  receiver.refused({ refusal });
-  return webAnswer(refusalAnswer(new Headers(), refusal));
 }

@@ -230,6 +230,6 @@ Deno.test("a Deno that is too old meets its version first: nothing else is loade
   for (const module of [DEPLOY.module, SERVE.module]) {
     const source = await readFile(join(ROOT, module), "utf8");
     const loaded = [...source.matchAll(/^import (?!type ).* from "([^"]+)"/gm)].map(([, from]) => from);
-    assert.deepEqual(loaded, ["node:process", "./deno_version.ts", "./errors.ts"], module);
+    assert.deepEqual(loaded, ["node:process", "./hosted/deno_version.ts", "./errors.ts"], module);
   }
 });
