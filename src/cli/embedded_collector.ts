@@ -88,7 +88,8 @@ export async function openCollector(io: Io, options: EmbeddedOptions): Promise<E
       const { serialNumber } = next.facts.certificate;
       put(io, `${PREFIX}took up changed certificates of ${certs} (serial ${serialNumber})`, PREFIX.length);
     },
-    onRefused: ({ message }) => io.err(`${PREFIX}refused changed certificates, the old ones go on: ${message}`),
+    onRefused: ({ message }) =>
+      io.err(`${PREFIX}refused changed certificates, the previous ones stay in force: ${message}`),
   });
   const stop = async () => {
     await watch[Symbol.asyncDispose]();

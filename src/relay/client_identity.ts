@@ -33,7 +33,7 @@ export async function openIdentity(tls: TlsSettings, durable: boolean, log: Log)
   const identity = await loadIdentity({ ...identityConfig(tls), datesAllowed: durable });
   for (const warning of identity.facts.warnings) log.warn(warning);
   for (const fault of identity.facts.faults) {
-    log.error("Started with a certificate that is of no use: data is kept until it is replaced", { cause: fault });
+    log.error("Started with a certificate that cannot be used: data is kept until it is replaced", { cause: fault });
   }
   return identity;
 }
@@ -117,8 +117,9 @@ export function keepIdentity(options: {
       // The other side's own may have been replaced with ours.
       void peers.look();
     },
-    onRefused: (reason) => log.error("Refused a changed client certificate; the old one goes on", { cause: reason }),
-    onRestored: () => log.info("The refused change of the client certificate is undone; nothing is to be taken up"),
+    onRefused: (reason) =>
+      log.error("Refused a changed client certificate; the previous one stays in use", { cause: reason }),
+    onRestored: () => log.info("The refused change of the client certificate is undone; nothing is left to do"),
   });
   return {
     expiries,

@@ -66,7 +66,7 @@ export async function openSenders(
         take(text, file);
         log.info("Took up changed tokens", { file });
       },
-      onRefused: (reason) => log.error("Refused changed tokens; the old ones go on", { cause: reason }),
+      onRefused: (reason) => log.error("Refused changed tokens; the previous ones stay in force", { cause: reason }),
     }));
   }
   return {
@@ -101,12 +101,12 @@ export async function openUsage(
   try {
     before = await readUsage(file);
   } catch (error) {
-    log.warn("What tokens are used for is counted anew", { cause: messageOf(error) });
+    log.warn("The usage of tokens is counted from zero", { cause: messageOf(error) });
   }
   const usage = new Usage(before);
   stack.use(keepUsage(usage, file, USAGE_WRITE_MS, {
     failed: (error) =>
-      log.info("What tokens are used for cannot be written, so token usage does not know it", {
+      log.info("The usage of tokens cannot be written, so token usage does not show it", {
         file,
         cause: messageOf(error),
       }),
@@ -118,7 +118,7 @@ export async function openUsage(
 export function openRedactor({ redaction }: Pick<Config, "redaction">, log: Log): Redactor | undefined {
   const { actions, salt, dry_run: dryRun } = redaction;
   if (actions.length === 0) return undefined;
-  if (dryRun) log.warn("redaction.dry_run is true: what redaction.actions are for is counted, and kept as it came");
+  if (dryRun) log.warn("redaction.dry_run is true: matches of redaction.actions are counted, and nothing is changed");
   return new Redactor({ rules: actions, salt, dryRun });
 }
 
@@ -137,7 +137,7 @@ function jwtVerifier(jwt: Config["receiver"]["auth"]["jwt"], log: Log): JwtVerif
     onKeys: (state, cause) => {
       if (state === "recovered") log.info("The keys of receiver.auth.jwt can be fetched again", { url });
       else {
-        log.warn("The keys of receiver.auth.jwt cannot be fetched; those that are known go on", {
+        log.warn("The keys of receiver.auth.jwt cannot be fetched; the known keys stay in force", {
           url,
           cause,
         });

@@ -51,9 +51,9 @@ export function keepServerIdentity(options: {
       calendar.look();
     },
     onRefused: (reason) =>
-      log.error("Refused a changed certificate of receiver.http.tls; the old one goes on", { cause: reason }),
+      log.error("Refused a changed certificate of receiver.http.tls; the previous one stays in use", { cause: reason }),
     onRestored: () =>
-      log.info("The refused change of receiver.http.tls's certificate is undone; nothing is to be taken up"),
+      log.info("The refused change of receiver.http.tls's certificate is undone; nothing is left to do"),
   });
   return {
     expiries,

@@ -67,13 +67,13 @@ Deno.test("every step of a change of the CA is taken up while it runs, and the f
   assert.deepEqual(lines.entries.filter((text) => text.includes("refused")), []);
 });
 
-Deno.test("what does not fit together is told of, and the old ones go on", async () => {
+Deno.test("what does not fit together is told of, and the previous ones stay in force", async () => {
   await using at = await folder();
   await initCertificates({ dir: at.path });
   const { io, line } = printed();
   await using collector = await openCollector(io, { endpoint, certs: at.path, reloadIntervalMs: 100 });
   await writeFile(join(at.path, "server.key"), await read(at.path, "client.key"));
-  const told = await line(/^collector: refused changed certificates, the old ones go on: /);
+  const told = await line(/^collector: refused changed certificates, the previous ones stay in force: /);
   assert.match(told, /server\.key: it does not match server certificate .*server\.crt/);
   assert.equal(await deliver(collector.url, at.path), 200);
 });

@@ -27,7 +27,7 @@ const PAUSE_MS = 20;
 /** So that a change is taken up when the file system tells of it, or not at all. */
 const RELOAD_INTERVAL = "1h";
 const TOOK_UP = "Took up a changed certificate of receiver.http.tls";
-const REFUSED = "Refused a changed certificate of receiver.http.tls; the old one goes on";
+const REFUSED = "Refused a changed certificate of receiver.http.tls; the previous one stays in use";
 
 /** The receiver's three files, replaced as `certs rotate` does it. */
 async function replace(dir: string, texts: Readonly<Record<string, string>>): Promise<void> {

@@ -54,7 +54,7 @@ Deno.test("a changed tokens file counts without a restart; a bad one is refused,
   assert.deepEqual([await knows(at.authenticator, "old"), await knows(at.authenticator, "new")], [false, true]);
   assert.deepEqual(at.lines.entries.map(({ level, message }) => [level, message]), [
     ["info", "Took up changed tokens"],
-    ["error", "Refused changed tokens; the old ones go on"],
+    ["error", "Refused changed tokens; the previous ones stay in force"],
     ["info", "Took up changed tokens"],
   ]);
   assert.match(at.lines.entries[1]!.cause!, /^Cannot read tokens file .*tokens\.yaml:1:10: Not YAML: /);

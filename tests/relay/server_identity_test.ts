@@ -134,7 +134,7 @@ Deno.test("files that are switched by a link, as Kubernetes does, are taken up b
   ]);
 });
 
-Deno.test("a certificate for clients that comes later is refused, and the old one goes on", async () => {
+Deno.test("a certificate for clients that comes later is refused, and the previous one stays in use", async () => {
   await using certs = await testCertificates();
   const { log, lines } = logged();
   const tls = tlsOf(certs, { reload_interval: "100ms" });

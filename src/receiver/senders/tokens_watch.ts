@@ -9,7 +9,7 @@ import { ConfigError, messageOf } from "../../errors.ts";
 export interface FileWatchOptions {
   /** ms between two looks; 0 means that only `checkNow` looks. */
   readonly intervalMs: number;
-  /** Takes a changed text. When it throws, the change is refused: the old one goes on. */
+  /** Takes a changed text. When it throws, the change is refused: the previous one stays in use. */
   readonly onChange: (text: string) => void;
   /** Hears once of each change that cannot be used, and why. */
   readonly onRefused: (reason: string) => void;
