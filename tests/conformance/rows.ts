@@ -644,11 +644,11 @@ export function serverRows(settings: RowSettings): Row[] {
     add(
       ["SHOULD", "OTLP/HTTP Throttling: 429 or 503 with Retry-After"],
       `what is behind answers ${code}${"retry-after" in headers ? ", Retry-After: 7" : ""}`,
-      `429 or 503, Status, Retry-After${"retry-after" in headers ? ": 7" : ""}`,
+      `429 or 503, Status, Retry-After${"retry-after" in headers ? " of 5 s at most: stock SDKs wait no longer" : ""}`,
       each(() => ({})),
       (answer, one) =>
         refusal(answer.status === 429 ? 429 : 503, {
-          headers: "retry-after" in headers ? { "retry-after": /^7$/ } : RETRY_AFTER,
+          headers: "retry-after" in headers ? { "retry-after": /^[1-5]$/ } : RETRY_AFTER,
         })(answer, one),
       { needs: "upstream", upstream: { kind: "status", status: code, headers } },
     );

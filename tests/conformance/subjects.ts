@@ -58,10 +58,10 @@ export async function askRelay(): Promise<RowResult[]> {
     engine: "none",
     collectorUrl: collector.url,
     certsDir: certs.dir,
+    auth: { tokens: `tokens:\n${tokens.join("\n")}\n` },
     config: {
       receiver: {
         http: { endpoint: "127.0.0.1:0", max_request_body_size: `${BODY_BYTES_MAX}` },
-        auth: { tokens: `tokens:\n${tokens.join("\n")}\n` },
       },
       exporter: { retry_on_failure: { initial_interval: "1ms", max_interval: "1ms" } },
       telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
