@@ -283,7 +283,7 @@ Deno.test("the days left of every certificate arrive as a metric, by what it is 
         },
       },
     },
-    telemetry: { metrics: { interval: "1s" } },
+    telemetry: { metrics: { enabled: true, interval: "1s" } },
   });
   const told = await days.find(({ collector }) => collector !== undefined, "the Collector's own");
   const { ca, client, receiver_client_ca: clientCa, ...rest } = told;
