@@ -11,7 +11,7 @@ import type { SendingQueue } from "../queue/queue.ts";
 /** What health is told from. */
 export interface HealthSources {
   readonly queue: SendingQueue;
-  readonly exporter: Exporter;
+  readonly exporter: Pick<Exporter, "failures" | "waits" | "lastFailure" | "urlOf">;
   /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];
   /** Whether the receiver accepts connections. Absent: it has no socket of its own. */

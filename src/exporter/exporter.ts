@@ -137,13 +137,14 @@ export class Exporter {
     for (;;) {
       // Asked for before the count, so that a settle between the two is not slept through.
       const settled = Promise.race(this.#lanes.map((lane) => lane.settled));
-      const { records, books } = await this.#queue.stats();
+      const { targets } = await this.#queue.stats();
+      const own = targets.find(({ id }) => id === this.#target);
       const remainingMs = deadline - performance.now();
       // While a breaker is open nothing of that signal moves; what is durable keeps, so waiting would only cost time.
       const failing = (lane: Lane) => this.failures(lane.signal) > 0 || (lane.idle && lane.apart > 0);
       const stuck = this.#lanes.some(failing) &&
-        this.#lanes.every((lane) => failing(lane) || (lane.idle && books[lane.signal].queued === 0));
-      if (records === 0 || remainingMs <= 0 || stuck) return;
+        this.#lanes.every((lane) => failing(lane) || (lane.idle && (own?.books[lane.signal].queued ?? 0) === 0));
+      if ((own?.records ?? 0) === 0 || remainingMs <= 0 || stuck) return;
       await within(settled, remainingMs);
     }
   }

@@ -2,7 +2,7 @@
  * The ways to the Collector, with the identity that each shows, and the relay's own telemetry, which leaves by them.
  * @module
  */
-import { exporterSettings } from "../config/exporter_settings.ts";
+import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import { CollectorClient } from "../exporter/client.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
@@ -24,14 +24,15 @@ export function requestsAtOnce({ storage, num_consumers }: Config["sending_queue
   return storage === "none" ? Math.max(DIRECT_CONSUMERS, num_consumers) : num_consumers;
 }
 
-/** One client for each identity: one in all, unless `exporter.signals` gives a signal its own. */
+/** One client of an exporter for each identity: one in all, unless its `signals` give a signal its own. */
 export async function openClients(
   config: Config,
+  name: string,
   log: Log,
   stack: AsyncDisposableStack,
 ): Promise<{ clients: Record<SignalName, CollectorClient>; identities: readonly KeptIdentity[] }> {
   const durable = config.sending_queue.storage !== "none";
-  const settings = bySignal((signal) => exporterSettings(config, signal));
+  const settings = bySignal((signal) => exporterSettings(config, signal, name));
   const targets = bySignal((signal) => ({
     url: settings[signal].url,
     headers: settings[signal].headers,
@@ -75,7 +76,7 @@ export function startOwnTelemetry(
     const { url, headers, timeoutMs } = client.target(signal);
     return {
       url,
-      headers,
+      headers: headersFor(headers, telemetry.resource.service_name),
       timeoutMs,
       fetch: (to: string, init: RequestInit) => fetch(to, { ...init, client: client.http }),
     };

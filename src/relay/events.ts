@@ -6,6 +6,7 @@ import { shownUrl } from "../config/shown.ts";
 import { concernsTheEndpoint } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/exporter.ts";
+import type { GroupEvents } from "../exporter/group.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { PreparerEvents } from "../receiver/preparer.ts";
 import type { SignalName } from "../signal.ts";
@@ -77,15 +78,29 @@ export function preparerEvents(log: Log): PreparerEvents {
   };
 }
 
+/** The same log, whose lines name a target. */
+function logFor(log: Log, target: string): Log {
+  return {
+    debug: (message, fields) => log.debug(message, { target, ...fields }),
+    info: (message, fields) => log.info(message, { target, ...fields }),
+    warn: (message, fields) => log.warn(message, { target, ...fields }),
+    error: (message, fields) => log.error(message, { target, ...fields }),
+    limited: (key, intervalMs) => logFor(log.limited(`${target} ${key}`, intervalMs), target),
+  };
+}
+
 /**
  * ERROR: a person is needed, or the Collector gave data up.
  * @param originOf Where a signal goes: what all signals meet there is told once.
+ * @param target The target's name, where there are several: its lines name it, and each has limits of its own.
  */
 export function exporterEvents(
   metrics: RelayMetrics,
-  log: Log,
+  relayLog: Log,
   originOf: (signal: SignalName) => string = () => "",
-): ExporterEvents {
+  target?: string,
+): ExporterEvents & GroupEvents {
+  const log = target === undefined ? relayLog : logFor(relayLog, target);
   return {
     sent: (signal, sent) => metrics.sent(signal, sent),
     rejected(signal, items, message) {
@@ -134,6 +149,13 @@ export function exporterEvents(
       const fields = { signal, fault: fault.code, remedy: fault.remedy, url: shownUrl(url) };
       log.limited(`silent ${signal}`, LOG_INTERVAL_MS).warn(fault.what, fields);
     },
+    moved(signal, from, to, fault) {
+      const fields = { signal, from, to, fault: fault.code, remedy: fault.remedy };
+      const limited = log.limited(`moved ${signal} ${from}`, LOG_INTERVAL_MS);
+      if (fault.lasting) limited.error("An exporter of the group cannot take data, and another has it", fields);
+      else limited.warn("An exporter of the group cannot take data, and another has it", fields);
+    },
+    returned: (signal, name) => log.info("An exporter of the group takes data again", { signal, exporter: name }),
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
     members(signal, members, to) {
       const url = shownUrl(to);

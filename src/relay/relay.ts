@@ -10,12 +10,11 @@ import { historyFileOf } from "../admin/history_file.ts";
 import { StatusPage } from "../admin/status_page.ts";
 import type { Config } from "../config/schema.ts";
 import { exporterSettings } from "../config/exporter_settings.ts";
-import { routesOf, Routing } from "../config/routes.ts";
+import { primaryExporter, routesOf, Routing } from "../config/routes.ts";
 import { isLoopback, sameEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
-import { Exporter } from "../exporter/exporter.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "../exporter/lane.ts";
-import { bySignal, SIGNAL_NAMES } from "../signal.ts";
+import { SIGNAL_NAMES } from "../signal.ts";
 import { Batcher } from "../queue/batcher.ts";
 import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
 import { openQueue } from "../queue/open.ts";
@@ -24,7 +23,8 @@ import { Deadlines } from "../receiver/deadlines.ts";
 import { mountReceiver } from "../receiver/app.ts";
 import { Preparer } from "../receiver/preparer.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
-import { openClients, OWN_TELEMETRY_MS_MAX, requestsAtOnce, startOwnTelemetry } from "./clients.ts";
+import { OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./clients.ts";
+import { ExporterSet, openExporters, targetsOf } from "./exporters.ts";
 import { exporterEvents, preparerEvents, receiverEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
@@ -132,10 +132,7 @@ type Core = Awaited<ReturnType<typeof build>>;
 
 /** All but sockets; what is to be closed goes to the stack. */
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, faults: readonly Fault[] = []) {
-  const [target, ...more] = new Routing(routesOf(config)).targets;
-  if (target === undefined || more.length > 0 || target.members.length > 1) {
-    throw new ConfigError("Cannot use several exporters yet: one alone can be named by the routes");
-  }
+  const routing = new Routing(routesOf(config));
   // First, though it stands last: without senders that can be told apart nothing else is begun.
   const senders = await openSenders(config, log, stack);
   // Its thread starts while certificates are read.
@@ -145,37 +142,27 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     bytesMax: config.sending_queue.queue_size,
     ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
     deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
-    targets: [{ name: target.name, required: true }],
+    targets: routing.targets.map(({ name, required }) => ({ name, required })),
     log,
     faults,
   });
   const closed = opening.then((queue) => () => queue[Symbol.asyncDispose](), () => () => Promise.resolve());
   stack.defer(async () => await (await closed)());
-  const { clients, identities } = await openClients(config, log, stack);
-  const telemetry = stack.use(startOwnTelemetry(config, clients, log));
+  const opened = await openExporters(config, routing, log, stack);
+  const telemetry = stack.use(startOwnTelemetry(config, opened.clientsOf(primaryExporter(config)), log));
   const metrics = createMetrics(telemetry.meterProvider);
   const queue = await opening;
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
-  const settings = bySignal((signal) => exporterSettings(config, signal));
-  const targetId = queue.target(target.name);
-  const exporter = new Exporter({
+  const exporter = new ExporterSet({
+    config,
+    routing,
     queue,
-    target: targetId,
-    clients,
-    compression: bySignal((signal) => settings[signal].compression),
-    consumers: config.sending_queue.num_consumers,
-    consumersAlone: requestsAtOnce(config.sending_queue),
-    batchBytesMax: config.sending_queue.batch.max_size,
-    linger: { bytesMin: config.sending_queue.batch.min_size, ms: config.sending_queue.batch.flush_timeout },
-    retry: {
-      initialMs: config.exporter.retry_on_failure.initial_interval,
-      maxMs: config.exporter.retry_on_failure.max_interval,
-    },
-    events: exporterEvents(metrics, log, (signal) => new URL(clients[signal].target(signal).url).origin),
+    opened,
+    events: (target, name) => exporterEvents(metrics, log, (signal) => opened.originOf(target, signal), name),
   });
   stack.defer(() => exporter.stop(0));
-  const targets = [targetId];
+  const targetsFor = targetsOf(routing, queue);
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,
     inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
@@ -194,7 +181,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   const receiver = receiverEvents(metrics, log);
   const preparer = stack.use(
     new Preparer({
-      payloadEncoding: SIGNAL_NAMES.every((signal) => settings[signal].compression === "none") ? "identity" : "gzip",
+      payloadEncoding: compresses(config, routing) ? "gzip" : "identity",
       bounds: { resourcesMax: http.max_request_resources, messagesMax: http.max_request_messages },
       redactor: openRedactor(config, log),
     }, preparerEvents(log)),
@@ -210,7 +197,8 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
       deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
     },
     preparer,
-    append: (submission) => batcher.append({ ...submission, targets }),
+    append: (submission) =>
+      batcher.append({ ...submission, targets: targetsFor(submission.signal, submission.sender) }),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });
@@ -228,7 +216,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     collect: () => telemetry.collect(),
     lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
     queuePath: queue.capabilities.durable ? config.sending_queue.path : undefined,
-    certificates: () => identities.flatMap((each) => each.expiries()),
+    certificates: () => opened.identities.flatMap((each) => each.expiries()),
     /** Has a stop wait for an answer. */
     track<Answer>(answer: Promise<Answer>): Promise<Answer> {
       answering.add(answer);
@@ -237,6 +225,14 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
       return answer;
     },
   };
+}
+
+/** Whether anything is to be sent compressed. */
+function compresses(config: Config, { targets }: Routing): boolean {
+  const names = targets.flatMap(({ members }) => members.map(({ name }) => name));
+  return names.some((name) =>
+    SIGNAL_NAMES.some((signal) => exporterSettings(config, signal, name).compression !== "none")
+  );
 }
 
 /** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */

@@ -1,0 +1,196 @@
+/**
+ * What leaves the relay, as configured: a client for each exporter and identity, and for each target of the routes whatever sends to it.
+ * @module
+ */
+import { exporterSettings, namesSender } from "../config/exporter_settings.ts";
+import { type ExportTarget, primaryExporter, type Routing } from "../config/routes.ts";
+import type { Config } from "../config/schema.ts";
+import type { CollectorClient, ExportClient } from "../exporter/client.ts";
+import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
+import { GroupClient, type GroupEvents, MemberHealth } from "../exporter/group.ts";
+import type { Failure } from "../exporter/way.ts";
+import type { SendingQueue, TargetId } from "../queue/queue.ts";
+import { bySignal, type SignalName } from "../signal.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { KeptIdentity } from "./client_identity.ts";
+import { openClients, requestsAtOnce } from "./clients.ts";
+
+/** The clients of an exporter. */
+type Clients = Readonly<Record<SignalName, CollectorClient>>;
+
+/** Every exporter that has something to do, opened. */
+export interface OpenedExporters {
+  /** Of an exporter by its name. @throws {RangeError} for one that is not opened */
+  clientsOf(name: string): Clients;
+  /** Where a signal of a target goes: of a group, to its first exporter. */
+  originOf(target: ExportTarget, signal: SignalName): string;
+  readonly identities: readonly KeptIdentity[];
+}
+
+/**
+ * Opens the exporters that the routes lead to, and the one by which the relay's own telemetry leaves.
+ * @throws {CertificateError}
+ */
+export async function openExporters(
+  config: Config,
+  routing: Routing,
+  log: Log,
+  stack: AsyncDisposableStack,
+): Promise<OpenedExporters> {
+  const opened = new Map<string, Clients>();
+  const identities: KeptIdentity[] = [];
+  const routed = routing.targets.flatMap(({ members }) => members.map(({ name }) => name));
+  for (const name of new Set([primaryExporter(config), ...routed])) {
+    const { clients, identities: own } = await openClients(config, name, log, stack);
+    opened.set(name, clients);
+    identities.push(...own);
+  }
+  const clientsOf = (name: string): Clients => {
+    const clients = opened.get(name);
+    if (clients === undefined) throw new RangeError(`No exporter ${name} is opened`);
+    return clients;
+  };
+  return {
+    identities,
+    clientsOf,
+    originOf: ({ members }, signal) => new URL(clientsOf(members[0]?.name ?? "")[signal].target(signal).url).origin,
+  };
+}
+
+/** The targets of a sender's data, as the queue numbers them; the same array for the same ones. */
+export function targetsOf(
+  routing: Routing,
+  queue: Pick<SendingQueue, "target">,
+): (signal: SignalName, sender: string) => readonly TargetId[] {
+  const idsOf = (targets: readonly ExportTarget[]) => targets.map(({ name }) => queue.target(name));
+  const all = idsOf(routing.targets);
+  // With one there is nothing to look up.
+  if (all.length === 1) return () => all;
+  const known = new Map<readonly ExportTarget[], readonly TargetId[]>();
+  return (signal, sender) => {
+    const targets = routing.targetsFor(signal, sender);
+    const ids = known.get(targets) ?? idsOf(targets);
+    known.set(targets, ids);
+    return ids;
+  };
+}
+
+/** What a set is made from. */
+export interface ExporterSetOptions {
+  readonly config: Config;
+  readonly routing: Routing;
+  readonly queue: SendingQueue;
+  readonly opened: OpenedExporters;
+  /** Of a target; without a name where there is one alone. */
+  readonly events: (target: ExportTarget, name: string | undefined) => ExporterEvents & GroupEvents;
+}
+
+interface Sending {
+  readonly target: ExportTarget;
+  readonly exporter: Exporter;
+}
+
+/** Whatever sends, to all targets, as one: what is asked of it is asked of each. */
+export class ExporterSet {
+  readonly #sending: readonly Sending[];
+
+  constructor(options: ExporterSetOptions) {
+    const healths = new Map<string, MemberHealth>();
+    const { targets } = options.routing;
+    this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, healths, options) }));
+  }
+
+  /** Those that nothing may miss; where there is none, all. */
+  get #required(): readonly Sending[] {
+    const required = this.#sending.filter(({ target }) => target.required);
+    return required.length === 0 ? this.#sending : required;
+  }
+
+  /** Rejects when a lane of one has failed: a defect of ours. */
+  get running(): Promise<void> {
+    return Promise.all(this.#sending.map(({ exporter }) => exporter.running)).then(() => {});
+  }
+
+  /** Failures in a row of a signal, on the target where there are most; 0 is healthy. */
+  failures(signal: SignalName): number {
+    return Math.max(...this.#required.map(({ exporter }) => exporter.failures(signal)));
+  }
+
+  /** Whether a signal's wait after its last failure is still on, at a target that fails. */
+  waits(signal: SignalName): boolean {
+    return this.#required.some(({ exporter }) => exporter.waits(signal));
+  }
+
+  /** The last request of a signal that failed, on whichever target. */
+  lastFailure(signal: SignalName): Failure | undefined {
+    const failures = this.#sending.flatMap(({ exporter }) => exporter.lastFailure(signal) ?? []);
+    return failures.toSorted((a, b) => b.at - a.at)[0];
+  }
+
+  /** Where a signal goes: to the target that fails most, or else to the first. */
+  urlOf(signal: SignalName): string {
+    const [worst] = this.#sending.toSorted((a, b) => b.exporter.failures(signal) - a.exporter.failures(signal));
+    return worst?.exporter.urlOf(signal) ?? "";
+  }
+
+  /** Sends what is queued until it is empty, no Collector takes what is left, or the time is over. */
+  async drain(graceMs: number): Promise<void> {
+    await Promise.all(this.#sending.map(({ exporter }) => exporter.drain(graceMs)));
+  }
+
+  /** Stops taking, gives up attempts under way after `graceMs`, and leaves what is not settled in the queue. */
+  async stop(graceMs: number): Promise<void> {
+    await Promise.all(this.#sending.map(({ exporter }) => exporter.stop(graceMs)));
+  }
+}
+
+function exporterFor(
+  target: ExportTarget,
+  healths: Map<string, MemberHealth>,
+  { config, routing, queue, opened, events }: ExporterSetOptions,
+): Exporter {
+  // What a group sends is composed as its first exporter wants it.
+  const [first] = target.members;
+  const settings = bySignal((signal) => exporterSettings(config, signal, first?.name));
+  const alone = routing.targets.length === 1 && target.members.length === 1;
+  const told = events(target, alone ? undefined : target.name);
+  const { sending_queue: queueSettings } = config;
+  return new Exporter({
+    queue,
+    target: queue.target(target.name),
+    clients: bySignal((signal) => clientFor(target, signal, healths, opened, told)),
+    compression: bySignal((signal) => settings[signal].compression),
+    bySender: bySignal((signal) =>
+      target.members.some(({ name }) => namesSender(exporterSettings(config, signal, name).headers))
+    ),
+    consumers: queueSettings.num_consumers,
+    consumersAlone: requestsAtOnce(queueSettings),
+    batchBytesMax: queueSettings.batch.max_size,
+    linger: { bytesMin: queueSettings.batch.min_size, ms: queueSettings.batch.flush_timeout },
+    retry: settings.traces.retry,
+    events: told,
+  });
+}
+
+function clientFor(
+  { kind, members }: ExportTarget,
+  signal: SignalName,
+  healths: Map<string, MemberHealth>,
+  opened: OpenedExporters,
+  events: GroupEvents,
+): ExportClient {
+  const [first] = members;
+  if (kind === "single" || first === undefined) return opened.clientsOf(first?.name ?? "")[signal];
+  return new GroupClient({
+    signal,
+    kind,
+    members: members.map(({ name, weight }) => {
+      // What one group learns of an endpoint, another that it is in knows.
+      const key = `${name} ${signal}`;
+      const health = healths.get(key) ?? new MemberHealth();
+      healths.set(key, health);
+      return { name, weight, client: opened.clientsOf(name)[signal], health };
+    }),
+    events,
+  });
+}
