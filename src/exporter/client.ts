@@ -74,6 +74,15 @@ export interface SendOptions {
   readonly sender?: string;
 }
 
+/** Whether gzip members are all read, or the answer that says neither. */
+export interface Prover {
+  prove(): Promise<"all" | "first_only" | "unknown" | Answer>;
+  /** As it was last; undefined where nothing is known. */
+  known(): "all" | "first_only" | "unknown" | undefined;
+  /** A connection was lost: whoever answers next may be another. */
+  lost(): void;
+}
+
 /** What the exporter needs of a client, which may be one of a group. */
 export interface ExportClient {
   /** Posts one export request. Never throws: what went wrong is in the answer. */
@@ -92,6 +101,8 @@ export interface ExportClient {
   readonly replaced: number;
   /** How often all connections have been given up for new ones. */
   readonly renewed: number;
+  /** Of a client that is several, which asks each of them. */
+  readonly proof?: Prover;
   close(): void;
 }
 

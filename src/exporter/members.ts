@@ -5,7 +5,7 @@
  */
 import { concatenate } from "../codec/bytes.ts";
 import { gzipMember } from "../codec/gzip.ts";
-import type { Answer } from "./client.ts";
+import type { Answer, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 
 /** What is known of an endpoint. `unknown`: it refuses what proves nothing, so that its refusal of the probe would prove nothing. */
@@ -41,7 +41,7 @@ const PROBE = concatenate([EMPTY, gzipMember(MALFORMED)]);
 export const PROOF_MS_MAX = 60_000;
 
 /** Asks the endpoint, and asks again when it may be another one. */
-export class MembersProof {
+export class MembersProof implements Prover {
   readonly #options: MembersProofOptions;
   readonly #now: () => number;
   #told: Members | undefined;
@@ -63,7 +63,7 @@ export class MembersProof {
   }
 
   /** The proof as it was last; undefined where there was none. */
-  get known(): Members | undefined {
+  known(): Members | undefined {
     return this.#told;
   }
 

@@ -8,7 +8,7 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import type { Answer, ExportClient } from "./client.ts";
+import type { Answer, ExportClient, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import { type Members, MembersProof } from "./members.ts";
 import type { Body } from "./payload.ts";
@@ -83,7 +83,7 @@ export class Way {
   readonly breaker: Breaker;
   readonly #client: ExportClient;
   readonly #events: WayEvents;
-  readonly #members: MembersProof;
+  readonly #members: Prover;
   readonly #giveUp = new AbortController();
   #lastFailure: Failure | undefined;
   #taken = 0;
@@ -95,7 +95,7 @@ export class Way {
     this.breaker = new Breaker(retry);
     this.#client = client;
     this.#events = events;
-    this.#members = new MembersProof({
+    this.#members = client.proof ?? new MembersProof({
       ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
       connections: () => client.renewed,
       onChange: (members) => events.members(signal, members, client.target(signal).url),
@@ -131,7 +131,7 @@ export class Way {
 
   /** What is known of its members; undefined while nothing is. */
   get members(): Members | undefined {
-    return this.#members.known;
+    return this.#members.known();
   }
 
   /**

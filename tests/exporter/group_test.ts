@@ -32,7 +32,13 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
   const clientOf = (name: string): ExportClient => ({
     send: (_signal, body, _encoding, options = {}) => {
       if (body !== BODY) {
-        return Promise.resolve(says.get(name)!().kind === "none" ? gone() : answered(probe.get(name) ?? 200));
+        asked.push(name);
+        const said = says.get(name)!();
+        if (said.kind === "none" || said.status >= 300) return Promise.resolve(said);
+        // An empty request of two members, and the same with a malformed second one, which is longer.
+        const refused = readsAll.has(name) && body.length > control;
+        control = Math.min(control, body.length);
+        return Promise.resolve(answered(refused ? 400 : 200));
       }
       sent.push(name);
       given.push(options);
@@ -45,8 +51,10 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
     renewed: 2,
     close: () => {},
   });
-  /** What is answered to the probe of members; the control is an empty request of two. */
-  const probe = new Map<string, number>();
+  /** Who reads all gzip members of a body. */
+  const readsAll = new Set<string>();
+  const asked: string[] = [];
+  let control = Infinity;
   const client = new GroupClient({
     signal: "traces",
     kind,
@@ -57,13 +65,20 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
       health: new MemberHealth(() => now),
     })),
     events: {
-      moved: (signal, from, to, fault) => void told.push(`${signal}: ${from} -> ${to}, ${fault.code}`),
+      moved: (signal, from, to, fault, { first, maybeBoth }) => {
+        if (first) told.push(`${signal}: ${from} -> ${to}, ${fault.code}`);
+        if (maybeBoth) told.push(`${from} may have it, too`);
+      },
+      members: () => {},
       returned: (signal, name) => void told.push(`${signal}: ${name} is back`),
     },
     ...(random === undefined ? {} : { random }),
+    now: () => now,
   });
   return {
     client,
+    asked,
+    readsAll,
     told,
     given,
     replaced,
@@ -167,6 +182,135 @@ Deno.test("balance: each has its share, and what one cannot take the other has",
   all.says("a", gone());
   while (await all.send() === "b 200");
   for (let index = 0; index < 20; index++) assert.equal(await all.send(), "b 200");
+});
+
+Deno.test("balance: who asks to wait is left alone for that long, and the others have its data", async () => {
+  const all = group("balance", ["a", "b"], () => 0);
+  assert.equal(await all.send(), "a 200");
+  all.says("a", answered(429, 10_000));
+  assert.equal(await all.send(), "a b 200");
+  assert.equal(await all.send(), "b 200");
+  assert.deepEqual(all.told, [], "busy is not down");
+  all.says("a", answered(200));
+  all.later(10_000);
+  assert.equal(await all.send(), "a 200");
+  all.says("a", answered(429, 10_000));
+  all.says("b", answered(503, 3_000));
+  assert.equal(await all.send(), "a b 503", "where all are busy the sender waits");
+});
+
+Deno.test("failover: no wait that is asked for is longer than the 30 s after which data goes elsewhere", async () => {
+  const eu = group("failover", ["a", "b"]);
+  eu.says("a", answered(429, 3_600_000));
+  const answer = await eu.client.send("traces", BODY, "gzip");
+  assert.equal(answer.kind === "answer" ? answer.retryAfterMs : undefined, 30_000);
+  eu.later(30_000);
+  assert.equal(await eu.send(), "a b 200");
+  assert.deepEqual(eu.told, ["traces: a -> b, fault of a"]);
+  eu.later(30_000);
+  assert.equal(await eu.send(), "a b 200", "one that is tried again and is still busy is not waited for");
+  assert.equal(await eu.send(), "b 200");
+});
+
+Deno.test("the wait before a return doubles with each relapse, up to ten minutes", async () => {
+  const eu = group("failover", ["a", "b"]);
+  eu.says("a", gone());
+  await eu.send();
+  for (const waitMs of [30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000]) {
+    eu.later(waitMs - 1);
+    assert.equal(await eu.send(), "b 200", `before ${waitMs} ms`);
+    eu.later(1);
+    eu.says("a", answered(200));
+    assert.equal(await eu.send(), "a 200", `after ${waitMs} ms`);
+    eu.says("a", gone());
+    eu.later(5_000);
+    assert.equal(await eu.send(), "a b 200", "a relapse");
+  }
+});
+
+Deno.test("an answer to what was sent before a member was down is no success of its return", async () => {
+  let now = 0;
+  const health = new MemberHealth(() => now);
+  health.failed();
+  now = 30_000;
+  for (let answer = 0; answer < 3; answer++) {
+    assert.equal(health.succeeded(false), false);
+    now += 5_000;
+  }
+  assert.ok(!health.up);
+  for (let answer = 0; answer < 3; answer++) {
+    assert.equal(health.succeeded(true), answer === 2);
+    now += 5_000;
+  }
+});
+
+Deno.test("another identity is tried at once", async () => {
+  const eu = group("failover", ["a", "b"]);
+  eu.says("a", gone());
+  assert.equal(await eu.send(), "a b 200");
+  eu.says("a", answered(200));
+  for (const tell of eu.replaced) tell();
+  assert.equal(await eu.send(), "a 200");
+});
+
+Deno.test("what may be on two members is said; what was never sent is not", async () => {
+  for (
+    const [answer, said] of [
+      [{ kind: "none", cause: "no answer", timedOut: true, aborted: false, durationMs: 1 }, true],
+      [gone(), false],
+      [answered(504), true],
+      [answered(503), false],
+    ] as const
+  ) {
+    const eu = group("failover", ["a", "b"]);
+    eu.says("a", answer);
+    await eu.send();
+    assert.equal(eu.told.includes("a may have it, too"), said, JSON.stringify(answer));
+  }
+});
+
+Deno.test("each member is asked for itself whether it reads all that is merged, and not again for each request", async () => {
+  const all = group("balance", ["a", "b"], () => 0.9);
+  for (const name of ["a", "b"]) all.readsAll.add(name);
+  for (let request = 0; request < 10; request++) {
+    assert.equal(await all.client.proof.prove(), "all");
+    assert.equal(await all.send({ severalMembers: true }), "b 200");
+  }
+  assert.deepEqual(all.asked, ["a", "a", "b", "b"], "a control and a probe each");
+  all.readsAll.delete("b");
+  all.later(60_001);
+  assert.equal(
+    await all.client.proof.prove(),
+    "first_only",
+    "nothing is merged for a balance of which one reads the first alone",
+  );
+});
+
+Deno.test("a member that is cut off is asked again before anything merged goes to it", async () => {
+  const eu = group("failover", ["a", "b"]);
+  for (const name of ["a", "b"]) eu.readsAll.add(name);
+  assert.equal(await eu.client.proof.prove(), "all");
+  eu.says("a", gone());
+  assert.equal(await eu.send({ severalMembers: true }), "a b 200");
+  eu.readsAll.delete("a");
+  eu.says("a", answered(200));
+  eu.later(30_000);
+  assert.equal(
+    await eu.send({ severalMembers: true }),
+    "b 200",
+    "another server stands there, that reads the first alone",
+  );
+  assert.equal(await eu.client.proof.prove(), "first_only", "so that it is tried by a request of one");
+  assert.equal(await eu.send(), "a 200");
+});
+
+Deno.test("one that cannot be asked is down as soon as another answers", async () => {
+  const eu = group("failover", ["a", "b"]);
+  eu.readsAll.add("b");
+  eu.says("a", gone());
+  assert.equal(await eu.client.proof.prove(), "all");
+  assert.deepEqual(eu.told, ["traces: a -> b, fault of a"]);
+  assert.equal(await eu.send({ severalMembers: true }), "b 200");
 });
 
 Deno.test("what is merged goes to nobody who may read its first member alone", async () => {
