@@ -228,7 +228,7 @@ Deno.test("the wait before a return doubles with each relapse, up to ten minutes
   }
 });
 
-Deno.test("an answer to what was sent before a member was down is no success of its return", async () => {
+Deno.test("an answer to what was sent before a member was down is no success of its return", () => {
   let now = 0;
   const health = new MemberHealth(() => now);
   health.failed();
