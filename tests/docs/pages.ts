@@ -2,7 +2,7 @@
 import { renderReference } from "../../src/config/reference.ts";
 import { NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
 import { costTable, type Results } from "../bench/results.ts";
-import { SUBJECTS } from "../bench/subjects.ts";
+import { ROWS } from "../bench/subjects.ts";
 import { typesModule } from "./types.ts";
 import { renderInstruments } from "../../src/telemetry/prometheus.ts";
 
@@ -89,7 +89,7 @@ function faults(): string {
 /** Where a page's table of costs stands between two comments, and the subjects of it; `details`: all, with latency and memory. */
 const COSTS: Readonly<Record<string, { readonly details: boolean; readonly subjects: readonly string[] }>> = {
   "README.md": { details: false, subjects: ["nginx", "sqlite", "collector-memory", "collector-file"] },
-  "docs/benchmarks.md": { details: true, subjects: Object.keys(SUBJECTS) },
+  "docs/benchmarks.md": { details: true, subjects: Object.keys(ROWS) },
 };
 const COST_TABLE = /(<!-- docs\/benchmarks\.json -->\n)[^]*?(\n<!-- until here -->)/;
 
@@ -107,7 +107,7 @@ function costPages(): Readonly<Record<string, string>> {
     Object.entries(COSTS).map(([page, { details, subjects }]) => {
       const text = Deno.readTextFileSync(new URL(page, root));
       if (!COST_TABLE.test(text)) throw new Error(`${page} has no place for the table of costs`);
-      const rows = Object.fromEntries(Object.entries(SUBJECTS).filter(([name]) => subjects.includes(name)));
+      const rows = Object.fromEntries(Object.entries(ROWS).filter(([name]) => subjects.includes(name)));
       return [page, text.replace(COST_TABLE, (_, from, to) => `${from}\n${costTable(results, rows, details)}\n${to}`)];
     }),
   );
