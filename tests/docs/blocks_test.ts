@@ -1,7 +1,8 @@
 /** Configurations that pages show are taken by the relay as they stand there. Programs and commands are run elsewhere. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { parseEnv } from "node:util";
 import { parse } from "@std/yaml";
 import { loadConfig } from "../../src/config/load.ts";
 import { OPTIONS } from "../../src/config/schema.ts";
@@ -42,4 +43,11 @@ Deno.test("each JSON of a page is JSON", () => {
   for (const { page, language, text } of BLOCKS) {
     if (language === "json") assert.doesNotThrow(() => JSON.parse(text), `${page}:\n${text}`);
   }
+});
+
+Deno.test("the variables that README.md shows are those of .env.example", async () => {
+  const [block, ...others] = BLOCKS.filter(({ language }) => language === "dotenv");
+  assert.deepEqual([block?.page, others], ["README.md", []]);
+  const example = parseEnv(await readFile(join(import.meta.dirname!, "../../.env.example"), "utf8"));
+  assert.deepEqual({ ...parseEnv(block!.text) }, { ...example });
 });
