@@ -33,6 +33,8 @@ export interface TlsSettings {
 export interface ExporterSettings {
   /** Complete, path included. */
   readonly url: string;
+  /** The key that the URL is from, e.g. `["exporter", "endpoint"]`. */
+  readonly urlKey: readonly string[];
   readonly headers: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly compression: ExporterConfig["compression"];
@@ -66,6 +68,7 @@ export function exporterSettings(
     pemSetting(own.tls, stem, ownSection) ?? pemSetting(exporter.tls, stem, `${section}.tls`);
   return {
     url: exporter[`${signal}_endpoint`] ?? withSignalPath(exporter.endpoint, signal),
+    urlKey: [...section.split("."), exporter[`${signal}_endpoint`] === undefined ? "endpoint" : `${signal}_endpoint`],
     headers: own.headers ?? exporter.headers,
     timeoutMs: own.timeout ?? exporter.timeout,
     compression: own.compression ?? exporter.compression,

@@ -67,6 +67,8 @@ export interface LoadedConfig {
     /** Names of the variables that set something, in the order of their reading. */
     readonly environment: readonly string[];
   };
+  /** Where the value of a key came from: `OTEL_EXPORTER_OTLP_ENDPOINT in .env`, `config/relay.yaml:3:5`, or `the default`. */
+  readonly originOf: (path: readonly string[]) => string;
 }
 
 /**
@@ -86,6 +88,7 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
     config,
     warnings: [...dotEnvWarnings(dotEnv), ...reading.warnings, ...draft.warnings, ...warningsOf(config)],
     sources: { file: read?.name, environment: [...draft.variables] },
+    originOf: (path) => draft.originOf(path),
   };
 }
 
@@ -254,6 +257,11 @@ class Draft {
     }
     const primary = result.data.exporters[primaryExporter(result.data)];
     return primary === undefined ? result.data : { ...result.data, exporter: primary };
+  }
+
+  /** Where a value came from. */
+  originOf(path: readonly string[]): string {
+    return this.#origins.get(path.join(".")) ?? this.#place(path, "value") ?? "the default";
   }
 
   /** Notes a fault under the place that its key came from. */

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
 import { exporterNames } from "../config/routes.ts";
 import type { Environment } from "../config/environment.ts";
-import { loadConfig } from "../config/load.ts";
+import { loadConfig, type LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
 import { ConfigError, messageOf } from "../errors.ts";
@@ -65,13 +65,14 @@ const ATTEMPT_MS_MAX = 10_000;
 /** Examines the relay that this configuration would start. Never rejects for what it finds. */
 export async function examine(options: ExamineOptions): Promise<Report> {
   const results: CheckResult[] = [];
-  const config = await readConfig(options, results);
+  const loaded = await readConfig(options, results);
+  const config = loaded?.config;
   const host: HostSubject = { env: options.env, config };
   await runAll(HOST_CHECKS, host, results, null);
   const now = options.now ?? (() => new Date());
   const receiver = config === undefined ? undefined : { tls: config.receiver.http.tls, now: now() };
   await runAll(RECEIVER_CHECKS, receiver, results, null);
-  const ways = config === undefined ? [undefined] : waysOf(config, options);
+  const ways = config === undefined ? [undefined] : waysOf(config, options, loaded?.originOf);
   for (const way of ways) {
     try {
       await runAll([...IDENTITY_CHECKS, ...WAY_CHECKS], way, results, ways.length > 1 ? way?.label ?? null : null);
@@ -87,7 +88,7 @@ export async function examine(options: ExamineOptions): Promise<Report> {
   return { ok: faults.length === 0, faults, warnings: named("warning"), checks: results };
 }
 
-async function readConfig(options: ExamineOptions, results: CheckResult[]): Promise<Config | undefined> {
+async function readConfig(options: ExamineOptions, results: CheckResult[]): Promise<LoadedConfig | undefined> {
   const { file, env, dotEnv, cwd } = options;
   try {
     const loaded = await loadConfig({
@@ -102,7 +103,7 @@ async function readConfig(options: ExamineOptions, results: CheckResult[]): Prom
       finding: `The configuration is sound (${from})`,
       evidence: loaded.warnings,
     }));
-    return loaded.config;
+    return loaded;
   } catch (error) {
     const [finding = "", ...evidence] = error instanceof ConfigError ? error.faults : [messageOf(error)];
     results.push(resultOf(CONFIG, null, { status: "fault", fault: "bad_config", finding, evidence }));
@@ -113,7 +114,11 @@ async function readConfig(options: ExamineOptions, results: CheckResult[]): Prom
 const CONFIG = { id: "config", title: "configuration" };
 
 /** One way for each Collector and identity: one in all, unless there are several exporters, or signals have their own. */
-function waysOf(config: Config, options: ExamineOptions): Way[] {
+function waysOf(
+  config: Config,
+  options: ExamineOptions,
+  originOf: LoadedConfig["originOf"] = () => "the default",
+): Way[] {
   const ways = new Map<string, Way>();
   for (const exporter of exporterNames(config)) {
     for (const signal of SIGNAL_NAMES) {
@@ -122,6 +127,7 @@ function waysOf(config: Config, options: ExamineOptions): Way[] {
       const way = ways.get(key) ?? new Way({
         exporter: exporterNames(config).length > 1 ? exporter : undefined,
         origin: new URL(settings.url),
+        from: originOf(settings.urlKey),
         tls: settings.tls,
         compression: settings.compression,
         targets: targetsOf(config, exporter),

@@ -18,6 +18,8 @@ export interface WayOptions {
   readonly exporter: string | undefined;
   /** Any URL of the Collector: scheme, host and port count. */
   readonly origin: URL;
+  /** Where the configuration has it from: a variable, a place in the file, or `the default`. */
+  readonly from: string;
   readonly tls: TlsSettings;
   readonly compression: Config["exporter"]["compression"];
   readonly targets: Readonly<Record<SignalName, Target>>;
@@ -42,6 +44,7 @@ export class Way {
   readonly now: () => Date;
   readonly attemptMs: number;
   readonly #exporter: string | undefined;
+  readonly #from: string;
   /** Those that go this way. */
   readonly signals: SignalName[] = [];
   documents: { readonly ca: PemDocument; readonly cert: PemDocument; readonly key: PemDocument } | undefined;
@@ -54,6 +57,7 @@ export class Way {
   constructor(options: WayOptions) {
     const { origin } = options;
     this.#exporter = options.exporter;
+    this.#from = options.from;
     this.host = origin.hostname.replace(/^\[|\]$/g, "");
     this.secure = origin.protocol === "https:";
     this.port = Number(origin.port || (this.secure ? 443 : 80));
@@ -62,6 +66,12 @@ export class Way {
     this.now = options.now;
     this.attemptMs = options.attemptMs;
     this.#targets = options.targets;
+  }
+
+  /** The URL without its path, and where it is from. */
+  get endpoint(): string {
+    const host = this.host.includes(":") ? `[${this.host}]` : this.host;
+    return `${this.secure ? "https" : "http"}://${host}:${this.port}, from ${this.#from}`;
   }
 
   /** Which Collector, and for which signals. */

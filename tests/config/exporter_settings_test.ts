@@ -9,6 +9,7 @@ Deno.test("the defaults for each signal", () => {
       url: `https://localhost:4318/v1/${signal}`,
       headers: {},
       timeoutMs: 10_000,
+      urlKey: ["exporter", "endpoint"],
       retry: { initialMs: 1_000, maxMs: 30_000 },
       compression: "passthrough",
       tls: {

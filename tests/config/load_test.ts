@@ -40,7 +40,9 @@ async function faults(text: string, env: Record<string, string> = {}): Promise<s
 Deno.test("without a file the defaults suffice; config/relay.yaml is read where it is", async () => {
   await inFolder({}, async (cwd) => {
     const loaded = await loadConfig({ env: {}, cwd });
-    assert.deepEqual(loaded, { config: configFrom({}), warnings: [], sources: { file: undefined, environment: [] } });
+    const { config, warnings, sources } = loaded;
+    assert.deepEqual([config, warnings], [configFrom({}), []]);
+    assert.deepEqual(sources, { file: undefined, environment: [] });
   });
   await inFolder({ "config/relay.yaml": "shutdown: { grace: 1s }\n" }, async (cwd) => {
     const loaded = await loadConfig({ env: {}, cwd });
@@ -302,4 +304,20 @@ Deno.test("sizer, which had one word, is taken from files of before", async () =
     [],
   ]);
   assert.match((await faults("sending_queue: { sizer: items }\n"))[0] ?? "", /Unknown key sending_queue\.sizer/);
+});
+
+Deno.test("each value knows where it came from", async () => {
+  await inFolder({ "relay.yaml": "exporter:\n  timeout: 3s\nshutdown: { grace: 1s }\n" }, async (cwd) => {
+    const { originOf } = await loadConfig({
+      file: "relay.yaml",
+      cwd,
+      env: { OTEL_EXPORTER_OTLP_HEADERS: "a=b" },
+      dotEnv: "OTEL_EXPORTER_OTLP_ENDPOINT=https://collector.example:4318\n",
+    });
+    assert.equal(originOf(["exporter", "endpoint"]), "OTEL_EXPORTER_OTLP_ENDPOINT in .env");
+    assert.equal(originOf(["exporter", "headers"]), "OTEL_EXPORTER_OTLP_HEADERS");
+    assert.equal(originOf(["exporter", "timeout"]), "relay.yaml:2:12");
+    assert.equal(originOf(["shutdown", "grace"]), "relay.yaml:3:20");
+    assert.equal(originOf(["exporter", "compression"]), "the default");
+  });
 });

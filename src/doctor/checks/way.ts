@@ -24,7 +24,7 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
     id: "dns",
     title: "name of the Collector",
     needs: [],
-    async run({ host }) {
+    async run({ host, endpoint }) {
       if (isIP(host) !== 0) return ok(`${host} is an address`);
       try {
         const found = await lookup(host, { all: true });
@@ -35,7 +35,7 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
         return {
           status: "fault",
           fault: code === "not_permitted" ? code : "name_not_resolved",
-          finding: `No address is known for ${host}`,
+          finding: `No address is known for ${host}: ${endpoint}`,
           evidence: [text],
         };
       }
@@ -88,7 +88,7 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
 
 const EMPTY = new Uint8Array(0);
 
-function checkTcp({ host, port, attemptMs }: Way): Promise<Finding> {
+function checkTcp({ host, port, attemptMs, endpoint }: Way): Promise<Finding> {
   const { promise, resolve } = Promise.withResolvers<Finding>();
   const socket = connect({ host, port });
   let finding: Finding = ok(`Something listens at ${host}:${port}`);
@@ -96,7 +96,7 @@ function checkTcp({ host, port, attemptMs }: Way): Promise<Finding> {
     finding = {
       status: "fault",
       fault: diagnose({ text, timedOut }).code === "unknown" ? "connection_refused" : diagnose({ text, timedOut }).code,
-      finding: `No connection to ${host}:${port}`,
+      finding: `No connection to ${endpoint}`,
       evidence: [text],
     };
     socket.destroy();
@@ -133,7 +133,7 @@ async function checkTls(way: Way): Promise<Finding> {
   if (fault.code === "unknown" && way.identity !== undefined && (await checkServerForm(way)).status === "fault") {
     return ok("The handshake ended at the Collector's certificate", text);
   }
-  return unexplained(fault, `The TLS handshake with ${host}:${port} failed`, text);
+  return unexplained(fault, `The TLS handshake with ${way.endpoint}, failed`, text);
 }
 
 /** Codes that say no more than that a client was refused. */
