@@ -52,11 +52,17 @@ export function devCommand(io: Io): Command {
         // A signal may have an endpoint of its own, as in the specification's variables.
         const collector = new URL(exporterSettings(config, "traces").url).origin;
         put(io, `Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
-        io.out(`  npx -y deno@${Deno.version.deno} task send${url === "http://127.0.0.1:4319" ? "" : ` --url ${url}`}`);
+        io.out(`  npx -y deno@${Deno.version.deno} task send${sendFlags(config, flags.config, url)}`);
         put(io, `What passes through is shown at ${adminUrl}/`);
         return Promise.resolve();
       });
     });
+}
+
+/** What `send` is to be told: it reads the configuration itself, in which a port may be any that is free. */
+function sendFlags({ receiver: { http } }: Config, file: string | undefined, url: string): string {
+  const configured = file === undefined ? "" : ` --config ${file}`;
+  return http.endpoint.port === 0 ? `${configured} --url ${url}` : configured;
 }
 
 /** The command `collector`: the embedded Collector alone. */

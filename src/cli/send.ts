@@ -4,6 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
+import { rootCertificates } from "node:tls";
 import { type Attributes, SpanKind } from "@opentelemetry/api";
 import { SeverityNumber } from "@opentelemetry/api-logs";
 import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
@@ -17,15 +18,24 @@ import { MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk
 import { BasicTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { type Command, InvalidArgumentError } from "commander";
 import { withDotEnv } from "../config/environment.ts";
-import { readDotEnvFile } from "../config/load.ts";
-import { messageOf } from "../errors.ts";
+import { exporterSettings } from "../config/exporter_settings.ts";
+import { loadConfig, readDotEnvFile } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { formatEndpoint } from "../config/units.ts";
+import { loadIdentity } from "../pki/identity.ts";
+import { readPem } from "../pki/pem.ts";
+import { CertificateError, messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
 import { signalOf } from "../signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
 import { FaultFound, type Io, newCommand, put } from "./io.ts";
 
 interface SendFlags {
-  readonly url: string;
+  readonly config?: string;
+  readonly url?: string;
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
   readonly token?: string;
   readonly service: string;
   readonly json?: true;
@@ -45,8 +55,22 @@ interface Sent {
 export function sendCommand(io: Io): Command {
   return newCommand(io, "send")
     .description("Send one trace, one metric and one log record with the stock OpenTelemetry SDK")
+    .option("--config <file>", "the relay's configuration file (default: config/relay.yaml, if it is there)")
     // Explicit, so that the OTEL_EXPORTER_OTLP_* variables, which are the relay's, do not send it past the relay.
-    .option("--url <url>", "the relay's base URL", baseUrl, "http://127.0.0.1:4319")
+    .option(
+      "--url <url>",
+      "the relay's base URL (default: receiver.http.endpoint, https:// where it has a certificate)",
+      baseUrl,
+    )
+    .option(
+      "--ca <file>",
+      "CA certificates that the relay's must lead to (default: exporter.tls.ca_file and public ones)",
+    )
+    .option(
+      "--cert <file>",
+      "a client certificate (default: exporter.tls.cert_file, where receiver.http.tls asks for one)",
+    )
+    .option("--key <file>", "its key")
     .option(
       "--token <token>",
       `the sender's token (default: EDGEFERRY_TOKEN, else what dev wrote to ${DEV_TOKEN_FILE})`,
@@ -56,8 +80,9 @@ export function sendCommand(io: Io): Command {
     .action(async (flags: SendFlags) => {
       const token = flags.token ?? withDotEnv(process.env, await readDotEnvFile())["EDGEFERRY_TOKEN"] ??
         await devToken();
-      const { traceId, spanId, results } = await sendOnce(flags.url, token, flags.service);
-      if (flags.json) io.out(JSON.stringify({ url: flags.url, traceId, spanId, results }, null, 2));
+      const { url, agent } = await relayOf(flags);
+      const { traceId, spanId, results } = await sendOnce({ url, agent, token, service: flags.service });
+      if (flags.json) io.out(JSON.stringify({ url, traceId, spanId, results }, null, 2));
       else {
         for (const [signal, result] of Object.entries(results)) put(io, `${signal.padEnd(7)} ${result}`, 8);
         io.out(`trace id ${traceId}`);
@@ -66,7 +91,7 @@ export function sendCommand(io: Io): Command {
       if (refused.length > 0) {
         const remedy = remedyOf(refused, token);
         throw new FaultFound(
-          `The relay at ${flags.url} did not take everything${remedy === undefined ? "" : `; ${remedy}`}`,
+          `The relay at ${url} did not take everything${remedy === undefined ? "" : `; ${remedy}`}`,
         );
       }
     });
@@ -80,6 +105,63 @@ function remedyOf(refused: readonly string[], token: string | undefined): string
   return token === undefined
     ? "no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
     : "make a token with 'deno task token new', and pass it by --token or EDGEFERRY_TOKEN";
+}
+
+/** Where a relay is, and what its TLS wants. */
+interface RelayEnd {
+  readonly url: string;
+  readonly agent: { readonly ca?: string[]; readonly cert?: string; readonly key?: string };
+}
+
+/** The relay that the flags name, or else that of the configuration. @throws {ConfigError} or {@link CertificateError} */
+async function relayOf(flags: SendFlags): Promise<RelayEnd> {
+  // Another machine's relay needs nothing of this one's configuration.
+  if (flags.url?.startsWith("http:")) return { url: flags.url, agent: {} };
+  const { config } = await loadConfig({
+    env: process.env,
+    dotEnv: await readDotEnvFile(),
+    ...(flags.config === undefined ? {} : { file: flags.config }),
+  });
+  const url = flags.url ?? urlOf(config);
+  return { url, agent: url.startsWith("https:") ? await agentOf(config, flags) : {} };
+}
+
+/** Where the receiver of this configuration is reached from this machine. */
+function urlOf({ receiver: { http } }: Config): string {
+  const scheme = http.tls.cert_file === undefined ? "http" : "https";
+  const { hostname, port } = http.endpoint;
+  const host = hostname === "0.0.0.0" || hostname === "::" ? "localhost" : hostname;
+  return `${scheme}://${formatEndpoint({ hostname: host, port })}`;
+}
+
+async function agentOf(config: Config, { ca, cert, key }: SendFlags): Promise<RelayEnd["agent"]> {
+  const { tls } = exporterSettings(config, "traces");
+  const trusted = ca === undefined ? [...rootCertificates] : [];
+  if (cert === undefined && config.receiver.http.tls.client_ca_file === undefined) {
+    try {
+      const { text } = await readPem(ca === undefined ? tls.ca : { what: "CA", setting: "--ca", value: ca });
+      return { ca: [text, ...trusted] };
+    } catch (error) {
+      // What is configured may be missing where a public one has signed.
+      const optional = ca === undefined && error instanceof CertificateError && error.code === "not_found";
+      if (!optional) throw error;
+      return { ca: trusted };
+    }
+  }
+  const identity = await loadIdentity({
+    ca: ca ?? tls.ca.value,
+    cert: cert ?? tls.cert.value,
+    key: key ?? tls.key.value,
+    ...(key === undefined && tls.keyPassphrase !== undefined ? { keyPassphrase: tls.keyPassphrase } : {}),
+    exposedKeyAllowed: tls.exposedKeyAllowed,
+    datesAllowed: true,
+    settings: {
+      ca: ca === undefined ? tls.ca.setting : "--ca",
+      cert: cert === undefined ? tls.cert.setting : "--cert",
+      key: key === undefined ? tls.key.setting : "--key",
+    },
+  });
+  return { ca: [...identity.caCerts, ...trusted], cert: identity.cert, key: identity.key };
 }
 
 function baseUrl(value: string): string {
@@ -97,10 +179,13 @@ async function devToken(): Promise<string | undefined> {
   }
 }
 
-async function sendOnce(url: string, token: string | undefined, service: string): Promise<Sent> {
+async function sendOnce(
+  { url, agent, token, service }: RelayEnd & { readonly token: string | undefined; readonly service: string },
+): Promise<Sent> {
   const options = (signal: SentSignal) => ({
     url: `${url}${signalOf(signal).path}`,
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    ...(Object.keys(agent).length === 0 ? {} : { httpAgentOptions: agent }),
   });
   const resource = resourceFromAttributes({ "service.name": service });
   const results: Record<SentSignal, string> = { traces: "not sent", metrics: "not sent", logs: "not sent" };

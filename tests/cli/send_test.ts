@@ -130,3 +130,51 @@ Deno.test("send to where nothing listens says so, and nothing of tokens", async 
     "or name another by --url",
   ]);
 });
+
+Deno.test("send follows the configuration: its address, its TLS, its CA and the client certificate that it asks for", async () => {
+  await using certs = await testCertificates();
+  await using at = await folder();
+  const tls = { cert_file: join(certs.dir, "server.crt"), key_file: join(certs.dir, "server.key") };
+  const exporterTls = {
+    ca_file: join(certs.dir, "ca.crt"),
+    cert_file: join(certs.dir, "client.crt"),
+    key_file: join(certs.dir, "client.key"),
+  };
+  for (const client of [{}, { client_ca_file: join(certs.dir, "ca.crt") }]) {
+    await using relay = await startRelayHere({
+      engine: "sqlite",
+      collectorUrl: "https://localhost:1",
+      certsDir: certs.dir,
+      http: { tls: { ...tls, ...client } },
+    });
+    const file = join(at.path, "relay.yaml");
+    const config = {
+      receiver: { http: { endpoint: new URL(relay.url).host, tls: { ...tls, ...client } } },
+      exporter: { endpoint: "https://localhost:1", tls: exporterTls },
+    };
+    // JSON is YAML.
+    await writeFile(file, JSON.stringify(config));
+    const { code, out, err } = await withEnvironment({}, () => run("--config", file, "--token", relay.token, "--json"));
+    assert.deepEqual([code, err], [0, []], out.join("\n"));
+    const { url, results } = JSON.parse(out.join("\n"));
+    assert.deepEqual([url, new Set(Object.values(results))], [relay.url, new Set(["accepted"])]);
+    // A CA that did not sign is not trusted.
+    await using other = await testCertificates();
+    const wrong = await withEnvironment(
+      {},
+      () => run("--config", file, "--token", relay.token, "--ca", join(other.dir, "ca.crt")),
+    );
+    assert.equal(wrong.code, 1, wrong.out.join("\n"));
+  }
+});
+
+Deno.test("send to http:// reads no configuration; a CA that is missing is named", async () => {
+  await withEnvironment({}, async () => {
+    await writeFile("bad.yaml", "receiver: 7\n");
+    const plain = await run("--url", "http://127.0.0.1:1", "--config", "bad.yaml");
+    assert.match(plain.err[0]!, /nothing listens there/);
+    const missing = await run("--url", "https://127.0.0.1:1", "--ca", "none.crt");
+    assert.equal(missing.code, 1);
+    assert.match(missing.err[0]!, /^Cannot read CA none\.crt: there is no such file/);
+  });
+});
