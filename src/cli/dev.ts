@@ -6,16 +6,19 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { exporterSettings } from "../config/exporter_settings.ts";
+import { readDotEnvFile } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
 import { ConfigError } from "../errors.ts";
 import { initCertificates } from "../pki/init.ts";
 import { finishWriting } from "../pki/write.ts";
+import type { Relay } from "../relay/relay.ts";
 import { configOf } from "./configuration.ts";
 import { ensureDevToken } from "./dev_token.ts";
 import { openCollector } from "./embedded_collector.ts";
 import { type Io, newCommand, put } from "./io.ts";
 import { runUntilStopped, stopSignal } from "./run.ts";
+import { withAllThatIsTaken } from "./taken.ts";
 
 const CERTS_DIR = "certs";
 const COLLECTOR_ENDPOINT = "127.0.0.1:4318";
@@ -29,40 +32,81 @@ export function devCommand(io: Io): Command {
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .option("--no-collector", "use the Collector that is already there")
     .option("--quiet", "do not print what the embedded Collector receives")
-    .action(async (flags: { config?: string; collector: boolean; quiet?: true }) => {
-      await ensureCertificates(io);
-      const loaded = await configOf(io, flags.config);
-      const config: Config = {
-        ...loaded,
-        telemetry: { ...loaded.telemetry, traces: { ...loaded.telemetry.traces, sampling_ratio: 1 } },
-      };
-      if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
-      await using stack = new AsyncDisposableStack();
-      if (flags.collector) {
-        const options = {
-          endpoint: collectorOf(config),
-          certs: CERTS_DIR,
-          quiet: flags.quiet === true,
-          pointAttributes: DEV_POINT_ATTRIBUTES,
-          foldedService: config.telemetry.resource.service_name,
-        };
-        stack.use(await openCollector(io, options));
-      }
-      await runUntilStopped(io, config, ({ url, adminUrl }) => {
-        // A signal may have an endpoint of its own, as in the specification's variables.
-        const collector = new URL(exporterSettings(config, "traces").url).origin;
-        put(io, `Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
-        io.out(`  npx -y deno@${Deno.version.deno} task send${sendFlags(config, flags.config, url)}`);
-        put(io, `What passes through is shown at ${adminUrl}/`);
-        return Promise.resolve();
-      });
+    .action(async (flags: DevFlags) => {
+      // The task's own watch sees changes of a `.env` that is there at the start, and none of one that comes later.
+      const later = await readDotEnvFile() === "";
+      const stopped = stopSignal();
+      while (await devOnce(io, flags, stopped, later) === "changed") put(io, "Starting again with the changed .env");
     });
+}
+
+interface DevFlags {
+  readonly config?: string;
+  readonly collector: boolean;
+  readonly quiet?: true;
+}
+
+/** Between two looks at `.env`, in ms. */
+const DOT_ENV_MS = 500;
+
+/** Runs everything once. @param watched Ends, too, when `.env` changes. */
+async function devOnce(
+  io: Io,
+  flags: DevFlags,
+  stopped: Promise<void>,
+  watched: boolean,
+): Promise<"stopped" | "changed"> {
+  const dotEnv = await readDotEnvFile();
+  await ensureCertificates(io);
+  const loaded = await configOf(io, flags.config);
+  const config: Config = {
+    ...loaded,
+    telemetry: { ...loaded.telemetry, traces: { ...loaded.telemetry.traces, sampling_ratio: 1 } },
+  };
+  if (!config.receiver.auth.insecure) await ensureDevToken(config.receiver.auth.tokens_file);
+  await using stack = new AsyncDisposableStack();
+  if (flags.collector) {
+    const collector = collectorOf(config);
+    const options = {
+      endpoint: collector,
+      certs: CERTS_DIR,
+      quiet: flags.quiet === true,
+      pointAttributes: DEV_POINT_ATTRIBUTES,
+      foldedService: config.telemetry.resource.service_name,
+    };
+    stack.use(
+      await openCollector(io, options).catch(async (error) => {
+        throw await withAllThatIsTaken(config, error, collector);
+      }),
+    );
+  }
+  const onReady = ({ url, adminUrl }: Relay) => {
+    // A signal may have an endpoint of its own, as in the specification's variables.
+    const collector = new URL(exporterSettings(config, "traces").url).origin;
+    put(io, `Relay at ${url}, sending to ${collector} over mutual TLS. Send a first trace, metric and log:`);
+    io.out(`  npx -y deno@${Deno.version.deno} task send${sendFlags(config, flags.config, url)}`);
+    put(io, `What passes through is shown at ${adminUrl}/`);
+    return Promise.resolve();
+  };
+  const changed = Promise.withResolvers<void>();
+  let outcome: "stopped" | "changed" = "stopped";
+  if (watched) {
+    const timer = setInterval(async () => {
+      if (await readDotEnvFile().catch(() => dotEnv) === dotEnv) return;
+      outcome = "changed";
+      changed.resolve();
+    }, DOT_ENV_MS);
+    stack.defer(() => clearInterval(timer));
+  }
+  await runUntilStopped(io, config, { onReady, stopped: Promise.race([stopped, changed.promise]) });
+  return outcome;
 }
 
 /** What `send` is to be told: it reads the configuration itself, in which a port may be any that is free. */
 function sendFlags({ receiver: { http } }: Config, file: string | undefined, url: string): string {
   const configured = file === undefined ? "" : ` --config ${file}`;
-  return http.endpoint.port === 0 ? `${configured} --url ${url}` : configured;
+  if (http.endpoint.port !== 0) return configured;
+  return url.startsWith("https:") ? `${configured} --url ${url}` : ` --url ${url}`;
 }
 
 /** The command `collector`: the embedded Collector alone. */

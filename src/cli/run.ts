@@ -15,6 +15,7 @@ import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { within } from "../within.ts";
 import { type Io, newCommand } from "./io.ts";
+import { withAllThatIsTaken } from "./taken.ts";
 import { shownLogLine } from "./terminal.ts";
 
 /** The command `run`: the relay alone, until SIGTERM or SIGINT. */
@@ -24,14 +25,11 @@ export function runCommand(io: Io): Command {
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .action(async (flags: { config?: string }) => {
       const config = await configOf(io, flags.config);
-      await runUntilStopped(io, config, (relay, log) => {
-        log.info("Ready", {
-          receiving: relay.url,
-          sending: collectorsOf(config).join(", "),
-          page: `${relay.adminUrl}/`,
-        });
+      const onReady = ({ url, adminUrl }: Relay, log: Log) => {
+        log.info("Ready", { receiving: url, sending: collectorsOf(config).join(", "), page: `${adminUrl}/` });
         return Promise.resolve();
-      });
+      };
+      await runUntilStopped(io, config, { onReady });
     });
 }
 
@@ -43,17 +41,23 @@ function collectorsOf(config: Config): string[] {
   return [...new Set(urls)];
 }
 
-/** Runs the relay until SIGTERM or SIGINT, or a defect of its own. */
-export async function runUntilStopped(
-  io: Io,
-  config: Config,
-  onReady: (relay: Relay, log: Log) => Promise<void> = () => Promise.resolve(),
-  way: WayIn = "node",
-): Promise<void> {
+/** How a relay is run. */
+export interface RunOptions {
+  readonly onReady?: (relay: Relay, log: Log) => Promise<void>;
+  /** Resolves when it is to stop; SIGTERM or SIGINT unless given. */
+  readonly stopped?: Promise<void>;
+  /** What serves the receiver. */
+  readonly way?: WayIn;
+}
+
+/** Runs the relay until it is to stop, or a defect of its own. */
+export async function runUntilStopped(io: Io, config: Config, options: RunOptions = {}): Promise<void> {
+  const { onReady = () => Promise.resolve(), stopped = stopSignal(), way = "node" } = options;
   warnOfTrust(io);
-  const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
-  const starting = startRelayWith(config, log, { way });
+  const starting = startRelayWith(config, log, { way }).catch(async (error) => {
+    throw await withAllThatIsTaken(config, error);
+  });
   // A start may hang, on a disk for one: who ends the relay then need not wait for it.
   if (await Promise.race([starting.then(() => false), stopped.then(() => true)])) {
     log.info("Stopping before the start was done", { graceMs: config.shutdown.grace });

@@ -92,7 +92,7 @@ async function prepare(io: Io): Promise<Config> {
 
 /** Runs until the host stops it. @throws {ConfigError} and what else keeps it from starting. */
 export async function runDeployed(io: Io): Promise<void> {
-  await runUntilStopped(io, await prepare(io), undefined, "deno_serve");
+  await runUntilStopped(io, await prepare(io), { way: "deno_serve" });
 }
 
 /** A relay that another serves. */

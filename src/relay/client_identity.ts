@@ -104,14 +104,18 @@ export function keepIdentity(options: {
         );
       }
       client.replaceIdentity(next);
+      const renewed = next.facts.certificate.fingerprintSha256 !== facts.certificate.fingerprintSha256;
       facts = next.facts;
-      log.info("Took up a changed client certificate", {
-        serial: facts.certificate.serialNumber,
-        certificate: facts.certificate.fingerprintSha256,
-        validTo: facts.certificate.validTo.toISOString(),
-        authorities: facts.authorities.length,
-        tried: trial.kind === "accepted" ? "the Collector takes it" : `not tried: ${trial.reason}`,
-      });
+      log.info(
+        renewed ? "Took up a changed client certificate" : `Took up changed CA certificates of ${tls.ca.setting}`,
+        {
+          serial: facts.certificate.serialNumber,
+          certificate: facts.certificate.fingerprintSha256,
+          validTo: facts.certificate.validTo.toISOString(),
+          authorities: facts.authorities.length,
+          tried: trial.kind === "accepted" ? "the Collector takes it" : `not tried: ${trial.reason}`,
+        },
+      );
       for (const warning of facts.warnings) log.warn(warning);
       calendar.look();
       // The other side's own may have been replaced with ours.

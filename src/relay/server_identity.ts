@@ -40,8 +40,9 @@ export function keepServerIdentity(options: {
     reloadIntervalMs: tls.reload_interval,
     onChange(next) {
       replace(next);
+      const renewed = next.facts.certificate.fingerprintSha256 !== facts.certificate.fingerprintSha256;
       facts = next.facts;
-      log.info("Took up a changed certificate of receiver.http.tls", {
+      log.info(`Took up a changed ${renewed ? "certificate" : "client CA"} of receiver.http.tls`, {
         serial: facts.certificate.serialNumber,
         certificate: facts.certificate.fingerprintSha256,
         validTo: facts.certificate.validTo.toISOString(),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -134,5 +134,20 @@ Deno.test("dev: with a Collector there already it says how to use it, and then d
   await using send = startTask("send", at.path, ["--url", url]);
   assert.equal((await send.ended).code, 0, send.lines.join("\n"));
   await collector.line(/^collector: traces /);
+  assert.equal((await dev.stop()).code, 0);
+});
+
+Deno.test("dev: a .env that comes while it runs is taken up, and so is each change of it", async () => {
+  await using at = await folder();
+  const config = await writeConfig(at, await freePort());
+  await using dev = startTask("dev", at.path, ["--config", config, "--quiet"]);
+  await dev.line(/^What passes through/);
+  const texts = ["EDGEFERRY_TELEMETRY_LOG_LEVEL=debug\n", "EDGEFERRY_RECEIVER_AUTH_INSECURE=true\n"];
+  for (const [index, text] of texts.entries()) {
+    await writeFile(join(at.path, ".env"), text);
+    await dev.line(/^Starting again with the changed \.env$/, index + 1);
+    await dev.line(/^What passes through/, index + 2);
+  }
+  assert(dev.lines.some((line) => line.startsWith("Warning: receiver.auth.insecure is true")));
   assert.equal((await dev.stop()).code, 0);
 });
