@@ -33,7 +33,6 @@ export async function withAllThatIsTaken(config: Config, error: unknown, collect
       "Cannot start: another process, probably another relay, has what this one would use. Stop it, or set all of these:",
       ...taken.map(({ what, remedy }) => `  ${remedy} (${what} is taken)`),
     ].join("\n"),
-    { cause: error },
   );
 }
 
