@@ -12,7 +12,7 @@ export interface QueueLog {
 /** How often one text may be repeated, in ms. */
 const REPEAT_MS = 30_000;
 
-/** Errors at most twice a minute by key, with the count of what was not told in between. */
+/** Errors and warnings at most twice a minute by key, with the count of what was not told in between. */
 export class Alarm {
   readonly #log: QueueLog;
   readonly #now: () => number;
@@ -25,6 +25,15 @@ export class Alarm {
 
   /** Logs `message` as an ERROR, unless one of this key was logged in the last half minute. `count` is of what it tells. */
   raise(key: string, message: string, fields: Record<string, unknown>, count = 1): void {
+    this.#tell("error", key, message, fields, count);
+  }
+
+  /** The same as a WARN: nothing is lost. */
+  warn(key: string, message: string, fields: Record<string, unknown>, count = 1): void {
+    this.#tell("warn", key, message, fields, count);
+  }
+
+  #tell(level: keyof QueueLog, key: string, message: string, fields: Record<string, unknown>, count: number): void {
     const last = this.#told.get(key);
     const now = this.#now();
     if (last !== undefined && now >= last.at && now - last.at < REPEAT_MS) {
@@ -32,6 +41,6 @@ export class Alarm {
       return;
     }
     this.#told.set(key, { at: now, suppressed: 0 });
-    this.#log.error(message, { ...fields, count: count + (last?.suppressed ?? 0) });
+    this.#log[level](message, { ...fields, count: count + (last?.suppressed ?? 0) });
   }
 }

@@ -120,7 +120,8 @@ class DirectQueue implements SendingQueue {
     return target;
   }
 
-  admits(_targets: readonly TargetId[], bytes: number): Refusal | undefined {
+  admits(targets: readonly TargetId[], bytes: number): Refusal | undefined {
+    targetsOf(targets, (id) => this.#targetOf(id));
     if (this.#closed) return new Refusal("shutting_down", "The relay is shutting down");
     const records = this.#waiting.size + this.#taken.size;
     if (records < this.#recordsMax && this.#bytes + bytes <= this.#bytesMax) return undefined;

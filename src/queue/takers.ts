@@ -2,8 +2,6 @@
  * Who waits to take, and until when: for a record, one that is due, another process's, an abort or the end.
  * @module
  */
-import type { SignalName } from "../signal.ts";
-
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;
 
@@ -36,7 +34,7 @@ export class Takers {
   readonly #now: () => number;
   readonly #poll: (() => Promise<void>) | undefined;
   readonly #timers: Timers;
-  readonly #waiting = new Set<{ readonly signal: SignalName; readonly wake: () => void }>();
+  readonly #waiting = new Set<{ readonly of: string; readonly wake: () => void }>();
   readonly #onTimer = () => void this.#tick();
   #stopTimer: (() => void) | undefined;
   #timerAt = 0;
@@ -49,13 +47,13 @@ export class Takers {
   }
 
   /**
-   * Resolves when a taker of `of` is woken, or `signal` aborts; at the latest at `dueAt`, and within a
+   * Resolves when a taker of the kind `of` is woken, or `signal` aborts; at the latest at `dueAt`, and within a
    * second where there is something to poll.
    */
-  wait(of: SignalName, signal: AbortSignal, dueAt = Infinity): Promise<void> {
+  wait(of: string, signal: AbortSignal, dueAt = Infinity): Promise<void> {
     return new Promise((resolve) => {
       const taker = {
-        signal: of,
+        of,
         wake: () => {
           signal.removeEventListener("abort", taker.wake);
           this.#waiting.delete(taker);
@@ -79,15 +77,15 @@ export class Takers {
     this.#stopTimer = this.#timers.start(this.#onTimer, ms);
   }
 
-  /** Whether anybody waits to take of this signal. */
-  waits(of: SignalName): boolean {
-    for (const { signal } of this.#waiting) if (signal === of) return true;
+  /** Whether anybody waits to take of this kind. */
+  waits(of: string): boolean {
+    for (const taker of this.#waiting) if (taker.of === of) return true;
     return false;
   }
 
-  /** Wakes those of one signal, or all. */
-  wake(of?: SignalName): void {
-    for (const { signal, wake } of [...this.#waiting]) if (of === undefined || of === signal) wake();
+  /** Wakes those of one kind, or all. */
+  wake(of?: string): void {
+    for (const taker of [...this.#waiting]) if (of === undefined || of === taker.of) taker.wake();
   }
 
   /** Wakes all, and looks at nothing any more. */

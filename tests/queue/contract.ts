@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 import { costOfPart } from "../../src/queue/cost.ts";
-import type { NewRecord, QueueCapabilities, QueueStats, SendingQueue } from "../../src/queue/queue.ts";
+import type { NewRecord, QueueCapabilities, QueueStats, SendingQueue, TargetSettings } from "../../src/queue/queue.ts";
 import {
   LIMIT,
   NEVER,
@@ -33,6 +33,7 @@ export interface OpenOptions {
   readonly maxAgeMs?: number;
   readonly now: () => number;
   readonly steady: () => number;
+  readonly targets?: readonly TargetSettings[];
   readonly log: TestLog;
 }
 
@@ -473,7 +474,15 @@ export function queueContract(engine: Engine): void {
         },
         { kind: "retry", cause: "503" },
       ]);
-      const expected = { accepted: 30, delivered: 13, rejectedByCollector: 1, deadLettered: 2, expired: 0, queued: 14 };
+      const expected = {
+        accepted: 30,
+        delivered: 13,
+        rejectedByCollector: 1,
+        deadLettered: 2,
+        expired: 0,
+        abandoned: 0,
+        queued: 14,
+      };
       assert.deepEqual((await statsOf(queue)).books.traces, expected);
       assert.equal((await statsOf(queue)).deadLetters.records, 1);
       await queue[Symbol.asyncDispose]();
@@ -677,13 +686,15 @@ export function queueContract(engine: Engine): void {
       await one!.settle([{ kind: "delivered", rejected: 1 }]);
       await two!.settle([{ kind: "dead", reason: "bad" }]);
     }
-    const { inFlight, drainS: _, ...before } = await statsOf(queue);
+    const { inFlight, drainS: _, targets: targetsBefore, ...before } = await statsOf(queue);
     assert.equal(inFlight, 2 * SIGNAL_NAMES.length);
     await queue[Symbol.asyncDispose]();
     await using again = await open();
-    const { inFlight: none, drainS, ...after } = await statsOf(again);
+    const { inFlight: none, drainS, targets: targetsAfter, ...after } = await statsOf(again);
     assert.deepEqual([none, drainS], [0, undefined]);
     assert.deepEqual(after, before);
+    const kept = (targets: QueueStats["targets"]) => targets.map(({ inFlight: _, oldestAt: __, ...rest }) => rest);
+    assert.deepEqual(kept(targetsAfter), kept(targetsBefore));
     assertBalanced(await statsOf(again));
     for (const signal of SIGNAL_NAMES) {
       assert.deepEqual((await takeAll(again, 2, signal)).map(numberOf), [3, 4]);
@@ -708,6 +719,241 @@ export function queueContract(engine: Engine): void {
     assert.deepEqual(seen, Array.from({ length: count + 20 }, (_, number) => number));
     assertBalanced(await statsOf(queue));
   });
+
+  // --- targets
+
+  const EU: TargetSettings = { name: "eu", required: true };
+  const AUDIT: TargetSettings = { name: "audit", required: false };
+  const US: TargetSettings = { name: "us", required: true };
+
+  common("targets have numbers; what is not configured has none, and a record needs one that has", async ({ open }) => {
+    await using queue = await open({ targets: [EU, AUDIT] });
+    const [eu, audit] = [queue.target("eu"), queue.target("audit")];
+    assert.notEqual(eu, audit);
+    assert.throws(() => queue.target("us"), RangeError);
+    for (const targets of [[], [eu, eu], [99]]) {
+      await assert.rejects(queue.append(record(1, { targets })), RangeError);
+      assert.throws(() => queue.admits(targets, 1), RangeError);
+    }
+    const { targets, records } = await queue.stats();
+    assert.deepEqual([records, targets.map(({ name }) => name)], [0, ["eu", "audit"]]);
+  });
+
+  common("a record goes to each of its targets and to no other", async ({ open }) => {
+    await using queue = await open({ targets: [EU, AUDIT, US] });
+    const [eu, audit, us] = ["eu", "audit", "us"].map((name) => queue.target(name)) as [number, number, number];
+    const appends = [
+      queue.append(record(1, { targets: [eu] })),
+      queue.append(record(2, { targets: [eu, audit] })),
+      queue.append(record(3, { targets: [us] })),
+    ];
+    const taken: Record<number, number[]> = {};
+    for (const [target, count] of [[eu, 2], [audit, 1], [us, 1]] as const) {
+      const deliveries = [];
+      while (deliveries.length < count) deliveries.push(...await take(queue, { target }));
+      for (const { record } of deliveries) assert.equal(record.target, target);
+      taken[target] = deliveries.map(numberOf);
+      await settleAll(deliveries);
+    }
+    assert.deepEqual(taken, { [eu]: [1, 2], [audit]: [2], [us]: [3] });
+    await Promise.all(appends);
+    const stats = await queue.stats();
+    assert.deepEqual([stats.records, stats.bytes], [0, 0]);
+    assertBalanced(stats);
+    const accepted = stats.targets.map(({ books }) => books.traces.accepted);
+    assert.deepEqual(accepted, [6, 3, 3]);
+    assert.deepEqual(stats.books.traces, { accepted: 9, finished: 9, queued: 0 });
+  });
+
+  promise(durable, "a target that is down holds back no other, and keeps the record for itself", async ({ open }) => {
+    const targets = [EU, US];
+    const queue = await open({ targets });
+    const [eu, us] = [queue.target("eu"), queue.target("us")];
+    for (const number of [1, 2, 3]) await queue.append(record(number, { targets: [eu, us], parts: 2 }));
+    const before = queue.shares.bytesOf("sender-0");
+    const first = [];
+    while (first.length < 3) first.push(...await take(queue, { target: eu }));
+    assert.deepEqual(first.map(numberOf), [1, 2, 3]);
+    await settleAll(first);
+    let stats = await queue.stats();
+    assert.deepEqual(stats.targets.map(({ records }) => records), [0, 3]);
+    assert.deepEqual([stats.records, stats.books.traces.queued], [3, 18]);
+    assert.equal(queue.shares.bytesOf("sender-0"), before, "a share counts until the last target is done");
+    assertBalanced(stats);
+    await queue[Symbol.asyncDispose]();
+
+    await using again = await open({ targets });
+    const none = new AbortController();
+    const idle = again.take({ ...LIMIT, target: eu }, none.signal);
+    const second = [];
+    while (second.length < 3) second.push(...await take(again, { target: us }));
+    assert.deepEqual(second.map(numberOf), [1, 2, 3]);
+    await settleAll(second);
+    none.abort();
+    assert.deepEqual(await idle, []);
+    stats = await again.stats();
+    assert.deepEqual([stats.records, stats.bytes, stats.books.traces.queued], [0, 0, 0]);
+    assert.equal(again.shares.bytesOf("sender-0"), 0);
+    assertBalanced(stats);
+  });
+
+  promise(durable, "an outcome of one target's parts is nothing to another", async ({ open }) => {
+    const targets = [EU, US];
+    const queue = await open({ targets });
+    const [eu, us] = [queue.target("eu"), queue.target("us")];
+    await queue.append(record(1, { targets: [eu, us], parts: 3, items: 10 }));
+    const [delivery] = await take(queue, { target: eu });
+    await delivery!.settle([
+      { kind: "delivered", rejected: 4 },
+      { kind: "retry", cause: "503" },
+      { kind: "dead", reason: "bad", status: 400 },
+    ]);
+    const left = await take(queue, { target: eu });
+    assert.deepEqual(left.map(({ record: { parts } }) => parts.map(({ sender }) => sender)), [["sender-1"]]);
+    assert.deepEqual(new Uint8Array(left[0]!.record.payload), partBytes(1, 1));
+    await settleAll(left, { kind: "retry", cause: "503" });
+    let [one, two] = (await queue.stats()).targets;
+    const { delivered, rejectedByCollector, deadLettered, queued } = one!.books.traces;
+    assert.deepEqual([delivered, rejectedByCollector, deadLettered, queued], [6, 4, 10, 10]);
+    assert.deepEqual([two!.books.traces.queued, one!.deadLetters.records, two!.deadLetters.records], [30, 1, 0]);
+    await queue[Symbol.asyncDispose]();
+
+    await using again = await open({ targets });
+    const whole = await take(again, { target: us });
+    assert.deepEqual(whole[0]!.record.parts.length, 3);
+    await settleAll(whole);
+    await settleAll(await take(again, { target: eu }));
+    const stats = await again.stats();
+    [one, two] = stats.targets;
+    assert.deepEqual([one!.books.traces.delivered, two!.books.traces.delivered], [16, 30]);
+    assert.deepEqual([stats.records, stats.bytes], [0, 0]);
+    assertBalanced(stats);
+  });
+
+  promise(durable, "a retry for one target waits by itself, and is hastened by itself", async ({ open }) => {
+    await using queue = await open({ targets: [EU, US] });
+    const [eu, us] = [queue.target("eu"), queue.target("us")];
+    await queue.append(record(1, { targets: [eu, us] }));
+    for (const target of [eu, us]) {
+      await settleAll(await take(queue, { target }), { kind: "retry", afterMs: 3_600_000, cause: "503" });
+    }
+    const taken = take(queue, { target: us });
+    queue.hasten("traces", eu);
+    await settleAll(await take(queue, { target: eu }));
+    queue.hasten("traces", us);
+    await settleAll(await taken);
+    assert.equal((await queue.stats()).records, 0);
+  });
+
+  promise(durable, "a required target that is full refuses its own senders alone, by name", async ({ open, log }) => {
+    const cost = engine.cost(record(1, { bytes: 1_000 }));
+    await using queue = await open({ targets: [EU, US, AUDIT], bytesMax: 10 * cost });
+    const [eu, us, audit] = [queue.target("eu"), queue.target("us"), queue.target("audit")];
+    for (let number = 0; number < 5; number++) {
+      await queue.append(record(number, { bytes: 1_000, targets: [eu, audit] }));
+    }
+    const full = record(9, { bytes: 1_000, targets: [eu, us] });
+    await assert.rejects(queue.append(full), { code: "queue_full", message: /full for eu/ });
+    assert.match(queue.admits([eu], 1_000)!.message, /full for eu/);
+    assert.equal(queue.admits([us], 1_000), undefined);
+    // One that is not required is left out, which is told and counted.
+    await queue.append(record(6, { bytes: 1_000, targets: [us, audit] }));
+    assert.equal((await log.line(/full for audit, which is not required/)).level, "warn");
+    await assert.rejects(queue.append(record(7, { bytes: 1_000, targets: [audit] })), { code: "queue_full" });
+    const stats = await queue.stats();
+    const of = (name: string) => stats.targets.find((target) => target.name === name)!;
+    assert.deepEqual(["eu", "us", "audit"].map((name) => of(name).records), [5, 1, 5]);
+    assert.deepEqual(["eu", "us", "audit"].map((name) => of(name).skipped), [0, 0, 3]);
+    // Each payload is stored once.
+    assert.deepEqual([stats.records, stats.bytes], [6, 6 * cost]);
+    assertBalanced(stats);
+  });
+
+  promise(
+    durable,
+    "a target that is not configured any more keeps what it has, and start says so",
+    async ({ open, log }) => {
+      const queue = await open({ targets: [EU, US] });
+      const us = queue.target("us");
+      for (const number of [1, 2]) await queue.append(record(number, { targets: [us] }));
+      await queue[Symbol.asyncDispose]();
+      const without = await open({ targets: [EU] });
+      const { level, fields } = await log.line(/Target us is not configured/);
+      assert.deepEqual([level, fields.records], ["warn", 2]);
+      assert.throws(() => without.target("us"), RangeError);
+      const [kept] = (await without.stats()).targets.filter(({ name }) => name === "us");
+      assert.deepEqual([kept!.configured, kept!.records], [false, 2]);
+      await without[Symbol.asyncDispose]();
+      await using again = await open({ targets: [US] });
+      assert.equal(again.target("us"), us, "its number is its own");
+      const deliveries = [];
+      while (deliveries.length < 2) deliveries.push(...await take(again, { target: us }));
+      await settleAll(deliveries);
+      assertBalanced(await again.stats());
+    },
+  );
+
+  promise(
+    durable,
+    "a backlog of several targets is taken in order by each, however far the other is",
+    async ({ open }) => {
+      let queue = await open({ targets: [EU, US], bytesMax: 1 << 30 });
+      const [eu, us] = [queue.target("eu"), queue.target("us")];
+      const shapes = [[eu], [eu, us], [us]];
+      const of = (target: number) =>
+        Array.from({ length: 3_000 }, (_, number) => number).filter((number) => shapes[number % 3]!.includes(target));
+      await Promise.all(
+        Array.from(
+          { length: 3_000 },
+          (_, number) => queue.append(record(number, { targets: shapes[number % 3]!, bytes: 900 })),
+        ),
+      );
+      const drain = async (target: number, count: number) => {
+        const seen: number[] = [];
+        while (seen.length < count) {
+          const deliveries = await take(queue, { target, recordsMax: 100 });
+          seen.push(...deliveries.map(numberOf));
+          await settleAll(deliveries);
+        }
+        return seen;
+      };
+      const some = await drain(eu, 1_000);
+      assert.deepEqual(some, of(eu).slice(0, some.length));
+      await queue[Symbol.asyncDispose]();
+      queue = await open({ targets: [EU, US], bytesMax: 1 << 30 });
+      await using _ = queue;
+      assert.deepEqual([...some, ...await drain(eu, 2_000 - some.length)], of(eu));
+      assert.deepEqual(await drain(us, 2_000), of(us));
+      const stats = await queue.stats();
+      assert.deepEqual([stats.records, stats.bytes], [0, 0]);
+      assertBalanced(stats);
+    },
+  );
+
+  promise(
+    !durable,
+    "the required target's answer is the sender's; another has the record as well, and delays nobody",
+    async ({ open }) => {
+      await using queue = await open({ targets: [AUDIT, EU] });
+      const [eu, audit] = [queue.target("eu"), queue.target("audit")];
+      const accepted = queue.append(record(1, { targets: [audit, eu] }));
+      await settleAll(await take(queue, { target: eu }));
+      assert.deepEqual(await accepted, {});
+      await settleAll(await take(queue, { target: audit }), { kind: "retry", cause: "503" });
+      const refused = assert.rejects(queue.append(record(2, { targets: [eu, audit] })), {
+        code: "upstream_unavailable",
+      });
+      await settleAll(await take(queue, { target: audit }));
+      await settleAll(await take(queue, { target: eu }), { kind: "retry", cause: "503" });
+      await refused;
+      const stats = await queue.stats();
+      assert.deepEqual(stats.targets.map(({ name, books }) => [name, books.traces.delivered]), [["audit", 3], [
+        "eu",
+        3,
+      ]]);
+      assertBalanced(stats);
+    },
+  );
 
   promise(durable, "a second opener of the same storage is refused", async ({ open }) => {
     await using queue = await open();

@@ -14,7 +14,9 @@ Deno.test("a tiny record costs what its row takes on the disk, and at most half 
     const parts = '[["checkout",1,2,2]]';
     const count = 50_000;
     const db = openDatabase(path);
-    const insert = db.prepare("INSERT INTO records VALUES (?, 0, 'profiles', 'gzip', 0, 1, 2, 2, 1700000000000, ?, ?)");
+    const insert = db.prepare(
+      "INSERT INTO records VALUES (?, 0, 'profiles', 'gzip', 0, 1, 2, 2, 1700000000000, ?, ?, 1)",
+    );
     db.exec("BEGIN");
     for (let id = 1; id <= count; id++) insert.run(id, parts, new Uint8Array(2));
     db.exec("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");

@@ -18,7 +18,7 @@ const HUNG_MS = 3_000;
 /** Who is told of what happens here. */
 export interface ConnectionListener {
   /** What the file has, each time that a Worker has opened it. */
-  opened(totals: Totals, clockSteps: readonly ClockStep[]): void;
+  opened(targets: Replies["open"]["targets"], totals: Totals, clockSteps: readonly ClockStep[]): void;
   news(message: News): void;
   /** Storage failed a while ago: a transaction is wanted, of nothing if need be, to see whether it works again. */
   retry(): void;
@@ -75,12 +75,12 @@ export class Connection {
 
   /** @throws {StorageError} when the file cannot be used */
   async open(faults: readonly Fault[]): Promise<void> {
-    const { totals, clockSteps } = await this.#link.ask("open", {
+    const { targets, totals, clockSteps } = await this.#link.ask("open", {
       settings: { ...this.#settings, faults },
       disowned: this.#disowned,
     });
     this.#disowned = [];
-    this.#listener.opened(totals, clockSteps);
+    this.#listener.opened(targets, totals, clockSteps);
   }
 
   /** Answers come in the order of the questions. @throws {StorageError} or the error that ended the Worker */

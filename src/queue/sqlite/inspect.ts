@@ -5,10 +5,11 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
-import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
+import { bySignal, type SignalName } from "../../signal.ts";
 import type { Books, PayloadEncoding } from "../queue.ts";
 import { appendedAt } from "./clock_steps.ts";
 import { costOfRow, encodeParts } from "./protocol.ts";
+import { Routes } from "./file/routes.ts";
 import { openBeside } from "./file/schema.ts";
 import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
 
@@ -27,7 +28,9 @@ export interface QueueSnapshot {
   readonly held: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number; readonly bytesMax: number };
   readonly books: Readonly<Record<SignalName, Books>>;
-  /** Whether accepted = delivered + rejected + dead-lettered + expired + queued holds for each signal. */
+  /** By target, those that have or had something. */
+  readonly targets: readonly TargetSnapshot[];
+  /** Whether accepted = delivered + rejected + dead-lettered + expired + abandoned + queued holds for each target and signal. */
   readonly balanced: boolean;
 }
 
@@ -55,6 +58,67 @@ export interface DeadLetterHead {
 export interface DeadLetter extends DeadLetterHead {
   /** As it is stored: protobuf, by `encoding` in gzip. */
   readonly payload: Uint8Array;
+}
+
+/** What the file holds for one target. */
+export interface TargetSnapshot {
+  readonly name: string;
+  /** Records that wait for it. */
+  readonly records: number;
+  /** What they cost, in bytes. */
+  readonly bytes: number;
+  /** Items that it was not given, because it was full. */
+  readonly skipped: number;
+  readonly deadLetters: { readonly records: number; readonly bytes: number };
+  readonly books: Readonly<Record<SignalName, Books>>;
+}
+
+const NO_BOOKS: Books = {
+  accepted: 0,
+  delivered: 0,
+  rejectedByCollector: 0,
+  deadLettered: 0,
+  expired: 0,
+  abandoned: 0,
+  queued: 0,
+};
+
+function plus(a: Books, b: Books): Books {
+  return {
+    accepted: a.accepted + b.accepted,
+    delivered: a.delivered + b.delivered,
+    rejectedByCollector: a.rejectedByCollector + b.rejectedByCollector,
+    deadLettered: a.deadLettered + b.deadLettered,
+    expired: a.expired + b.expired,
+    abandoned: a.abandoned + b.abandoned,
+    queued: a.queued + b.queued,
+  };
+}
+
+function balances({ accepted, ...ended }: Books): boolean {
+  return accepted === Object.values(ended).reduce((sum, items) => sum + items, 0);
+}
+
+function targetOf(name: string, rows: readonly Row[]): TargetSnapshot {
+  return {
+    name,
+    records: sumOf(rows, "records"),
+    bytes: sumOf(rows, "bytes"),
+    skipped: sumOf(rows, "skipped"),
+    deadLetters: { records: sumOf(rows, "dead_records"), bytes: sumOf(rows, "dead_bytes") },
+    books: bySignal((signal): Books => {
+      const own = rows.filter((row) => row.signal === signal);
+      return {
+        accepted: sumOf(own, "accepted"),
+        delivered: sumOf(own, "delivered"),
+        rejectedByCollector: sumOf(own, "rejected"),
+        deadLettered: sumOf(own, "dead"),
+        expired: sumOf(own, "expired"),
+        abandoned: sumOf(own, "abandoned"),
+        queued: sumOf(own, "queued"),
+      };
+    }),
+  };
 }
 
 /** Dead letters that are alike. */
@@ -134,20 +198,13 @@ export function queueStats(path: string): QueueSnapshot {
     const oldest = db.prepare("SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1").get();
     const steps = db.prepare("SELECT after_id, ms FROM clock_steps ORDER BY rowid").all()
       .map(({ after_id, ms }) => ({ afterId: Number(after_id), ms: Number(ms) }));
+    const names = db.prepare("SELECT id, name FROM targets ORDER BY id").all();
     db.exec("COMMIT");
-    const books = {} as Record<SignalName, Books>;
-    for (const name of SIGNAL_NAMES) {
-      const row = rows.find(({ signal }) => signal === name) ?? {};
-      books[name] = {
-        accepted: Number(row.accepted),
-        delivered: Number(row.delivered),
-        rejectedByCollector: Number(row.rejected),
-        deadLettered: Number(row.dead),
-        expired: Number(row.expired),
-        abandoned: 0,
-        queued: Number(row.queued),
-      };
-    }
+    const all = names.map(({ id, name }) => targetOf(String(name), rows.filter(({ target }) => target === id)));
+    const targets = all.filter(({ records, deadLetters, books }) =>
+      records > 0 || deadLetters.records > 0 || Object.values(books).some(({ accepted }) => accepted > 0)
+    );
+    const books = bySignal((signal) => all.map(({ books }) => books[signal]).reduce(plus, NO_BOOKS));
     return {
       path,
       records: sumOf(rows, "records"),
@@ -161,9 +218,8 @@ export function queueStats(path: string): QueueSnapshot {
         bytesMax: Number(meta.dead_letter_bytes_max),
       },
       books,
-      balanced: Object.values(books).every((
-        { accepted, delivered, rejectedByCollector, deadLettered, expired, queued },
-      ) => accepted === delivered + rejectedByCollector + deadLettered + expired + queued),
+      targets,
+      balanced: all.every(({ books }) => Object.values(books).every(balances)),
     };
   });
 }
@@ -250,7 +306,7 @@ export async function replayDeadLetters(path: string, selection: ReplaySelection
     }
     return { replayed, left: 0, unknown, stoppedBy: undefined };
   } catch (error) {
-    throw storageErrorOf(path, error);
+    throw readable(path, error);
   } finally {
     db.close();
   }
@@ -272,7 +328,7 @@ export async function dropDeadLetters(path: string, filter: DeadLetterFilter): P
     }
     return { dropped, unknown };
   } catch (error) {
-    throw storageErrorOf(path, error);
+    throw readable(path, error);
   } finally {
     db.close();
   }
@@ -281,8 +337,12 @@ export async function dropDeadLetters(path: string, filter: DeadLetterFilter): P
 function dropStep(db: DatabaseSync, ids: readonly number[]): number {
   db.prepare("BEGIN IMMEDIATE").run();
   try {
-    const remove = db.prepare("DELETE FROM dead_letters WHERE id = ? RETURNING bytes");
+    const remove = db.prepare("DELETE FROM dead_letters WHERE id = ? RETURNING target, signal, bytes");
+    const book = db.prepare(
+      "UPDATE books SET dead_records = dead_records - 1, dead_bytes = dead_bytes - ? WHERE target = ? AND signal = ?",
+    );
     const gone = ids.flatMap((id): Row[] => remove.all(id));
+    for (const { target, signal, bytes } of gone) book.run(Number(bytes), Number(target), String(signal));
     db.prepare("UPDATE meta SET dead_records = dead_records - ?, dead_bytes = dead_bytes - ?")
       .run(gone.length, sumOf(gone, "bytes"));
     db.prepare("COMMIT").run();
@@ -339,10 +399,12 @@ function replayStep(db: DatabaseSync, ids: readonly number[]): { seen: number; m
     let queuedBytes = sumOf(db.prepare("SELECT bytes FROM books").all(), "bytes");
     let nextId = Number(meta.next_id);
     const select = db.prepare("SELECT * FROM dead_letters WHERE id = ?");
-    const insert = db.prepare("INSERT INTO records VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    const routes = new Routes(db);
+    const insert = db.prepare("INSERT INTO records VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     const remove = db.prepare("DELETE FROM dead_letters WHERE id = ?");
     const book = db.prepare(
-      "UPDATE books SET dead = dead - ?1, queued = queued + ?1, records = records + 1, bytes = bytes + ?2 WHERE signal = ?3",
+      `UPDATE books SET dead = dead - ?1, queued = queued + ?1, records = records + 1, bytes = bytes + ?2,
+        dead_records = dead_records - 1, dead_bytes = dead_bytes - ?3 WHERE target = ?4 AND signal = ?5`,
     );
     let seen = 0;
     let moved = 0;
@@ -364,9 +426,12 @@ function replayStep(db: DatabaseSync, ids: readonly number[]): { seen: number; m
       }
       const { signal, encoding, mergeable, payload } = row as Record<string, string>;
       // Its age counts from now: under a max_age it would otherwise expire before it is tried again.
-      insert.run(nextId++, signal!, encoding!, mergeable!, items, bytes, inflatedBytes, now, parts, payload!);
+      const target = Number(row.target);
+      // For the target alone that set it aside.
+      const route = routes.idOf([target]);
+      insert.run(nextId++, signal!, encoding!, mergeable!, items, bytes, inflatedBytes, now, parts, payload!, route);
       remove.run(id);
-      book.run(items, cost, signal!);
+      book.run(items, cost, bytes, target, signal!);
       queuedBytes += cost;
       movedBytes += bytes;
       moved += 1;
@@ -386,13 +451,14 @@ function beside<T>(path: string, access: { readonly readOnly: boolean }, work: (
   try {
     return work(db);
   } catch (error) {
-    throw storageErrorOf(path, error);
+    throw readable(path, error);
   } finally {
     db.close();
   }
 }
 
-function openOrThrow(path: string, access: { readonly readOnly: boolean }): DatabaseSync {
+/** Opens a queue's file for a command. @throws {StorageError} */
+export function openOrThrow(path: string, access: { readonly readOnly: boolean }): DatabaseSync {
   if (!existsSync(path)) {
     throw new StorageError(
       "missing",
@@ -402,11 +468,12 @@ function openOrThrow(path: string, access: { readonly readOnly: boolean }): Data
   try {
     return openBeside(path, access);
   } catch (error) {
-    throw storageErrorOf(path, error);
+    throw readable(path, error);
   }
 }
 
-function storageErrorOf(path: string, error: unknown): StorageError {
+/** What a command's use of the file threw, as people are told. */
+export function readable(path: string, error: unknown): StorageError {
   if (error instanceof StorageError) return error;
   const cause = { cause: error };
   switch (sqliteFaultOf(error)) {

@@ -5,7 +5,7 @@
  */
 import { bySignal, type SignalName } from "../../signal.ts";
 import { type Entry, giveUpPayload, Lane } from "./lanes.ts";
-import type { Part, PayloadEncoding, TakeLimit } from "../queue.ts";
+import type { Part, PayloadEncoding, TakeLimit, TargetId } from "../queue.ts";
 import { memoryOf } from "../cost.ts";
 import type { RecordHead, Replies } from "./protocol.ts";
 
@@ -18,6 +18,12 @@ const CACHE_BYTES_MAX = 16 * 1024 * 1024;
  */
 const TAKEN_BYTES_MAX = 16 * 1024 * 1024;
 const SMALL_RUN_BYTES_MAX = 4 * 1024 * 1024;
+
+/** The lanes of one target, and what of them is taken and not settled, in bytes. */
+interface Lanes {
+  readonly lanes: Readonly<Record<SignalName, readonly Lane[]>>;
+  readonly takenBytes: Record<SignalName, number>;
+}
 
 /** Which lane a record is of. */
 interface Place {
@@ -32,12 +38,11 @@ function memoryOfEntry({ head, payload }: Entry): number {
 
 export class LaneSet {
   readonly #takenBytesMax: number;
-  readonly #lanes = bySignal((signal): readonly Lane[] => [new Lane(signal, "gzip"), new Lane(signal, "identity")]);
-  readonly #all = Object.values(this.#lanes).flat();
+  readonly #targets = new Map<TargetId, Lanes>();
   /** What the records take in memory that wait to be taken, in bytes. */
   #cachedBytes = 0;
-  /** What is taken and not settled, in bytes, of each signal. */
-  readonly #takenBytes = bySignal(() => 0);
+  /** What is taken and not settled, in bytes. */
+  #takenBytes = 0;
 
   readonly #now: () => number;
 
@@ -50,48 +55,82 @@ export class LaneSet {
     this.#now = now;
   }
 
-  of(signal: SignalName): readonly Lane[] {
-    return this.#lanes[signal];
+  of(target: TargetId, signal: SignalName): readonly Lane[] {
+    return this.#of(target).lanes[signal];
   }
 
-  laneOf({ signal, encoding }: Place): Lane {
-    return this.#lanes[signal].find((lane) => lane.encoding === encoding)!;
+  laneOf(target: TargetId, { signal, encoding }: Place): Lane {
+    return this.#of(target).lanes[signal].find((lane) => lane.encoding === encoding)!;
+  }
+
+  #of(target: TargetId): Lanes {
+    let of = this.#targets.get(target);
+    if (of === undefined) {
+      const lanes = bySignal((signal): readonly Lane[] => [
+        new Lane(target, signal, "gzip"),
+        new Lane(target, signal, "identity"),
+      ]);
+      this.#targets.set(target, of = { lanes, takenBytes: bySignal(() => 0) });
+    }
+    return of;
+  }
+
+  get #all(): Lane[] {
+    return [...this.#targets.values()].flatMap(({ lanes }) => Object.values(lanes).flat());
   }
 
   /** Whether a new record's payload would stay in memory, `besideBytes` being about to. */
-  keeps(record: Place & { readonly bytes: number; readonly parts: string }, besideBytes: number): boolean {
+  keeps(
+    record: Place & { readonly bytes: number; readonly parts: string; readonly targets: readonly TargetId[] },
+    besideBytes: number,
+  ): boolean {
     const bytes = memoryOf(record.bytes, record.parts.length);
-    return !this.laneOf(record).behind && this.#cachedBytes + besideBytes + bytes <= CACHE_BYTES_MAX;
+    return !this.laneOf(record.targets[0]!, record).behind &&
+      this.#cachedBytes + besideBytes + bytes <= CACHE_BYTES_MAX;
   }
 
-  /** A record that has just been written: kept where its lane knows all before it and there is room, otherwise read later. */
+  /**
+   * A record that has just been written: kept where its lane knows all before it and there is room, otherwise read later. Of several
+   * targets the first has the payload; it is the others' to read again, so that each can give up his own.
+   */
   append(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
-    const lane = this.laneOf(op);
-    if (payload === undefined || !this.keeps(op, 0)) {
-      lane.behind = true;
-      return;
-    }
-    const entry = { head: { ...op, id }, parts, payload, dueAt: 0, knownAt: this.#now() };
-    this.#cachedBytes += memoryOfEntry(entry);
-    lane.push(entry);
-  }
-
-  /** Rows that were read behind the lane's cursor. */
-  fill(lane: Lane, { rows, exhausted }: Replies["read"]): void {
-    const knownAt = this.#now();
-    for (const { payload, ...head } of rows) {
-      const entry = { head, payload, dueAt: 0, knownAt };
+    const head = { ...op, id };
+    for (const target of op.targets) {
+      const lane = this.laneOf(target, op);
+      const own = target === op.targets[0];
+      const entry = { target, head, parts, payload: own ? payload : undefined, dueAt: 0, knownAt: this.#now() };
+      const fits = !lane.behind && this.#cachedBytes + memoryOfEntry(entry) <= CACHE_BYTES_MAX;
+      if (!fits || (own && payload === undefined)) {
+        lane.behind = true;
+        continue;
+      }
       this.#cachedBytes += memoryOfEntry(entry);
       lane.push(entry);
     }
+  }
+
+  /** Rows that were read behind the lane's cursor. */
+  fill(lane: Lane, { rows, exhausted, seenTo }: Replies["read"]): void {
+    const knownAt = this.#now();
+    for (const { payload, ...head } of rows) {
+      const entry = { target: lane.target, head, payload, dueAt: 0, knownAt };
+      this.#cachedBytes += memoryOfEntry(entry);
+      lane.push(entry);
+    }
+    lane.cursor = Math.max(lane.cursor, seenTo);
     lane.behind = !exhausted;
   }
 
   /** Whether there is room in memory for what the lane would give next. */
-  mayTake({ signal, firstBytes }: Lane): boolean {
-    let taken = 0;
-    for (const name in this.#takenBytes) taken += this.#takenBytes[name as SignalName];
-    return taken < this.#takenBytesMax || (this.#takenBytes[signal] === 0 && firstBytes <= SMALL_RUN_BYTES_MAX);
+  mayTake({ target, signal, firstBytes }: Lane): boolean {
+    return this.#takenBytes < this.#takenBytesMax ||
+      (this.#of(target).takenBytes[signal] === 0 && firstBytes <= SMALL_RUN_BYTES_MAX);
+  }
+
+  /** When the oldest record was appended that is in memory for a target and not taken; undefined without one. */
+  oldestAt(target: TargetId): number | undefined {
+    const times = Object.values(this.#of(target).lanes).flat().flatMap(({ oldestAt }) => oldestAt ?? []);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 
   /** Takes out the lane's next run. Each of it is to be given back ({@link leave}) or let go ({@link release}). */
@@ -99,14 +138,19 @@ export class LaneSet {
     const run = lane.takeRun(limit);
     for (const entry of run) {
       this.#cachedBytes -= memoryOfEntry(entry);
-      this.#takenBytes[entry.head.signal] += memoryOf(entry.head.bytes, entry.head.parts.length);
+      this.#count(entry, memoryOf(entry.head.bytes, entry.head.parts.length));
     }
     return run;
   }
 
   /** A record that had been taken leaves memory. */
-  release({ head }: Entry): void {
-    this.#takenBytes[head.signal] -= memoryOf(head.bytes, head.parts.length);
+  release(entry: Entry): void {
+    this.#count(entry, -memoryOf(entry.head.bytes, entry.head.parts.length));
+  }
+
+  #count({ target, head }: Entry, bytes: number): void {
+    this.#takenBytes += bytes;
+    this.#of(target).takenBytes[head.signal] += bytes;
   }
 
   /** Gives a record back that had been taken, to be taken again from `dueAt` on. */
@@ -120,12 +164,12 @@ export class LaneSet {
     if (this.#cachedBytes + memoryOfEntry(entry) > CACHE_BYTES_MAX) giveUpPayload(entry);
     this.#cachedBytes += memoryOfEntry(entry);
     entry.dueAt = dueAt;
-    this.laneOf(entry.head).giveBack(entry);
+    this.laneOf(entry.target, entry.head).giveBack(entry);
   }
 
   /** Makes due what waits for its time. */
-  hasten(signal: SignalName): void {
-    for (const lane of this.#lanes[signal]) lane.hasten();
+  hasten(target: TargetId, signal: SignalName): void {
+    for (const lane of this.of(target, signal)) lane.hasten();
   }
 
   /** Rows may exist that no lane has been told of. */

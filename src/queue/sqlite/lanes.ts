@@ -5,11 +5,12 @@
  */
 import { discard } from "../../codec/bytes.ts";
 import type { SignalName } from "../../signal.ts";
-import type { Part, PayloadEncoding, TakeLimit } from "../queue.ts";
+import type { Part, PayloadEncoding, TakeLimit, TargetId } from "../queue.ts";
 import { decodeParts, type RecordHead } from "./protocol.ts";
 
-/** A record that is known here. */
+/** A record that is known here, as one target has it. */
 export interface Entry {
+  readonly target: TargetId;
   head: RecordHead;
   /** What `head.parts` says; undefined until it has been read. */
   parts?: readonly Part[] | undefined;
@@ -44,8 +45,9 @@ export function oldestOf(lanes: readonly Lane[]): Lane | undefined {
 /** Records that one lane may have waiting for their time; beyond it, it reads no further. */
 const WAITING_MAX = 8_192;
 
-/** One signal in one encoding. In order of id: records that came back and are due, then those not taken yet. */
+/** One signal in one encoding for one target. In order of id: records that came back and are due, then those not taken yet. */
 export class Lane {
+  readonly target: TargetId;
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
   /** Rows with a higher id than `cursor` may exist that are not in memory. */
@@ -58,7 +60,8 @@ export class Lane {
   #waiting: Entry[] = [];
   #nextDueAt = Infinity;
 
-  constructor(signal: SignalName, encoding: PayloadEncoding) {
+  constructor(target: TargetId, signal: SignalName, encoding: PayloadEncoding) {
+    this.target = target;
     this.signal = signal;
     this.encoding = encoding;
   }
@@ -115,6 +118,14 @@ export class Lane {
   push(entry: Entry): void {
     this.#fresh.push(entry);
     this.cursor = entry.head.id;
+  }
+
+  /** When the oldest record was appended that is in memory and not taken; undefined without one. */
+  get oldestAt(): number | undefined {
+    const entries = [this.#due[0], this.#fresh[this.#freshFrom], ...this.#waiting].filter((entry) =>
+      entry !== undefined
+    );
+    return entries.length === 0 ? undefined : Math.min(...entries.map(({ head }) => head.enqueuedAt));
   }
 
   /** Gives a record back, to be taken from `dueAt` on. */

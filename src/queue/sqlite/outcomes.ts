@@ -3,14 +3,13 @@
  * @module
  */
 import type { Part, PartOutcome } from "../queue.ts";
-import type { PartSettlement, SettleOp } from "./protocol.ts";
+import type { PartSettlement, Settlement } from "./protocol.ts";
 
 /** Undefined where every part is to be sent again whole: the row is as it should be. @param outcomes One of each part, in order. */
-export function settleOpOf(
-  id: number,
+export function settlementOf(
   parts: readonly Pick<Part, "items" | "bytes">[],
   outcomes: readonly PartOutcome[],
-): SettleOp | undefined {
+): Settlement | undefined {
   let rejected = 0;
   let delivered = 0;
   let retried = 0;
@@ -23,9 +22,9 @@ export function settleOpOf(
     }
   }
   if (retried === outcomes.length) return undefined;
-  if (delivered === outcomes.length) return { kind: "done", id, rejected };
+  if (delivered === outcomes.length) return { kind: "done", rejected };
   const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
-  return { kind: "parts", id, bytes, outcomes: outcomes.map(settlementOf) };
+  return { kind: "parts", bytes, outcomes: outcomes.map(partSettlementOf) };
 }
 
 /** How long what is to be sent again waits, in ms: as long as the part that is to wait longest. */
@@ -35,7 +34,7 @@ export function retryAfterMs(outcomes: readonly PartOutcome[]): number {
   return afterMs;
 }
 
-function settlementOf(outcome: PartOutcome): PartSettlement {
+function partSettlementOf(outcome: PartOutcome): PartSettlement {
   if (outcome.kind === "retry") {
     return outcome.remains === undefined ? { kind: "retry" } : { kind: "retry", remains: outcome.remains };
   }

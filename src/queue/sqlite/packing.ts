@@ -2,8 +2,8 @@
  * The message of one transaction: what goes to the Worker by copy, what by transfer, and which payloads come back.
  * @module
  */
-import type { NewRecord } from "../queue.ts";
-import { type AppendOp, costOfRow, encodeParts, type RecordHead, type SettleOp } from "./protocol.ts";
+import type { NewRecord, TargetId } from "../queue.ts";
+import { type AppendOp, costOfRow, encodeParts, type SettleOp } from "./protocol.ts";
 
 /** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
 export const PACKED_BYTES_MAX = 8 * 1024;
@@ -11,13 +11,23 @@ export const PACKED_BYTES_MAX = 8 * 1024;
 /** A record that is to be written, and its row but for what the transaction gives it. */
 export interface NewRow {
   readonly record: NewRecord;
-  readonly op: Omit<RecordHead, "id">;
+  readonly op: Omit<AppendOp, "payload" | "giveBack">;
 }
 
-/** The row of a record. @param enqueuedAt ms since the Unix epoch */
-export function rowOf({ signal, encoding, mergeable, parts, payload }: NewRecord, enqueuedAt: number): NewRow["op"] {
+/**
+ * The row of a record.
+ * @param enqueuedAt ms since the Unix epoch
+ * @param skipped Those of its targets that it does not go to.
+ */
+export function rowOf(record: NewRecord, enqueuedAt: number, skipped: readonly TargetId[] = []): NewRow["op"] {
+  const { signal, encoding, mergeable, parts, payload } = record;
+  const targets = record.targets.length === 1
+    ? record.targets
+    : record.targets.filter((target) => !skipped.includes(target)).sort((a, b) => a - b);
   const written = encodeParts(parts);
   return {
+    targets,
+    skipped,
     signal,
     encoding,
     mergeable,

@@ -2,15 +2,17 @@
  * What the queue's main side and its Worker say to each other: plain data, cheap to clone.
  * @module
  */
-import type { SignalName } from "../../signal.ts";
+import { bySignal, type SignalName } from "../../signal.ts";
 import { costOf } from "../cost.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import type { Books, PayloadEncoding, Remains } from "../queue.ts";
+import type { Books, DoorBooks, PayloadEncoding, Remains, TargetId } from "../queue.ts";
 import type { StorageErrorCode } from "./file/storage_error.ts";
 
 /** A record without its payload. */
 export interface RecordHead {
   readonly id: number;
+  /** Where it goes, in ascending order; those that are done with it included. */
+  readonly targets: readonly TargetId[];
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
   readonly mergeable: boolean;
@@ -46,6 +48,8 @@ export interface AppendOp extends Omit<RecordHead, "id"> {
   readonly payload: Uint8Array<ArrayBuffer> | { readonly offset: number };
   /** Whether the payload is to be sent back after the commit, for the next take. */
   readonly giveBack: boolean;
+  /** Targets that it would have gone to, and that are full and not required. */
+  readonly skipped: readonly TargetId[];
 }
 
 /** A part's outcome, as far as the rows are concerned. */
@@ -63,11 +67,15 @@ export type PartSettlement =
 
 /** What became of one record. `done`: every part was delivered, so the row need not be read. */
 export type SettleOp =
-  | { readonly kind: "done"; readonly id: number; readonly rejected: number }
-  | { readonly kind: "expired"; readonly id: number }
+  & { readonly id: number; readonly target: TargetId; readonly targets: readonly TargetId[] }
+  & Settlement;
+
+/** What it was. */
+export type Settlement =
+  | { readonly kind: "done"; readonly rejected: number }
+  | { readonly kind: "expired" }
   | {
     readonly kind: "parts";
-    readonly id: number;
     /** Payload bytes of the record that the outcomes are of. */
     readonly bytes: number;
     readonly outcomes: readonly PartSettlement[];
@@ -83,7 +91,45 @@ export interface Totals {
   readonly held: number;
   /** The highest id given out. */
   readonly lastId: number;
-  readonly books: Record<SignalName, Books>;
+  /** Of each target that has books. Target 0 is none: it has by how much all together exceed what is queued, see `routes.ts`. */
+  readonly targets: Readonly<Record<TargetId, TargetTotals>>;
+}
+
+/** What one target has. */
+export interface TargetTotals {
+  readonly records: number;
+  readonly bytes: number;
+  readonly skipped: number;
+  readonly deadRecords: number;
+  readonly deadBytes: number;
+  readonly books: Readonly<Record<SignalName, Books>>;
+}
+
+/** Nothing. */
+export function emptyTarget(): TargetTotals {
+  const books = {
+    accepted: 0,
+    delivered: 0,
+    rejectedByCollector: 0,
+    deadLettered: 0,
+    expired: 0,
+    abandoned: 0,
+    queued: 0,
+  };
+  return { records: 0, bytes: 0, skipped: 0, deadRecords: 0, deadBytes: 0, books: bySignal(() => books) };
+}
+
+/** The accounts of a signal at the door: of all targets together, less what was counted for several of them. */
+export function doorBooksOf({ targets }: Pick<Totals, "targets">, signal: SignalName): DoorBooks {
+  let accepted = 0;
+  let queued = 0;
+  for (const { books } of Object.values(targets)) {
+    accepted += books[signal].accepted;
+    queued += books[signal].queued;
+  }
+  // Of a record that one target has split and another has not finished both are queued.
+  queued = Math.min(queued, accepted);
+  return { accepted, finished: accepted - queued, queued };
 }
 
 /** A record whose append was refused after a failed commit: should it be found all the same, it is removed. */
@@ -97,6 +143,8 @@ export interface WorkerSettings {
   readonly path: string;
   readonly bytesMax: number;
   readonly deadLetterBytesMax: number;
+  /** Names of the targets that are configured. */
+  readonly targets: readonly string[];
   readonly faults: readonly Fault[];
   /** Upper bound on the file's size, in bytes; undefined: the disk's. */
   readonly fileBytesMax: number | undefined;
@@ -104,6 +152,7 @@ export interface WorkerSettings {
 
 /** A dead letter as it is written. */
 export interface DeadLetter {
+  readonly target: TargetId;
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
   readonly mergeable: boolean;
@@ -131,6 +180,7 @@ export type Request =
   }
   | {
     readonly kind: "read";
+    readonly target: TargetId;
     readonly signal: SignalName;
     readonly encoding: PayloadEncoding;
     readonly afterId: number;
@@ -154,13 +204,23 @@ export interface Failure {
 /** What a settle left behind: the record's new head, or that it is held, or nothing. */
 export interface Remainder {
   readonly id: number;
+  readonly target: TargetId;
   readonly head: RecordHead | undefined;
   readonly heldRecords: number;
+  /** Whether the record stays as it is, for other targets. */
+  readonly stays: boolean;
+  /** Whether what this target left of it is a record of its own now, which is in the file. */
+  readonly split: boolean;
 }
 
 /** The answers. */
 export interface Replies {
-  open: { readonly totals: Totals; readonly clockSteps: readonly ClockStep[] };
+  open: {
+    /** Every target that there has been, and its number. */
+    readonly targets: readonly (readonly [TargetId, string])[];
+    readonly totals: Totals;
+    readonly clockSteps: readonly ClockStep[];
+  };
   commit: {
     readonly totals: Totals | undefined;
     /** Id of the first record appended; the others follow it. Absent with `appendFailure`. */
@@ -177,6 +237,8 @@ export interface Replies {
   read: {
     readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
     readonly exhausted: boolean;
+    /** The last id up to which nothing is left out. */
+    readonly seenTo: number;
   };
   load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };

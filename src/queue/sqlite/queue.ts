@@ -5,7 +5,7 @@
  * @module
  */
 import { messageOf, Refusal } from "../../errors.ts";
-import { bySignal, SIGNAL_NAMES, type SignalName } from "../../signal.ts";
+import { bySignal, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
 import { costOf, RECORD_BYTES } from "../cost.ts";
@@ -25,15 +25,17 @@ import {
   type TakeLimit,
   type TargetId,
   type TargetSettings,
+  type TargetStats,
 } from "../queue.ts";
 import { Shares } from "../shares.ts";
+import { shareOf, targetsOf } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
 import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames, takeLock } from "./file/lock.ts";
-import { retryAfterMs, settleOpOf } from "./outcomes.ts";
+import { retryAfterMs, settlementOf } from "./outcomes.ts";
 import { rowOf } from "./packing.ts";
-import { decodeParts, type Replies, type Totals } from "./protocol.ts";
+import { decodeParts, doorBooksOf, emptyTarget, type Replies, type SettleOp, type Totals } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
 import { Takers } from "../takers.ts";
@@ -64,8 +66,17 @@ export interface SqliteQueueSettings {
   readonly faults?: readonly Fault[];
 }
 
-/** The number of the target `default`. */
-const DEFAULT_TARGET: TargetId = 1;
+/** A target that is configured. */
+interface Target extends TargetSettings {
+  readonly id: TargetId;
+  /** The bound on what may wait for it, in bytes. */
+  readonly bytesMax: number;
+  /** What is being appended for it, in bytes; kept only where there are several. */
+  appendBytes: number;
+  readonly inFlight: Record<SignalName, number>;
+  /** Of those in flight, whose outcome waits for a transaction. */
+  readonly settling: Record<SignalName, number>;
+}
 
 /** How long a stop waits for what is under way, in ms. */
 const CLOSE_MS = 5000;
@@ -100,7 +111,9 @@ class SqliteQueue implements SendingQueue {
   readonly shares: Shares;
 
   readonly #settings: SqliteQueueSettings;
-  readonly #targets: readonly TargetSettings[];
+  readonly #targets = new Map<TargetId, Target>();
+  /** Every target that there has been. */
+  #names: ReadonlyMap<TargetId, string> = new Map();
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #clock: ClockSteps;
@@ -113,10 +126,7 @@ class SqliteQueue implements SendingQueue {
   readonly #reader: Reader;
   readonly #takers: Takers;
   readonly #recount: Recount;
-  #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, books: emptyBooks() };
-  /** Of each signal: records taken and not settled, and those of them whose outcome waits for a transaction. */
-  readonly #inFlight = bySignal(() => 0);
-  readonly #settling = bySignal(() => 0);
+  #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, targets: {} };
   /** Why another relay may have the file: the lock was lost. */
   #lockLost: string | undefined;
   readonly #tick: ReturnType<typeof setInterval>;
@@ -127,9 +137,9 @@ class SqliteQueue implements SendingQueue {
 
   private constructor(settings: SqliteQueueSettings, lock: QueueLock) {
     const { path, bytesMax, deadLetterBytesMax, fileBytesMax, now = Date.now } = settings;
+    const configured = settings.targets ?? DEFAULT_TARGETS;
     const steady = settings.steady ?? (() => performance.now());
     this.#settings = settings;
-    this.#targets = settings.targets ?? DEFAULT_TARGETS;
     this.#now = now;
     this.#steady = steady;
     this.#clock = new ClockSteps(now, steady);
@@ -137,19 +147,30 @@ class SqliteQueue implements SendingQueue {
     this.#alarm = new Alarm(settings.log, steady);
     this.#drain = new DrainRate(steady);
     this.shares = new Shares(steady);
-    const connection = new Connection({ path, bytesMax, deadLetterBytesMax, fileBytesMax }, this.#alarm, {
-      opened: (totals, clockSteps) => {
-        this.#setTotals(totals);
-        this.#clock.restore(clockSteps);
+    const connection = new Connection(
+      {
+        path,
+        bytesMax,
+        deadLetterBytesMax,
+        fileBytesMax,
+        targets: configured.map(({ name }) => name),
       },
-      news: (message) => this.#onNews(message),
-      retry: () => this.#committer.flush(true),
-      replaced: () => {
-        this.#lanes.fallBehind();
-        this.#committer.flush();
-        this.#takers.wake();
+      this.#alarm,
+      {
+        opened: (targets, totals, clockSteps) => {
+          this.#setTargets(configured, targets);
+          this.#setTotals(totals);
+          this.#clock.restore(clockSteps);
+        },
+        news: (message) => this.#onNews(message),
+        retry: () => this.#committer.flush(true),
+        replaced: () => {
+          this.#lanes.fallBehind();
+          this.#committer.flush();
+          this.#takers.wake();
+        },
       },
-    });
+    );
     this.#connection = connection;
     this.#committer = new Committer(connection, {
       keeps: (op, besideBytes) => this.#lanes.keeps(op, besideBytes),
@@ -182,6 +203,7 @@ class SqliteQueue implements SendingQueue {
     try {
       await queue.#connection.open(settings.faults ?? []);
       await queue.#recount.count();
+      queue.#tellForgotten();
     } catch (error) {
       clearInterval(queue.#tick);
       queue.#connection.close();
@@ -193,13 +215,74 @@ class SqliteQueue implements SendingQueue {
 
   // --- append
 
-  target(name: string): TargetId {
-    if (name !== this.#targets[0]!.name) throw new RangeError(`No target is called ${name}`);
-    return DEFAULT_TARGET;
+  // --- targets
+
+  #setTargets(configured: readonly TargetSettings[], known: Replies["open"]["targets"]): void {
+    this.#names = new Map(known);
+    // A new Worker has the same file: what is counted here goes on.
+    if (this.#targets.size > 0) return;
+    const { bytesMax } = this.#settings;
+    const idOf = new Map(known.map(([id, name]) => [name, id]));
+    for (const settings of configured) {
+      const id = idOf.get(settings.name);
+      if (id === undefined) throw new Error(`The queue did not enter target ${settings.name}`);
+      this.#targets.set(id, {
+        ...settings,
+        id,
+        bytesMax: Math.floor(shareOf(settings, configured.length) * bytesMax),
+        appendBytes: 0,
+        inFlight: bySignal(() => 0),
+        settling: bySignal(() => 0),
+      });
+    }
   }
 
-  admits(_targets: readonly TargetId[], bytes: number): Refusal | undefined {
-    return this.#refusalOf(costOf(bytes, 0));
+  /** What is kept for targets that are not configured stays until somebody says where it goes. */
+  #tellForgotten(): void {
+    for (const [id, { records, bytes }] of Object.entries(this.#totals.targets)) {
+      const name = this.#names.get(Number(id));
+      if (name === undefined || records === 0 || this.#targets.has(Number(id))) continue;
+      this.#settings.log.warn(
+        `Target ${name} is not configured, and what is queued for it stays: configure it again, move it to another target with ` +
+          "`queue move`, or give it up with `queue abandon`",
+        { path: this.#settings.path, target: name, records, bytes },
+      );
+    }
+  }
+
+  target(name: string): TargetId {
+    for (const target of this.#targets.values()) if (target.name === name) return target.id;
+    throw new RangeError(`No target is called ${name}`);
+  }
+
+  /** @throws {RangeError} */
+  #targetOf(id: TargetId): Target {
+    const target = this.#targets.get(id);
+    if (target === undefined) throw new RangeError(`No configured target has the number ${id}`);
+    return target;
+  }
+
+  admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
+    const targets = targetsOf(ids, (id) => this.#targetOf(id));
+    const cost = costOf(bytes, 0);
+    return this.#refusalOf(cost) ?? this.#skipped(targets, cost).refusal;
+  }
+
+  /** Which of the targets have no room for a record of such a cost, and why it is refused for them. */
+  #skipped(
+    targets: readonly Target[],
+    cost: number,
+  ): { readonly skipped: readonly TargetId[]; readonly refusal?: Refusal } {
+    if (this.#targets.size === 1) return { skipped: [] };
+    const full = targets.filter(({ id, bytesMax, appendBytes }) =>
+      (this.#totals.targets[id]?.bytes ?? 0) + appendBytes + cost > bytesMax
+    );
+    // Of none that is kept a 200 may be given.
+    const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
+    if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
+    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
+    const message = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes; ${text}`;
+    return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
   }
 
   append(record: NewRecord): Promise<Accepted> {
@@ -207,9 +290,30 @@ class SqliteQueue implements SendingQueue {
     if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
       return Promise.reject(new RangeError("A record's parts must add up to its payload"));
     }
-    const op = rowOf(record, this.#now());
-    const refusal = this.#refusalOf(op.cost);
-    return refusal === undefined ? this.#committer.append({ record, op }) : Promise.reject(refusal);
+    let targets: Target[];
+    try {
+      targets = targetsOf(record.targets, (id) => this.#targetOf(id));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    let op = rowOf(record, this.#now());
+    const { skipped, refusal: full } = this.#skipped(targets, op.cost);
+    const refusal = this.#refusalOf(op.cost) ?? full;
+    if (refusal !== undefined) return Promise.reject(refusal);
+    if (skipped.length > 0) {
+      op = rowOf(record, op.enqueuedAt, skipped);
+      targets = targets.filter(({ id }) => !skipped.includes(id));
+      const names = skipped.map((id) => this.#names.get(id)).join(", ");
+      this.#alarm.warn(`full ${names}`, `The queue is full for ${names}, which is not required: it is left out`, {
+        target: names,
+      });
+    }
+    if (this.#targets.size === 1) return this.#committer.append({ record, op });
+    const count = (cost: number) => {
+      for (const target of targets) target.appendBytes += cost;
+    };
+    count(op.cost);
+    return this.#committer.append({ record, op }).finally(() => count(-op.cost));
   }
 
   /** Why a record of such a cost, in bytes, is not even tried. */
@@ -234,13 +338,21 @@ class SqliteQueue implements SendingQueue {
     const room = this.#heldUp && settles.length > 0;
     if (room) this.#heldUp = false;
     if (foreign || remainders.length > 0 || failed || room) this.#takers.wake();
-    else for (const signal of new Set(appends.map(({ op }) => op.signal))) this.#takers.wake(signal);
+    else this.#wakeFor(appends);
+  }
+
+  #wakeFor(appends: Batch["appends"]): void {
+    const kinds = new Set<string>();
+    for (const { op } of appends) for (const target of op.targets) kinds.add(kindOf(target, op.signal));
+    for (const kind of kinds) this.#takers.wake(kind);
   }
 
   // --- take
 
   async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
-    const lanes = this.#lanes.of(limit.signal);
+    const target = this.#targetOf(limit.target);
+    const lanes = this.#lanes.of(limit.target, limit.signal);
+    const kind = kindOf(limit.target, limit.signal);
     for (;;) {
       if (this.#connection.closing) throw new Refusal("shutting_down", "The queue is closed");
       if (signal.aborted) return [];
@@ -254,12 +366,12 @@ class SqliteQueue implements SendingQueue {
       const lane = oldestOf(lanes);
       const waitsUntil = lane?.lingersUntil(limit, now) ?? Infinity;
       if (lane === undefined || waitsUntil > 0) {
-        await this.#takers.wait(limit.signal, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
+        await this.#takers.wait(kind, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
         continue;
       }
       if (!this.#lanes.mayTake(lane)) {
         this.#heldUp = true;
-        await this.#takers.wait(limit.signal, signal);
+        await this.#takers.wait(kind, signal);
         continue;
       }
       const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit)));
@@ -269,7 +381,7 @@ class SqliteQueue implements SendingQueue {
         this.#takers.wake();
         continue;
       }
-      this.#inFlight[limit.signal] += run.length;
+      target.inFlight[limit.signal] += run.length;
       return run.map((entry) => this.#deliveryOf(entry));
     }
   }
@@ -285,7 +397,7 @@ class SqliteQueue implements SendingQueue {
       if (now - this.#clock.appendedAt(head.id, head.enqueuedAt) <= maxAgeMs) return true;
       this.#lanes.release(entry);
       this.#committer.settle({
-        op: { kind: "expired", id: head.id },
+        op: { kind: "expired", id: head.id, target: entry.target, targets: head.targets },
         entry,
         dueAt: 0,
         taken: false,
@@ -308,7 +420,7 @@ class SqliteQueue implements SendingQueue {
     const payload = entry.payload!;
     let settled = false;
     return {
-      record: { id, target: DEFAULT_TARGET, signal, encoding, mergeable, parts, payload, enqueuedAt },
+      record: { id, target: entry.target, signal, encoding, mergeable, parts, payload, enqueuedAt },
       settle: (outcomes) => {
         if (outcomes.length !== parts.length) {
           return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
@@ -320,9 +432,9 @@ class SqliteQueue implements SendingQueue {
     };
   }
 
-  hasten(signal: SignalName): void {
-    this.#lanes.hasten(signal);
-    this.#takers.wake(signal);
+  hasten(signal: SignalName, target: TargetId): void {
+    this.#lanes.hasten(target, signal);
+    this.#takers.wake(kindOf(target, signal));
   }
 
   /** Looks for what another process has done to the file. */
@@ -347,11 +459,12 @@ class SqliteQueue implements SendingQueue {
   // --- settle
 
   #settle(entry: Entry, outcomes: readonly PartOutcome[]): Promise<void> {
-    const { id, signal } = entry.head;
+    const { id, signal, targets } = entry.head;
+    const target = this.#targetOf(entry.target);
     const dueAt = this.#steady() + retryAfterMs(outcomes);
-    const op = settleOpOf(id, partsOf(entry), outcomes);
-    if (op === undefined) {
-      this.#inFlight[signal] -= 1;
+    const settlement = settlementOf(partsOf(entry), outcomes);
+    if (settlement === undefined) {
+      target.inFlight[signal] -= 1;
       this.#lanes.leave(entry, dueAt);
       this.#takers.wake();
       return Promise.resolve();
@@ -362,33 +475,42 @@ class SqliteQueue implements SendingQueue {
       );
     }
     // Whatever becomes of the transaction, what has arrived is not sent again by this process.
-    if (op.kind === "done") giveUpPayload(entry);
-    this.#settling[signal] += 1;
+    if (settlement.kind === "done") giveUpPayload(entry);
+    const op: SettleOp = { ...settlement, id, target: target.id, targets };
+    target.settling[signal] += 1;
     return new Promise<void>((resolve, reject) => {
       this.#committer.settle({ op, entry, dueAt, taken: true, resolve, reject });
-      if (this.#awaitsOutcomes(signal)) this.#committer.hurry();
+      if (this.#awaitsOutcomes(target, signal)) this.#committer.hurry();
     });
   }
 
   /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
-  #awaitsOutcomes(signal: SignalName): boolean {
-    return this.#settling[signal] === this.#inFlight[signal] && !this.#takers.waits(signal) &&
-      this.#lanes.of(signal).some((lane) => lane.behind || lane.firstId !== undefined);
+  #awaitsOutcomes({ id, settling, inFlight }: Target, signal: SignalName): boolean {
+    return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
+      this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
   }
 
   #settled(settles: readonly PendingSettle[], remainders: Replies["commit"]["remainders"]): void {
-    const left = new Map(remainders.map((remainder) => [remainder.id, remainder]));
+    const left = new Map(remainders.map((remainder) => [`${remainder.id} ${remainder.target}`, remainder]));
     for (const { entry, dueAt, taken, resolve } of settles) {
       const { head } = entry;
-      const remainder = left.get(head.id);
+      const remainder = left.size === 0 ? undefined : left.get(`${head.id} ${entry.target}`);
       giveUpPayload(entry);
       if (taken) {
-        this.#inFlight[head.signal] -= 1;
-        this.#settling[head.signal] -= 1;
+        const { inFlight, settling } = this.#targetOf(entry.target);
+        inFlight[head.signal] -= 1;
+        settling[head.signal] -= 1;
         this.#lanes.release(entry);
       }
-      this.#drain.note(head.cost - (remainder?.head?.cost ?? 0));
-      this.shares.remove(partsOf(entry));
+      // A sender's share counts until the last target is done.
+      if (remainder?.stays !== true) {
+        this.#drain.note(head.cost - (remainder?.head?.cost ?? 0));
+        this.shares.remove(partsOf(entry));
+      }
+      if (remainder?.split === true) {
+        this.#lanes.laneOf(entry.target, head).behind = true;
+        this.#recount.want();
+      }
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
         this.#recount.want();
@@ -417,7 +539,11 @@ class SqliteQueue implements SendingQueue {
         const { heads, totals } = await this.#connection.ask("release", {});
         this.#setTotals(totals);
         const knownAt = this.#steady();
-        for (const head of heads) this.#lanes.giveBack({ head, payload: undefined, dueAt: 0, knownAt }, 0);
+        for (const head of heads) {
+          for (const target of head.targets) {
+            this.#lanes.giveBack({ target, head, payload: undefined, dueAt: 0, knownAt }, 0);
+          }
+        }
         more = heads.length > 0;
         this.#takers.wake();
       }
@@ -452,27 +578,37 @@ class SqliteQueue implements SendingQueue {
       bytesMax: this.#settings.bytesMax,
       drainS: this.#drain.secondsFor(totals.bytes),
       oldestAt,
-      inFlight: Object.values(this.#inFlight).reduce((sum, count) => sum + count, 0),
+      inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0),
       storageWaitMs: this.#connection.waitMs,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
-      books: bySignal((signal) => {
-        const { accepted, queued } = totals.books[signal];
-        return { accepted, finished: accepted - queued, queued };
-      }),
-      targets: [{
-        id: DEFAULT_TARGET,
-        name: this.#targets[0]!.name,
-        configured: true,
-        records: totals.records,
-        bytes: totals.bytes,
-        bytesMax: this.#settings.bytesMax,
-        oldestAt,
-        inFlight: Object.values(this.#inFlight).reduce((sum, count) => sum + count, 0),
-        skipped: 0,
-        deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
-        books: totals.books,
-      }],
+      books: bySignal((signal) => doorBooksOf(totals, signal)),
+      targets: this.#targetStats(totals),
     };
+  }
+
+  #targetStats(totals: Totals): TargetStats[] {
+    const ids = new Set([...this.#targets.keys(), ...Object.keys(totals.targets).map(Number)]);
+    return [...ids].sort((a, b) => a - b).flatMap((id): TargetStats[] => {
+      const target = this.#targets.get(id);
+      const name = this.#names.get(id);
+      const { records, bytes, skipped, deadRecords, deadBytes, books } = totals.targets[id] ?? emptyTarget();
+      const idle = target === undefined && records === 0 && deadRecords === 0 &&
+        Object.values(books).every(({ accepted }) => accepted === 0);
+      if (name === undefined || idle) return [];
+      return [{
+        id,
+        name,
+        configured: target !== undefined,
+        records,
+        bytes,
+        bytesMax: target?.bytesMax ?? 0,
+        oldestAt: this.#lanes.oldestAt(id),
+        inFlight: target === undefined ? 0 : sumOf(target.inFlight),
+        skipped,
+        deadLetters: { records: deadRecords, bytes: deadBytes },
+        books,
+      }];
+    });
   }
 
   readiness(): { readonly ready: boolean; readonly reason?: string } {
@@ -573,18 +709,11 @@ class SqliteQueue implements SendingQueue {
   }
 }
 
-function emptyBooks(): Totals["books"] {
-  const books = {} as Totals["books"];
-  for (const name of SIGNAL_NAMES) {
-    books[name] = {
-      accepted: 0,
-      delivered: 0,
-      rejectedByCollector: 0,
-      deadLettered: 0,
-      expired: 0,
-      abandoned: 0,
-      queued: 0,
-    };
-  }
-  return books;
+/** Who takes of one signal for one target. */
+function kindOf(target: TargetId, signal: SignalName): string {
+  return `${target} ${signal}`;
+}
+
+function sumOf(counts: Readonly<Record<SignalName, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

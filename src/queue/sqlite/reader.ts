@@ -61,10 +61,11 @@ export class Reader {
   }
 
   async #readNext(lane: Lane, limit: TakeLimit): Promise<void> {
-    const { signal, encoding, cursor } = lane;
+    const { target, signal, encoding, cursor } = lane;
     let reply: Replies["read"];
     try {
       reply = await this.#connection.ask("read", {
+        target,
         signal,
         encoding,
         afterId: cursor,

@@ -12,8 +12,15 @@ function appendOf(number: number, bytes = 8): PendingAppend {
 
 function settleOf(id: number): PendingSettle {
   const head = { ...rowOf(record(id), 0), id };
-  const entry = { head, payload: undefined, dueAt: 0, knownAt: 0 };
-  return { op: { kind: "done", id, rejected: 0 }, entry, dueAt: 0, taken: true, resolve: ignore, reject: ignore };
+  const entry = { target: 1, head, payload: undefined, dueAt: 0, knownAt: 0 };
+  return {
+    op: { kind: "done", id, target: 1, targets: [1], rejected: 0 },
+    entry,
+    dueAt: 0,
+    taken: true,
+    resolve: ignore,
+    reject: ignore,
+  };
 }
 
 Deno.test("a transaction has at most 4096 records and 16 MiB, and one record of any size", () => {

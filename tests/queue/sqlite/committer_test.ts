@@ -86,12 +86,23 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 function settleOf(id: number): { readonly settle: PendingSettle; readonly settled: Promise<void> } {
   const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
   const entry = {
+    target: 1,
     head: { ...rowOf(record(id), 0), id },
     payload: record(id).payload,
     dueAt: 0,
     knownAt: 0,
   };
-  return { settle: { op: { kind: "done", id, rejected: 0 }, entry, dueAt: 0, taken: true, resolve, reject }, settled };
+  return {
+    settle: {
+      op: { kind: "done", id, target: 1, targets: [1], rejected: 0 },
+      entry,
+      dueAt: 0,
+      taken: true,
+      resolve,
+      reject,
+    },
+    settled,
+  };
 }
 
 const sizes = ({ request: { appends, settles } }: Transaction) => [appends.length, settles.length];

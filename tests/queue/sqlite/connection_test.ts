@@ -32,7 +32,13 @@ function connected(name: string, faults: readonly Fault[], body: (scene: Scene) 
       events.push(event);
       for (const each of waiting) if (each.event === event) each.resolve();
     };
-    const settings = { path, bytesMax: 1 << 20, deadLetterBytesMax: 1 << 20, fileBytesMax: undefined };
+    const settings = {
+      path,
+      bytesMax: 1 << 20,
+      deadLetterBytesMax: 1 << 20,
+      fileBytesMax: undefined,
+      targets: ["default"],
+    };
     const connection = new Connection(settings, new Alarm(log, Date.now), {
       opened: () => tell("opened"),
       news: () => {},

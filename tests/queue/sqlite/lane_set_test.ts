@@ -11,14 +11,24 @@ const ALL = { ...LIMIT, bytesMax: Infinity, inflatedBytesMax: Infinity };
 
 function head(bytes: number, rest: Partial<RecordHead> = {}): Omit<RecordHead, "id"> {
   const place = { signal: "traces", encoding: "gzip", mergeable: true } as const;
-  return { ...place, items: 1, bytes, cost: bytes, inflatedBytes: bytes, enqueuedAt: 0, parts: "[]", ...rest };
+  return {
+    ...place,
+    targets: [1],
+    items: 1,
+    bytes,
+    cost: bytes,
+    inflatedBytes: bytes,
+    enqueuedAt: 0,
+    parts: "[]",
+    ...rest,
+  };
 }
 
 /** A set whose lanes know all that is in the file. */
 function caughtUp(takenBytesMax?: number): LaneSet {
   const lanes = new LaneSet(takenBytesMax);
   for (const signal of SIGNAL_NAMES) {
-    for (const lane of lanes.of(signal)) lanes.fill(lane, { rows: [], exhausted: true });
+    for (const lane of lanes.of(1, signal)) lanes.fill(lane, { rows: [], exhausted: true, seenTo: 0 });
   }
   return lanes;
 }
@@ -27,14 +37,14 @@ function append(lanes: LaneSet, id: number, bytes: number, rest: Partial<RecordH
   lanes.append(id, head(bytes, rest), [], new Uint8Array(bytes));
 }
 
-const gzip = (lanes: LaneSet): Lane => lanes.laneOf({ signal: "traces", encoding: "gzip" });
+const gzip = (lanes: LaneSet): Lane => lanes.laneOf(1, { signal: "traces", encoding: "gzip" });
 const ids = (run: readonly Entry[]) => run.map(({ head: { id } }) => id);
 
 Deno.test("each signal has a lane of each encoding", () => {
   const lanes = new LaneSet();
-  const all = SIGNAL_NAMES.flatMap((signal) => lanes.of(signal));
+  const all = SIGNAL_NAMES.flatMap((signal) => lanes.of(1, signal));
   assert.equal(new Set(all).size, 2 * SIGNAL_NAMES.length);
-  for (const lane of all) assert.equal(lanes.laneOf(lane), lane);
+  for (const lane of all) assert.equal(lanes.laneOf(1, lane), lane);
 });
 
 Deno.test("what is written stays in memory up to 16 MiB; from then on its lane reads it, and what comes after it", () => {
@@ -43,7 +53,7 @@ Deno.test("what is written stays in memory up to 16 MiB; from then on its lane r
   assert.equal(gzip(lanes).behind, false);
   append(lanes, 17, 1);
   assert.equal(gzip(lanes).behind, true);
-  assert.equal(lanes.laneOf({ signal: "traces", encoding: "identity" }).behind, false);
+  assert.equal(lanes.laneOf(1, { signal: "traces", encoding: "identity" }).behind, false);
   const run = lanes.take(gzip(lanes), ALL);
   assert.equal(run.length, 16);
   append(lanes, 18, 1);
@@ -51,6 +61,7 @@ Deno.test("what is written stays in memory up to 16 MiB; from then on its lane r
   lanes.fill(gzip(lanes), {
     rows: [{ ...head(1), id: 17, payload: new Uint8Array(1) }, { ...head(1), id: 18, payload: undefined }],
     exhausted: true,
+    seenTo: 18,
   });
   assert.deepEqual(ids(lanes.take(gzip(lanes), ALL)), [17, 18]);
 });
@@ -72,8 +83,8 @@ Deno.test("what is taken and not settled has a bound; a signal of which nothing 
   append(lanes, 3, 10);
   append(lanes, 4, 10, { signal: "logs" });
   append(lanes, 5, 4 * MIB + 1, { signal: "metrics" });
-  const logs = lanes.laneOf({ signal: "logs", encoding: "gzip" });
-  const metrics = lanes.laneOf({ signal: "metrics", encoding: "gzip" });
+  const logs = lanes.laneOf(1, { signal: "logs", encoding: "gzip" });
+  const metrics = lanes.laneOf(1, { signal: "metrics", encoding: "gzip" });
   const first = lanes.take(gzip(lanes), ALL);
   assert.equal(lanes.mayTake(gzip(lanes)), true, "99 of 100");
   const second = lanes.take(gzip(lanes), ALL);
@@ -99,9 +110,9 @@ Deno.test("what is given back keeps its payload while there is room", () => {
   lanes.leave(same!, 9);
   assert.equal(same!.payload, undefined);
   assert.equal(gzip(lanes).nextDueAt, 9);
-  lanes.hasten("logs");
+  lanes.hasten(1, "logs");
   assert.equal(gzip(lanes).nextDueAt, 9);
-  lanes.hasten("traces");
+  lanes.hasten(1, "traces");
   assert.equal(gzip(lanes).nextDueAt, 0);
 });
 
@@ -111,7 +122,7 @@ Deno.test("a file that was replaced is read from its start, and what was taken o
   append(lanes, 2, 40, { encoding: "identity" });
   const [taken] = lanes.take(gzip(lanes), ALL);
   lanes.reset();
-  for (const lane of lanes.of("traces")) {
+  for (const lane of lanes.of(1, "traces")) {
     assert.deepEqual([lane.firstId, lane.cursor, lane.behind], [undefined, 0, true]);
   }
   assert.equal(lanes.mayTake(gzip(lanes)), false);
@@ -130,6 +141,6 @@ Deno.test("records without payloads worth the name are bounded in memory too", (
   // What is given back counts on, without its payload.
   const run = lanes.take(gzip(lanes), { ...ALL, recordsMax: Infinity });
   for (const entry of run) lanes.leave(entry, 5);
-  lanes.fill(gzip(lanes), { rows: [], exhausted: true });
+  lanes.fill(gzip(lanes), { rows: [], exhausted: true, seenTo: 0 });
   assert.equal(lanes.keeps(head(2), 0), false);
 });

@@ -8,8 +8,10 @@ function entry(
 ): Entry {
   const { bytes = 10, mergeable = true, dueAt = 0, knownAt = 0 } = options;
   return {
+    target: 1,
     head: {
       id,
+      targets: [1],
       signal: "traces",
       encoding: "gzip",
       mergeable,
@@ -29,7 +31,7 @@ function entry(
 const ids = (entries: readonly Entry[]) => entries.map(({ head: { id } }) => id);
 
 function laneOf(...entries: Entry[]): Lane {
-  const lane = new Lane("traces", "gzip");
+  const lane = new Lane(1, "traces", "gzip");
   for (const one of entries) lane.push(one);
   return lane;
 }
@@ -76,7 +78,7 @@ Deno.test("a lane that is behind wants a read until a take within the limit is f
 });
 
 Deno.test("a lane keeps its order over thousands of takes, and forgets all on reset", () => {
-  const lane = new Lane("logs", "identity");
+  const lane = new Lane(1, "logs", "identity");
   const seen: number[] = [];
   for (let id = 1; id <= 5000; id++) {
     lane.push(entry(id));

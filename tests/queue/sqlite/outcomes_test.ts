@@ -1,39 +1,37 @@
 import assert from "node:assert/strict";
 import type { PartOutcome } from "../../../src/queue/queue.ts";
-import { retryAfterMs, settleOpOf } from "../../../src/queue/sqlite/outcomes.ts";
+import { retryAfterMs, settlementOf } from "../../../src/queue/sqlite/outcomes.ts";
 
 const parts = [{ items: 3, bytes: 20 }, { items: 5, bytes: 30 }];
 const delivered: PartOutcome = { kind: "delivered" };
 const retry: PartOutcome = { kind: "retry", cause: "away" };
 
 Deno.test("a row all of whose parts have arrived is done; no part has more rejected than it has items", () => {
-  assert.deepEqual(settleOpOf(7, parts, [delivered, delivered]), { kind: "done", id: 7, rejected: 0 });
+  assert.deepEqual(settlementOf(parts, [delivered, delivered]), { kind: "done", rejected: 0 });
   assert.deepEqual(
-    settleOpOf(7, parts, [{ kind: "delivered", rejected: 9 }, { kind: "delivered", rejected: 2 }]),
-    { kind: "done", id: 7, rejected: 5 },
+    settlementOf(parts, [{ kind: "delivered", rejected: 9 }, { kind: "delivered", rejected: 2 }]),
+    { kind: "done", rejected: 5 },
   );
 });
 
 Deno.test("a row of which all is to be sent again stays as it is", () => {
-  assert.equal(settleOpOf(7, parts, [retry, retry]), undefined);
+  assert.equal(settlementOf(parts, [retry, retry]), undefined);
 });
 
 Deno.test("anything else is told part by part", () => {
   const dead: PartOutcome = { kind: "dead", reason: "bad", status: 400 };
-  assert.deepEqual(settleOpOf(7, parts, [{ kind: "delivered", rejected: 1, message: "one" }, retry]), {
+  assert.deepEqual(settlementOf(parts, [{ kind: "delivered", rejected: 1, message: "one" }, retry]), {
     kind: "parts",
-    id: 7,
     bytes: 50,
     outcomes: [{ kind: "delivered", rejected: 1 }, { kind: "retry" }],
   });
-  assert.deepEqual(settleOpOf(7, parts, [dead, dead]), { kind: "parts", id: 7, bytes: 50, outcomes: [dead, dead] });
+  assert.deepEqual(settlementOf(parts, [dead, dead]), { kind: "parts", bytes: 50, outcomes: [dead, dead] });
 });
 
 Deno.test("a part of which some is left is told, though nothing else has met its end", () => {
   const remains = { rest: { payload: new Uint8Array(3), items: 1, inflatedBytes: 9 } };
-  assert.deepEqual(settleOpOf(7, parts, [retry, { ...retry, remains }]), {
+  assert.deepEqual(settlementOf(parts, [retry, { ...retry, remains }]), {
     kind: "parts",
-    id: 7,
     bytes: 50,
     outcomes: [{ kind: "retry" }, { kind: "retry", remains }],
   });

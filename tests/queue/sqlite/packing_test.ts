@@ -15,6 +15,8 @@ Deno.test("a row has the sums of its record's parts, and the parts themselves", 
   const made = record(1, { signal: "logs", encoding: "identity", mergeable: false, parts: 3, items: 5, bytes: 40 });
   const { parts, ...rest } = rowOf(made, 1_000);
   assert.deepEqual(rest, {
+    targets: [1],
+    skipped: [],
     signal: "logs",
     encoding: "identity",
     mergeable: false,
@@ -30,7 +32,7 @@ Deno.test("a row has the sums of its record's parts, and the parts themselves", 
 Deno.test("small payloads lie in one buffer, each where its row says; large ones go by themselves", () => {
   const sizes = [100, PACKED_BYTES_MAX + 1, PACKED_BYTES_MAX, 1, 3 * PACKED_BYTES_MAX];
   const rows = sizes.map((bytes, number) => row(number, { bytes }));
-  const settles = [{ kind: "done", id: 7, rejected: 0 } as const];
+  const settles = [{ kind: "done", id: 7, target: 1, targets: [1], rejected: 0 } as const];
   const { message, transfer } = packCommit(rows, settles, never, 5);
   assert.equal(message.now, 5);
   assert.equal(message.settles, settles);

@@ -147,9 +147,9 @@ inFolder("a queue of a newer version is refused, and left as it is", async ({ op
   sql(path, "PRAGMA user_version = 99");
   await assert.rejects(open(), {
     code: "newer_version",
-    message: /version is 99, this edgeferry knows 3; run the newer/,
+    message: /version is 99, this edgeferry knows 4; run the newer/,
   });
-  sql(path, "PRAGMA user_version = 3");
+  sql(path, "PRAGMA user_version = 4");
   await (await open())[Symbol.asyncDispose]();
 });
 

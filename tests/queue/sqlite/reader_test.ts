@@ -9,6 +9,7 @@ type Row = Replies["read"]["rows"][number];
 
 function row(id: number, payload: Row["payload"] = new Uint8Array(10)): Row {
   const head: Omit<RecordHead, "id"> = {
+    targets: [1],
     signal: "traces",
     encoding: "gzip",
     mergeable: true,
@@ -47,11 +48,12 @@ function scene(rows: readonly Row[]) {
     }
     const { afterId, recordsMax, encoding } = request as Request & { kind: "read" };
     const all = encoding === "gzip" ? file.rows.filter(({ id }) => id > afterId) : [];
-    return { rows: all.slice(0, recordsMax), exhausted: all.length <= recordsMax };
+    const rows = all.slice(0, recordsMax);
+    return { rows, exhausted: all.length <= recordsMax, seenTo: rows.at(-1)?.id ?? afterId };
   }
   const clock = new TestClock();
   const lanes = new LaneSet();
-  const gzip = lanes.laneOf({ signal: "traces", encoding: "gzip" });
+  const gzip = lanes.laneOf(1, { signal: "traces", encoding: "gzip" });
   return { asked, failures, file, connection, clock, lanes, gzip, reader: new Reader(connection, lanes, clock.now) };
 }
 
@@ -60,13 +62,14 @@ const ids = (run: readonly Entry[]) => run.map(({ head: { id } }) => id);
 Deno.test("lanes are read on until a take within the limit is full, or the file is exhausted", async () => {
   const { asked, lanes, gzip, reader } = scene([1, 2, 3].map((id) => row(id)));
   const limit = { ...LIMIT, recordsMax: 2 };
-  await reader.readFor(lanes.of("traces"), limit);
+  await reader.readFor(lanes.of(1, "traces"), limit);
   assert.equal(asked.length, 2, "one read of each encoding");
-  assert.equal(reader.readFor(lanes.of("traces"), limit), undefined);
+  assert.equal(reader.readFor(lanes.of(1, "traces"), limit), undefined);
   assert.deepEqual(ids(lanes.take(gzip, limit)), [1, 2]);
-  await reader.readFor(lanes.of("traces"), limit);
+  await reader.readFor(lanes.of(1, "traces"), limit);
   assert.equal(gzip.behind, false);
   assert.deepEqual(asked.slice(2), [{
+    target: 1,
     signal: "traces",
     encoding: "gzip",
     afterId: 2,

@@ -11,6 +11,7 @@ Deno.test("a question that the Worker cannot answer is rejected with its reason,
       path: "/nonexistent/queue.db",
       bytesMax: 1,
       deadLetterBytesMax: 1,
+      targets: ["default"],
       faults: [],
       fileBytesMax: undefined,
     };

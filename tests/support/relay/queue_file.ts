@@ -27,8 +27,12 @@ export interface FileDeadLetter {
 /** What the books of a signal say, and whether the rows agree with them. */
 export function readBooks(path: string, signal: SignalName = "traces"): FileBooks {
   return read(path, (db) => {
-    const row = db.prepare("SELECT * FROM books WHERE signal = ?").get(signal);
-    if (row === undefined) throw new Error(`${path} has no books for ${signal}`);
+    const row = db.prepare(
+      `SELECT count(*) AS rows, sum(accepted) AS accepted, sum(delivered) AS delivered, sum(rejected) AS rejected,
+        sum(dead) AS dead, sum(expired) AS expired, sum(queued) AS queued, sum(records) AS records, sum(bytes) AS bytes
+      FROM books WHERE signal = ? AND target > 0`,
+    ).get(signal);
+    if (Number(row?.rows) === 0 || row === undefined) throw new Error(`${path} has no books for ${signal}`);
     const value = (name: keyof FileBooks) => Number(row[name]);
     return {
       accepted: value("accepted"),

@@ -166,14 +166,14 @@ function textOf(line: string, field: string): string {
 export function booksIn(queuePath: string): Record<SignalName, Books> {
   using db = new DatabaseSync(queuePath, { readOnly: true });
   const books: Partial<Record<string, Books>> = {};
-  for (const row of db.prepare("SELECT * FROM books").all()) {
+  for (const row of db.prepare("SELECT * FROM books WHERE target = 1").all()) {
     books[String(row["signal"])] = {
       accepted: Number(row["accepted"]),
       delivered: Number(row["delivered"]),
       rejectedByCollector: Number(row["rejected"]),
       deadLettered: Number(row["dead"]),
       expired: Number(row["expired"]),
-      abandoned: 0,
+      abandoned: Number(row["abandoned"]),
       queued: Number(row["queued"]),
     };
   }

@@ -8,12 +8,13 @@ import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../../errors.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
-import type { Disowned, Totals, WorkerSettings } from "../protocol.ts";
+import { type Disowned, doorBooksOf, type Totals, type WorkerSettings } from "../protocol.ts";
 import { asideName, finishSetAside, markSalvaged, pendingAsides, setAside } from "./asides.ts";
 import type { FaultInjector } from "./injected_faults.ts";
 import { fsyncFolder, makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
+import { addBook, OVERLAP, Routes } from "./routes.ts";
 import { Salvage } from "./salvage.ts";
 import { openDatabase } from "./schema.ts";
 import {
@@ -139,8 +140,9 @@ export class Recovery {
     inTransaction(open, () => {
       const meta = open.sql.meta.get() as Row;
       const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
-      for (const row of step.records) transaction.append(row, row.payload);
-      for (const letter of step.deadLetters) transaction.keepDeadLetter(letter);
+      const number = (name: string) => open.routes.targetOf(name);
+      for (const row of step.records) transaction.append({ ...row, targets: row.targets.map(number) }, row.payload);
+      for (const letter of step.deadLetters) transaction.keepDeadLetter({ ...letter, target: number(letter.target) });
       transaction.finish();
       open.sql.setSalvage.run(salvage.after, salvage.moved, step.done ? 1 : 0, basename(salvage.path));
     });
@@ -161,7 +163,7 @@ export class Recovery {
       open.mark.write({
         identity: open.identity,
         lastId: open.nextId - 1,
-        accepted: SIGNAL_NAMES.map((name) => totals.books[name].accepted),
+        accepted: SIGNAL_NAMES.map((name) => doorBooksOf(totals, name).accepted),
         records: totals.records,
       });
     } catch (error) {
@@ -225,13 +227,15 @@ export class Recovery {
       const sql = prepareStatements(db);
       const identity = Number(sql.meta.get()?.identity);
       const lastMark = mark.read();
-      const lost = this.#putInOrder({ db, sql, identity }, lastMark);
+      const routes = new Routes(db);
+      const lost = this.#putInOrder({ db, sql, identity, routes }, lastMark);
       watch = new FileWatch(path);
       const open: Open = {
         db,
         sql,
         mark,
         watch,
+        routes,
         identity,
         nextId: 1,
         dataVersion: Number(sql.dataVersion.get()?.data_version),
@@ -251,12 +255,13 @@ export class Recovery {
   }
 
   /** What a start changes: bounds, held records, ids that must not be given out again, records to disown. */
-  #putInOrder(open: Pick<Open, "db" | "sql" | "identity">, mark: Mark | undefined): Lost | undefined {
+  #putInOrder(open: Pick<Open, "db" | "sql" | "identity" | "routes">, mark: Mark | undefined): Lost | undefined {
     const { sql } = open;
     let lost: Lost | undefined;
     inTransaction(open, () => {
       const meta = sql.meta.get() as Row;
       sql.setBounds.run(this.#settings.bytesMax, this.#settings.deadLetterBytesMax);
+      for (const name of this.#settings.targets) open.routes.targetOf(name);
       if (Number(meta.held) > 0) sql.releaseAll.run();
       let nextId = Number(meta.next_id);
       if (mark !== undefined && mark.identity === open.identity && mark.lastId >= nextId) {
@@ -289,18 +294,29 @@ export class Recovery {
     }
   }
 
-  #removeDisowned(open: Pick<Open, "sql">): void {
+  #removeDisowned(open: Pick<Open, "sql" | "routes">): void {
     const disowned = this.#disowned;
     if (disowned.length === 0) return;
     for (const { id, enqueuedAt, bytes } of disowned) {
       const row = open.sql.row.get(id);
       if (row === undefined || Number(row.enqueued_at) !== enqueuedAt || Number(row.bytes) !== bytes) continue;
+      const targets = open.routes.targetsOf(Number(open.sql.routeOf.get(id)?.route));
       open.sql.remove.get(id);
-      const delta = emptyDelta();
-      delta.accepted = delta.queued = -Number(row.items);
-      delta.records = -1;
-      delta.bytes = -Number(row.cost);
-      addBooks(open, row.signal as SignalName, delta);
+      const signal = row.signal as SignalName;
+      const [items, cost] = [Number(row.items), Number(row.cost)];
+      // It had just been appended: every target waited for all of it.
+      const delta = { ...emptyDelta(), accepted: -items, queued: -items, records: -1, bytes: -cost };
+      for (const target of targets) addBooks(open, target, signal, delta);
+      const overlap = targets.length - 1;
+      if (overlap > 0) {
+        addBooks(open, OVERLAP, signal, {
+          ...emptyDelta(),
+          accepted: overlap * items,
+          queued: overlap * items,
+          records: overlap,
+          bytes: overlap * cost,
+        });
+      }
     }
     this.#disowned = [];
   }
@@ -339,15 +355,13 @@ export class Recovery {
         open.sql.addSalvage.run(basename(aside), 0, 0, 0);
         // Ids go on from where they were, so that none ever names two records.
         setMeta(open, meta, { next_id: Math.max(Number(meta.next_id), salvage.lastId() + 1) });
-        for (const { signal, delivered, rejected, expired } of salvage.books()) {
+        for (const { target, signal, abandoned, ...closed } of salvage.books()) {
           // What is moved below is entered as it arrives; what is not is lost, and stays out of the books.
-          addBooks(open, signal, {
-            ...emptyDelta(),
-            accepted: delivered + rejected + expired,
-            delivered,
-            rejected,
-            expired,
-          });
+          const number = target === undefined ? OVERLAP : open.routes.targetOf(target);
+          addBook(open.db, number, signal);
+          const { accepted } = closed;
+          addBooks(open, number, signal, { ...emptyDelta(), ...closed, accepted: accepted - abandoned });
+          if (abandoned > 0) open.sql.addAbandoned.run(abandoned, number, signal);
         }
       });
     } catch (error) {
@@ -410,11 +424,12 @@ interface Lost {
 
 function itemsMissing({ sql }: Pick<Open, "sql">, mark: Mark): Record<string, number> {
   const items: Record<string, number> = {};
-  for (const row of sql.books.all()) {
-    const index = SIGNAL_NAMES.indexOf(row.signal as SignalName);
-    const missing = (mark.accepted[index] ?? 0) - Number(row.accepted);
-    if (missing > 0) items[String(row.signal)] = missing;
-  }
+  const rows = sql.books.all();
+  SIGNAL_NAMES.forEach((name, index) => {
+    const own = rows.filter(({ signal }) => signal === name);
+    const missing = (mark.accepted[index] ?? 0) - own.reduce((sum, { accepted }) => sum + Number(accepted), 0);
+    if (missing > 0) items[name] = missing;
+  });
   return items;
 }
 
@@ -471,6 +486,6 @@ function emptyTotals(): Totals {
     deadBytes: 0,
     held: 0,
     lastId: 0,
-    books: {} as Totals["books"],
+    targets: {},
   };
 }

@@ -15,9 +15,23 @@ const GAP_MAX = 200_000;
 /** Dead letters are few, and read in one piece. */
 const DEAD_LETTERS_PER_STEP = 64;
 
-/** A signal's accounts in the damaged file, as far as they are closed. */
+/** A row of the damaged file, with the names of the targets that still wait for it. */
+export interface SalvagedRecord extends Omit<RecordRow, "targets"> {
+  readonly targets: readonly string[];
+}
+
+export interface SalvagedLetter extends Omit<DeadLetter, "target"> {
+  readonly target: string;
+}
+
+/** The accounts of a target and a signal in the damaged file, as far as they are closed. */
 export interface ClosedBooks {
+  /** Undefined for what was counted for several targets. */
+  readonly target: string | undefined;
   readonly signal: SignalName;
+  readonly accepted: number;
+  readonly abandoned: number;
+  readonly skipped: number;
   readonly delivered: number;
   readonly rejected: number;
   readonly expired: number;
@@ -25,8 +39,8 @@ export interface ClosedBooks {
 
 /** What one step has read. */
 export interface SalvageStep {
-  readonly records: readonly RecordRow[];
-  readonly deadLetters: readonly DeadLetter[];
+  readonly records: readonly SalvagedRecord[];
+  readonly deadLetters: readonly SalvagedLetter[];
   readonly done: boolean;
 }
 
@@ -46,6 +60,8 @@ export class Salvage {
   readonly #mark: Mark | undefined;
   readonly #lastId: number;
   #gap = 0;
+  #names: ReadonlyMap<unknown, string> | undefined;
+  #routes: ReadonlyMap<unknown, readonly number[]> | undefined;
 
   constructor(path: string, after: number, moved: number) {
     this.path = path;
@@ -72,19 +88,41 @@ export class Salvage {
   }
 
   books(): ClosedBooks[] {
-    const books: ClosedBooks[] = [];
-    for (const signal of SIGNAL_NAMES) {
-      const value = (column: string) =>
-        this.#value(`SELECT ${column} AS value FROM books WHERE signal = '${signal}'`) ?? 0;
-      books.push({ signal, delivered: value("delivered"), rejected: value("rejected"), expired: value("expired") });
-    }
-    return books;
+    return this.#all("SELECT * FROM books").flatMap((row): ClosedBooks[] => {
+      const { signal } = row;
+      if (!isSignal(signal)) return [];
+      const number = (column: string) => typeof row[column] === "number" ? row[column] : 0;
+      const [delivered, rejected, expired] = [number("delivered"), number("rejected"), number("expired")];
+      const abandoned = number("abandoned");
+      const closed = { signal, delivered, rejected, expired, abandoned, skipped: number("skipped") };
+      // What was counted for several targets has no other accounts.
+      if (row.target === 0) return [{ ...closed, target: undefined, accepted: number("accepted") - number("queued") }];
+      const accepted = delivered + rejected + expired + abandoned;
+      return [{ ...closed, target: this.#nameOf(row.target), accepted }];
+    });
+  }
+
+  /** A file of before there were targets has one. */
+  #nameOf(target: unknown): string {
+    this.#names ??= new Map(this.#all("SELECT id, name FROM targets").map(({ id, name }) => [id, String(name)]));
+    return this.#names.get(target) ?? "default";
+  }
+
+  /** Names of the targets of a row that are not done with it. */
+  #targetsOf({ id, route }: Record<string, unknown>): string[] {
+    this.#routes ??= new Map(
+      this.#all("SELECT id, targets FROM routes").map(({ id, targets }) => [id, targetsIn(targets)]),
+    );
+    const targets = this.#routes.get(route) ?? [];
+    if (targets.length < 2) return [this.#nameOf(targets[0])];
+    const done = new Set(this.#all(`SELECT target FROM done WHERE record = ${Number(id)}`).map(({ target }) => target));
+    return targets.filter((target) => !done.has(target)).map((target) => this.#nameOf(target));
   }
 
   /** Reads on, until about `bytesMax` bytes have been read or `ms` have passed. */
   next(bytesMax: number, ms: number): SalvageStep {
     const until = performance.now() + ms;
-    const records: RecordRow[] = [];
+    const records: SalvagedRecord[] = [];
     let bytes = 0;
     while (this.after >= 0 && bytes < bytesMax && performance.now() < until) {
       const row = this.#step("records", this.after);
@@ -92,13 +130,16 @@ export class Salvage {
       if (typeof row === "string") continue;
       const record = recordOf(row);
       if (record === undefined) continue;
-      records.push(record);
+      const targets = this.#targetsOf(row);
+      // All are done with it: it was about to be removed.
+      if (targets.length === 0) continue;
+      records.push({ ...record, targets });
       bytes += record.bytes;
       this.moved += 1;
     }
     if (this.after >= 0 || records.length > 0) return { records, deadLetters: [], done: false };
 
-    const deadLetters: DeadLetter[] = [];
+    const deadLetters: SalvagedLetter[] = [];
     let done = false;
     while (deadLetters.length < DEAD_LETTERS_PER_STEP && bytes < bytesMax && performance.now() < until && !done) {
       const row = this.#step("dead_letters", -this.after - 1);
@@ -106,7 +147,7 @@ export class Salvage {
       if (typeof row === "string") continue;
       const letter = deadLetterOf(row);
       if (letter === undefined) continue;
-      deadLetters.push(letter);
+      deadLetters.push({ ...letter, target: this.#nameOf(row.target) });
       bytes += letter.bytes;
     }
     return { records, deadLetters, done };
@@ -155,6 +196,15 @@ export class Salvage {
     return statement;
   }
 
+  /** No rows where they cannot be read. */
+  #all(text: string): Record<string, unknown>[] {
+    try {
+      return this.#db?.prepare(text).all() ?? [];
+    } catch {
+      return [];
+    }
+  }
+
   #value(text: string): number | null {
     try {
       const value = this.#db?.prepare(text).get()?.value;
@@ -193,7 +243,7 @@ function markOf(path: string): Mark | undefined {
 }
 
 /** A row that makes sense, or undefined: a damaged page can also yield rubbish. */
-function recordOf(row: Record<string, unknown>): RecordRow | undefined {
+function recordOf(row: Record<string, unknown>): Omit<RecordRow, "targets"> | undefined {
   const { payload, signal, encoding, parts } = row;
   if (!(payload instanceof Uint8Array) || !isSignal(signal) || !isEncoding(encoding) || typeof parts !== "string") {
     return undefined;
@@ -219,7 +269,7 @@ function recordOf(row: Record<string, unknown>): RecordRow | undefined {
   };
 }
 
-function deadLetterOf(row: Record<string, unknown>): DeadLetter | undefined {
+function deadLetterOf(row: Record<string, unknown>): Omit<DeadLetter, "target"> | undefined {
   const { payload, signal, encoding } = row;
   if (!(payload instanceof Uint8Array) || !isSignal(signal) || !isEncoding(encoding)) return undefined;
   return {
@@ -244,4 +294,13 @@ function isSignal(value: unknown): value is SignalName {
 
 function isEncoding(value: unknown): value is PayloadEncoding {
   return value === "gzip" || value === "identity";
+}
+
+function targetsIn(text: unknown): number[] {
+  try {
+    const targets: unknown = JSON.parse(String(text));
+    return Array.isArray(targets) ? targets.filter((target) => typeof target === "number") : [];
+  } catch {
+    return [];
+  }
 }

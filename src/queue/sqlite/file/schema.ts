@@ -16,7 +16,7 @@ const bookOf = (signal: string): string => `INSERT INTO books VALUES ('${signal}
  *
  * Payloads are the last column, so that reading a row's head does not walk its overflow pages. The partial index is what a
  * lane is read by; a held record (no room among the dead letters) leaves it by one bit. `books` counts items, and moves in
- * the transaction that moves the rows: accepted = delivered + rejected + dead + expired + queued.
+ * the transaction that moves the rows: accepted = delivered + rejected + dead + expired + abandoned + queued.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -98,6 +98,43 @@ export const MIGRATIONS: readonly string[] = [
   -- What a record costs, and not its payload alone.
   UPDATE books SET bytes = (SELECT coalesce(sum(bytes + length(parts) + ${RECORD_BYTES}), 0) FROM records
     WHERE records.signal = books.signal);
+  `,
+  // Many targets. `route` stands behind the payload, where reading it would walk the payload's pages: it is asked for by the index alone.
+  // A record of one target needs nothing but its route; of several, a row in `done` says which of them is done with it. The books are
+  // those of each target; target 0 has by how much all of them together exceed what stands in `records`.
+  `
+  CREATE TABLE targets (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+  INSERT INTO targets VALUES (1, 'default');
+  CREATE TABLE routes (id INTEGER PRIMARY KEY, targets TEXT NOT NULL UNIQUE) STRICT;
+  INSERT INTO routes VALUES (1, '[1]');
+  ALTER TABLE records ADD COLUMN route INTEGER NOT NULL DEFAULT 1;
+  DROP INDEX records_takeable;
+  CREATE INDEX records_takeable ON records (signal, encoding, route) WHERE held = 0;
+  CREATE TABLE done (record INTEGER NOT NULL, target INTEGER NOT NULL, PRIMARY KEY (record, target)) STRICT, WITHOUT ROWID;
+  ALTER TABLE dead_letters ADD COLUMN target INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE books RENAME TO books_before;
+  CREATE TABLE books (
+    target INTEGER NOT NULL,
+    signal TEXT NOT NULL,
+    accepted INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    dead INTEGER NOT NULL,
+    expired INTEGER NOT NULL,
+    abandoned INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    dead_records INTEGER NOT NULL,
+    dead_bytes INTEGER NOT NULL,
+    PRIMARY KEY (target, signal)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO books SELECT 1, signal, accepted, delivered, rejected, dead, expired, 0, 0, queued, records, bytes,
+    (SELECT count(*) FROM dead_letters WHERE dead_letters.signal = books_before.signal),
+    (SELECT coalesce(sum(bytes), 0) FROM dead_letters WHERE dead_letters.signal = books_before.signal)
+    FROM books_before;
+  DROP TABLE books_before;
   `,
 ];
 

@@ -5,10 +5,11 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { SignalName } from "../../../signal.ts";
 import { costOfPart, RECORD_BYTES } from "../../cost.ts";
-import type { PayloadEncoding } from "../../queue.ts";
+import type { PayloadEncoding, TargetId } from "../../queue.ts";
 import type { MarkFile } from "./mark.ts";
 import type { FileWatch } from "./presence.ts";
-import type { ClockStep, RecordHead, Totals } from "../protocol.ts";
+import { type ClockStep, emptyTarget, type RecordHead, type TargetTotals, type Totals } from "../protocol.ts";
+import type { Routes } from "./routes.ts";
 import type { Salvage } from "./salvage.ts";
 
 /** Held records that one release may free. */
@@ -27,9 +28,12 @@ export interface Delta {
   rejected: number;
   dead: number;
   expired: number;
+  skipped: number;
   queued: number;
   records: number;
   bytes: number;
+  deadRecords: number;
+  deadBytes: number;
 }
 
 /** What a row costs the queue, as {@link costOfRow} has it. */
@@ -51,18 +55,27 @@ const STATEMENTS = {
   books: "SELECT * FROM books",
   addBooks:
     `UPDATE books SET accepted = accepted + ?, delivered = delivered + ?, rejected = rejected + ?, dead = dead + ?,
-    expired = expired + ?, queued = queued + ?, records = records + ?, bytes = bytes + ? WHERE signal = ?`,
+    expired = expired + ?, skipped = skipped + ?, queued = queued + ?, records = records + ?, bytes = bytes + ?,
+    dead_records = dead_records + ?, dead_bytes = dead_bytes + ? WHERE target = ? AND signal = ?`,
+  addAbandoned:
+    "UPDATE books SET accepted = accepted + ?1, abandoned = abandoned + ?1 WHERE target = ?2 AND signal = ?3",
   // This and `dead` do nothing without a payload: see `unbind`.
-  insert: "INSERT INTO records SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 WHERE ?11 IS NOT NULL",
+  insert: "INSERT INTO records SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?11 IS NOT NULL",
   remove: `DELETE FROM records WHERE id = ? RETURNING signal, items, ${COST} AS cost, held`,
   row: `SELECT ${HEAD}, held, payload FROM records WHERE id = ?`,
   payload: "SELECT payload FROM records WHERE id = ?",
   rewrite: "UPDATE records SET held = ?, items = ?, bytes = ?, inflated_bytes = ?, parts = ?, payload = ? WHERE id = ?",
   dead: `INSERT INTO dead_letters (signal, encoding, mergeable, sender, items, bytes, inflated_bytes, reason, status,
-    enqueued_at, died_at, payload) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 WHERE ?12 IS NOT NULL`,
+    enqueued_at, died_at, payload, target) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+    WHERE ?12 IS NOT NULL`,
   read: `SELECT ${HEAD}, CASE WHEN bytes <= ? THEN payload END AS payload FROM records
-    WHERE held = 0 AND signal = ? AND encoding = ? AND id > ? ORDER BY id`,
-  heldFitting: `SELECT ${HEAD} FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
+    WHERE held = 0 AND signal = ? AND encoding = ? AND route = ? AND id > ? ORDER BY id`,
+  head: `SELECT ${HEAD} FROM records WHERE id = ?`,
+  routeOf: "SELECT route FROM records WHERE id = ?",
+  isDone: "SELECT 1 FROM done WHERE record = ? AND target = ?",
+  setDone: "INSERT OR IGNORE INTO done VALUES (?, ?)",
+  forgetDone: "DELETE FROM done WHERE record = ?",
+  heldFitting: `SELECT ${HEAD}, route FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
   release: "UPDATE records SET held = 0 WHERE id = ?",
   releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
   oldest: "SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1",
@@ -91,6 +104,7 @@ export interface Open {
   readonly sql: Statements;
   mark: MarkFile;
   readonly watch: FileWatch;
+  readonly routes: Routes;
   readonly identity: number;
   nextId: number;
   dataVersion: number;
@@ -122,18 +136,30 @@ export function readTotals(open: Open): Totals {
   open.nextId = Number(meta.next_id);
   let records = 0;
   let bytes = 0;
-  const books = {} as Record<SignalName, Totals["books"][SignalName]>;
+  const targets: Record<TargetId, TargetTotals> = {};
   for (const row of open.sql.books.all()) {
+    const target = Number(row.target);
+    const before = targets[target] ?? emptyTarget();
     records += Number(row.records);
     bytes += Number(row.bytes);
-    books[row.signal as SignalName] = {
-      accepted: Number(row.accepted),
-      delivered: Number(row.delivered),
-      rejectedByCollector: Number(row.rejected),
-      deadLettered: Number(row.dead),
-      expired: Number(row.expired),
-      abandoned: 0,
-      queued: Number(row.queued),
+    targets[target] = {
+      records: before.records + Number(row.records),
+      bytes: before.bytes + Number(row.bytes),
+      skipped: before.skipped + Number(row.skipped),
+      deadRecords: before.deadRecords + Number(row.dead_records),
+      deadBytes: before.deadBytes + Number(row.dead_bytes),
+      books: {
+        ...before.books,
+        [String(row.signal)]: {
+          accepted: Number(row.accepted),
+          delivered: Number(row.delivered),
+          rejectedByCollector: Number(row.rejected),
+          deadLettered: Number(row.dead),
+          expired: Number(row.expired),
+          abandoned: Number(row.abandoned),
+          queued: Number(row.queued),
+        },
+      },
     };
   }
   open.totals = {
@@ -143,7 +169,7 @@ export function readTotals(open: Open): Totals {
     deadBytes: Number(meta.dead_bytes),
     held: Number(meta.held),
     lastId: open.nextId - 1,
-    books,
+    targets,
   };
   return open.totals;
 }
@@ -154,10 +180,11 @@ export function clockStepsOf({ sql }: Pick<Open, "sql">): ClockStep[] {
   return sql.clockSteps.all().map(({ after_id, ms }) => ({ afterId: Number(after_id), ms: Number(ms) }));
 }
 
-/** A record without its payload. */
-export function headOf(row: Row): RecordHead {
+/** A record without its payload. @param targets Of its route. */
+export function headOf(row: Row, targets: readonly TargetId[]): RecordHead {
   return {
     id: Number(row.id),
+    targets,
     signal: row.signal as SignalName,
     encoding: row.encoding as PayloadEncoding,
     mergeable: row.mergeable === 1,
@@ -172,13 +199,29 @@ export function headOf(row: Row): RecordHead {
 
 /** No change. */
 export function emptyDelta(): Delta {
-  return { accepted: 0, delivered: 0, rejected: 0, dead: 0, expired: 0, queued: 0, records: 0, bytes: 0 };
+  const items = { accepted: 0, delivered: 0, rejected: 0, dead: 0, expired: 0, skipped: 0, queued: 0 };
+  return { ...items, records: 0, bytes: 0, deadRecords: 0, deadBytes: 0 };
 }
 
-/** Adds to a signal's books. */
-export function addBooks(open: Pick<Open, "sql">, signal: SignalName, delta: Delta): void {
-  const { accepted, delivered, rejected, dead, expired, queued, records, bytes } = delta;
-  open.sql.addBooks.run(accepted, delivered, rejected, dead, expired, queued, records, bytes, signal);
+/** Adds to the books of a target and a signal. */
+export function addBooks(open: Pick<Open, "sql">, target: TargetId, signal: SignalName, delta: Delta): void {
+  const { accepted, delivered, rejected, dead, expired, skipped, queued, records, bytes, deadRecords, deadBytes } =
+    delta;
+  open.sql.addBooks.run(
+    accepted,
+    delivered,
+    rejected,
+    dead,
+    expired,
+    skipped,
+    queued,
+    records,
+    bytes,
+    deadRecords,
+    deadBytes,
+    target,
+    signal,
+  );
 }
 
 /** Changes some of the one row of `meta`; the rest is as `meta` says. */
@@ -195,7 +238,7 @@ export function setMeta(
 const BOUND_BYTES_MAX = 256 * 1024;
 
 /** How many values are bound to the statements that a payload is bound to. */
-const BINDINGS = { insert: 11, dead: 12, rewrite: 7 } as const;
+const BINDINGS = { insert: 12, dead: 13, rewrite: 7 } as const;
 
 /** Binds nulls, for which these statements do nothing: SQLite keeps its copy of a payload until something else is bound. */
 export function unbind({ sql }: Open, statement: keyof typeof BINDINGS, payloadBytes: number): void {

@@ -3,6 +3,7 @@
  * @module
  */
 import { messageOf } from "../../../errors.ts";
+import type { TargetId } from "../../queue.ts";
 import { asideName, setAside } from "./asides.ts";
 import { type FaultInjector, faultInjector, WorkerCrash } from "./injected_faults.ts";
 import { MarkFile } from "./mark.ts";
@@ -23,6 +24,11 @@ import { clockStepsOf, headOf, inTransaction, type Open, readTotals, type Row, s
 import { Transaction } from "./transaction.ts";
 import { Upkeep } from "./upkeep.ts";
 import { diskFull, sqliteFaultOf, storageErrorOf } from "./storage_error.ts";
+
+/** Rows of a shared route that one read looks at, most of which may be done for the target. */
+const SCANNED_MAX = 4_096;
+
+type ReadRow = Replies["read"]["rows"][number];
 
 /** How often it is looked whether the files are still there, in ms, by a timer and before a commit. */
 export const WATCH_MS = 250;
@@ -66,6 +72,11 @@ export class SqliteStore {
     return this.#ensureOpen().totals;
   }
 
+  /** Every target that there has been. */
+  get targets(): Replies["open"]["targets"] {
+    return [...this.#ensureOpen().routes.targets];
+  }
+
   /**
    * One transaction. A fault refuses the appends, of which nothing is kept, and closes the connection: what it has in
    * memory may be ahead of the disk. The settles, which must not be lost, are then tried by themselves: they free space.
@@ -100,18 +111,53 @@ export class SqliteStore {
 
   /** Records of a lane in order of id, until one of the bounds is passed. */
   read(request: Request & { kind: "read" }): Replies["read"] {
-    return this.#guarded({ rows: [], exhausted: true }, ({ sql }) => {
-      const rows: Replies["read"]["rows"][number][] = [];
+    const { target, afterId, bytesMax, recordsMax } = request;
+    return this.#guarded({ rows: [], exhausted: true, seenTo: afterId }, (open) => {
+      // Mostly one: the target's own.
+      const parts = open.routes.to(target).map((route) => this.#readRoute(open, route, request));
+      // What lies behind the end of one part may come before what was read of another.
+      const seenTo = Math.min(...parts.filter(({ exhausted }) => !exhausted).map((part) => part.seenTo));
+      const sorted = parts.length === 1
+        ? parts[0]!.rows
+        : parts.flatMap(({ rows }) => rows).filter(({ id }) => id <= seenTo).sort((a, b) => a.id - b.id);
+      const rows: ReadRow[] = [];
       let bytes = 0;
-      for (const row of sql.read.iterate(request.bytesMax, request.signal, request.encoding, request.afterId)) {
-        const payload = (row.payload ?? undefined) as Uint8Array<ArrayBuffer> | undefined;
-        const record = { ...headOf(row), payload };
+      for (const row of sorted) {
+        if (rows.length >= recordsMax || (rows.length > 0 && bytes >= bytesMax)) {
+          return { rows, exhausted: false, seenTo: rows.at(-1)!.id };
+        }
+        rows.push(row);
+        bytes += row.bytes;
+      }
+      const exhausted = seenTo === Infinity;
+      return { rows, exhausted, seenTo: exhausted ? rows.at(-1)?.id ?? afterId : seenTo };
+    });
+  }
+
+  #readRoute(
+    { sql }: Open,
+    route: { readonly id: number; readonly targets: readonly TargetId[] },
+    { target, signal, encoding, afterId, bytesMax, recordsMax }: Request & { kind: "read" },
+  ): Replies["read"] {
+    const shared = route.targets.length > 1;
+    const rows: ReadRow[] = [];
+    let bytes = 0;
+    let seen = 0;
+    // Payloads of a shared record are read where they are needed: it may be done for this target.
+    for (const row of sql.read.iterate(shared ? -1 : bytesMax, signal, encoding, route.id, afterId)) {
+      seen += 1;
+      const id = Number(row.id);
+      if (!shared || sql.isDone.get(id, target) === undefined) {
+        const payload = shared ? undefined : (row.payload ?? undefined) as Uint8Array<ArrayBuffer> | undefined;
+        const record = { ...headOf(row, route.targets), payload };
         rows.push(record);
         bytes += record.bytes;
-        if (rows.length >= request.recordsMax || bytes >= request.bytesMax) return { rows, exhausted: false };
       }
-      return { rows, exhausted: true };
-    });
+      if (rows.length >= recordsMax || bytes >= bytesMax || seen >= SCANNED_MAX) {
+        return { rows, exhausted: false, seenTo: id };
+      }
+    }
+    return { rows, exhausted: true, seenTo: Infinity };
   }
 
   /** Payloads by id; undefined for a record that is gone. */
@@ -129,7 +175,7 @@ export class SqliteStore {
       const meta = open.sql.meta.get() as Row;
       let room = this.#settings.deadLetterBytesMax - Number(meta.dead_bytes);
       for (const row of open.sql.heldFitting.all(room)) {
-        const head = headOf(row);
+        const head = headOf(row, open.routes.targetsOf(Number(row.route)));
         if (head.bytes > room) break;
         room -= head.bytes;
         open.sql.release.run(head.id);
@@ -149,6 +195,7 @@ export class SqliteStore {
       const nextId = Number(open.sql.meta.get()?.next_id);
       const foreign = nextId !== open.nextId;
       open.nextId = nextId;
+      open.routes.load();
       return { foreign, totals: readTotals(open) };
     });
   }
@@ -311,7 +358,10 @@ export class SqliteStore {
       firstId = this.#attemptedId = Number(meta.next_id);
       foreign = firstId !== open.nextId;
       transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
-      for (const append of appends) transaction.append(append, payloadOf(append, request.packed));
+      for (const append of appends) {
+        transaction.append(append, payloadOf(append, request.packed));
+        for (const target of append.skipped) transaction.skip(target, append.signal, append.items);
+      }
       for (const settle of settles) {
         const remainder = transaction.settle(settle);
         if (remainder !== undefined) remainders.push(remainder);

@@ -8,12 +8,15 @@ import {
   costOfRow,
   type DeadLetter,
   decodeParts,
+  emptyTarget,
   encodeParts,
   type RecordHead,
   type Remainder,
   type SettleOp,
   type Totals,
 } from "../protocol.ts";
+import type { TargetId } from "../../queue.ts";
+import { OVERLAP } from "./routes.ts";
 import { addBooks, type Delta, emptyDelta, headOf, type Open, type Row, setMeta, unbind } from "./statements.ts";
 
 /** The operations of one transaction, and what they add up to. */
@@ -22,7 +25,10 @@ export class Transaction {
   readonly #meta: Row;
   readonly #now: number;
   readonly #deadBytesMax: number;
-  readonly #deltas = new Map<SignalName, Delta>();
+  readonly #deltas = new Map<
+    string,
+    { readonly target: TargetId; readonly signal: SignalName; readonly delta: Delta }
+  >();
   #nextId: number;
   #deadRecords: number;
   #deadBytes: number;
@@ -39,28 +45,44 @@ export class Transaction {
     this.#held = Number(meta.held);
   }
 
-  append(record: Omit<RecordHead, "id">, payload: Uint8Array): void {
+  append(record: NewRow, payload: Uint8Array): void {
     this.#insert(record, payload, 0);
-    const delta = this.#delta(record.signal);
-    delta.accepted += record.items;
-    delta.queued += record.items;
+    for (const target of record.targets) {
+      const delta = this.#delta(target, record.signal);
+      delta.accepted += record.items;
+      delta.queued += record.items;
+    }
+    const overlap = record.targets.length - 1;
+    if (overlap > 0) {
+      const delta = this.#delta(OVERLAP, record.signal);
+      delta.accepted -= overlap * record.items;
+      delta.queued -= overlap * record.items;
+    }
+  }
+
+  /** A target was left out, because it is full. */
+  skip(target: TargetId, signal: SignalName, items: number): void {
+    this.#delta(target, signal).skipped += items;
   }
 
   keepDeadLetter(letter: DeadLetter): void {
     this.#insertDeadLetter(letter);
-    const delta = this.#delta(letter.signal);
+    const delta = this.#delta(letter.target, letter.signal);
     delta.accepted += letter.items;
     delta.dead += letter.items;
   }
 
   /** A record that is gone already (a settle that is tried again) moves nothing. */
   settle(op: SettleOp): Remainder | undefined {
-    const { sql } = this.#open;
     if (op.kind === "parts") return this.#settleParts(op);
-    const row = sql.remove.get(op.id);
+    const { id, target, targets } = op;
+    const { sql } = this.#open;
+    const shared = targets.length > 1;
+    const row = shared ? this.#pending(op) : sql.remove.get(id);
     if (row === undefined) return undefined;
     const items = Number(row.items);
-    const delta = this.#removed(row);
+    const signal = row.signal as SignalName;
+    const delta = this.#delta(target, signal);
     if (op.kind === "expired") {
       delta.expired += items;
     } else {
@@ -68,11 +90,46 @@ export class Transaction {
       delta.rejected += rejected;
       delta.delivered += items - rejected;
     }
-    return undefined;
+    if (!shared) {
+      if (Number(row.held) === 1) this.#held -= 1;
+      delta.queued -= items;
+      delta.records -= 1;
+      delta.bytes -= Number(row.cost);
+      return undefined;
+    }
+    const stays = this.#done(op, signal, items, Number(row.cost));
+    return stays ? { id, target, head: undefined, heldRecords: 0, stays, split: false } : undefined;
+  }
+
+  /** The head of a record of several targets, unless this one is done with it. */
+  #pending({ id, target }: SettleOp): Row | undefined {
+    const { sql } = this.#open;
+    return sql.isDone.get(id, target) === undefined ? sql.head.get(id) : undefined;
+  }
+
+  /** A target is done with a record of several: it is noted, or the record removed where it was the last. Returns whether it stays. */
+  #done({ id, target, targets }: SettleOp, signal: SignalName, items: number, cost: number): boolean {
+    const { sql } = this.#open;
+    const delta = this.#delta(target, signal);
+    delta.queued -= items;
+    delta.records -= 1;
+    delta.bytes -= cost;
+    const stays = targets.some((other) => other !== target && sql.isDone.get(id, other) === undefined);
+    if (stays) {
+      sql.setDone.run(id, target);
+      const overlap = this.#delta(OVERLAP, signal);
+      overlap.queued += items;
+      overlap.records += 1;
+      overlap.bytes += cost;
+    } else {
+      sql.remove.get(id);
+      sql.forgetDone.run(id);
+    }
+    return stays;
   }
 
   finish(): void {
-    for (const [signal, delta] of this.#deltas) addBooks(this.#open, signal, delta);
+    for (const { target, signal, delta } of this.#deltas.values()) addBooks(this.#open, target, signal, delta);
     setMeta(this.#open, this.#meta, {
       next_id: this.#nextId,
       dead_records: this.#deadRecords,
@@ -84,25 +141,37 @@ export class Transaction {
   /** What the totals have become, once it is committed: where no other process has written since `before`. */
   totalsAfter(before: Totals): Totals {
     let { records, bytes } = before;
-    const books = { ...before.books };
-    for (const [signal, delta] of this.#deltas) {
+    const targets = { ...before.targets };
+    for (const { target, signal, delta } of this.#deltas.values()) {
       records += delta.records;
       bytes += delta.bytes;
-      const { accepted, delivered, rejectedByCollector, deadLettered, expired, abandoned, queued } = books[signal];
-      books[signal] = {
-        accepted: accepted + delta.accepted,
-        delivered: delivered + delta.delivered,
-        rejectedByCollector: rejectedByCollector + delta.rejected,
-        deadLettered: deadLettered + delta.dead,
-        expired: expired + delta.expired,
-        abandoned,
-        queued: queued + delta.queued,
+      const known = targets[target] ?? emptyTarget();
+      const { accepted, delivered, rejectedByCollector, deadLettered, expired, abandoned, queued } =
+        known.books[signal];
+      targets[target] = {
+        records: known.records + delta.records,
+        bytes: known.bytes + delta.bytes,
+        skipped: known.skipped + delta.skipped,
+        deadRecords: known.deadRecords + delta.deadRecords,
+        deadBytes: known.deadBytes + delta.deadBytes,
+        books: {
+          ...known.books,
+          [signal]: {
+            accepted: accepted + delta.accepted,
+            delivered: delivered + delta.delivered,
+            rejectedByCollector: rejectedByCollector + delta.rejected,
+            deadLettered: deadLettered + delta.dead,
+            expired: expired + delta.expired,
+            abandoned,
+            queued: queued + delta.queued,
+          },
+        },
       };
     }
     return {
       records,
       bytes,
-      books,
+      targets,
       deadRecords: this.#deadRecords,
       deadBytes: this.#deadBytes,
       held: this.#held,
@@ -110,29 +179,28 @@ export class Transaction {
     };
   }
 
-  #settleParts({ id, bytes, outcomes }: SettleOp & { readonly kind: "parts" }): Remainder | undefined {
+  #settleParts(op: PartsOp): Remainder | undefined {
+    const { id, target, targets, bytes } = op;
     const { sql } = this.#open;
+    if (targets.length > 1 && this.#pending(op) === undefined) return undefined;
     const row = sql.row.get(id);
     if (row === undefined) return undefined;
+    const head = headOf(row, targets);
     // A settle that is tried again after a crash of the Worker may meet a row that it has cut down already: its outcomes are of parts
     // that have gone.
-    if (Number(row.bytes) !== bytes) return { id, head: headOf(row), heldRecords: 0 };
+    if (head.bytes !== bytes) return { id, target, head, heldRecords: 0, stays: false, split: false };
     const payload = row.payload as Uint8Array<ArrayBuffer>;
     try {
-      return this.#settlePartsOf(headOf(row), payload, outcomes);
+      return this.#settlePartsOf(op, head, payload);
     } finally {
       discard(payload);
     }
   }
 
-  #settlePartsOf(
-    head: RecordHead,
-    payload: Uint8Array<ArrayBuffer>,
-    outcomes: (SettleOp & { readonly kind: "parts" })["outcomes"],
-  ): Remainder | undefined {
+  #settlePartsOf(op: PartsOp, head: RecordHead, payload: Uint8Array<ArrayBuffer>): Remainder | undefined {
     const { sql } = this.#open;
-    const { id } = head;
-    const delta = this.#delta(head.signal);
+    const { id, target, outcomes } = op;
+    const delta = this.#delta(target, head.signal);
     const retried = new Remnant();
     const held = new Remnant();
     let offset = 0;
@@ -147,6 +215,7 @@ export class Transaction {
         }
         this.#insertDeadLetter({
           ...head,
+          target,
           sender: part.sender,
           items,
           bytes: guilty.length,
@@ -193,6 +262,21 @@ export class Transaction {
     }
     const heldRecords = held.empty ? 0 : 1;
     this.#held += heldRecords;
+    if (op.targets.length > 1) {
+      // The payload is the others' too: what is left of it for this target becomes a record of its own.
+      const left = [...(retried.empty ? [] : [[retried, 0] as const]), ...(held.empty ? [] : [[held, 1] as const])];
+      let items = 0;
+      for (const [remnant, isHeld] of left) {
+        const own = { ...remnant.head(head), targets: [target] };
+        items += own.items;
+        this.#insert(own, remnant.payload(), isHeld);
+      }
+      // Above, `queued` has lost what found its end; the rest is queued in the records of its own.
+      delta.queued += head.items - items;
+      const stays = this.#done(op, head.signal, head.items, head.cost);
+      delta.queued += items;
+      return { id, target, head: undefined, heldRecords, stays, split: !retried.empty };
+    }
     if (retried.empty && held.empty) {
       sql.remove.get(id);
       delta.records -= 1;
@@ -214,10 +298,10 @@ export class Transaction {
     unbind(this.#open, "rewrite", stayed.bytes);
     delta.bytes += stayed.cost - head.cost;
     if (!retried.empty && !held.empty) this.#insert(held.head(head), held.payload(), 1);
-    return { id, head: retried.empty ? undefined : stayed, heldRecords };
+    return { id, target, head: retried.empty ? undefined : stayed, heldRecords, stays: false, split: false };
   }
 
-  #insert(record: Omit<RecordHead, "id">, payload: Uint8Array, held: 0 | 1): void {
+  #insert(record: NewRow, payload: Uint8Array, held: 0 | 1): void {
     this.#open.sql.insert.run(
       this.#nextId++,
       held,
@@ -230,11 +314,19 @@ export class Transaction {
       record.enqueuedAt,
       record.parts,
       payload,
+      this.#open.routes.idOf(record.targets),
     );
     unbind(this.#open, "insert", payload.length);
-    const delta = this.#delta(record.signal);
-    delta.records += 1;
-    delta.bytes += record.cost;
+    for (const target of record.targets) {
+      const delta = this.#delta(target, record.signal);
+      delta.records += 1;
+      delta.bytes += record.cost;
+    }
+    const overlap = record.targets.length - 1;
+    if (overlap === 0) return;
+    const delta = this.#delta(OVERLAP, record.signal);
+    delta.records -= overlap;
+    delta.bytes -= overlap * record.cost;
   }
 
   #insertDeadLetter(letter: DeadLetter): void {
@@ -251,27 +343,27 @@ export class Transaction {
       letter.enqueuedAt,
       letter.diedAt,
       letter.payload,
+      letter.target,
     );
     unbind(this.#open, "dead", letter.payload.length);
     this.#deadRecords += 1;
     this.#deadBytes += letter.bytes;
+    const delta = this.#delta(letter.target, letter.signal);
+    delta.deadRecords += 1;
+    delta.deadBytes += letter.bytes;
   }
 
-  #removed(row: Row): Delta {
-    if (Number(row.held) === 1) this.#held -= 1;
-    const delta = this.#delta(row.signal as SignalName);
-    delta.queued -= Number(row.items);
-    delta.records -= 1;
-    delta.bytes -= Number(row.cost);
-    return delta;
-  }
-
-  #delta(signal: SignalName): Delta {
-    let delta = this.#deltas.get(signal);
-    if (delta === undefined) this.#deltas.set(signal, delta = emptyDelta());
-    return delta;
+  #delta(target: TargetId, signal: SignalName): Delta {
+    const key = `${target} ${signal}`;
+    let of = this.#deltas.get(key);
+    if (of === undefined) this.#deltas.set(key, of = { target, signal, delta: emptyDelta() });
+    return of.delta;
   }
 }
+
+/** A record that has no id yet. */
+type NewRow = Omit<RecordHead, "id">;
+type PartsOp = SettleOp & { readonly kind: "parts" };
 
 /** A dead letter, but for what it has of its record. */
 interface Burial {

@@ -54,7 +54,7 @@ scope.onmessage = ({ data: { seq, ...request } }) => {
 function answer(request: Request, transfer: Transferable[]): Replies[keyof Replies] {
   if (request.kind === "open") {
     store = new SqliteStore(request.settings, request.disowned, news);
-    return { totals: store.totals, clockSteps: store.clockSteps };
+    return { targets: store.targets, totals: store.totals, clockSteps: store.clockSteps };
   }
   if (request.kind === "close") {
     store?.close();

@@ -11,6 +11,7 @@ import {
   type PartSettlement,
   type Replies,
   type SettleOp,
+  type TargetTotals,
 } from "../../../../src/queue/sqlite/protocol.ts";
 import { SqliteStore } from "../../../../src/queue/sqlite/file/store.ts";
 import { folder } from "../../../support/files/folder.ts";
@@ -26,6 +27,8 @@ function appendOf(random: Random): AppendOp {
   const sum = (pick: (part: typeof parts[number]) => number) => parts.reduce((total, part) => total + pick(part), 0);
   const bytes = sum((part) => part.bytes);
   return {
+    targets: random.pick([[1], [2], [1, 2], [1, 2, 3]]),
+    skipped: random.pick([[], [], [3]]),
     signal: random.pick(SIGNAL_NAMES),
     encoding: random.pick(["gzip", "identity"] as const),
     mergeable: random.below(5) > 0,
@@ -40,10 +43,11 @@ function appendOf(random: Random): AppendOp {
   };
 }
 
-function settleOf(random: Random, id: number, bytes: number): SettleOp {
+function settleOf(random: Random, id: number, { bytes, targets }: { bytes: number; targets: number[] }): SettleOp {
   const kind = random.below(4);
-  if (kind === 0) return { kind: "done", id, rejected: random.below(30) };
-  if (kind === 1) return { kind: "expired", id };
+  const place = { id, target: random.pick(targets), targets };
+  if (kind === 0) return { ...place, kind: "done", rejected: random.below(30) };
+  if (kind === 1) return { ...place, kind: "expired" };
   const outcomes = Array.from({ length: 4 }, (): PartSettlement => {
     const outcome = random.below(4);
     if (outcome === 3) {
@@ -60,14 +64,34 @@ function settleOf(random: Random, id: number, bytes: number): SettleOp {
     if (outcome === 1) return { kind: "retry" };
     return { kind: "dead", reason: "bad", status: 400, items: random.below(20), rejected: random.below(5) };
   });
-  return { kind: "parts", id, bytes, outcomes };
+  return { ...place, kind: "parts", bytes, outcomes };
 }
 
-/** Payload bytes of a row, by another connection; 0 where it is gone. */
-function sizeOf(path: string, id: number): number {
+/** A row as another connection has it: payload bytes and targets; of nothing where it is gone. */
+function rowOf(path: string, id: number): { bytes: number; targets: number[] } {
   const db = new DatabaseSync(path, { readOnly: true });
   try {
-    return Number(db.prepare("SELECT bytes FROM records WHERE id = ?").get(id)?.["bytes"] ?? 0);
+    const row = db.prepare(
+      "SELECT bytes, routes.targets FROM records JOIN routes ON routes.id = records.route WHERE records.id = ?",
+    ).get(id);
+    return { bytes: Number(row?.["bytes"] ?? 0), targets: JSON.parse(String(row?.["targets"] ?? "[1]")) };
+  } finally {
+    db.close();
+  }
+}
+
+/** What the rows say that each target waits for. */
+function pendingIn(path: string, target: number): Record<string, unknown> {
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    return {
+      ...db.prepare(
+        `SELECT count(*) AS records, coalesce(sum(items), 0) AS queued, coalesce(sum(bytes + length(parts) + 96), 0) AS bytes
+        FROM records JOIN routes ON routes.id = records.route
+        WHERE EXISTS (SELECT 1 FROM json_each(routes.targets) WHERE value = ?1)
+          AND NOT EXISTS (SELECT 1 FROM done WHERE record = records.id AND target = ?1)`,
+      ).get(target),
+    };
   } finally {
     db.close();
   }
@@ -80,7 +104,14 @@ Deno.test("what a transaction adds up is what the tables then say, whatever it d
   makeQueueFile(path);
   const store = new SqliteStore(
     // Few dead letters fit, so that some parts are held for want of room.
-    { path, bytesMax: 1 << 30, deadLetterBytesMax: 4_000, faults: [], fileBytesMax: undefined },
+    {
+      path,
+      bytesMax: 1 << 30,
+      deadLetterBytesMax: 4_000,
+      targets: ["default", "b", "c"],
+      faults: [],
+      fileBytesMax: undefined,
+    },
     [],
     {
       log: (level, message) => assert.fail(`${level} ${message}`),
@@ -96,10 +127,10 @@ Deno.test("what a transaction adds up is what the tables then say, whatever it d
       const appends = Array.from({ length: random.below(4) }, () => appendOf(random));
       // Some are settled twice, and some were never there.
       const settles = Array.from({ length: random.below(4) }, () => {
-        const id = 1 + random.below(newest + 2);
+        const id = random.chance(0.1) ? 1_000_000 : 1 + random.below(Math.max(1, newest));
         // Some are of a row as it was before it was cut down: they move nothing.
-        const bytes = random.chance(0.2) ? 1 : sizeOf(path, id);
-        return settleOf(random, id, bytes);
+        const row = rowOf(path, id);
+        return settleOf(random, id, random.chance(0.2) ? { ...row, bytes: 1 } : row);
       });
       const reply: Replies["commit"] = store.commit({
         kind: "commit",
@@ -109,14 +140,20 @@ Deno.test("what a transaction adds up is what the tables then say, whatever it d
         now: 1,
       });
       assert.deepEqual([reply.appendFailure, reply.settleFailure, reply.foreign], [undefined, undefined, false]);
-      newest = reply.firstId + appends.length - 1;
+      newest = reply.totals!.lastId;
       // `stats` reads the tables.
       assert.deepEqual(reply.totals, store.stats().totals, `round ${round}`);
       held = Math.max(held, reply.totals!.held);
-      for (const name of SIGNAL_NAMES) {
-        const books: Books = reply.totals!.books[name];
-        const { delivered, rejectedByCollector, deadLettered, expired, queued } = books;
-        assert.equal(books.accepted, delivered + rejectedByCollector + deadLettered + expired + queued);
+      for (const target of [1, 2, 3]) {
+        const of: TargetTotals = reply.totals!.targets[target]!;
+        const { records, bytes, books } = of;
+        let all = 0;
+        for (const name of SIGNAL_NAMES) {
+          const { accepted, ...ended }: Books = books[name];
+          assert.equal(accepted, Object.values(ended).reduce((sum, items) => sum + items, 0));
+          all += ended.queued;
+        }
+        assert.deepEqual(pendingIn(path, target), { records, queued: all, bytes }, `target ${target}, round ${round}`);
       }
     }
     assert(held > 0 && store.totals.deadRecords > 0, "nothing was held, or nothing died");

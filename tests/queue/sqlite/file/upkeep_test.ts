@@ -3,10 +3,10 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
-import { bySignal } from "../../../../src/signal.ts";
 import { makeQueueFile } from "../../../../src/queue/sqlite/file/lock.ts";
 import { MarkFile } from "../../../../src/queue/sqlite/file/mark.ts";
 import { FileWatch } from "../../../../src/queue/sqlite/file/presence.ts";
+import { Routes } from "../../../../src/queue/sqlite/file/routes.ts";
 import { Salvage } from "../../../../src/queue/sqlite/file/salvage.ts";
 import { CHECKPOINT_PAGES, openDatabase } from "../../../../src/queue/sqlite/file/schema.ts";
 import { type Open, prepareStatements } from "../../../../src/queue/sqlite/file/statements.ts";
@@ -35,24 +35,16 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
     try {
       db.exec("CREATE TABLE filling (a)");
       const totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0 };
-      const books = {
-        accepted: 0,
-        delivered: 0,
-        rejectedByCollector: 0,
-        deadLettered: 0,
-        expired: 0,
-        abandoned: 0,
-        queued: 0,
-      };
       const open: Open = {
         db,
         sql: prepareStatements(db),
         mark,
         watch,
+        routes: new Routes(db),
         identity: 1,
         nextId: 1,
         dataVersion: 0,
-        totals: { ...totals, books: bySignal(() => books) },
+        totals: { ...totals, targets: {} },
         salvage: undefined,
       };
       const warnings: string[] = [];
@@ -60,6 +52,8 @@ function withFile(name: string, body: (scene: Scene) => void | Promise<void>): v
       const write = (pages: number) => {
         db.exec(`INSERT INTO filling VALUES (zeroblob(${pages * PAGE_BYTES}))`);
         upkeep.committed([{
+          targets: [1],
+          skipped: [],
           signal: "traces",
           encoding: "gzip",
           mergeable: true,
