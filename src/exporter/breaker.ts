@@ -7,6 +7,11 @@
 export interface BreakerOptions {
   readonly initialMs: number;
   readonly maxMs: number;
+  /**
+   * The longest wait just now, in ms, where that is less; asked at each failure. While the queue is full its senders are refused, and they
+   * keep their data for 10 s.
+   */
+  readonly mostMs?: () => number;
   /** A number in [0, 1), for the jitter. */
   readonly random?: () => number;
   /** A clock in ms that is never set back. */
@@ -23,6 +28,7 @@ export interface Permit {
 export class Breaker {
   readonly #initialMs: number;
   readonly #maxMs: number;
+  readonly #mostMs: () => number;
   readonly #random: () => number;
   readonly #now: () => number;
   #failures = 0;
@@ -34,6 +40,7 @@ export class Breaker {
   constructor(options: BreakerOptions) {
     this.#initialMs = options.initialMs;
     this.#maxMs = options.maxMs;
+    this.#mostMs = options.mostMs ?? (() => Infinity);
     this.#random = options.random ?? Math.random;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -119,7 +126,8 @@ export class Breaker {
 
   /** Half of it at random: senders that failed together do not come back together. */
   #backoffMs(slow: boolean): number {
-    const backoff = slow ? this.#maxMs : Math.min(this.#maxMs, this.#initialMs * 2 ** Math.min(this.#failures, 30));
+    const growing = Math.min(this.#maxMs, this.#initialMs * 2 ** Math.min(this.#failures, 30));
+    const backoff = slow ? this.#maxMs : Math.min(growing, this.#mostMs());
     return backoff / 2 + (backoff / 2) * this.#random();
   }
 

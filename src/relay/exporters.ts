@@ -15,6 +15,9 @@ import type { Log } from "../telemetry/log.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import { openClients, requestsAtOnce } from "./clients.ts";
 
+/** While the queue takes nothing, what is in it is tried this often, in ms: its senders keep what they are refused for 10 s. */
+const FULL_RETRY_MS = 2_000;
+
 /** The clients of an exporter. */
 type Clients = Readonly<Record<SignalName, CollectorClient>>;
 
@@ -167,7 +170,7 @@ function exporterFor(
     consumersAlone: requestsAtOnce(queueSettings),
     batchBytesMax: queueSettings.batch.max_size,
     linger: { bytesMin: queueSettings.batch.min_size, ms: queueSettings.batch.flush_timeout },
-    retry: settings.traces.retry,
+    retry: { ...settings.traces.retry, mostMs: () => queue.readiness().ready ? Infinity : FULL_RETRY_MS },
     events: told,
   });
 }

@@ -82,14 +82,20 @@ async function recorder(target: string) {
   };
 }
 
-/** A port that cuts every connection. */
-async function listenAway() {
-  const server = createTcpServer((socket) => socket.destroy());
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => void server.close(() => resolve())),
-  };
+/**
+ * A port for the Collector that is away: below those that systems give to connections and to listeners of port 0 (from 32,768 on
+ * Linux), so that nobody takes it meanwhile.
+ */
+async function quietPort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = createTcpServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
 }
 
 /** The fields that are the request's own. */
@@ -157,9 +163,7 @@ for (const outage of OUTAGES) {
 async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const certificates = stack.use(await testCertificates());
-  // The Collector that is away: its port is held for it, and every connection is cut.
-  const away = stack.use(await listenAway());
-  const { port } = away;
+  const port = await quietPort();
   const relay = stack.use(
     await startRelayHere({
       engine,
@@ -168,8 +172,6 @@ async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promis
       config: {
         receiver: { limits: { queue_share: 1 } },
         sending_queue: { queue_size: "1MiB" },
-        // What is measured is the sender's part: the relay itself is quick to notice that the Collector is back.
-        exporter: { retry_on_failure: { max_interval: "1s" } },
         telemetry: {
           admin: { endpoint: "127.0.0.1:0" },
           traces: { enabled: false },
@@ -199,7 +201,6 @@ async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promis
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   const arrived = new Set<string>();
   const arrivals = new Changes();
-  await away[Symbol.asyncDispose]();
   const collector: EmbeddedCollector = stack.use(
     await startCollector({
       host: "127.0.0.1",

@@ -49,6 +49,28 @@ Deno.test("a wait that the Collector asks for is the least, and a fault that las
   assert.equal(made.failed(await admitted(made), undefined, true), 22_500);
 });
 
+Deno.test("while there is less time the waits are shorter; what the Collector asks for and faults that last stay", async () => {
+  const clock = { ms: 0 };
+  let most = Infinity;
+  const made = new Breaker({
+    initialMs: 1_000,
+    maxMs: 30_000,
+    mostMs: () => most,
+    random: () => 1 - Number.EPSILON,
+    now: () => clock.ms,
+  });
+  const fail = async (atLeastMs?: number, slow?: boolean) => {
+    const waitMs = made.failed(await admitted(made), atLeastMs, slow);
+    clock.ms += waitMs;
+    return Math.round(waitMs);
+  };
+  for (const expected of [1_000, 2_000, 4_000, 8_000]) assert.equal(await fail(), expected);
+  most = 2_000;
+  assert.deepEqual([await fail(), await fail(7_000), await fail(undefined, true)], [2_000, 7_000, 30_000]);
+  most = Infinity;
+  assert.equal(await fail(), 30_000);
+});
+
 Deno.test("closed it lets all go; open none; after the wait one, until it is known what came of it", async () => {
   const { breaker: made, clock } = breaker({ initialMs: 1, maxMs: 1 });
   const [first] = [await admitted(made), await admitted(made), await admitted(made)];
