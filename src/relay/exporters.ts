@@ -15,7 +15,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import { openClients, requestsAtOnce } from "./clients.ts";
 
-/** While the queue takes nothing, what is in it is tried this often, in ms: its senders keep what they are refused for 10 s. */
+/** While the queue is full, what is in it is tried this often, in ms: its senders keep what they are refused for 10 s. */
 const FULL_RETRY_MS = 2_000;
 
 /** The clients of an exporter. */
@@ -84,6 +84,8 @@ export interface ExporterSetOptions {
   readonly routing: Routing;
   readonly queue: SendingQueue;
   readonly opened: OpenedExporters;
+  /** Whether senders have been refused lately because the queue is full. */
+  readonly refusing: () => boolean;
   /** Of a target; without a name where there is one alone. */
   readonly events: (target: ExportTarget, name: string | undefined) => ExporterEvents & GroupEvents;
 }
@@ -150,7 +152,7 @@ export class ExporterSet {
 function exporterFor(
   target: ExportTarget,
   healths: Map<string, MemberHealth>,
-  { config, routing, queue, opened, events }: ExporterSetOptions,
+  { config, routing, queue, opened, refusing, events }: ExporterSetOptions,
 ): Exporter {
   // What a group sends is composed as its first exporter wants it.
   const [first] = target.members;
@@ -170,7 +172,7 @@ function exporterFor(
     consumersAlone: requestsAtOnce(queueSettings),
     batchBytesMax: queueSettings.batch.max_size,
     linger: { bytesMin: queueSettings.batch.min_size, ms: queueSettings.batch.flush_timeout },
-    retry: { ...settings.traces.retry, mostMs: () => queue.readiness().ready ? Infinity : FULL_RETRY_MS },
+    retry: { ...settings.traces.retry, mostMs: () => refusing() ? FULL_RETRY_MS : Infinity },
     events: told,
   });
 }

@@ -22,6 +22,7 @@ import { Admission } from "../receiver/admission.ts";
 import { Deadlines } from "../receiver/deadlines.ts";
 import { mountReceiver } from "../receiver/app.ts";
 import { Preparer } from "../receiver/preparer.ts";
+import type { ReceiverEvents } from "../receiver/receive.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./clients.ts";
 import { ExporterSet, openExporters, targetsOf } from "./exporters.ts";
@@ -63,6 +64,9 @@ export interface RelaySeams {
   /** Of tests: faults in the transactions of the queue. */
   readonly faults?: readonly Fault[];
 }
+
+/** How long a sender that was refused still has its data, in ms: what a stock SDK gives an export in all. */
+const REFUSING_MS = 10_000;
 
 /** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
 const CLOSE_MS_MAX = 500;
@@ -154,11 +158,13 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   const queue = await opening;
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
+  let fullAt = -Infinity;
   const exporter = new ExporterSet({
     config,
     routing,
     queue,
     opened,
+    refusing: () => performance.now() - fullAt < REFUSING_MS,
     events: (target, name) => exporterEvents(metrics, log, (signal) => opened.originOf(target, signal), name),
   });
   stack.defer(() => exporter.stop(0));
@@ -178,7 +184,14 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     tracerProvider: sampleAtHead(telemetry.tracerProvider, config.telemetry.traces.sampling_ratio),
     server: { address: http.endpoint.hostname, port: http.endpoint.port },
   });
-  const receiver = receiverEvents(metrics, log);
+  const told = receiverEvents(metrics, log);
+  const receiver: ReceiverEvents = {
+    ...told,
+    refused(request) {
+      if (request.refusal.code === "queue_full") fullAt = performance.now();
+      told.refused(request);
+    },
+  };
   const preparer = stack.use(
     new Preparer({
       payloadEncoding: compresses(config, routing) ? "gzip" : "identity",
