@@ -46,8 +46,14 @@ export class Permit {
     this.#arrived += bytes;
   }
 
+  /** What is refused gives back what it holds at once: bodies that grow side by side would else all be refused, and none let in. */
   #take(bytes: number): void {
-    this.#gate.take(bytes, this.#bytes, this.#sender);
+    try {
+      this.#gate.take(bytes, this.#bytes, this.#sender);
+    } catch (refused) {
+      this.release();
+      throw refused;
+    }
     this.#bytes += bytes;
   }
 

@@ -178,7 +178,7 @@ function deepJson(depth: number): string {
 
 for (const way of WAYS_IN) {
   Deno.test(`${way}: what inflates, nests or multiplies takes no memory`, async () => {
-    await using a = await attacked(way);
+    await using a = await attacked(way, { request_body_timeout: "1m" });
     await a.honest();
     const big = bomb(5 * 2 ** 30);
     assert(big.length < 6 * 2 ** 20, `${big.length}`);
@@ -385,7 +385,8 @@ for (const way of WAYS_IN) {
         connection.write(Buffer.alloc(64 * 1024));
       }
       const answers = (await Promise.all(slow.map((connection) => connection.answer()))).map(statusOf);
-      assert.deepEqual([...new Set(answers)], [503]);
+      // What came is more than the one sender may hold; of the others nothing came for too long.
+      assert(answers.every((status) => status === 503 || status === 429), [...new Set(answers)].join());
     } finally {
       for (const connection of slow) connection[Symbol.dispose]();
     }
