@@ -149,6 +149,16 @@ Deno.test("files that are switched by a link, as Kubernetes does, are taken up b
   await here.tookUp(serialOf(third));
 });
 
+Deno.test("a change of the CA alone says that, and not that the certificate has changed", async () => {
+  await using certs = await testCertificates();
+  await using here = await identityRelay(certs);
+  await using far = await collecting(certs);
+  await using _relay = await here.start(far.collector.url, { exporter: { tls: INTERVAL } });
+  await writeFile(join(here.dir, "ca.crt"), certs.ca.certificate + certs.otherCa.certificate);
+  const told = await here.log.find(({ message }) => message.startsWith("Took up"), "the change");
+  assert.deepEqual([told.message, told["authorities"]], ["Took up changed CA certificates of exporter.tls.ca_file", 2]);
+});
+
 Deno.test("a half-written file is waited for, and told of only when it stays so", async () => {
   await using certs = await testCertificates();
   await using here = await identityRelay(certs);
