@@ -181,6 +181,12 @@ Deno.test("each source begins by saying what it is for", () => {
   for (const source of sources) assert.match(text(source), /^\/\*\*/, `src/${source} has no module comment`);
 });
 
+Deno.test("each source with JSX says whose it is, for programs with a configuration of their own", () => {
+  for (const source of sources.filter((source) => source.endsWith(".tsx"))) {
+    assert.match(text(source), /^\/\*\* @jsxImportSource hono\/jsx \*\/$/m, `src/${source} has no @jsxImportSource`);
+  }
+});
+
 Deno.test("the version is the same in deno.json and in the source", () => {
   const manifest: unknown = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
   assert(typeof manifest === "object" && manifest !== null && "version" in manifest);

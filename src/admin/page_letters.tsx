@@ -2,6 +2,9 @@
  * Dead letters on the status page: by sender and reason, each with the command that sends them again.
  * @module
  */
+// Said here too: a program that uses the library has a configuration of its own.
+/** @jsxRuntime automatic */
+/** @jsxImportSource hono/jsx */
 import { signalOf } from "../signal.ts";
 import { bytes, count, duration, moment } from "./format.ts";
 import type { Status } from "./status.ts";
