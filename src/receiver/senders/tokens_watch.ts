@@ -3,7 +3,7 @@
  * @module
  */
 import { readFile } from "node:fs/promises";
-import { ConfigError, messageOf } from "../../errors.ts";
+import { codeOf, ConfigError, messageOf } from "../../errors.ts";
 
 /** Options of {@link watchFile}. */
 export interface FileWatchOptions {
@@ -92,5 +92,5 @@ function watchText(
 
 /** Whether an error says that there is no such file. */
 export function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  return codeOf(error) === "ENOENT";
 }
