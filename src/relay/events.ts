@@ -149,7 +149,15 @@ export function exporterEvents(
       const fields = { signal, fault: fault.code, remedy: fault.remedy, url: shownUrl(url) };
       log.limited(`silent ${signal}`, LOG_INTERVAL_MS).warn(fault.what, fields);
     },
-    moved(signal, from, to, fault) {
+    moved(signal, from, to, fault, { first, maybeBoth }) {
+      metrics.moved({ signal, from, to, fault: fault.code, maybeBoth });
+      if (maybeBoth) {
+        log.limited(`twice ${signal} ${from}`, LOG_INTERVAL_MS).warn(
+          "A request may be on two exporters of the group: the first did not answer for it, and another took it",
+          { signal, from, to },
+        );
+      }
+      if (!first) return;
       const fields = { signal, from, to, fault: fault.code, remedy: fault.remedy };
       const limited = log.limited(`moved ${signal} ${from}`, LOG_INTERVAL_MS);
       if (fault.lasting) limited.error("An exporter of the group cannot take data, and another has it", fields);

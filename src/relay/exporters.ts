@@ -10,8 +10,9 @@ import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
 import { GroupClient, type GroupEvents, MemberHealth } from "../exporter/group.ts";
 import type { Failure } from "../exporter/way.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
-import { bySignal, type SignalName } from "../signal.ts";
+import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { ExportersState } from "../telemetry/metrics.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import { openClients, requestsAtOnce } from "./clients.ts";
 
@@ -90,6 +91,8 @@ export interface ExporterSetOptions {
   readonly events: (target: ExportTarget, name: string | undefined) => ExporterEvents & GroupEvents;
 }
 
+type Healths = Map<string, { readonly exporter: string; readonly signal: SignalName; readonly health: MemberHealth }>;
+
 interface Sending {
   readonly target: ExportTarget;
   readonly exporter: Exporter;
@@ -98,9 +101,12 @@ interface Sending {
 /** Whatever sends, to all targets, as one: what is asked of it is asked of each. */
 export class ExporterSet {
   readonly #sending: readonly Sending[];
+  /** Of each exporter in a group and signal. */
+  readonly #healths: Healths;
 
   constructor(options: ExporterSetOptions) {
-    const healths = new Map<string, MemberHealth>();
+    const healths: Healths = new Map();
+    this.#healths = healths;
     const { targets } = options.routing;
     this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, healths, options) }));
   }
@@ -124,6 +130,17 @@ export class ExporterSet {
   /** Whether a signal's wait after its last failure is still on, at a target that fails. */
   waits(signal: SignalName): boolean {
     return this.#required.some(({ exporter }) => exporter.waits(signal));
+  }
+
+  /** By target and by way; nothing where there is one exporter alone. */
+  get state(): ExportersState {
+    const failures = this.#sending.length === 1
+      ? []
+      : this.#sending.flatMap(({ target, exporter }) =>
+        SIGNAL_NAMES.map((signal) => ({ target: target.name, signal, failures: exporter.failures(signal) }))
+      );
+    const up = [...this.#healths.values()].map(({ exporter, signal, health }) => ({ exporter, signal, up: health.up }));
+    return { failures, up };
   }
 
   /** The last request of a signal that failed, on whichever target. */
@@ -151,7 +168,7 @@ export class ExporterSet {
 
 function exporterFor(
   target: ExportTarget,
-  healths: Map<string, MemberHealth>,
+  healths: Healths,
   { config, routing, queue, opened, refusing, events }: ExporterSetOptions,
 ): Exporter {
   // What a group sends is composed as its first exporter wants it.
@@ -180,7 +197,7 @@ function exporterFor(
 function clientFor(
   { kind, members }: ExportTarget,
   signal: SignalName,
-  healths: Map<string, MemberHealth>,
+  healths: Healths,
   opened: OpenedExporters,
   events: GroupEvents,
 ): ExportClient {
@@ -192,8 +209,8 @@ function clientFor(
     members: members.map(({ name, weight }) => {
       // What one group learns of an endpoint, another that it is in knows.
       const key = `${name} ${signal}`;
-      const health = healths.get(key) ?? new MemberHealth();
-      healths.set(key, health);
+      const health = healths.get(key)?.health ?? new MemberHealth();
+      healths.set(key, { exporter: name, signal, health });
       return { name, weight, client: opened.clientsOf(name)[signal], health };
     }),
     events,

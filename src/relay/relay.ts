@@ -168,6 +168,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     events: (target, name) => exporterEvents(metrics, log, (signal) => opened.originOf(target, signal), name),
   });
   stack.defer(() => exporter.stop(0));
+  metrics.observeExporters(() => exporter.state);
   const targetsFor = targetsOf(routing, queue);
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,

@@ -187,6 +187,44 @@ export const INSTRUMENTS = {
       "expired + abandoned + queued",
     attributes: ["account", "signal", "target"],
   },
+  edgeferry_target_size: {
+    kind: "gauge",
+    unit: "By",
+    description:
+      "Bytes that wait for a target of the routes, as edgeferry_queue_size counts them; where there are several targets",
+    attributes: ["target"],
+  },
+  edgeferry_target_capacity: {
+    kind: "gauge",
+    unit: "By",
+    description: "Bound on the bytes that wait for a target; where there are several",
+    attributes: ["target"],
+  },
+  edgeferry_target_records: {
+    kind: "gauge",
+    unit: "{record}",
+    description: "Records that wait for a target, those in flight included; where there are several targets",
+    attributes: ["target"],
+  },
+  edgeferry_target_oldest_age: {
+    kind: "gauge",
+    unit: "s",
+    description: "Age of the oldest record that waits for a target; 0 when none does; where there are several targets",
+    attributes: ["target"],
+  },
+  edgeferry_target_skipped_items: {
+    kind: "gauge",
+    unit: "{item}",
+    description:
+      "Items that a target which is not required was not given since it was full; kept across restarts (sqlite)",
+    attributes: ["target"],
+  },
+  edgeferry_target_failures: {
+    kind: "gauge",
+    unit: "{request}",
+    description: "Requests for a target that failed in a row; 0 is healthy; where there are several targets",
+    attributes: ["signal", "target"],
+  },
   edgeferry_dead_letter_items: {
     kind: "counter",
     unit: "{item}",
@@ -222,6 +260,19 @@ export const INSTRUMENTS = {
     unit: "{request}",
     description: "Requests to the Collector that failed and will be tried again, by the named fault",
     attributes: ["fault", "signal"],
+  },
+  edgeferry_exporter_moved_requests: {
+    kind: "counter",
+    unit: "{request}",
+    description: "Requests that an exporter of a group could not take, by the named fault, and another one took; " +
+      "where maybe_both is true the first one may have it, too",
+    attributes: ["fault", "from", "maybe_both", "signal", "to"],
+  },
+  edgeferry_exporter_up: {
+    kind: "gauge",
+    unit: "1",
+    description: "Of an exporter in a group: 1 where it takes data as far as is known, 0 until it has come back",
+    attributes: ["exporter", "signal"],
   },
   edgeferry_exporter_send_duration: {
     kind: "histogram",
@@ -269,6 +320,13 @@ export interface QueueState {
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly targets: readonly {
     readonly name: string;
+    readonly records: number;
+    readonly bytes: number;
+    readonly bytesMax: number;
+    /** Milliseconds since the Unix epoch. */
+    readonly oldestAt: number | undefined;
+    /** Items. */
+    readonly skipped: number;
     readonly books: Readonly<Record<SignalName, Readonly<Record<keyof typeof ACCOUNTS, number>>>>;
   }[];
 }
@@ -290,6 +348,23 @@ export interface CertificateState {
   readonly subject: string;
   readonly fingerprintSha256: string;
   readonly daysLeft: number;
+}
+
+/** The state of what sends, where there is more than one exporter. */
+export interface ExportersState {
+  /** Of each target and signal, failures in a row. */
+  readonly failures: readonly { readonly target: string; readonly signal: SignalName; readonly failures: number }[];
+  /** Of each exporter in a group and signal. */
+  readonly up: readonly { readonly exporter: string; readonly signal: SignalName; readonly up: boolean }[];
+}
+
+/** One request that went to another exporter. */
+export interface MovedRequest {
+  readonly signal: SignalName;
+  readonly from: string;
+  readonly to: string;
+  readonly fault: string;
+  readonly maybeBoth: boolean;
 }
 
 /** The state of the receiver. */
@@ -331,12 +406,16 @@ export interface RelayMetrics {
   rejected(signal: SignalName, items: number): void;
   /** A request to the Collector failed. `fault`: its name; beyond 64 different ones they count as `other`. */
   failed(signal: SignalName, fault: string): void;
+  /** An exporter of a group could not take a request, and another one took it. */
+  moved(request: MovedRequest): void;
   /** A connection was closed without an answer. */
   droppedConnection(reason: DropReason): void;
   /** Where the receiver's gauges come from, read at each collection; a second call replaces the first. */
   observeReceiver(read: () => ReceiverState): void;
   /** Where the queue's gauges come from, read at each collection; a second call replaces the first. */
   observeQueue(read: () => QueueState | Promise<QueueState>): void;
+  /** Where the gauges of targets and exporters come from, read at each collection; a second call replaces the first. */
+  observeExporters(read: () => ExportersState): void;
   /** Where the days left of certificates come from, read at each collection; a second call replaces the first. */
   observeCertificates(read: () => readonly CertificateState[]): void;
 }
@@ -393,22 +472,31 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
   observeReceiver("edgeferry_receiver_connections", ({ connections }) => connections);
 
   let readQueue: (() => QueueState | Promise<QueueState>) | undefined;
+  let readExporters: (() => ExportersState) | undefined;
   let readCertificates: (() => readonly CertificateState[]) | undefined;
   meter.addBatchObservableCallback(async (result) => {
     for (const { role, subject, fingerprintSha256, daysLeft } of readCertificates?.() ?? []) {
       const fingerprint = fingerprintSha256.replaceAll(":", "").toLowerCase();
       result.observe(existing(gauges, "edgeferry_certificate_days_left"), daysLeft, { role, subject, fingerprint });
     }
+    const exporters = readExporters?.();
+    for (const { target, signal, failures } of exporters?.failures ?? []) {
+      result.observe(existing(gauges, "edgeferry_target_failures"), failures, { signal, target });
+    }
+    for (const { exporter, signal, up } of exporters?.up ?? []) {
+      result.observe(existing(gauges, "edgeferry_exporter_up"), up ? 1 : 0, { exporter, signal });
+    }
     const state = await readQueue?.();
     if (state === undefined) return;
+    // A clock that was set back makes no negative age.
+    const age = (oldestAt: number | undefined) => oldestAt === undefined ? 0 : Math.max(0, now() - oldestAt) / 1000;
     const values: Partial<Record<InstrumentName, number>> = {
       edgeferry_queue_size: state.bytes,
       edgeferry_queue_capacity: state.bytesMax,
       edgeferry_queue_records: state.records,
       edgeferry_queue_in_flight_records: state.inFlight,
       ...(state.drainS === undefined ? {} : { edgeferry_queue_drain_time: state.drainS }),
-      // A clock that was set back makes no negative age.
-      edgeferry_queue_oldest_age: state.oldestAt === undefined ? 0 : Math.max(0, now() - state.oldestAt) / 1000,
+      edgeferry_queue_oldest_age: age(state.oldestAt),
       edgeferry_queue_storage_wait: state.storageWaitMs / 1000,
       edgeferry_dead_letter_records: state.deadLetters.records,
       edgeferry_dead_letter_size: state.deadLetters.bytes,
@@ -419,6 +507,17 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     }
     const books = existing(gauges, "edgeferry_books_items");
     for (const target of state.targets) {
+      const own: Partial<Record<InstrumentName, number>> = state.targets.length === 1 ? {} : {
+        edgeferry_target_size: target.bytes,
+        edgeferry_target_capacity: target.bytesMax,
+        edgeferry_target_records: target.records,
+        edgeferry_target_oldest_age: age(target.oldestAt),
+        edgeferry_target_skipped_items: target.skipped,
+      };
+      for (const [name, gauge] of gauges) {
+        const value = own[name];
+        if (value !== undefined) result.observe(gauge, value, { target: target.name });
+      }
       for (const signal of SIGNAL_NAMES) {
         for (const [account, name] of Object.entries(ACCOUNTS) as [keyof typeof ACCOUNTS, string][]) {
           result.observe(books, target.books[signal][account], { account: name, signal, target: target.name });
@@ -455,6 +554,7 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     return account;
   };
   const redactedAttributes = counter("edgeferry_redaction_attributes");
+  const movedRequests = counter("edgeferry_exporter_moved_requests");
   const droppedConnections = counter("edgeferry_receiver_dropped_connections");
   const deadLettered = perSignal("edgeferry_dead_letter_items");
   const sent = perSignal("edgeferry_exporter_sent_items");
@@ -467,6 +567,10 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
 
   const signalAttributes = bySignal<Attributes>((signal) => ({ signal }));
   const faults = new Set<string>();
+  const knownFault = (fault: string): string => {
+    if (faults.size < FAULTS_MAX) faults.add(fault);
+    return faults.has(fault) ? fault : "other";
+  };
 
   return {
     accepted(signal, items, sender) {
@@ -498,8 +602,10 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     },
     rejected: (signal, items) => void (rejected[signal].value += items),
     failed(signal, fault) {
-      if (faults.size < FAULTS_MAX) faults.add(fault);
-      sendFailures.cell({ fault: faults.has(fault) ? fault : "other", signal }).value++;
+      sendFailures.cell({ fault: knownFault(fault), signal }).value++;
+    },
+    moved({ signal, from, to, fault, maybeBoth }) {
+      movedRequests.cell({ fault: knownFault(fault), from, maybe_both: String(maybeBoth), signal, to }).value++;
     },
     droppedConnection: (reason) => void droppedConnections.cell({ reason }).value++,
     observeReceiver(read) {
@@ -507,6 +613,9 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     },
     observeQueue(read) {
       readQueue = read;
+    },
+    observeExporters(read) {
+      readExporters = read;
     },
     observeCertificates(read) {
       readCertificates = read;

@@ -61,6 +61,11 @@ Deno.test("the books are said to balance only where they do", async () => {
       deadLetters: { records: 1, bytes: 5 },
       targets: [{
         name: "default",
+        records: 1,
+        bytes: 100,
+        bytesMax: 1_000,
+        oldestAt: AT,
+        skipped: 0,
         books: {
           ...books,
           traces: {

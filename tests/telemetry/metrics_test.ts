@@ -27,6 +27,11 @@ const QUEUE: QueueState = {
   deadLetters: { records: 2, bytes: 77 },
   targets: [{
     name: "default",
+    records: 3,
+    bytes: 4_000,
+    bytesMax: 10_000,
+    oldestAt: 1_000,
+    skipped: 0,
     books: {
       traces: {
         accepted: 21,
@@ -74,7 +79,12 @@ Deno.test("what is reported is exported under the names, units and attributes of
   metrics.failed("traces", "refused_connection");
   metrics.droppedConnection("max_connections");
   metrics.observeReceiver(() => ({ inFlightBytes: 5, connections: 2 }));
-  metrics.observeQueue(() => QUEUE);
+  metrics.moved({ signal: "traces", from: "a", to: "b", fault: "timeout", maybeBoth: true });
+  metrics.observeQueue(() => ({ ...QUEUE, targets: [...QUEUE.targets, { ...QUEUE.targets[0]!, name: "audit" }] }));
+  metrics.observeExporters(() => ({
+    failures: [{ target: "audit", signal: "traces", failures: 1 }],
+    up: [{ exporter: "a", signal: "traces", up: false }],
+  }));
   metrics.observeCertificates(() => [CERTIFICATE]);
   const collected = await collect();
   assert.deepEqual([...collected.keys()].sort(), Object.keys(INSTRUMENTS).sort());
@@ -174,6 +184,30 @@ Deno.test("the gauges move on when the clock is set back, and are gauges whereve
   } finally {
     Date.now = now;
   }
+});
+
+Deno.test("what is of targets is told where there are several, each by its name", async () => {
+  const { metrics, values } = setup(() => 3_500);
+  let state = QUEUE;
+  metrics.observeQueue(() => state);
+  assert.deepEqual(await values("edgeferry_target_size"), {});
+  state = { ...QUEUE, targets: [QUEUE.targets[0]!, { ...QUEUE.targets[0]!, name: "audit", bytes: 7, skipped: 4 }] };
+  assert.deepEqual(await values("edgeferry_target_size"), { '{"target":"default"}': 4_000, '{"target":"audit"}': 7 });
+  assert.deepEqual(await values("edgeferry_target_oldest_age"), {
+    '{"target":"default"}': 2.5,
+    '{"target":"audit"}': 2.5,
+  });
+  assert.deepEqual(await values("edgeferry_target_skipped_items"), {
+    '{"target":"default"}': 0,
+    '{"target":"audit"}': 4,
+  });
+  for (const maybeBoth of [true, false, true]) {
+    metrics.moved({ signal: "traces", from: "a", to: "b", fault: "timeout", maybeBoth });
+  }
+  assert.deepEqual(await values("edgeferry_exporter_moved_requests"), {
+    '{"fault":"timeout","from":"a","maybe_both":"true","signal":"traces","to":"b"}': 2,
+    '{"fault":"timeout","from":"a","maybe_both":"false","signal":"traces","to":"b"}': 1,
+  });
 });
 
 Deno.test("the books are exported by account and signal", async () => {

@@ -12,7 +12,7 @@ import { merged, relayConfig, SILENT } from "./config.ts";
 
 /** Sections and keys as relay.yaml has them. */
 export interface Settings {
-  readonly [key: string]: string | number | boolean | Settings;
+  readonly [key: string]: string | number | boolean | Settings | readonly (string | Settings)[];
 }
 
 export interface RestartableOptions {
@@ -101,7 +101,13 @@ export class RestartableRelay implements AsyncDisposable {
   async configure(settings: Settings): Promise<void> {
     const { certs, collectorUrl } = this.#options;
     const places = { collectorUrl, certsDir: certs.dir, queuePath: this.queuePath };
-    const config = merged<Settings>(relayConfig(places, SILENT, OWN) as Settings, settings);
+    const { exporter, ...rest } = merged<Settings>(relayConfig(places, SILENT, OWN) as Settings, settings);
+    // Where there are several by name, each has all that this one has.
+    const named = isSection(rest["exporters"]) ? Object.entries(rest["exporters"]) : undefined;
+    const each = (own: Settings[string]) => merged<Settings>(exporter as Settings, own as Settings);
+    const config = named === undefined
+      ? { exporter, ...rest }
+      : { ...rest, exporters: Object.fromEntries(named.map(([name, own]) => [name, each(own)])) };
     await mkdir(this.dir, { recursive: true });
     // JSON is YAML.
     await writeFile(join(this.dir, "relay.yaml"), JSON.stringify(config, null, 2));
@@ -181,4 +187,8 @@ export class RestartableRelay implements AsyncDisposable {
     if (this.#program === undefined) throw new Error("The relay has not been started");
     return this.#program;
   }
+}
+
+function isSection(value: Settings[string] | undefined): value is Settings {
+  return typeof value === "object" && !Array.isArray(value);
 }

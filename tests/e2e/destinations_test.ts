@@ -1,0 +1,138 @@
+/**
+ * Several real Collectors behind one relay, each killed, frozen and brought back under load: nothing that was answered 200 is missing on
+ * any target that is required, and the books of each balance.
+ */
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
+import { type FarEnd, startRealFarEnd } from "../support/far_end/far_end.ts";
+import { testCertificates } from "../support/files/certificates.ts";
+import { RestartableRelay, type Settings } from "../support/relay/restartable_relay.ts";
+
+/** Longer than the exporter's timeout of 2 s. */
+const FROZEN_MS = 3_000;
+const DRAIN_MS = 120_000;
+
+interface Scene extends AsyncDisposable {
+  readonly one: FarEnd;
+  readonly two: FarEnd;
+  readonly relay: RestartableRelay;
+  readonly senders: NumberedSenders;
+  /** So many requests more are answered 200. */
+  more(count: number): Promise<void>;
+  /** Sends no more, and waits until nothing is queued for any target. */
+  drain(): Promise<void>;
+  /** Samples of an instrument whose labels say all of this. */
+  value(name: string, ...labels: string[]): Promise<number>;
+}
+
+async function scene(settings: Settings, seed: number): Promise<Scene> {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const [one, two] = await Promise.all([startRealFarEnd(certs), startRealFarEnd(certs)]);
+  stack.use(one);
+  stack.use(two);
+  const relay = stack.use(
+    await RestartableRelay.start({
+      certs,
+      collectorUrl: one.url,
+      settings: {
+        exporters: { one: { endpoint: one.url }, two: { endpoint: two.url } },
+        sending_queue: { batch: { max_size: 16 * 1024 } },
+        ...settings,
+      },
+    }),
+  );
+  const adminUrl = /page=(\S+)/.exec(await relay.line(/ page=/))![1]!;
+  const senders = new NumberedSenders({ seed, url: () => relay.url, senders: 3, spansMax: 8, poisoned: 0 });
+  let stopped: Promise<void> | undefined;
+  const stop = () => stopped ??= senders.stop();
+  stack.defer(stop);
+  const value: Scene["value"] = async (name, ...labels) => {
+    const answer = await fetch(`${adminUrl}metrics`);
+    const lines = (await answer.text()).split("\n");
+    return lines.filter((line) =>
+      new RegExp(`^${name}(_total)?[{ ]`).test(line) && labels.every((label) => line.includes(label))
+    )
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf("} ") + 2).split(" ")[0]), 0);
+  };
+  const owned = stack.move();
+  return {
+    one,
+    two,
+    relay,
+    senders,
+    more: (count) => senders.answered(senders.answered200 + count),
+    async drain() {
+      await stop();
+      const deadline = performance.now() + DRAIN_MS;
+      while (await value("edgeferry_books_items", 'account="queued"') > 0) {
+        assert(performance.now() < deadline, `Something is still queued:\n${relay.lines.slice(-20).join("\n")}`);
+        await delay(100);
+      }
+    },
+    value,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** Every span that has arrived, and how often. */
+function arrived(...ends: readonly FarEnd[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { spans } of ends.flatMap(({ receipts }) => receipts)) {
+    for (const { id, intact } of spans) {
+      assert(intact, `${id} is not as it was sent`);
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+    }
+  }
+  return counts;
+}
+
+function missing(at: Scene, ...ends: readonly FarEnd[]): string[] {
+  const there = arrived(...ends);
+  return [...at.senders.written].filter((id) => !there.has(id));
+}
+
+async function checkBooks(at: Scene, target: string): Promise<void> {
+  const account = (name: string) =>
+    at.value("edgeferry_books_items", `account="${name}"`, `target="${target}"`, 'signal="traces"');
+  const accepted = await account("accepted");
+  assert(accepted >= at.senders.written.size && accepted > 0, `${target} accepted ${accepted}`);
+  assert.equal(await account("delivered"), accepted, target);
+}
+
+for (const kind of ["failover", "balance"] as const) {
+  Deno.test(`${kind}: each of two real Collectors is killed, frozen and brought back, and nothing is missing`, async () => {
+    const members = kind === "failover" ? ["one", "two"] : { one: 2, two: 1 };
+    await using at = await scene({ groups: { all: { [kind]: members } }, routes: [{ exporters: ["all"] }] }, 17);
+    const { one, two } = at;
+    await at.more(60);
+    if (kind === "failover") assert.equal(two.receipts.length, 0, "the second has nothing while the first works");
+    else assert(one.receipts.length > 0 && two.receipts.length > 0, "both have their share");
+    for (const [struck, other] of [[one, two], [two, one]] as const) {
+      await struck.crash();
+      const before = other.receipts.length;
+      await at.more(60);
+      await struck.revive();
+      await at.more(20);
+      struck.freeze();
+      await Promise.all([at.more(60), delay(FROZEN_MS)]);
+      struck.thaw();
+      await at.more(20);
+      // While the other was known to be down, both were: then all waits, and comes when it is back.
+      if (struck === one) assert(other.receipts.length > before, "the other has what the one could not take");
+    }
+    await at.drain();
+    assert.deepEqual(missing(at, one, two), []);
+    await checkBooks(at, "all");
+    assert(await at.value("edgeferry_exporter_moved_requests", 'from="one"', 'to="two"') > 0);
+    const twice = [...arrived(one).keys()].filter((id) => arrived(two).has(id));
+    const told = await at.value("edgeferry_exporter_moved_requests", 'maybe_both="true"');
+    assert(twice.length === 0 || told > 0, `${twice.length} spans are on both, and nothing was said`);
+    if (Deno.env.has("FIGURES")) {
+      console.log(
+        `${kind}: ${at.senders.written.size} spans answered 200, ${twice.length} on both, ${told} requests said to be maybe on both`,
+      );
+    }
+  });
+}
