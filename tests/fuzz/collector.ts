@@ -19,9 +19,10 @@ export interface Difference {
  * Why a difference is known and loses nothing; undefined where nobody knows why. What the relay forwards is protobuf that the
  * Collector has taken in every case.
  */
-export function reasonOf({ relay, json, request }: Difference): string | undefined {
+export function reasonOf({ relay, collector, json, request }: Difference): string | undefined {
   const coding = request.headers.find(([name]) => name === "content-encoding")?.[1];
   if (request.body.length === 0 && coding !== undefined) return "an empty body is empty in every coding";
+  if (relay === 413 && collector === 200) return "the bound is lower here than the Collector's";
   // The Collector takes text that no JSON parser does.
   if (json && relay === 400) return "JSON to the letter";
   // Unknown fields may hold anything that is JSON; the Collector refuses numbers and names in them that it cannot read.

@@ -60,7 +60,7 @@ export class FuzzSource {
     const original = json ? valid.json : valid.protobuf;
     let body = original;
     // Now and then one that goes to the thread: protobuf that is repeated is a request again.
-    if (!json && random.chance(LARGE_CHANCE)) body = repeated(original, 300_000 + random.below(900_000));
+    if (!json && random.chance(LARGE_CHANCE)) body = repeated(original, 300_000 + random.below(600_000));
     if (random.chance(0.7)) {
       body = json && random.chance(0.7)
         ? damageJson(random, original, other.json)
