@@ -124,7 +124,7 @@ export class ConfigError extends Error {
   /** Everything that is wrong, one sentence each; the message has one a line. */
   readonly faults: readonly string[];
 
-  /** @param fault One sentence, or several. */
+  /** Of one fault, or of several, a sentence each. */
   constructor(fault: string | readonly string[], options?: ErrorOptions) {
     const faults = typeof fault === "string" ? [fault] : fault;
     super(faults.join("\n"), options);

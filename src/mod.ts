@@ -101,4 +101,4 @@ export {
 } from "./telemetry/telemetry.ts";
 export type { OtlpTarget } from "./telemetry/exporter.ts";
 export { createLog, type Log, type LogFields, type LogLevel, type LogOptions } from "./telemetry/log.ts";
-export { CertificateError, type CertificateErrorCode, ConfigError } from "./errors.ts";
+export { CertificateError, type CertificateErrorCode, ConfigError, type Statement } from "./errors.ts";

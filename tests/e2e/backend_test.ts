@@ -20,7 +20,7 @@ async function letsIn(secret: string, token: string): Promise<void> {
   const key = { id: "web", secret, origins: ["https://app.example"], max_age: "15m", max_age_ms: 900_000 };
   const authenticator = new TokenAuthenticator([], Date.now, [new MintedVerifier([key])]);
   const sender = await authenticator.authenticate(new Headers({ authorization: `Bearer ${token}` }));
-  assert.deepEqual([sender.id, sender.origins], ["web", ["https://app.example"]]);
+  assert.deepEqual([sender.id, sender.origins], ["key:web", ["https://app.example"]]);
 }
 
 Deno.test("the lines for a backend on JavaScript mint a token", async () => {
