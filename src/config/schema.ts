@@ -305,7 +305,7 @@ export const ConfigSchema = section({
     path: option(file().prefault("data/queue.db"), "The queue's database file (sqlite)"),
     queue_size: option(
       size("1MiB", "16TiB").prefault("1GiB"),
-      "Most payload bytes queued; above it 503, never eviction",
+      "Most bytes queued, what a record costs beside its payload included; above it 503, never eviction",
     ),
     num_consumers: option(number(1, 64, true).prefault(4), "Requests to the Collector under way at once"),
     batch: section({

@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { openQueue } from "../../../../src/queue/open.ts";
+import { replayDeadLetters } from "../../../../src/queue/sqlite/inspect.ts";
 import { MIGRATIONS, openBeside, openDatabase } from "../../../../src/queue/sqlite/file/schema.ts";
+import { folder } from "../../../support/files/folder.ts";
+import { assertBalanced } from "../../contract.ts";
+import { numberOf, settleAll, takeAll, TestLog } from "../../records.ts";
 
 Deno.test("a queue of an older version is migrated step by step, with what is in it; a step that fails changes nothing", () => {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-schema-"));
@@ -63,4 +69,39 @@ Deno.test("a connection of the relay syncs each commit and leaves the WAL to the
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+Deno.test("a file of version 2, with records in flight, dead letters and one held for want of room, goes on as it was", async () => {
+  await using at = await folder();
+  const path = join(at.path, "queue.db");
+  // Made by the edgeferry of that version, and killed: 12 records of two parts, 8 of traces and 4 of logs.
+  writeFileSync(path, gunzipSync(readFileSync(join(import.meta.dirname!, "version_2.db.gz"))));
+  await using queue = await openQueue({
+    storage: "sqlite",
+    path,
+    bytesMax: 1 << 20,
+    deadLetterBytesMax: 1 << 20,
+    log: new TestLog(),
+  });
+  const stats = await queue.stats();
+  assertBalanced(stats);
+  assert.deepEqual([stats.records, stats.deadLetters], [9, { records: 3, bytes: 180 }]);
+  const [target] = stats.targets;
+  assert.deepEqual([target!.name, target!.records, target!.deadLetters], ["default", 9, stats.deadLetters]);
+  const { accepted, delivered, deadLettered, queued } = target!.books.traces;
+  assert.deepEqual([accepted, delivered, deadLettered, queued], [48, 15, 9, 24]);
+  assert.deepEqual(stats.books.logs, { accepted: 24, finished: 0, queued: 24 });
+
+  const traces = await takeAll(queue, 5);
+  assert.deepEqual(traces.map(numberOf).sort((a, b) => a - b), [3, 4, 5, 6, 7]);
+  const logs = await takeAll(queue, 4, "logs");
+  assert.deepEqual(logs.map(numberOf), [8, 9, 10, 11]);
+  await settleAll([...traces, ...logs]);
+  const { replayed } = await replayDeadLetters(path);
+  assert.equal(replayed, 3);
+  await settleAll(await takeAll(queue, 3));
+  const after = await queue.stats();
+  assertBalanced(after);
+  assert.deepEqual([after.records, after.bytes, after.deadLetters.records], [0, 0, 0]);
+  assert.equal(after.targets[0]!.books.traces.delivered, 48);
 });
