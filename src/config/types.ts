@@ -122,7 +122,7 @@ export interface Config {
     storage: "sqlite" | "none";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path: string;
-    /** Most payload bytes queued; above it 503, never eviction. In bytes. Default: `"1GiB"`. */
+    /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. In bytes. Default: `"1GiB"`. */
     queue_size: number;
     /** Requests to the Collector under way at once. Default: `4`. */
     num_consumers: number;
@@ -633,7 +633,7 @@ export interface ConfigInput {
     storage?: "sqlite" | "none";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path?: string;
-    /** Most payload bytes queued; above it 503, never eviction. Default: `"1GiB"`. */
+    /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. Default: `"1GiB"`. */
     queue_size?: string | number;
     /** Requests to the Collector under way at once. Default: `4`. */
     num_consumers?: number;
