@@ -109,7 +109,7 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
   await using at = await scene(certs, (path) => files(path, { client_ca_file: join(path, "ca.crt") }));
   const { relay } = at;
   assert.equal((await post(relay, certs, certs.client)).status, 200);
-  assert.deepEqual(sendersIn(relay.queuePath), ["client-app"]);
+  assert.deepEqual(sendersIn(relay.queuePath), ["certificate:client-app"]);
   const table: [string, Pair | undefined, RegExp][] = [
     ["none", undefined, /no client certificate: send one of a CA/],
     [
@@ -161,7 +161,7 @@ Deno.test("where it is not required, a certificate or a token will do; a bad cer
     const bad = await post(at.relay, certs, who, { authorization });
     assert.deepEqual([bad.status, bad.challenge], [401, 'ClientCertificate realm="edgeferry"']);
   }
-  assert.deepEqual(sendersIn(at.relay.queuePath).sort(), ["client-app", "test"]);
+  assert.deepEqual(sendersIn(at.relay.queuePath).sort(), ["certificate:client-app", "test"]);
 });
 
 Deno.test("a changed certificate and client CA are taken up; what does not fit is refused, and the old goes on", async () => {
@@ -202,7 +202,7 @@ Deno.test("the stock SDK proves itself by its certificate, by an issuer's JWT ov
   await using byToken = await scene(certs, (path) => files(path), { jwt });
   await stockSpan(byToken.relay, certs, { headers: { authorization: `Bearer ${token}` } });
   await stockSpan(byToken.relay, certs, { headers: { "x-api-key": byToken.relay.token } });
-  assert.deepEqual(sendersIn(byToken.relay.queuePath), ["by-jwt", "test"]);
+  assert.deepEqual(sendersIn(byToken.relay.queuePath), ["jwt:by-jwt", "test"]);
 
   await using byCertificate = await scene(certs, (path) => files(path, { client_ca_file: join(path, "ca.crt") }));
   const { certificate: cert, key } = certs.client;

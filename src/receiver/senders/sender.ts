@@ -77,7 +77,7 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
   if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
   throw forbidden(
     sender,
-    "origin",
+    origin === null ? "no origin" : "origin",
     (called, forOrigin) =>
       origin === null
         ? `${called} is for web pages, and the request has no Origin; use another token outside a browser`
