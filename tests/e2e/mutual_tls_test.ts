@@ -128,7 +128,9 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
       const answer = await post(relay, certs, who, { authorization: `Bearer ${relay.token}` });
       assert.deepEqual([answer.status, answer.challenge], [401, 'ClientCertificate realm="edgeferry"']);
       assert.match(answer.text, message);
-      assert.ok(relay.log().some((text) => message.test(text) && text.includes('"level":"warn"')), name);
+      // A line for each kind of fault: another CA of the same name is the same fault, and its line is withheld.
+      const logged = name === "a CA of the same name" ? /is not of a CA in/ : message;
+      assert.ok(relay.log().some((text) => logged.test(text) && text.includes('"level":"warn"')), name);
     });
   }
   await t.step("one whose key the sender does not have", async () => {
@@ -142,7 +144,7 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
     assert.equal(said.length, 2);
     for (const text of said) assert.match(text, /^refused: .*(tls|EOF|reset)/);
   });
-  assert.deepEqual(sendersIn(relay.queuePath), ["client-app"], "nothing of theirs was kept");
+  assert.deepEqual(sendersIn(relay.queuePath), ["certificate:client-app"], "nothing of theirs was kept");
 });
 
 Deno.test("where it is not required, a certificate or a token will do; a bad certificate is not helped by a token", async () => {
@@ -207,7 +209,7 @@ Deno.test("the stock SDK proves itself by its certificate, by an issuer's JWT ov
   await using byCertificate = await scene(certs, (path) => files(path, { client_ca_file: join(path, "ca.crt") }));
   const { certificate: cert, key } = certs.client;
   await stockSpan(byCertificate.relay, certs, { httpAgentOptions: { cert, key } });
-  assert.deepEqual(sendersIn(byCertificate.relay.queuePath), ["client-app"]);
+  assert.deepEqual(sendersIn(byCertificate.relay.queuePath), ["certificate:client-app"]);
 });
 
 /** One span by the stock SDK and its stock exporter. */
