@@ -2,10 +2,10 @@
  * The crash oracle: senders issue numbered spans and write down every 200; the relay is killed at random moments and starts
  * again at once; the Collector is crashed, frozen and told to misbehave. At the end every span written down is at the far end or
  * in the dead letters, as it was sent, and the books balance. By hand:
- * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real]`.
+ * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real] [--targets 2]`.
  */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -24,6 +24,8 @@ export interface OracleOptions {
   /** The schedule and all payloads follow from it. */
   readonly seed: number;
   readonly farEnd: FarEnd["name"];
+  /** With two, everything goes to each of two Collectors, and one of them is struck at a time. */
+  readonly targets?: 1 | 2;
   readonly say?: (line: string) => void;
 }
 
@@ -48,6 +50,8 @@ export interface OracleFigures {
     readonly duplicates: number;
     readonly duplicatesMax: number;
   };
+  /** The same at the second Collector, where there are two. */
+  readonly ofSecond?: Pick<OracleFigures["spans"], "delivered" | "dead" | "duplicates" | "duplicatesMax">;
   readonly seconds: number;
 }
 
@@ -94,9 +98,15 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   const { seed, kills, say = () => {} } = options;
   const started = performance.now();
   await using certs = await testCertificates();
-  await using farEnd = options.farEnd === "real"
-    ? await startRealFarEnd(certs)
-    : await startEmbeddedFarEnd(certs, certs.dir);
+  await using farEnds = new AsyncDisposableStack();
+  const startFarEnd = async (dir: string): Promise<FarEnd> =>
+    farEnds.use(
+      options.farEnd === "real" ? await startRealFarEnd(certs) : await startEmbeddedFarEnd(certs, dir),
+    );
+  const farEnd = await startFarEnd(certs.dir);
+  const secondDir = join(certs.dir, "second");
+  await mkdir(secondDir);
+  const second = options.targets === 2 ? await startFarEnd(secondDir) : undefined;
   await using proxy = await startFreezingProxy(Number(new URL(farEnd.url).port));
   const clockFile = join(certs.dir, "clock");
   await writeFile(clockFile, "0");
@@ -104,7 +114,13 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     certs,
     collectorUrl: `https://localhost:${proxy.port}`,
     clockFile,
-    settings: { sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } } },
+    settings: {
+      sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } },
+      ...(second === undefined ? {} : {
+        exporters: { first: {}, second: { endpoint: second.url } },
+        routes: [{ exporters: ["first", "second"] }],
+      }),
+    },
   });
   const poisons: readonly Poison[] = options.farEnd === "real"
     ? ["refused", "fails"]
@@ -120,7 +136,8 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
       const name = nameOf(cycle.blow);
       troubles[name] = (troubles[name] ?? 0) + 1;
       say(`kill ${kill}: after ${cycle.killAfterMs} ms, ${name}`);
-      const struck = strike({ farEnd, proxy, clockFile }, cycle, losses);
+      const end = second !== undefined && random.chance(0.5) ? second : farEnd;
+      const struck = strike({ farEnd: end, proxy, clockFile }, cycle, losses);
       await delay(cycle.killAfterMs);
       const loss: Loss = { from: Date.now(), until: Infinity };
       losses.push(loss);
@@ -145,10 +162,12 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   say("draining");
   await writeFile(clockFile, "0");
   await farEnd.mend();
+  await second?.mend();
   await drained(relay, DRAIN_MS);
   await relay.stop();
 
-  const figures = judge({ relay, farEnd, senders, losses });
+  const figures = judge({ relay, farEnd, target: second === undefined ? undefined : "first", senders, losses });
+  const ofSecond = second && judge({ relay, farEnd: second, target: "second", senders, losses });
   const { issued, answered200, refused, unanswered } = senders;
   return {
     kills,
@@ -156,6 +175,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     troubles,
     requests: { issued, answered200, refused, unanswered },
     spans: { issued: senders.spans.size, answered: senders.written.size, ...figures },
+    ...(ofSecond === undefined ? {} : { ofSecond }),
     seconds: Math.round((performance.now() - started) / 100) / 10,
   };
 }
@@ -277,12 +297,14 @@ export async function drained(relay: RestartableRelay, deadlineMs: number): Prom
 interface Evidence {
   readonly relay: RestartableRelay;
   readonly farEnd: FarEnd;
+  /** Whose it is; undefined where there is one alone. */
+  readonly target: string | undefined;
   readonly senders: NumberedSenders;
   readonly losses: readonly Loss[];
 }
 
 /** The verdict: all that the promise says, from what each side has written down. */
-function judge({ relay, farEnd, senders, losses }: Evidence) {
+function judge({ relay, farEnd, target, senders, losses }: Evidence) {
   const receipts = new Map<string, number[]>();
   const changed: string[] = [];
   for (const { at, spans } of farEnd.receipts) {
@@ -294,7 +316,8 @@ function judge({ relay, farEnd, senders, losses }: Evidence) {
     }
   }
   const dead = new Map<string, number>();
-  for (const letter of readDeadLetters(relay.queuePath)) {
+  const letters = readDeadLetters(relay.queuePath, "traces", target);
+  for (const letter of letters) {
     // The embedded Collector's own words come through; the real one says what its exporter was answered.
     assert.match(letter.reason, farEnd.name === "embedded" ? /refused: poison/ : /HTTP Status Code 400/);
     assert.equal(letter.status, 400);
@@ -319,8 +342,9 @@ function judge({ relay, farEnd, senders, losses }: Evidence) {
 
   const duplicates = judgeDuplicates(receipts, Math.max(...farEnd.receipts.map(({ spans }) => spans.length)), losses);
 
-  const books = readBooks(relay.queuePath);
-  const rows = countRows(relay.queuePath);
+  const books = readBooks(relay.queuePath, "traces", target);
+  const { queued, records } = countRows(relay.queuePath);
+  const rows = { queued, records, dead: letters.reduce((sum, { items }) => sum + items, 0) };
   assert.equal(books.accepted, books.delivered + books.rejected + books.dead + books.expired + books.queued);
   assert.deepEqual(
     [books.delivered, books.dead, books.queued, books.records, books.bytes, books.rejected, books.expired],
@@ -364,6 +388,7 @@ if (import.meta.main) {
       "kills": { type: "string", default: "200" },
       "seed": { type: "string", default: String(Date.now() % 1_000_000) },
       "far-end": { type: "string", default: "embedded" },
+      "targets": { type: "string", default: "1" },
     },
   });
   const farEnd = values["far-end"] === "real" ? "real" : "embedded";
@@ -372,6 +397,7 @@ if (import.meta.main) {
     kills: Number(values.kills),
     seed: Number(values.seed),
     farEnd,
+    targets: values.targets === "2" ? 2 : 1,
     say: (line) => console.error(line),
   });
   console.log(JSON.stringify(figures, null, 2));

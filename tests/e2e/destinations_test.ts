@@ -4,9 +4,11 @@
  */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
+import { moveTarget } from "../../src/queue/sqlite/move_target.ts";
 import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
 import { type FarEnd, startRealFarEnd } from "../support/far_end/far_end.ts";
 import { testCertificates } from "../support/files/certificates.ts";
+import { readBooks } from "../support/relay/queue_file.ts";
 import { RestartableRelay, type Settings } from "../support/relay/restartable_relay.ts";
 
 /** Longer than the exporter's timeout of 2 s. */
@@ -20,13 +22,15 @@ interface Scene extends AsyncDisposable {
   readonly senders: NumberedSenders;
   /** So many requests more are answered 200. */
   more(count: number): Promise<void>;
+  /** Sends no more. */
+  stop(): Promise<void>;
   /** Sends no more, and waits until nothing is queued for any target. */
   drain(): Promise<void>;
   /** Samples of an instrument whose labels say all of this. */
   value(name: string, ...labels: string[]): Promise<number>;
 }
 
-async function scene(settings: Settings, seed: number): Promise<Scene> {
+async function scene(settings: Settings, seed: number, poisoned = 0): Promise<Scene> {
   await using stack = new AsyncDisposableStack();
   const certs = stack.use(await testCertificates());
   const [one, two] = await Promise.all([startRealFarEnd(certs), startRealFarEnd(certs)]);
@@ -43,13 +47,20 @@ async function scene(settings: Settings, seed: number): Promise<Scene> {
       },
     }),
   );
-  const adminUrl = /page=(\S+)/.exec(await relay.line(/ page=/))![1]!;
-  const senders = new NumberedSenders({ seed, url: () => relay.url, senders: 3, spansMax: 8, poisoned: 0 });
+  const senders = new NumberedSenders({
+    seed,
+    url: () => relay.url,
+    senders: 3,
+    spansMax: 8,
+    poisoned,
+    poisons: ["fails"],
+  });
   let stopped: Promise<void> | undefined;
   const stop = () => stopped ??= senders.stop();
   stack.defer(stop);
   const value: Scene["value"] = async (name, ...labels) => {
-    const answer = await fetch(`${adminUrl}metrics`);
+    const page = /page=(\S+)/.exec(await relay.line(/ page=/))![1]!;
+    const answer = await fetch(`${page}metrics`);
     const lines = (await answer.text()).split("\n");
     return lines.filter((line) =>
       new RegExp(`^${name}(_total)?[{ ]`).test(line) && labels.every((label) => line.includes(label))
@@ -63,6 +74,7 @@ async function scene(settings: Settings, seed: number): Promise<Scene> {
     relay,
     senders,
     more: (count) => senders.answered(senders.answered200 + count),
+    stop,
     async drain() {
       await stop();
       const deadline = performance.now() + DRAIN_MS;
@@ -135,4 +147,106 @@ for (const kind of ["failover", "balance"] as const) {
       );
     }
   });
+}
+
+Deno.test("fan-out: each of two real Collectors has everything, whatever becomes of the other", async () => {
+  await using at = await scene({ routes: [{ exporters: ["one", "two"] }] }, 18);
+  const { one, two } = at;
+  await at.more(60);
+  for (const [struck, other] of [[one, two], [two, one]] as const) {
+    await struck.crash();
+    const before = other.receipts.length;
+    await at.more(60);
+    assert(other.receipts.length > before, "one that is down holds back no other");
+    await struck.revive();
+    await at.more(20);
+    struck.freeze();
+    const frozen = other.receipts.length;
+    await Promise.all([at.more(60), delay(FROZEN_MS)]);
+    assert(other.receipts.length > frozen, "nor does one that is frozen");
+    struck.thaw();
+  }
+  await one.trouble({ kind: "status", status: 503 });
+  const failing = two.receipts.length;
+  await at.more(60);
+  assert(two.receipts.length > failing, "nor does one that refuses");
+  await one.trouble(undefined);
+  await at.drain();
+  assert.deepEqual(missing(at, one), []);
+  assert.deepEqual(missing(at, two), []);
+  for (const target of ["one", "two"]) await checkBooks(at, target);
+});
+
+Deno.test("fan-out: what one Collector fails on waits for it alone, and the other has it", async () => {
+  await using at = await scene({ routes: [{ exporters: ["one", "two"] }] }, 19, 0.1);
+  const { one, two } = at;
+  await two.mend();
+  await at.more(150);
+  await at.stop();
+  const failing = [...at.senders.spans].filter(([id, poison]) => poison === "fails" && at.senders.written.has(id));
+  assert(failing.length > 0);
+  await untilQueued(at, "two", 0);
+  assert.deepEqual(missing(at, two), []);
+  await untilQueued(at, "one", failing.length);
+  assert.equal(missing(at, one).length, failing.length, "and nothing beside it waits");
+  await one.mend();
+  await at.drain();
+  assert.deepEqual(missing(at, one), []);
+  for (const target of ["one", "two"]) await checkBooks(at, target);
+});
+
+Deno.test("a target that is removed, mistyped or renamed over a backlog loses nothing, and each is said", async () => {
+  await using at = await scene({ routes: [{ exporters: ["one", "two"] }] }, 20);
+  const { one, two, relay } = at;
+  await two.crash();
+  await at.more(60);
+  await at.stop();
+  await untilQueued(at, "one", 0);
+  await relay.stop();
+  const backlog = () => readBooks(relay.queuePath, "traces", "two").queued;
+  const waiting = backlog();
+  assert.equal(waiting, readBooks(relay.queuePath, "traces", "two").accepted);
+
+  const exporters = { one: { endpoint: one.url } };
+  await relay.configure({ exporters, routes: [{ exporters: ["one"] }] });
+  await relay.start();
+  await relay.line(/Target two is not configured, and what is queued for it stays/);
+  await relay.stop();
+  assert.equal(backlog(), waiting, "removed");
+
+  await relay.configure({
+    exporters: { ...exporters, two: { endpoint: two.url } },
+    routes: [{ exporters: ["one", "tow"] }],
+  });
+  const mistyped = relay.launch();
+  assert.equal((await mistyped.ended).success, false);
+  assert.match(mistyped.lines.join("\n"), /tow.*two/s);
+  assert.equal(backlog(), waiting, "mistyped");
+
+  await relay.configure({
+    exporters: { ...exporters, deux: { endpoint: two.url } },
+    routes: [{ exporters: ["one", "deux"] }],
+  });
+  await relay.start();
+  await relay.line(/Target two is not configured, and what is queued for it stays/);
+  await relay.stop();
+  assert.equal(backlog(), waiting, "renamed");
+  const moved = await moveTarget(relay.queuePath, "two", "deux");
+  assert.equal(moved.items, waiting);
+  await two.revive();
+  await relay.start();
+  await at.drain();
+  assert.deepEqual(missing(at, one), []);
+  assert.deepEqual(missing(at, two), []);
+});
+
+/** Resolves when so many spans wait for a target. */
+async function untilQueued(at: Scene, target: string, count: number): Promise<void> {
+  const deadline = performance.now() + DRAIN_MS;
+  for (;;) {
+    const queued = await at.value("edgeferry_books_items", 'account="queued"', `target="${target}"`);
+    if (queued === count) return;
+    assert(performance.now() < deadline, `${queued} spans wait for ${target}, not ${count}`);
+    await delay(100);
+  }
 }

@@ -24,14 +24,14 @@ export interface FileDeadLetter {
   readonly request: Uint8Array;
 }
 
-/** What the books of a signal say, and whether the rows agree with them. */
-export function readBooks(path: string, signal: SignalName = "traces"): FileBooks {
+/** What the books of a signal say, of one target or of all together. */
+export function readBooks(path: string, signal: SignalName = "traces", target?: string): FileBooks {
   return read(path, (db) => {
     const row = db.prepare(
       `SELECT count(*) AS rows, sum(accepted) AS accepted, sum(delivered) AS delivered, sum(rejected) AS rejected,
         sum(dead) AS dead, sum(expired) AS expired, sum(queued) AS queued, sum(records) AS records, sum(bytes) AS bytes
-      FROM books WHERE signal = ? AND target > 0`,
-    ).get(signal);
+      FROM books WHERE signal = ? AND target > 0 AND (? IS NULL OR target = (SELECT id FROM targets WHERE name = ?))`,
+    ).get(signal, target ?? null, target ?? null);
     if (Number(row?.rows) === 0 || row === undefined) throw new Error(`${path} has no books for ${signal}`);
     const value = (name: keyof FileBooks) => Number(row[name]);
     return {
@@ -60,11 +60,15 @@ export function countRows(
   });
 }
 
-export function readDeadLetters(path: string, signal: SignalName = "traces"): FileDeadLetter[] {
+/** Of one target, or of all. */
+export function readDeadLetters(path: string, signal: SignalName = "traces", target?: string): FileDeadLetter[] {
   return read(
     path,
     (db) =>
-      db.prepare("SELECT * FROM dead_letters WHERE signal = ? ORDER BY id").all(signal).map((row) => {
+      db.prepare(
+        `SELECT * FROM dead_letters
+        WHERE signal = ? AND (? IS NULL OR target = (SELECT id FROM targets WHERE name = ?)) ORDER BY id`,
+      ).all(signal, target ?? null, target ?? null).map((row) => {
         const payload = row["payload"] as Uint8Array;
         return {
           sender: String(row["sender"]),
