@@ -8,10 +8,22 @@ import { SIGNAL_NAMES } from "../signal.ts";
 import { type Expiry, expiryText } from "../pki/expiry.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 
+/** How sending fares. */
+export type Sending = Pick<Exporter, "failures" | "waits" | "lastFailure" | "urlOf">;
+
+/** One target of the routes. */
+export interface SendingTo {
+  readonly name: string;
+  /** Nothing that was answered 200 may miss it. */
+  readonly required: boolean;
+  readonly exporter: Sending;
+}
+
 /** What health is told from. */
 export interface HealthSources {
   readonly queue: SendingQueue;
-  readonly exporter: Pick<Exporter, "failures" | "waits" | "lastFailure" | "urlOf">;
+  /** Of all targets together, and each by itself; without `targets` there is one. */
+  readonly exporter: Sending & { readonly targets?: readonly SendingTo[] };
   /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];
   /** Whether the receiver accepts connections. Absent: it has no socket of its own. */
@@ -38,12 +50,26 @@ export function healthOf({ queue, exporter, certificates, accepting }: HealthSou
   const { ready, reason } = queue.readiness();
   if (!ready) reasons.push(reason ?? "the queue takes nothing now");
   if (accepting?.() === false) reasons.push("the receiver accepts no connections; raise the limit on open files");
-  for (const signal of queue.capabilities.durable ? [] : SIGNAL_NAMES) {
+  const warnings: string[] = [];
+  const { targets = [] } = exporter;
+  for (const signal of SIGNAL_NAMES) {
+    const out = (sending: Sending) => sending.failures(signal) >= FAILURES_UNREACHABLE && sending.waits(signal);
+    const down = targets.filter((target) => out(target.exporter));
+    const required = targets.filter((target) => target.required);
     // With a disk there is room to wait for the Collector; without one there is none. Ready again when the backoff is over: a host that
-    // sends nothing to what is not ready would never learn that the Collector is back.
-    const failures = exporter.failures(signal);
-    if (failures >= FAILURES_UNREACHABLE && exporter.waits(signal)) {
-      reasons.push(`${signal}: ${failures} requests to the Collector failed in a row`);
+    // sends nothing to what is not ready would never learn that the Collector is back. Where one target of several is in reach, some
+    // senders are served.
+    const served = required.some((target) => !down.includes(target));
+    if (!queue.capabilities.durable && !served && out(exporter)) {
+      reasons.push(`${signal}: ${exporter.failures(signal)} requests to the Collector failed in a row`);
+    }
+    for (const { name, exporter: own } of targets.length > 1 ? down : []) {
+      const what = own.lastFailure(signal)?.fault.what;
+      warnings.push(
+        `${name}: ${own.failures(signal)} requests with ${signal} failed in a row${
+          what === undefined ? "" : `: ${what}`
+        }`,
+      );
     }
   }
   const ends = certificates?.();
@@ -53,7 +79,7 @@ export function healthOf({ queue, exporter, certificates, accepting }: HealthSou
   return {
     ready: reasons.length === 0,
     reasons,
-    warnings: (ends ?? []).filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText),
+    warnings: [...warnings, ...(ends ?? []).filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText)],
     certificates: ends,
   };
 }

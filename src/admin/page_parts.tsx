@@ -120,8 +120,8 @@ function Outage(
         <b>To do:</b> {last.fault.remedy}. <span class="code">{last.fault.code}</span>
       </p>
       <p class="soft">
-        {names(ways.flatMap(({ signals }) => signals))}: {count(Math.max(...ways.map(({ failures }) => failures)))}{" "}
-        requests failed in a row, the last {ago(at, last.at)}
+        {names([...new Set(ways.flatMap(({ signals }) => signals))])}:{" "}
+        {count(Math.max(...ways.map(({ failures }) => failures)))} requests failed in a row, the last {ago(at, last.at)}
         {durable && (waitS === 0 ? "; trying again" : `; next attempt in ${duration(Math.ceil(waitS))}`)}.{" "}
         {durable ? "What was answered 200 is kept in the queue." : "Senders are told to try again."} In its own words:
         {" "}
@@ -283,13 +283,14 @@ function Ways({ ways, signals, at }: Status) {
 }
 
 function Way({ way, all, origin, at }: { way: WayStatus; all: boolean; origin: string; at: number }) {
-  const { signals, url, state, failures, last } = way;
+  const { target, signals, url, state, failures, last } = way;
   const [level, words] = WAY_WORDS[state];
   const path = url.startsWith(origin) ? url.slice(origin.length) : "";
   return (
     <li>
       <p>
-        <span class={`dot ${level}`}>{words}</span> <b>{all ? "all signals" : signals.join(", ")}</b>
+        <span class={`dot ${level}`}>{words}</span> {target !== undefined && <span class="soft">{target}:{" "}</span>}
+        <b>{all ? "all signals" : signals.join(", ")}</b>
         {failures > 0 && <span>{`, ${count(failures)} in a row`}</span>}
         {path.length > 1 && !all && <span class="soft path">{path}</span>}
       </p>

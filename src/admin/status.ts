@@ -29,6 +29,8 @@ export interface SignalStatus {
 
 /** One way to the Collector. */
 export interface WayStatus {
+  /** The target's name, where there are several. */
+  readonly target: string | undefined;
   readonly signals: readonly SignalName[];
   readonly url: string;
   /** `idle`: nothing has been sent yet. `refuses`: it has answered, and taken nothing. */
@@ -94,6 +96,8 @@ export interface Status {
 /** Senders shown. */
 const SENDERS_SHOWN = 20;
 
+type SendingShown = Pick<Exporter, "failures" | "lastFailure" | "urlOf">;
+
 /** What it is put together from. */
 export interface StatusParts {
   readonly at: number;
@@ -101,7 +105,9 @@ export interface StatusParts {
   readonly version: string;
   readonly durable: boolean;
   readonly health: Health;
-  readonly exporter: Pick<Exporter, "failures" | "lastFailure" | "urlOf">;
+  readonly exporter: SendingShown & {
+    readonly targets?: readonly { readonly name: string; readonly exporter: SendingShown }[];
+  };
   readonly history: History;
   readonly reading: Reading;
   /** When each of these senders was last answered 200, in ms since the Unix epoch. */
@@ -171,19 +177,39 @@ function signalsOf(reading: Reading, history: History): SignalStatus[] {
   });
 }
 
-/** Signals that are alike are one row. */
+/** Signals of a target that are alike are one row. */
 function waysOf({ exporter, reading }: StatusParts): WayStatus[] {
-  const sent = reading.bySignal("edgeferry_exporter_sent_items");
-  const condemned = reading.bySignal("edgeferry_dead_letter_items");
+  const { targets = [] } = exporter;
+  if (targets.length < 2) {
+    const sent = reading.bySignal("edgeferry_exporter_sent_items");
+    const condemned = reading.bySignal("edgeferry_dead_letter_items");
+    return waysTo(undefined, exporter, { sent: (signal) => sent[signal], condemned: (signal) => condemned[signal] });
+  }
+  const books = reading.points("edgeferry_books_items");
+  return targets.flatMap(({ name, exporter: own }) => {
+    const account = (account: string) => (signal: SignalName) =>
+      books.find(({ attributes }) =>
+        attributes["target"] === name && attributes["signal"] === signal && attributes["account"] === account
+      )?.value ?? 0;
+    return waysTo(name, own, { sent: account("delivered"), condemned: account("dead_lettered") });
+  });
+}
+
+function waysTo(
+  target: string | undefined,
+  sending: SendingShown,
+  { sent, condemned }: Record<"sent" | "condemned", (signal: SignalName) => number>,
+): WayStatus[] {
   const ways = SIGNAL_NAMES.map((signal): WayStatus => {
-    const failures = exporter.failures(signal);
-    const taken = sent[signal] > 0 ? "takes" : condemned[signal] > 0 ? "refuses" : "idle";
+    const failures = sending.failures(signal);
+    const taken = sent(signal) > 0 ? "takes" : condemned(signal) > 0 ? "refuses" : "idle";
     return {
+      target,
       signals: [signal],
-      url: exporter.urlOf(signal),
+      url: sending.urlOf(signal),
       state: failures > 0 ? "failing" : taken,
       failures,
-      last: exporter.lastFailure(signal),
+      last: sending.lastFailure(signal),
     };
   });
   const alike = Map.groupBy(ways, ({ state, last, url }) => [state, last?.fault.code, new URL(url).origin].join(" "));

@@ -12,6 +12,7 @@ import type { Failure } from "../exporter/way.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { SendingTo } from "../admin/health.ts";
 import type { ExportersState } from "../telemetry/metrics.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import { openClients, requestsAtOnce } from "./clients.ts";
@@ -109,6 +110,11 @@ export class ExporterSet {
     this.#healths = healths;
     const { targets } = options.routing;
     this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, healths, options) }));
+  }
+
+  /** Each by itself, in the order of the routes. */
+  get targets(): readonly SendingTo[] {
+    return this.#sending.map(({ target, exporter }) => ({ name: target.name, required: target.required, exporter }));
   }
 
   /** Those that nothing may miss; where there is none, all. */

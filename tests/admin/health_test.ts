@@ -73,3 +73,30 @@ Deno.test("a certificate of ours at its end is a reason, one that comes near it 
   assert.deepEqual(of(end("client", "warning"), end("collector", "error", false)), [true, 0, 2]);
   assert.deepEqual(of(end("client", "error"), end("ca", "ok")), [false, 1, 0]);
 });
+
+Deno.test("of several targets, one that is out of reach is named; only where none is left is the relay not ready", async () => {
+  await using ends = await exporting({ storage: "none" });
+  const failing = (failures: number) => ({
+    failures: () => failures,
+    waits: () => failures > 0,
+    lastFailure: () => undefined,
+    urlOf: () => "https://collector.example/v1/traces",
+  });
+  const of = (first: number, second: number) =>
+    healthOf({
+      queue: ends.queue,
+      exporter: {
+        ...failing(Math.max(first, second)),
+        targets: [
+          { name: "eu", required: true, exporter: failing(first) },
+          { name: "us", required: true, exporter: failing(second) },
+          { name: "audit", required: false, exporter: failing(0) },
+        ],
+      },
+    });
+  assert.deepEqual([of(0, 0).ready, of(0, 0).warnings], [true, []]);
+  const { ready, warnings } = of(0, 3);
+  assert.equal(ready, true);
+  assert.equal(warnings[0], "us: 3 requests with traces failed in a row");
+  assert.equal(of(3, 4).ready, false);
+});

@@ -77,6 +77,7 @@ export function statusWith(parts: Partial<Status> = {}): Status {
       })
     ),
     ways: [{
+      target: undefined,
       signals: [...SIGNAL_NAMES],
       url: "https://collector.example:4318",
       state: "takes",
@@ -143,6 +144,7 @@ export function oldLetters(): Pick<Status, "deadLetters"> {
 export function outage(): Pick<Status, "ways"> {
   return {
     ways: [{
+      target: undefined,
       signals: [...SIGNAL_NAMES],
       url: "https://collector.example:4318",
       state: "failing",

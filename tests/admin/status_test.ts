@@ -153,3 +153,24 @@ Deno.test("signals that fare alike on the way to the Collector are one row", asy
     [["logs"], "refuses", 0, "https://collector.example/v1/logs", undefined],
   ]);
 });
+
+Deno.test("each target of several has ways of its own, and their state", async () => {
+  const sending = (failures: number, host: string) => ({
+    failures: () => failures,
+    lastFailure: () => undefined,
+    urlOf: () => `https://${host}/v1/traces`,
+  });
+  const { ways } = await status(() => {}, {
+    exporter: {
+      ...sending(2, "eu.example"),
+      targets: [
+        { name: "eu", exporter: sending(0, "eu.example") },
+        { name: "audit", exporter: sending(2, "audit.example") },
+      ],
+    },
+  });
+  assert.deepEqual(ways.map(({ target, state, failures, url }) => [target, state, failures, url]), [
+    ["eu", "idle", 0, "https://eu.example"],
+    ["audit", "failing", 2, "https://audit.example"],
+  ]);
+});
