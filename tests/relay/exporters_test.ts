@@ -37,7 +37,11 @@ interface Place extends AsyncDisposable {
   readonly tls: NonNullable<NonNullable<ConfigInput["exporter"]>["tls"]>;
   readonly lines: Record<string, unknown>[];
   collector(more?: Partial<CollectorOptions>): Promise<{ url: string; arrivals: Arrivals; stop(): Promise<void> }>;
-  relay(config: ConfigInput): Promise<{ send(sender: string, signal: "traces" | "logs"): Promise<number> }>;
+  relay(config: ConfigInput): Promise<{
+    send(sender: string, signal: "traces" | "logs"): Promise<number>;
+    /** Records that wait for a target, as its metrics say. */
+    waitingFor(target: string): Promise<number>;
+  }>;
 }
 
 async function place(): Promise<Place> {
@@ -80,6 +84,12 @@ async function place(): Promise<Place> {
       );
       stack.defer(() => relay.stop());
       return {
+        async waitingFor(target) {
+          const lines = (await (await fetch(`${relay.adminUrl}/metrics`)).text()).split("\n");
+          const line = lines.find((each) => each.startsWith(`edgeferry_target_records{target="${target}"`));
+          assert(line !== undefined);
+          return Number(line.slice(line.lastIndexOf("} ") + 2).split(" ")[0]);
+        },
         async send(sender, signal) {
           const body = signal === "traces"
             ? {
@@ -178,3 +188,45 @@ for (const storage of ["sqlite", "none"] as const) {
     assert.equal(audit.arrivals.received.length, 1);
   });
 }
+
+Deno.test("none: who is not required is tried once, and its answer is waited for by no sender", async () => {
+  await using at = await place();
+  const held = Promise.withResolvers<undefined>();
+  const [main, audit] = [await at.collector(), await at.collector({ misbehave: () => held.promise })];
+  const common = { tls: at.tls, retry_on_failure: RETRY };
+  const relay = await at.relay({
+    exporters: {
+      main: { endpoint: main.url, ...common },
+      audit: { endpoint: audit.url, required: false, ...common },
+    },
+    sending_queue: { storage: "none" },
+    routes: [{ exporters: ["main", "audit"] }],
+  });
+  try {
+    assert.equal(await relay.send("shop", "traces"), 200);
+    assert.equal(await relay.waitingFor("audit"), 1, "still under way when the sender has its 200");
+    assert.equal(await relay.waitingFor("main"), 0);
+  } finally {
+    held.resolve(undefined);
+  }
+  await audit.arrivals.items("traces", 1);
+});
+
+Deno.test("none: a group fails over within the time that its sender waits, and remembers", async () => {
+  await using at = await place();
+  let asked = 0;
+  const silent = await at.collector({ misbehave: () => (asked++, { kind: "silence" }) });
+  const two = await at.collector();
+  const common = { tls: at.tls, retry_on_failure: RETRY };
+  const relay = await at.relay({
+    exporters: { one: { endpoint: silent.url, ...common }, two: { endpoint: two.url, ...common } },
+    groups: { eu: { failover: ["one", "two"] } },
+    routes: [{ exporters: ["eu"] }],
+    sending_queue: { storage: "none" },
+  });
+  assert.equal(await relay.send("shop", "traces"), 200);
+  const before = asked;
+  for (let request = 0; request < 3; request++) assert.equal(await relay.send("shop", "traces"), 200);
+  assert.equal(asked, before, "one that does not answer costs one timeout alone");
+  await two.arrivals.items("traces", 4);
+});
