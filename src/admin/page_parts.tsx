@@ -289,7 +289,7 @@ function Way({ way, all, origin, at }: { way: WayStatus; all: boolean; origin: s
   return (
     <li>
       <p>
-        <span class={`dot ${level}`}>{words}</span> {target !== undefined && <span class="soft">{target}:{" "}</span>}
+        <span class={`dot ${level}`}>{words}</span> {target !== undefined && <span class="soft">{`${target}: `}</span>}
         <b>{all ? "all signals" : signals.join(", ")}</b>
         {failures > 0 && <span>{`, ${count(failures)} in a row`}</span>}
         {path.length > 1 && !all && <span class="soft path">{path}</span>}
