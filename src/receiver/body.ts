@@ -62,8 +62,12 @@ function late(
       pieces.forget();
       reject(refusalOf(error));
     };
-    const lift = deadlines.set(() =>
-      giveUp(new Refusal("body_timeout", `Body did not arrive within ${deadlines.ms} ms; retry`))
+    const lift = deadlines.set((early) =>
+      giveUp(
+        early
+          ? new Refusal("shutting_down", "The relay is shutting down, and the body has not arrived; retry")
+          : new Refusal("body_timeout", `Body did not arrive within ${deadlines.ms} ms; retry`),
+      )
     );
     reading.then(() => {
       lift();

@@ -7,7 +7,7 @@
 /** One deadline; what is to happen at its end. */
 interface Deadline {
   readonly at: number;
-  onLate: (() => void) | undefined;
+  onLate: ((early: boolean) => void) | undefined;
 }
 
 /** Deadlines that all lie equally far ahead, so that the first one set is the first one due. */
@@ -37,16 +37,29 @@ export class Deadlines implements Disposable {
     this.#waiting.length = this.#first = this.#live = 0;
   }
 
+  /** All are over now, before their time: nothing more is waited for. */
+  pass(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const waiting = this.#waiting.splice(0);
+    this.#first = this.#live = 0;
+    for (const deadline of waiting) {
+      const { onLate } = deadline;
+      deadline.onLate = undefined;
+      onLate?.(true);
+    }
+  }
+
   /** How far ahead each deadline lies, in ms. */
   get ms(): number {
     return this.#ms;
   }
 
   /**
-   * Sets a deadline; `onLate` is called once it has passed.
+   * Sets a deadline; `onLate` is called once it has passed, with true where {@link pass} has ended it before its time.
    * @returns lifts it; to be called when it is not needed any more, at the latest then.
    */
-  set(onLate: () => void): () => void {
+  set(onLate: (early: boolean) => void): () => void {
     const deadline: Deadline = { at: performance.now() + this.#ms, onLate };
     this.#waiting.push(deadline);
     this.#live++;
@@ -86,7 +99,7 @@ export class Deadlines implements Disposable {
       }
       deadline.onLate = undefined;
       this.#live--;
-      onLate();
+      onLate(false);
     }
     this.#waiting.length = this.#first = 0;
   }

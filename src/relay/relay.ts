@@ -200,16 +200,14 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
       redactor: openRedactor(config, log),
     }, preparerEvents(log)),
   );
+  const bodies = stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true }));
   mountReceiver(app, {
     ...senders,
     retryAfter: new RetryAfter({ maxMs: http.max_retry_after }),
     limiter,
     admission,
     usage,
-    limits: {
-      bodyBytesMax: http.max_request_body_size,
-      deadlines: stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true })),
-    },
+    limits: { bodyBytesMax: http.max_request_body_size, deadlines: bodies },
     preparer,
     append: (submission) =>
       batcher.append({ ...submission, targets: targetsFor(submission.signal, submission.sender) }),
@@ -224,6 +222,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     batcher,
     admission,
     limiter,
+    bodies,
     metrics,
     receiver,
     answering,
@@ -290,7 +289,7 @@ async function endWithin(ended: Promise<void>, ms: number, log: Log): Promise<vo
 function running(
   config: Config,
   log: Log,
-  { exporter, batcher, admission, limiter, answering, queue }: Core,
+  { exporter, batcher, admission, limiter, bodies, answering, queue }: Core,
   stack: AsyncDisposableStack,
 ): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
@@ -304,6 +303,9 @@ function running(
     limiter.close();
     // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
     await within(Promise.allSettled(answering), remainingMs());
+    // Who has not sent all of its body by now is told to send it again, while there is a connection to say so on.
+    bodies.pass();
+    await within(Promise.allSettled(answering), CLOSE_MS_MAX);
     await within(batcher.idle(), remainingMs());
     await exporter.drain(remainingMs());
     await exporter.stop(remainingMs());
