@@ -41,7 +41,7 @@ for (const engine of ENGINES) {
       }, "sender");
       statuses.push(await ask("POST", `/v1/traces${query}`, { ...json, ...SAMPLED }, "{"));
       statuses.push(await ask("GET", "/v1/logs", SAMPLED));
-      statuses.push(await ask("POST", "/hidden/in/the/path", { ...json, ...SAMPLED }, "{}"));
+      statuses.push(await ask("POST", `/unknown/path${query}`, { ...json, ...SAMPLED }, "{}"));
       statuses.push(await ask("PURGE", "/v1/logs", SAMPLED));
       statuses.push(
         await ask("POST", "/v1/traces", { authorization: "Bearer hidden-in-the-header", ...SAMPLED }, "{}"),
@@ -89,7 +89,8 @@ for (const engine of ENGINES) {
       });
       for (const point of own.dataPoints) assert.equal(point.attributes["env"], "dev");
       for (const point of durations) assert.equal(point.metric.unit, "s");
-      // Secrets and what a caller can choose freely are in none of it, the log included.
+      // Secrets and what a caller can choose freely are in none of it, the log included. The log alone names an unknown path.
+      assert(!plain([own.spans, own.dataPoints]).includes("unknown/path"));
       for (const hidden of ["hidden", relay.token, "PURGE /"]) {
         assert(!plain([own.spans, own.dataPoints]).includes(hidden), hidden);
         assert(!relay.log().some((line) => line.includes(hidden)), hidden);

@@ -45,6 +45,8 @@ Deno.test("a token is known by Authorization: Bearer or by x-api-key", () => {
       { authorization: "bearer   secret-a" },
       { authorization: "  BEARER secret-a  " },
       { "x-api-key": "secret-a" },
+      // Two equal fields, joined on their way (RFC 9110, 5.3), are one.
+      { authorization: "Bearer secret-a, Bearer secret-a" },
       // Authorization is the one that counts.
       { authorization: "Bearer secret-a", "x-api-key": "secret-b" },
     ]
@@ -67,7 +69,7 @@ Deno.test("whoever has no token that is known is refused, with what to do and no
     [{ authorization: "Basic c2VjcmV0LWE=" }, /not of the form/, /error="invalid_request"$/],
     [{ authorization: "secret-a" }, /not of the form/, /error="invalid_request"$/],
     [{ authorization: "Bearer secret-a secret-a" }, /not of the form/, /error="invalid_request"$/],
-    [{ authorization: "Bearer secret-a, Bearer secret-a" }, /not of the form/, /error="invalid_request"$/],
+    [{ authorization: "Bearer secret-a, Bearer secret-b" }, /not of the form/, /error="invalid_request"$/],
     [{ authorization: "Bearer Secret-A" }, /the token is not known$/, /error="invalid_token"$/],
     [{ authorization: "Bearer secret-" }, /the token is not known$/, /error="invalid_token"$/],
     [{ authorization: "Bearer secret-aa" }, /the token is not known$/, /error="invalid_token"$/],
