@@ -3,13 +3,16 @@
  * LENGTH is a number of seconds, or of requests, such as `20000r`.
  * CERTS is a folder with a client certificate, shown to whoever asks for one. Prints one line of JSON.
  */
-// @ts-types="./autocannon.d.ts"
-import autocannon from "autocannon";
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import type Autocannon from "./autocannon.d.ts";
 import { makeBodies, type Shape } from "./bodies.ts";
+
+// Pinned here and not in deno.json: an install of the relay would bring its 60 packages. So this program runs with `--no-lock`.
+const AUTOCANNON: string = "npm:autocannon@9.0.0";
+const { default: autocannon }: { default: typeof Autocannon } = await import(AUTOCANNON);
 
 const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", length = "5", rate = "", certs] = process
   .argv.slice(2);

@@ -36,6 +36,7 @@ export async function drive(
 ) {
   const child = deno(
     [
+      "--no-lock",
       join(import.meta.dirname!, "load.ts"),
       running.url,
       running.token ?? TOKEN,

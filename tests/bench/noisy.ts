@@ -31,7 +31,7 @@ interface Quiet extends Loud {
 
 async function sender<Result>(script: string, ...args: readonly string[]): Promise<Result> {
   const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", join(import.meta.dirname!, script), ...args],
+    args: ["run", "-A", "--no-lock", join(import.meta.dirname!, script), ...args],
     stderr: "null",
   }).output();
   return JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "");
