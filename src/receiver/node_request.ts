@@ -5,11 +5,15 @@
  */
 import { IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { leaveGarbage } from "../codec/memory.ts";
 import type { Answer, Inbound, InboundBody, InboundPeer } from "./inbound.ts";
 import type { HeaderFields } from "./senders/peer.ts";
 
 /** What is held of a body that nobody reads yet, in bytes; then the connection is not read on. */
 const UNREAD_BYTES_MAX = 256 * 1024;
+
+/** From this size on a piece of which nobody reads is worth counting as garbage, in bytes. */
+const GARBAGE_BYTES_MIN = 16 * 1024;
 
 /**
  * A request of `node:http` that is no stream: the parser's pieces go to whoever reads, as they come. It is given to `createServer`
@@ -37,7 +41,11 @@ export class NodeMessage extends IncomingMessage implements InboundBody {
       this.afterEnd?.();
       return true;
     }
-    if (this.#forgotten) return true;
+    if (this.#forgotten) {
+      // The rest of a large body that was refused is read, and is garbage at once.
+      if (piece.length >= GARBAGE_BYTES_MIN) leaveGarbage(piece.length);
+      return true;
+    }
     if (this.#take !== undefined) {
       this.#hand(this.#take, piece);
       return true;
