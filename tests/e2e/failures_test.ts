@@ -308,6 +308,7 @@ Deno.test("a durable relay counts what the Collector rejects by partial success"
     rejectedByCollector: 1,
     deadLettered: 0,
     expired: 0,
+    abandoned: 0,
     queued: 0,
   });
 });
