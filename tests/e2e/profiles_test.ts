@@ -20,7 +20,7 @@ const { path } = signalOf("profiles");
 const PROTOBUF = "application/x-protobuf";
 const JSON_TYPE = "application/json";
 const ARRIVAL_MS = 30_000;
-const NOTHING_ELSE = { rejectedByCollector: 0, deadLettered: 0, expired: 0 };
+const NOTHING_ELSE = { rejectedByCollector: 0, deadLettered: 0, expired: 0, abandoned: 0 };
 const WITH_PROFILES = "service: { pipelines: { profiles: { receivers: [otlp], exporters: [otlp_http/sink] } } }";
 const PLAIN_HTTP = "receivers: { otlp: { protocols: { http: { tls: null } } } }";
 

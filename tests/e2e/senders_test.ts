@@ -256,7 +256,7 @@ for (const engine of ENGINES) {
         [],
       );
       if (engine === "none") return;
-      const nothingElse = { rejectedByCollector: 0, deadLettered: 0, expired: 0, queued: 0 };
+      const nothingElse = { rejectedByCollector: 0, deadLettered: 0, expired: 0, abandoned: 0, queued: 0 };
       assert.deepEqual(booksIn(relay.queuePath), {
         traces: { accepted: accepted.traces, delivered: accepted.traces, ...nothingElse },
         metrics: { accepted: accepted.metrics, delivered: accepted.metrics, ...nothingElse },
