@@ -3,7 +3,7 @@
  * an endpoint comes of real requests alone; one that failed is tried again by a real request, too.
  * @module
  */
-import type { Fault } from "../diagnosis/faults.ts";
+import { concernsTheWay, type Fault } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
 import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
 import { type Members, MembersProof } from "./members.ts";
@@ -287,6 +287,8 @@ export class GroupClient implements ExportClient {
     if (partial !== undefined && abort?.aborted !== true) {
       // The way has changed under what was merged for another: it is made anew.
       this.#goOn(partial, failed);
+      // It is due at once, so that what is known of it is looked at before the next merge, and does not merge for it again.
+      partial.health.hasten();
       return { ...MADE_ANEW, durationMs: this.#now() - started };
     }
     for (const { member } of failed) member.health.unknown();
@@ -367,6 +369,8 @@ export class GroupClient implements ExportClient {
     if (answer.kind === "none") return moves;
     const { status, foreign, retryAfterMs } = answer;
     if (status >= 200 && status < 300) return foreign ? moves : stays;
+    // A proxy before it refuses the relay's certificate: that is this member's way, and nothing is wrong with the data.
+    if (concernsTheWay(status, answer.message)) return moves;
     if (status === 429 || (status === 503 && retryAfterMs !== undefined)) {
       // One that is being tried again is not waited for: others have its data.
       if (!health.up) return moves;

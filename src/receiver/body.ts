@@ -123,6 +123,8 @@ class Pieces {
     if (this.#stated !== undefined && this.#length < this.#stated) throw otherLength(this.#length, this.#stated);
     const buffer = this.#buffer;
     this.#buffer = EMPTY;
+    // The empty one is everybody's, and not given away.
+    if (buffer === EMPTY) return new Uint8Array(0);
     return buffer.length === this.#length ? buffer : new Uint8Array(buffer.buffer.transfer(this.#length));
   }
 
@@ -130,6 +132,7 @@ class Pieces {
   forget(): void {
     discard(this.#buffer);
     this.#buffer = EMPTY;
+    this.#length = 0;
   }
 
   /** Pages of a buffer are memory once they are written to, so that a length which is only stated takes none. */

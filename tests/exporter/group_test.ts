@@ -120,6 +120,37 @@ Deno.test("failover: what each answer means", async () => {
   }
 });
 
+Deno.test("failover: a 400 by which a proxy refuses the relay's certificate says nothing of the data, and moves", async () => {
+  const eu = group("failover", ["a", "b"]);
+  const page = "<html><head><title>400 The SSL certificate error</title></head></html>";
+  eu.says("a", { ...answered(400), message: page } as Answer);
+  assert.equal(await eu.send(), "a b 200");
+  assert.equal(eu.client.current, "b");
+});
+
+Deno.test("a group whose ways all changed under a merge does not merge for the same one again", async () => {
+  const eu = group("failover", ["m", "p"]);
+  eu.readsAll.add("m");
+  const once = async () => {
+    const proof = await eu.client.proof.prove();
+    return await eu.send({ severalMembers: proof === "all" });
+  };
+  assert.equal(await once(), "m 200");
+  eu.says("m", answered(503));
+  assert.equal(await once(), "m none", "p is not known to read all that is merged");
+  // Single ones go to p, until p fails and m has them, without being back for good.
+  assert.equal(await eu.send(), "p 200");
+  eu.says("p", answered(503));
+  eu.says("m", answered(200));
+  assert.equal(await eu.send(), "p m 200");
+  eu.says("m", answered(503));
+  eu.says("p", answered(200));
+  for (let round = 0; round < 3; round++) {
+    if ((await once()).endsWith("200")) return;
+  }
+  assert.fail("it was made anew three times, and p takes what is sent by itself");
+});
+
 Deno.test("a Collector that asks to wait is waited for, for 30 s", async () => {
   const eu = group("failover", ["a", "b"]);
   eu.says("a", answered(503, 1_000));

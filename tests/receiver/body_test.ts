@@ -160,3 +160,20 @@ Deno.test("a large body of a stated length is read into a buffer of its own", as
   assert.equal(new TextDecoder().decode(body), text);
   assert.equal(body.buffer.byteLength, text.length);
 });
+
+Deno.test("a body that was given up, and ends all the same, leaves the empty buffer to the next ones", async () => {
+  const empty = () => readBody(chunked(), undefined, limits, room);
+  const soon = { ...limits, deadlines: new Deadlines(60_000) };
+  let end = () => {};
+  const body = {
+    forEachPiece(take: (piece: Uint8Array) => void) {
+      take(new Uint8Array(10));
+      return new Promise<void>((resolve) => end = resolve);
+    },
+    cancel: () => end(),
+  };
+  const read = (async () => await readInbound(body, undefined, soon, room))();
+  soon.deadlines.pass();
+  await assert.rejects(read, refusal("shutting_down", /retry$/));
+  for (let count = 0; count < 2; count++) assert.equal(new Uint8Array(await empty()).length, 0);
+});
