@@ -103,6 +103,11 @@ export interface ExportClient {
   readonly renewed: number;
   /** Of a client that is several, which asks each of them. */
   readonly proof?: Prover;
+  /**
+   * Whose name questions bear from now on that carry nobody's data, where a header names the sender: a Collector may know some
+   * senders alone, and what it says to one it need not say to another.
+   */
+  speakFor?(sender: string): void;
   close(): void;
 }
 
@@ -127,6 +132,7 @@ const STREAMED_BYTES_MIN = 256 * 1024;
 /** Posts to the Collector. */
 export class CollectorClient implements ExportClient {
   readonly #options: CollectorClientOptions;
+  #spokenFor: string | undefined;
   #identity: ClientIdentity;
   #http2: boolean;
   #http: Deno.HttpClient;
@@ -247,6 +253,10 @@ export class CollectorClient implements ExportClient {
     this.#serverKeyWeak = await sendsWeakKey({ ...where, cert, key, ...(abort === undefined ? {} : { abort }) });
   }
 
+  speakFor(sender: string): void {
+    this.#spokenFor = sender;
+  }
+
   async #attempt(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
@@ -260,6 +270,7 @@ export class CollectorClient implements ExportClient {
     const { url, headers, timeoutMs: ownMs } = targets[signal];
     const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, timeoutMsMax)));
     const content = body.length < STREAMED_BYTES_MIN ? body : await largeBody(body);
+    const named = sender ?? this.#spokenFor;
     const http = this.#http;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
@@ -268,7 +279,7 @@ export class CollectorClient implements ExportClient {
         method: "POST",
         client: http,
         headers: {
-          ...(sender === undefined ? headers : headersFor(headers, sender)),
+          ...(named === undefined ? headers : headersFor(headers, named)),
           "content-type": "application/x-protobuf",
           ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
           "user-agent": userAgent,

@@ -295,6 +295,10 @@ export class GroupClient implements ExportClient {
     return last ?? { ...MADE_ANEW, durationMs: this.#now() - started };
   }
 
+  speakFor(sender: string): void {
+    for (const { client } of this.#options.members) client.speakFor?.(sender);
+  }
+
   close(): void {
     for (const { client } of this.#options.members) client.close();
   }

@@ -231,6 +231,7 @@ export class Lane {
   }
 
   async #sendBatch(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
+    if (this.#options.bySender === true) this.#way.speakFor(partOf(pieces[0]!).sender);
     const merged = await this.#mayMerge(pieces);
     if (typeof merged !== "boolean") return this.#fail(merged, voyage);
     for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {

@@ -104,6 +104,11 @@ export class Way {
     client.whenReplaced(() => this.breaker.hasten());
   }
 
+  /** See {@link ExportClient.speakFor}. */
+  speakFor(sender: string): void {
+    this.#client.speakFor?.(sender);
+  }
+
   /** Requests of data that were answered with a success. */
   get taken(): number {
     return this.#taken;

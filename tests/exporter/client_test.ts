@@ -4,7 +4,7 @@ import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse }
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { Answer } from "../../src/exporter/client.ts";
+import { type Answer, CollectorClient } from "../../src/exporter/client.ts";
 import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { ANSWER_BYTES_MAX } from "../../src/otlp/http_answer.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
@@ -394,3 +394,30 @@ async function plainServer(handle: (request: IncomingMessage, response: ServerRe
     },
   };
 }
+
+Deno.test("what carries nobody's data bears the name of the sender that it is asked for", async () => {
+  const seen: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.headers["x-scope-orgid"]?.toString());
+    request.resume().once("end", () => response.writeHead(200, { "content-type": PROTOBUF }).end());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const target = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`,
+    headers: { "x-scope-orgid": "org-${sender}" },
+    timeoutMs: 10_000,
+  };
+  const targets = { traces: target, metrics: target, logs: target, profiles: target };
+  const client = new CollectorClient({ identity: { caCerts: [] }, targets, userAgent: "test", idleConnectionsMax: 1 });
+  try {
+    client.speakFor("checkout");
+    await client.send("traces", new Uint8Array(0), "identity");
+    await client.send("traces", BODY, "identity", { sender: "web" });
+    await client.send("traces", new Uint8Array(0), "identity");
+    assert.deepEqual(seen, ["org-checkout", "org-web", "org-checkout"]);
+  } finally {
+    client.close();
+    server.close();
+  }
+});
