@@ -60,7 +60,6 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "otlp/json/error.ts": "otlp/json/transcode_test.ts",
   "queue/queue.ts": "queue/sqlite/queue_test.ts",
   "queue/sqlite/file/statements.ts": "queue/sqlite/queue_test.ts",
-  "queue/sqlite/file/store.ts": "queue/sqlite/queue_test.ts",
   "queue/sqlite/file/worker.ts": "queue/sqlite/queue_test.ts",
   "receiver/answer.ts": "receiver/receive_test.ts",
   "receiver/inbound.ts": "receiver/receive_test.ts",

@@ -15,7 +15,7 @@ import { fsyncFolder, makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
 import { addBook, OVERLAP, Routes } from "./routes.ts";
-import { Salvage } from "./salvage.ts";
+import { Salvage, type SalvageStep } from "./salvage.ts";
 import { openDatabase } from "./schema.ts";
 import {
   addBooks,
@@ -136,16 +136,16 @@ export class Recovery {
 
   /** Moves some rows from a file that stands aside. Returns whether there are more, in this file or in another. */
   salvageStep(open: Open, salvage: Salvage): boolean {
-    const step = salvage.next(SALVAGE_STEP_BYTES, SALVAGE_STEP_MS);
-    inTransaction(open, () => {
-      const meta = open.sql.meta.get() as Row;
-      const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
-      const number = (name: string) => open.routes.targetOf(name);
-      for (const row of step.records) transaction.append({ ...row, targets: row.targets.map(number) }, row.payload);
-      for (const letter of step.deadLetters) transaction.keepDeadLetter({ ...letter, target: number(letter.target) });
-      transaction.finish();
-      open.sql.setSalvage.run(salvage.after, salvage.moved, step.done ? 1 : 0, basename(salvage.path));
-    });
+    const back = salvage.bookmark();
+    let step: SalvageStep;
+    try {
+      step = salvage.next(SALVAGE_STEP_BYTES, SALVAGE_STEP_MS);
+      this.#keepSalvaged(open, salvage, step);
+    } catch (error) {
+      // Another process has the file locked, perhaps: what was read and not kept must not be passed over.
+      back();
+      throw error;
+    }
     const totals = readTotals(open);
     this.writeMark(open, totals);
     if (step.records.length > 0) this.#news.rows(false, totals);
@@ -155,6 +155,18 @@ export class Recovery {
     this.#tellSalvaged(open, salvage);
     open.salvage = this.#nextSalvage(open);
     return open.salvage !== undefined;
+  }
+
+  #keepSalvaged(open: Open, salvage: Salvage, step: SalvageStep): void {
+    inTransaction(open, () => {
+      const meta = open.sql.meta.get() as Row;
+      const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
+      const number = (name: string) => open.routes.targetOf(name);
+      for (const row of step.records) transaction.append({ ...row, targets: row.targets.map(number) }, row.payload);
+      for (const letter of step.deadLetters) transaction.keepDeadLetter({ ...letter, target: number(letter.target) });
+      transaction.finish();
+      open.sql.setSalvage.run(salvage.after, salvage.moved, step.done ? 1 : 0, basename(salvage.path));
+    });
   }
 
   /** Notes the last transaction, so that a disk that lied is noticed. */

@@ -153,6 +153,17 @@ export class Salvage {
     return { records, deadLetters, done };
   }
 
+  /** Where it is: to be called where what was read since has not been kept, and is to be read again. */
+  bookmark(): () => void {
+    const { after, moved } = this;
+    const gap = this.#gap;
+    return () => {
+      this.after = after;
+      this.moved = moved;
+      this.#gap = gap;
+    };
+  }
+
   close(): void {
     this.#db?.close();
   }

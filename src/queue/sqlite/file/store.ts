@@ -46,7 +46,7 @@ export class SqliteStore {
   #watchAt = 0;
   /** Whether what can wait has failed, and has been told of. */
   #idleFailed = false;
-  /** The first id of the transaction last begun. */
+  /** The first id of the transaction last begun; 0 where it did not come to that. */
   #attemptedId = 0;
 
   /**
@@ -324,9 +324,19 @@ export class SqliteStore {
 
   /** Empties the WAL into the database, where no reader elsewhere stops it, and closes. */
   close(): void {
+    // What was deleted since the last look is gone with the connection, unless it is copied now.
+    this.#watchAt = 0;
+    this.watch();
     const open = this.#open;
     this.#open = undefined;
     if (open === undefined) return;
+    if (this.#absent !== undefined) {
+      this.#news.log(
+        "error",
+        `The relay stops while the queue's file is not at its path; put it back before the next start: ${this.#absent}`,
+        { path: this.#settings.path },
+      );
+    }
     try {
       open.db.exec("PRAGMA busy_timeout = 500");
       open.sql.truncate.get();
@@ -346,6 +356,8 @@ export class SqliteStore {
     appends: readonly AppendOp[],
     settles: readonly SettleOp[],
   ): Replies["commit"] {
+    // Ids of an earlier transaction name records that have been answered.
+    this.#attemptedId = 0;
     const open = this.#ensureOpen();
     const size = { appends: appends.length, settles: settles.length };
     const remainders: Remainder[] = [];
@@ -403,9 +415,11 @@ export class SqliteStore {
       }
       // A commit whose fsync failed may be found in the WAL all the same when it is read again.
       const firstId = this.#attemptedId;
-      this.#recovery.disown(
-        appends.map(({ enqueuedAt, bytes }, index) => ({ id: firstId + index, enqueuedAt, bytes })),
-      );
+      if (firstId > 0) {
+        this.#recovery.disown(
+          appends.map(({ enqueuedAt, bytes }, index) => ({ id: firstId + index, enqueuedAt, bytes })),
+        );
+      }
       // What is nowhere but in this connection would be gone with it.
       this.#watchAt = 0;
       this.watch();

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { AppendOp, SettleOp } from "../../../../src/queue/sqlite/protocol.ts";
+import type { Fault } from "../../../../src/queue/sqlite/file/injected_faults.ts";
+import { SqliteStore, WATCH_MS } from "../../../../src/queue/sqlite/file/store.ts";
+
+const decoder = new TextDecoder();
+
+/** One store of target `a`, and what it told. */
+class Shelf {
+  readonly store: SqliteStore;
+  readonly logs: { level: string; message: string }[] = [];
+  readonly resets: boolean[] = [];
+  readonly target: number;
+
+  constructor(path: string, { targets = ["a"], faults = [] }: { targets?: string[]; faults?: Fault[] } = {}) {
+    this.store = new SqliteStore(
+      { path, bytesMax: 1e9, deadLetterBytesMax: 1e8, targets, faults, fileBytesMax: undefined },
+      [],
+      {
+        log: (level, message) => this.logs.push({ level, message }),
+        rows: (reset) => this.resets.push(reset),
+        trouble: () => {},
+      },
+    );
+    this.target = this.number("a");
+  }
+
+  number(name: string): number {
+    return [...this.store.targets].find(([, known]) => known === name)![0];
+  }
+
+  append(texts: readonly string[], targets = [this.target], settles: readonly SettleOp[] = []) {
+    const appends = texts.map((text): AppendOp => appendOf(text, targets));
+    return this.store.commit({ kind: "commit", appends, settles, packed: new ArrayBuffer(0), now: Date.now() });
+  }
+
+  texts(target = this.target, afterId = 0): string[] {
+    const { rows } = this.store.read({
+      kind: "read",
+      target,
+      signal: "logs",
+      encoding: "identity",
+      afterId,
+      bytesMax: 1e6,
+      recordsMax: 500,
+    });
+    return this.store.load(rows.map(({ id }) => id)).payloads.map((payload) => decoder.decode(payload));
+  }
+
+  /** Does all the work that waits. */
+  idle(): void {
+    for (let step = 0; step < 50; step++) this.store.idle();
+  }
+
+  /** Has it look whether the files are still there. */
+  async look(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, WATCH_MS + 20));
+    this.store.watch();
+  }
+}
+
+function appendOf(text: string, targets: readonly number[]): AppendOp {
+  const payload = new TextEncoder().encode(text);
+  const parts = JSON.stringify([["s", 1, payload.length, payload.length]]);
+  return {
+    targets,
+    skipped: [],
+    signal: "logs",
+    encoding: "identity",
+    mergeable: true,
+    items: 1,
+    bytes: payload.length,
+    cost: payload.length + parts.length + 96,
+    inflatedBytes: payload.length,
+    // The same for all: records of one millisecond are told apart by their ids alone.
+    enqueuedAt: 1_700_000_000_000,
+    parts,
+    payload,
+    giveBack: false,
+  };
+}
+
+function inPlace(name: string, body: (path: string, folder: string) => Promise<void>): void {
+  Deno.test(`store: ${name}`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "edgeferry-store-"));
+    try {
+      await body(join(folder, "queue.db"), folder);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+const numbered = (count: number) => Array.from({ length: count }, (_, index) => `answered ${index}`);
+
+inPlace("a file that is locked while rows are salvaged loses none of them", async (path, folder) => {
+  const shelf = new Shelf(path);
+  shelf.append(numbered(5));
+  rmSync(path);
+  await shelf.look();
+  const db = new DatabaseSync(path);
+  db.exec("BEGIN IMMEDIATE");
+  shelf.store.idle();
+  db.exec("ROLLBACK");
+  db.close();
+  shelf.idle();
+  assert.deepEqual(shelf.texts(), numbered(5));
+  assert.deepEqual(readdirSync(folder).filter((name) => name.includes("rescued")), []);
+  shelf.store.close();
+});
+
+inPlace("a transaction that fails before it has ids takes none of those that were answered", (path) => {
+  const shelf = new Shelf(path, { faults: [{ point: "begun", nth: 2, act: "io_error" }] });
+  assert.equal(shelf.append(["aaaa"]).appendFailure, undefined);
+  assert.notEqual(shelf.append(["bbbb"]).appendFailure, undefined);
+  assert.deepEqual(shelf.texts(), ["aaaa"]);
+  shelf.store.close();
+  return Promise.resolve();
+});
+
+inPlace("a file that is deleted just before the relay stops is there at the next start", (path) => {
+  const first = new Shelf(path);
+  first.append(numbered(3));
+  rmSync(path);
+  first.store.close();
+  assert.ok(first.logs.some(({ level, message }) => level === "error" && message.includes("was deleted")));
+  const again = new Shelf(path);
+  again.idle();
+  assert.deepEqual(again.texts(), numbered(3));
+  again.store.close();
+  return Promise.resolve();
+});
