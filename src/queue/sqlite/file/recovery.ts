@@ -15,7 +15,7 @@ import { fsyncFolder, makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
 import { addBook, OVERLAP, Routes } from "./routes.ts";
-import { Salvage, type SalvageStep } from "./salvage.ts";
+import { lastIdOf, Salvage, type SalvageStep } from "./salvage.ts";
 import { openDatabase } from "./schema.ts";
 import {
   addBooks,
@@ -51,6 +51,8 @@ export class Recovery {
   readonly #news: StoreNews;
   readonly #fault: FaultInjector;
   readonly #giveReserve: () => boolean;
+  /** No id below is given out again, whichever file is opened next: what is in flight names its record by it. */
+  #nextIdMin = 1;
   /** Records refused after a commit that failed: looked for, and removed, whenever the file is opened. */
   #disowned: Disowned[];
 
@@ -171,6 +173,7 @@ export class Recovery {
 
   /** Notes the last transaction, so that a disk that lied is noticed. */
   writeMark(open: Open, totals: Totals): void {
+    this.#nextIdMin = Math.max(this.#nextIdMin, open.nextId);
     try {
       open.mark.write({
         identity: open.identity,
@@ -256,7 +259,8 @@ export class Recovery {
       };
       this.#tellLost(open, lastMark, lost);
       open.salvage = this.#nextSalvage(open);
-      this.writeMark(open, readTotals(open));
+      open.nextId = readTotals(open).lastId + 1;
+      this.writeMark(open, open.totals);
       return open;
     } catch (error) {
       mark?.close();
@@ -266,10 +270,16 @@ export class Recovery {
     }
   }
 
+  /** Where ids go on: above all that this relay has given out, and above those of the files whose rows are still to be moved. */
+  #firstFreeId(): number {
+    return Math.max(this.#nextIdMin, ...pendingAsides(this.#settings.path).map((aside) => lastIdOf(aside) + 1));
+  }
+
   /** What a start changes: bounds, held records, ids that must not be given out again, records to disown. */
   #putInOrder(open: Pick<Open, "db" | "sql" | "identity" | "routes">, mark: Mark | undefined): Lost | undefined {
     const { sql } = open;
     let lost: Lost | undefined;
+    const firstFreeId = this.#firstFreeId();
     inTransaction(open, () => {
       const meta = sql.meta.get() as Row;
       sql.setBounds.run(this.#settings.bytesMax, this.#settings.deadLetterBytesMax);
@@ -280,7 +290,7 @@ export class Recovery {
         lost = { records: mark.lastId - nextId + 1, items: itemsMissing(open, mark) };
         nextId = mark.lastId + 1;
       }
-      setMeta(open, meta, { next_id: nextId, held: 0 });
+      setMeta(open, meta, { next_id: Math.max(nextId, firstFreeId), held: 0 });
       this.#removeDisowned(open);
     });
     return lost;

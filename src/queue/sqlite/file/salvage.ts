@@ -243,6 +243,19 @@ function openDamaged(path: string): DatabaseSync | undefined {
   }
 }
 
+/** The highest id that a file which stands aside knows of; 0 where it cannot be read. */
+export function lastIdOf(path: string): number {
+  let salvage: Salvage | undefined;
+  try {
+    salvage = new Salvage(path, 0, 0);
+    return salvage.lastId();
+  } catch {
+    return 0;
+  } finally {
+    salvage?.close();
+  }
+}
+
 function markOf(path: string): Mark | undefined {
   if (!existsSync(path)) return undefined;
   const file = new MarkFile(path);

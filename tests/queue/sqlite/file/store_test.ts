@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -133,4 +133,58 @@ inPlace("a file that is deleted just before the relay stops is there at the next
   assert.deepEqual(again.texts(), numbered(3));
   again.store.close();
   return Promise.resolve();
+});
+
+const doneWith = (id: number, target: number): SettleOp => ({
+  kind: "done",
+  id,
+  target,
+  targets: [target],
+  rejected: 0,
+});
+
+inPlace("ids of a file that is replaced by another queue's name no new record", async (path, folder) => {
+  const other = new Shelf(join(folder, "other.db"));
+  other.append(["of the other"]);
+  other.store.close();
+  const shelf = new Shelf(path);
+  shelf.append(numbered(5));
+  renameSync(join(folder, "other.db"), path);
+  await shelf.look();
+  // Its delivery ends while another record is taken.
+  const { firstId } = shelf.append(["new"], [shelf.target], [doneWith(2, shelf.target)]);
+  assert.ok(firstId > 5, `${firstId} is of the file before`);
+  shelf.idle();
+  assert.deepEqual(shelf.texts().sort(), [...numbered(5), "new", "of the other"].sort());
+  shelf.store.close();
+});
+
+inPlace("ids of a file that is deleted while an earlier one is salvaged name no new record", async (path) => {
+  const shelf = new Shelf(path);
+  shelf.append(["answered 0"]);
+  rmSync(path);
+  await shelf.look();
+  const { firstId: before } = shelf.append(numbered(5).slice(1));
+  rmSync(path);
+  await shelf.look();
+  const { firstId } = shelf.append(["new"], [shelf.target], [doneWith(before, shelf.target)]);
+  assert.ok(firstId > before + 3, `${firstId} is of the file before`);
+  shelf.idle();
+  assert.deepEqual(shelf.texts().sort(), [...numbered(5), "new"].sort());
+  shelf.store.close();
+});
+
+inPlace("ids go on above those of all files that stand aside at a start", async (path) => {
+  const first = new Shelf(path);
+  first.append(["answered 0"]);
+  rmSync(path);
+  await first.look();
+  first.append(numbered(5).slice(1));
+  rmSync(path);
+  first.store.close();
+  const again = new Shelf(path);
+  assert.ok(again.append(["new"]).firstId > 5);
+  again.idle();
+  assert.deepEqual(again.texts().sort(), [...numbered(5), "new"].sort());
+  again.store.close();
 });
