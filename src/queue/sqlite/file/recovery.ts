@@ -140,9 +140,10 @@ export class Recovery {
   salvageStep(open: Open, salvage: Salvage): boolean {
     const back = salvage.bookmark();
     let step: SalvageStep;
+    let came: boolean;
     try {
       step = salvage.next(SALVAGE_STEP_BYTES, SALVAGE_STEP_MS);
-      this.#keepSalvaged(open, salvage, step);
+      came = this.#keepSalvaged(open, salvage, step);
     } catch (error) {
       // Another process has the file locked, perhaps: what was read and not kept must not be passed over.
       back();
@@ -150,7 +151,7 @@ export class Recovery {
     }
     const totals = readTotals(open);
     this.writeMark(open, totals);
-    if (step.records.length > 0) this.#news.rows(false, totals);
+    if (came) this.#news.rows(false, totals);
     if (!step.done) return true;
     salvage.close();
     open.salvage = undefined;
@@ -159,16 +160,23 @@ export class Recovery {
     return open.salvage !== undefined;
   }
 
-  #keepSalvaged(open: Open, salvage: Salvage, step: SalvageStep): void {
+  /** Returns whether rows have come, of the salvage or of another process. */
+  #keepSalvaged(open: Open, salvage: Salvage, step: SalvageStep): boolean {
+    const before = open.nextId;
+    let nextId = before;
     inTransaction(open, () => {
       const meta = open.sql.meta.get() as Row;
+      if (Number(meta.next_id) !== before) open.routes.load();
       const transaction = new Transaction(open, meta, Date.now(), this.#settings.deadLetterBytesMax);
       const number = (name: string) => open.routes.targetOf(name);
       for (const row of step.records) transaction.append({ ...row, targets: row.targets.map(number) }, row.payload);
       for (const letter of step.deadLetters) transaction.keepDeadLetter({ ...letter, target: number(letter.target) });
       transaction.finish();
       open.sql.setSalvage.run(salvage.after, salvage.moved, step.done ? 1 : 0, basename(salvage.path));
+      nextId = Number(open.sql.meta.get()?.next_id);
     });
+    open.nextId = nextId;
+    return nextId !== before;
   }
 
   /** Notes the last transaction, so that a disk that lied is noticed. */

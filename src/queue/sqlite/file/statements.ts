@@ -106,6 +106,7 @@ export interface Open {
   readonly watch: FileWatch;
   readonly routes: Routes;
   readonly identity: number;
+  /** Where ids go on, as far as the main side has been told of the rows below. */
   nextId: number;
   dataVersion: number;
   totals: Totals;
@@ -130,10 +131,12 @@ export function inTransaction(open: Pick<Open, "db" | "sql">, work: () => void, 
   }
 }
 
-/** The totals as the tables have them; they are remembered as those of the last transaction. */
+/**
+ * The totals as the tables have them; they are remembered as those of the last transaction. Not so `nextId`: by that alone is it
+ * noticed that another process has inserted rows, and whoever moves it tells of them.
+ */
 export function readTotals(open: Open): Totals {
   const meta = open.sql.meta.get() as Row;
-  open.nextId = Number(meta.next_id);
   let records = 0;
   let bytes = 0;
   const targets: Record<TargetId, TargetTotals> = {};
@@ -168,7 +171,7 @@ export function readTotals(open: Open): Totals {
     deadRecords: Number(meta.dead_records),
     deadBytes: Number(meta.dead_bytes),
     held: Number(meta.held),
-    lastId: open.nextId - 1,
+    lastId: Number(meta.next_id) - 1,
     targets,
   };
   return open.totals;

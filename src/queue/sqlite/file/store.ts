@@ -46,6 +46,8 @@ export class SqliteStore {
   #watchAt = 0;
   /** Whether what can wait has failed, and has been told of. */
   #idleFailed = false;
+  /** Where ids went on in the connection that was closed last: rows from there on the main side does not know. */
+  #nextIdTold: number | undefined;
   /** The first id of the transaction last begun; 0 where it did not come to that. */
   #attemptedId = 0;
 
@@ -369,6 +371,8 @@ export class SqliteStore {
       const meta = open.sql.meta.get() as Row;
       firstId = this.#attemptedId = Number(meta.next_id);
       foreign = firstId !== open.nextId;
+      // With its rows another process may have brought routes, which a read would not look at.
+      if (foreign) open.routes.load();
       transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
       for (const append of appends) {
         transaction.append(append, payloadOf(append, request.packed));
@@ -382,8 +386,9 @@ export class SqliteStore {
       this.#fault("written", size);
     }, () => this.#fault("committed", size));
     // Reading the books again costs as much as writing them; only another process makes them other than what is known here.
-    const totals = foreign ? readTotals(open) : open.totals = transaction!.totalsAfter(open.totals);
-    open.nextId = totals.lastId + 1;
+    const after = transaction!.totalsAfter(open.totals);
+    const totals = foreign ? readTotals(open) : open.totals = after;
+    open.nextId = after.lastId + 1;
     this.#recovery.writeMark(open, totals);
     this.#fault("marked", size);
     this.#upkeep.committed(appends);
@@ -444,6 +449,7 @@ export class SqliteStore {
   #closeAfterFailure(): void {
     const open = this.#open;
     this.#open = undefined;
+    if (open !== undefined) this.#nextIdTold = open.nextId;
     try {
       if (open !== undefined) closeOpen(open);
     } catch (error) {
@@ -465,7 +471,11 @@ export class SqliteStore {
   }
 
   #ensureOpen(): Open {
-    return this.#open ??= this.#recovery.open();
+    if (this.#open !== undefined) return this.#open;
+    const open = this.#open = this.#recovery.open();
+    // Of another process, or of a commit that failed and is in the file all the same.
+    if (this.#nextIdTold !== undefined && open.nextId !== this.#nextIdTold) this.#news.rows(false, open.totals);
+    return open;
   }
 }
 

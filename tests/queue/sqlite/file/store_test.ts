@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { AppendOp, SettleOp } from "../../../../src/queue/sqlite/protocol.ts";
 import type { Fault } from "../../../../src/queue/sqlite/file/injected_faults.ts";
+import { moveTarget } from "../../../../src/queue/sqlite/move_target.ts";
 import { SqliteStore, WATCH_MS } from "../../../../src/queue/sqlite/file/store.ts";
 
 const decoder = new TextDecoder();
@@ -187,4 +188,77 @@ inPlace("ids go on above those of all files that stand aside at a start", async 
   again.idle();
   assert.deepEqual(again.texts().sort(), [...numbered(5), "new"].sort());
   again.store.close();
+});
+
+/** A store of targets `a` and `b`, with one record of both, into which another process has moved one of `c` for `b`. */
+async function movedInto(path: string, faults: Fault[] = []): Promise<Shelf> {
+  const first = new Shelf(path, { targets: ["a", "b", "c"] });
+  first.append(["of c"], [first.number("c")]);
+  first.store.close();
+  const shelf = new Shelf(path, { targets: ["a", "b"], faults });
+  shelf.append(["of both 1"], [shelf.target, shelf.number("b")]);
+  await moveTarget(path, "c", "b");
+  return shelf;
+}
+
+inPlace("rows that another process moves in are read after a commit that tells of them", async (path) => {
+  const shelf = await movedInto(path);
+  const b = shelf.number("b");
+  assert.equal(shelf.append(["of both 2"], [shelf.target, b]).foreign, true);
+  assert.deepEqual(shelf.texts(b).sort(), ["of both 1", "of both 2", "of c"]);
+  assert.equal(shelf.store.poll().foreign, false);
+  shelf.store.close();
+});
+
+inPlace("rows that another process moves in are told of by a poll, whatever was asked before", async (path) => {
+  const shelf = await movedInto(path);
+  shelf.store.stats();
+  shelf.store.release();
+  assert.equal(shelf.store.poll().foreign, true);
+  assert.deepEqual(shelf.texts(shelf.number("b")).sort(), ["of both 1", "of c"]);
+  shelf.store.close();
+});
+
+inPlace("rows that another process moves in are told of after a failure too", async (path) => {
+  const shelf = await movedInto(path, [{ point: "begun", nth: 2, act: "io_error" }]);
+  assert.notEqual(shelf.append(["refused"]).appendFailure, undefined);
+  assert.deepEqual(shelf.resets, [false]);
+  assert.deepEqual(shelf.texts(shelf.number("b")).sort(), ["of both 1", "of c"]);
+  shelf.store.close();
+});
+
+inPlace("a failure after which nothing has come tells of no rows", (path) => {
+  const shelf = new Shelf(path, { faults: [{ point: "begun", nth: 2, act: "io_error" }] });
+  shelf.append(["kept"]);
+  assert.notEqual(shelf.append(["refused"]).appendFailure, undefined);
+  assert.deepEqual(shelf.resets, []);
+  shelf.store.close();
+  return Promise.resolve();
+});
+
+inPlace("what a failed settle has left, found in the file, is told of", (path) => {
+  const shelf = new Shelf(path, {
+    targets: ["a", "b"],
+    faults: [{ point: "committed", nth: 2, act: "io_error" }],
+  });
+  const b = shelf.number("b");
+  const targets = [shelf.target, b];
+  const parts = JSON.stringify([["s", 1, 1, 1], ["t", 1, 1, 1]]);
+  const append: AppendOp = { ...appendOf("xy", targets), items: 2, parts };
+  const commit = (appends: AppendOp[], settles: SettleOp[]) =>
+    shelf.store.commit({ kind: "commit", appends, settles, packed: new ArrayBuffer(0), now: Date.now() });
+  const { firstId } = commit([append], []);
+  const { settleFailure } = commit([], [{
+    kind: "parts",
+    bytes: 2,
+    id: firstId,
+    target: shelf.target,
+    targets,
+    outcomes: [{ kind: "delivered", rejected: 0 }, { kind: "retry" }],
+  }]);
+  assert.notEqual(settleFailure, undefined);
+  assert.deepEqual(shelf.resets, [false]);
+  assert.deepEqual(shelf.texts(), ["y"]);
+  shelf.store.close();
+  return Promise.resolve();
 });
