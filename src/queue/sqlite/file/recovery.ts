@@ -37,6 +37,9 @@ const CHECKED_AT_START_BYTES = 64 * 1024 * 1024;
 const SALVAGE_STEP_BYTES = 4 * 1024 * 1024;
 const SALVAGE_STEP_MS = 20;
 
+/** How often a file that stands aside and cannot be opened is tried again, in ms. */
+const SALVAGE_RETRY_MS = 1_000;
+
 /** What the Worker tells without being asked. */
 export interface StoreNews {
   log(level: "warn" | "error", message: string, fields: Record<string, unknown>): void;
@@ -53,6 +56,10 @@ export class Recovery {
   readonly #giveReserve: () => boolean;
   /** No id below is given out again, whichever file is opened next: what is in flight names its record by it. */
   #nextIdMin = 1;
+  /** When files that stand aside and could not be opened are tried again, by `performance.now`; undefined where there are none. */
+  #retryAt: number | undefined;
+  /** Those that have been told of. */
+  readonly #unopened = new Set<string>();
   /** Records refused after a commit that failed: looked for, and removed, whenever the file is opened. */
   #disowned: Disowned[];
 
@@ -120,9 +127,7 @@ export class Recovery {
     for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
     let pending = false;
     if (foreign && existsSync(theirs)) {
-      const other = new Salvage(theirs, 0, 0);
-      pending = other.identity() !== undefined && other.identity() !== identity;
-      other.close();
+      pending = isAnotherQueue(theirs, identity);
       if (pending) setAside(theirs, asideName(path, "damaged", now));
     }
     this.#news.log(
@@ -134,6 +139,12 @@ export class Recovery {
       { path, ...(foreign && !pending ? { aside: theirs } : {}) },
     );
     return this.#withReserve(() => this.#tryOpen());
+  }
+
+  /** Tries files that stand aside again that could not be opened; to be called at any time, does so seldom. */
+  retrySalvage(open: Open): void {
+    if (this.#retryAt === undefined || open.salvage !== undefined || performance.now() < this.#retryAt) return;
+    open.salvage = this.#nextSalvage(open);
   }
 
   /** Moves some rows from a file that stands aside. Returns whether there are more, in this file or in another. */
@@ -359,15 +370,18 @@ export class Recovery {
     const known = new Map(open.sql.salvages.all().map((row) => [String(row.name), row]));
     const pending = pendingAsides(path);
     if (known.has("")) this.#passOld(open, pending.filter((aside) => !known.has(basename(aside))));
+    this.#retryAt = undefined;
     for (const aside of pending) {
       const row = known.get(basename(aside));
       if (row?.done === 1) {
         this.#named(open, aside, false);
-      } else if (row !== undefined) {
-        return new Salvage(aside, Number(row.after), Number(row.records));
-      } else if (!known.has("")) {
-        return this.#beginSalvage(open, aside);
+        continue;
       }
+      if (row === undefined && known.has("")) continue;
+      const salvage = this.#openAside(aside, Number(row?.after ?? 0), Number(row?.records ?? 0));
+      if (salvage === undefined) continue;
+      if (row === undefined) this.#beginSalvage(open, salvage);
+      return salvage;
     }
     // Files that are gone need no row.
     for (const name of known.keys()) {
@@ -376,9 +390,32 @@ export class Recovery {
     return undefined;
   }
 
+  /** Undefined for a file that cannot be opened at the moment: it stays pending, and is tried again. */
+  #openAside(aside: string, after: number, moved: number): Salvage | undefined {
+    try {
+      const salvage = new Salvage(aside, after, moved);
+      this.#unopened.delete(aside);
+      return salvage;
+    } catch (error) {
+      this.#retryAt = performance.now() + SALVAGE_RETRY_MS;
+      if (!this.#unopened.has(aside)) {
+        this.#news.log(
+          "error",
+          `Cannot open a file whose records are to be moved (${
+            messageOf(error)
+          }); it is tried again: check its owner and mode, ` +
+            "and what stands beside it",
+          { path: this.#settings.path, aside },
+        );
+      }
+      this.#unopened.add(aside);
+      return undefined;
+    }
+  }
+
   /** Enters the file and its closed books in one transaction, so that neither is done twice. */
-  #beginSalvage(open: Open, aside: string): Salvage {
-    const salvage = new Salvage(aside, 0, 0);
+  #beginSalvage(open: Open, salvage: Salvage): void {
+    const aside = salvage.path;
     try {
       inTransaction(open, () => {
         const meta = open.sql.meta.get() as Row;
@@ -398,7 +435,6 @@ export class Recovery {
       salvage.close();
       throw error;
     }
-    return salvage;
   }
 
   /** An older version set these aside. It moved their rows, unless it died or the disk was full: nobody can tell any more. */
@@ -461,6 +497,20 @@ function itemsMissing({ sql }: Pick<Open, "sql">, mark: Mark): Record<string, nu
     if (missing > 0) items[name] = missing;
   });
   return items;
+}
+
+/** Whether a file is a queue, and not an older state of the one of this identity. One that cannot be opened now may be. */
+function isAnotherQueue(path: string, identity: number): boolean {
+  let salvage: Salvage | undefined;
+  try {
+    salvage = new Salvage(path, 0, 0);
+    const theirs = salvage.identity();
+    return theirs !== undefined && theirs !== identity;
+  } catch {
+    return true;
+  } finally {
+    salvage?.close();
+  }
 }
 
 /** Closes all that belongs to the open file: SQLite's connection before the descriptor that watches it (see {@link FileWatch}). */

@@ -7,6 +7,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import { type Mark, MarkFile } from "./mark.ts";
+import { sqliteFaultOf } from "./storage_error.ts";
 import { costOfRow, type DeadLetter, decodeParts, type RecordRow } from "../protocol.ts";
 
 /** Ids in a row that may be unreadable or absent before the rest is given up. */
@@ -63,6 +64,7 @@ export class Salvage {
   #names: ReadonlyMap<unknown, string> | undefined;
   #routes: ReadonlyMap<unknown, readonly number[]> | undefined;
 
+  /** @throws what SQLite throws where the file cannot be opened at the moment; damage throws nothing. */
   constructor(path: string, after: number, moved: number) {
     this.path = path;
     this.after = after;
@@ -178,18 +180,21 @@ export class Salvage {
         if (row === undefined) return "end";
         moveTo(Number(row.id));
         return row;
-      } catch {
+      } catch (error) {
+        throwPassing(error);
         this.#gap = 1;
       }
     }
-    moveTo(after + 1);
     try {
       const row = this.#prepare(`SELECT * FROM ${table} WHERE id = ?`).get(after + 1);
+      moveTo(after + 1);
       if (row !== undefined) {
         this.#gap = 0;
         return row;
       }
-    } catch {
+    } catch (error) {
+      throwPassing(error);
+      moveTo(after + 1);
       // This row is lost; the next may lie on a sound page.
     }
     this.#gap += 1;
@@ -211,7 +216,8 @@ export class Salvage {
   #all(text: string): Record<string, unknown>[] {
     try {
       return this.#db?.prepare(text).all() ?? [];
-    } catch {
+    } catch (error) {
+      throwPassing(error);
       return [];
     }
   }
@@ -237,10 +243,19 @@ function openDamaged(path: string): DatabaseSync | undefined {
     // Without a readable schema no row can be asked for.
     db.prepare("SELECT id FROM records WHERE id = 0");
     return db;
-  } catch {
+  } catch (error) {
     db?.close();
+    const fault = sqliteFaultOf(error);
+    if (fault === "io" || fault === "read_only") throw error;
+    throwPassing(error);
     return undefined;
   }
+}
+
+/** What may be over at the next try: no damage, and no reason to give rows up. One page that the disk cannot read is damage. */
+function throwPassing(error: unknown): void {
+  const fault = sqliteFaultOf(error);
+  if (fault === "busy" || fault === "cannot_open" || fault === "full") throw error;
 }
 
 /** The highest id that a file which stands aside knows of; 0 where it cannot be read. */

@@ -235,6 +235,7 @@ export class SqliteStore {
     const open = this.#open;
     if (open === undefined) return undefined;
     try {
+      this.#recovery.retrySalvage(open);
       const againMs = this.#upkeep.step(open, (salvage) => this.#recovery.salvageStep(open, salvage));
       this.#idleFailed = false;
       return againMs;

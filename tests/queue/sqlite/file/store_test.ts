@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -261,4 +261,27 @@ inPlace("what a failed settle has left, found in the file, is told of", (path) =
   assert.deepEqual(shelf.texts(), ["y"]);
   shelf.store.close();
   return Promise.resolve();
+});
+
+inPlace("a file that stands aside and cannot be opened is tried again, until it can", async (path) => {
+  const first = new Shelf(path);
+  first.append(numbered(5));
+  first.store.close();
+  const aside = `${path}.damaged-20260101T000000Z`;
+  for (const suffix of ["", ".mark"]) renameSync(path + suffix, aside + suffix);
+  mkdirSync(`${aside}-wal`);
+  const shelf = new Shelf(path);
+  shelf.idle();
+  assert.deepEqual(shelf.texts(), []);
+  assert.deepEqual(shelf.logs.map(({ level }) => level), ["error"]);
+  assert.match(shelf.logs[0]!.message, /Cannot open a file whose records are to be moved/);
+  rmSync(`${aside}-wal`, { recursive: true });
+  while (shelf.texts().length < 5) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    shelf.store.idle();
+  }
+  shelf.idle();
+  assert.deepEqual(shelf.texts(), numbered(5));
+  assert.match(shelf.logs.at(-1)!.message, /5 records moved, 0 lost/);
+  shelf.store.close();
 });
