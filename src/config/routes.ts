@@ -3,6 +3,7 @@
  * Nothing here reads or sends anything.
  * @module
  */
+import { matchesGlob } from "./glob.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Config } from "./schema.ts";
 
@@ -130,24 +131,6 @@ export class Routing {
     this.#remembered.set(key, targets);
     return targets;
   }
-}
-
-/** Whether a glob matches the whole of a text: `*` stands for any characters, `?` for one. In time of the product of both lengths. */
-export function matchesGlob(glob: string, text: string): boolean {
-  let [at, star, resumed] = [0, -1, 0];
-  for (let index = 0; index < text.length;) {
-    if (at < glob.length && glob[at] === "*") {
-      star = at++;
-      resumed = index;
-    } else if (at < glob.length && (glob[at] === "?" || glob[at] === text[index])) {
-      at++;
-      index++;
-    } else if (star >= 0) {
-      at = star + 1;
-      index = ++resumed;
-    } else return false;
-  }
-  return /^\**$/.test(glob.slice(at));
 }
 
 /** Whether whatever the second glob matches is matched by the first one, as far as can be told without trying all texts. */

@@ -3,6 +3,7 @@
  * resource, then at the items of one scope, and metrics at their data points. Nothing is decoded into objects.
  * @module
  */
+import { varint } from "../otlp/rewrite/fields.ts";
 import { concatenate } from "../codec/bytes.ts";
 import type { SignalName } from "../signal.ts";
 
@@ -49,8 +50,8 @@ function cut(message: Uint8Array, levels: readonly Level[], depth: number): [Uin
   const behind = message.subarray(reader.end);
   const [first, second] = inner;
   return [
-    concatenate([before, varint(first.length), first, behind]),
-    concatenate([before, varint(second.length), second, behind]),
+    concatenate([before, Uint8Array.from(varint(first.length)), first, behind]),
+    concatenate([before, Uint8Array.from(varint(second.length)), second, behind]),
   ];
 }
 
@@ -186,15 +187,4 @@ class Fields {
     this.#read = Infinity;
     return 0;
   }
-}
-
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 128) | 0x80);
-    rest = Math.floor(rest / 128);
-  }
-  bytes.push(rest);
-  return new Uint8Array(bytes);
 }

@@ -30,14 +30,7 @@ export class FileChanged extends Error {
 export async function replaceFile(path: string, text: string, { mode, from }: ReplaceOptions): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
-    const file = await open(temporary, "wx", mode);
-    try {
-      await file.chmod(mode); // The umask may have taken bits from the mode given to open.
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeSynced(temporary, text, mode);
     if (from !== undefined && await textOf(path) !== from.text) {
       throw new FileChanged(`${path} was changed by somebody else meanwhile`);
     }
@@ -47,6 +40,18 @@ export async function replaceFile(path: string, text: string, { mode, from }: Re
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** Writes a file that is not there yet, and syncs it. @param mode Permission bits. */
+export async function writeSynced(path: string, text: string, mode: number): Promise<void> {
+  const file = await open(path, "wx", mode);
+  try {
+    await file.chmod(mode); // The umask may have taken bits from the mode given to open.
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 /** The text of a file; undefined where there is none. */

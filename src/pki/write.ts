@@ -4,10 +4,10 @@
  * @module
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateError, codeOf, messageOf } from "../errors.ts";
-import { syncFolder } from "../files/replace.ts";
+import { syncFolder, writeSynced } from "../files/replace.ts";
 
 /** Permission bits of a key's file. */
 export const KEY_MODE = 0o600;
@@ -43,15 +43,8 @@ export async function writeAll(dir: string, files: readonly NewFile[]): Promise<
   const temporary: string[] = [];
   const write = async ({ name, text, mode }: NewFile) => {
     const path = join(dir, temporaryName(name, id));
-    const file = await open(path, "wx", mode);
     temporary.push(path);
-    try {
-      await file.chmod(mode); // The umask may have taken bits from the mode given to open.
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeSynced(path, text, mode);
   };
   try {
     await mkdir(dir, { recursive: true });

@@ -23,7 +23,7 @@ import {
 } from "./queue.ts";
 import { Shares } from "./shares.ts";
 import { Takers } from "./takers.ts";
-import { targetsOf } from "./targets.ts";
+import { targetsOf, targetsOfNew } from "./targets.ts";
 
 /** What the engine needs to be told. */
 export interface DirectQueueSettings {
@@ -131,12 +131,9 @@ class DirectQueue implements SendingQueue {
 
   append(record: NewRecord): Promise<Accepted> {
     const bytes = record.payload.length;
-    if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
-      return Promise.reject(new RangeError("A record's parts must add up to its payload"));
-    }
     let targets: Target[];
     try {
-      targets = targetsOf(record.targets, (id) => this.#targetOf(id));
+      targets = targetsOfNew(record, (id) => this.#targetOf(id));
     } catch (error) {
       return Promise.reject(error);
     }

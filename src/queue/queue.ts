@@ -135,6 +135,17 @@ export interface Books {
   readonly queued: number;
 }
 
+/** Of a target that nothing has been for yet. */
+export const NO_BOOKS: Books = {
+  accepted: 0,
+  delivered: 0,
+  rejectedByCollector: 0,
+  deadLettered: 0,
+  expired: 0,
+  abandoned: 0,
+  queued: 0,
+};
+
 /** The accounts of one signal at the door, in items: `accepted = finished + queued`. Finished is what no target waits for any more. */
 export interface DoorBooks {
   readonly accepted: number;

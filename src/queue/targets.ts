@@ -2,13 +2,21 @@
  * Which targets a record is for, as an engine looks them up.
  * @module
  */
-import type { TargetId } from "./queue.ts";
+import type { NewRecord, TargetId } from "./queue.ts";
 
 /** What an engine knows of each. @throws {RangeError} where there is none, one comes twice, or `find` knows it not */
 export function targetsOf<Target>(ids: readonly TargetId[], find: (id: TargetId) => Target): Target[] {
   if (ids.length === 0) throw new RangeError("A record must have a target");
   if (new Set(ids).size < ids.length) throw new RangeError("A record's targets must differ");
   return ids.map(find);
+}
+
+/** The targets of a record that is to be appended. @throws {RangeError} as {@link targetsOf}, or where its parts are not its payload */
+export function targetsOfNew<Target>({ parts, payload, targets }: NewRecord, find: (id: TargetId) => Target): Target[] {
+  if (parts.length === 0 || parts.reduce((sum, part) => sum + part.bytes, 0) !== payload.length) {
+    throw new RangeError("A record's parts must add up to its payload");
+  }
+  return targetsOf(targets, find);
 }
 
 /** How much of the queue may wait for a target: all of it where it is the only one, and half where there are several. */

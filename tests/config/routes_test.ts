@@ -1,14 +1,6 @@
 import assert from "node:assert/strict";
 import { configFrom } from "../../src/config/load.ts";
-import {
-  covers,
-  exporterNames,
-  matchesGlob,
-  primaryExporter,
-  routesOf,
-  Routing,
-  targetsOf,
-} from "../../src/config/routes.ts";
+import { covers, exporterNames, primaryExporter, routesOf, Routing, targetsOf } from "../../src/config/routes.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 
@@ -71,19 +63,7 @@ Deno.test("a target is an exporter or a group; a group is required when its expo
   assert.deepEqual([...targets.keys()], ["eu-1", "eu-2", "audit", "eu", "all"]);
 });
 
-Deno.test("globs", () => {
-  for (
-    const [glob, text] of [["*", ""], ["*", "x"], ["a*c", "abbc"], ["a*c", "ac"], ["a?c", "abc"], ["*b*", "abc"], [
-      "**",
-      "x",
-    ], ["a.c", "a.c"]]
-  ) {
-    assert.ok(matchesGlob(glob!, text!), `${glob} ${text}`);
-  }
-  for (const [glob, text] of [["a", "ab"], ["a?", "a"], ["a*c", "abcd"], ["a.c", "abc"], ["", "x"], ["A", "a"]]) {
-    assert.ok(!matchesGlob(glob!, text!), `${glob} ${text}`);
-  }
-  assert.ok(!matchesGlob("*a".repeat(200), "a".repeat(150)), "no glob takes longer than the product of the lengths");
+Deno.test("globs that cover others", () => {
   for (const [glob, other] of [["*", "a*"], ["a*", "ab*"], ["a*", "a?"], ["a?", "ab"], ["x", "x"], ["*", "*"]]) {
     assert.ok(covers(glob!, other!), `${glob} ${other}`);
   }

@@ -11,6 +11,7 @@
  * a 200.
  * @module
  */
+import { matchesGlob } from "../../config/glob.ts";
 import { Buffer } from "node:buffer";
 import { leaveGarbage } from "../../codec/memory.ts";
 import { Edits, putVarint, varintBytes } from "./edits.ts";
@@ -239,7 +240,7 @@ export class Redactor {
     if (remembered !== undefined && isSame(remembered.key, bytes, start, end)) return remembered.rule;
     const text = utf8.decode(bytes.subarray(start, end));
     const { rules } = this.settings;
-    const matching = [...rules.keys()].filter((index) => matches(rules[index]!.key, text));
+    const matching = [...rules.keys()].filter((index) => matchesGlob(rules[index]!.key, text));
     const rule = matching.find((index) => rules[index]!.action === "delete") ?? matching[0] ?? -1;
     if (end - start <= REMEMBERED_KEY_BYTES_MAX) this.#remember(hash, bytes, start, end, rule);
     return rule;
@@ -521,27 +522,4 @@ function isSame(key: Uint8Array, bytes: Uint8Array, start: number, end: number):
   if (key.length !== end - start) return false;
   for (let index = 0; index < key.length; index++) if (key[index] !== bytes[start + index]) return false;
   return true;
-}
-
-/** Whether a glob is for the whole of a text. Goes back to the last `*` alone, so that no text makes it slow. */
-export function matches(glob: string, text: string): boolean {
-  let inGlob = 0;
-  let inText = 0;
-  let star = -1;
-  let resumeAt = 0;
-  while (inText < text.length) {
-    const wanted = glob[inGlob];
-    if (wanted === "*") {
-      star = inGlob++;
-      resumeAt = inText;
-    } else if (wanted === "?" || wanted === text[inText]) {
-      inGlob++;
-      inText++;
-    } else if (star >= 0) {
-      inGlob = star + 1;
-      inText = ++resumeAt;
-    } else return false;
-  }
-  while (glob[inGlob] === "*") inGlob++;
-  return inGlob === glob.length;
 }

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
-import type { Books, PayloadEncoding } from "../queue.ts";
+import { type Books, NO_BOOKS, type PayloadEncoding } from "../queue.ts";
 import { appendedAt } from "./clock_steps.ts";
 import { costOfRow, encodeParts } from "./protocol.ts";
 import { Routes } from "./file/routes.ts";
@@ -72,16 +72,6 @@ export interface TargetSnapshot {
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly books: Readonly<Record<SignalName, Books>>;
 }
-
-const NO_BOOKS: Books = {
-  accepted: 0,
-  delivered: 0,
-  rejectedByCollector: 0,
-  deadLettered: 0,
-  expired: 0,
-  abandoned: 0,
-  queued: 0,
-};
 
 function plus(a: Books, b: Books): Books {
   return {

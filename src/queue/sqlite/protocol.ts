@@ -5,7 +5,7 @@
 import { bySignal, type SignalName } from "../../signal.ts";
 import { costOf } from "../cost.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import type { Books, DoorBooks, PayloadEncoding, Remains, TargetId } from "../queue.ts";
+import { type Books, type DoorBooks, NO_BOOKS, type PayloadEncoding, type Remains, type TargetId } from "../queue.ts";
 import type { StorageErrorCode } from "./file/storage_error.ts";
 
 /** A record without its payload. */
@@ -107,16 +107,7 @@ export interface TargetTotals {
 
 /** Nothing. */
 export function emptyTarget(): TargetTotals {
-  const books = {
-    accepted: 0,
-    delivered: 0,
-    rejectedByCollector: 0,
-    deadLettered: 0,
-    expired: 0,
-    abandoned: 0,
-    queued: 0,
-  };
-  return { records: 0, bytes: 0, skipped: 0, deadRecords: 0, deadBytes: 0, books: bySignal(() => books) };
+  return { records: 0, bytes: 0, skipped: 0, deadRecords: 0, deadBytes: 0, books: bySignal(() => NO_BOOKS) };
 }
 
 /** The accounts of a signal at the door: of all targets together, less what was counted for several of them. */

@@ -28,7 +28,7 @@ import {
   type TargetStats,
 } from "../queue.ts";
 import { Shares } from "../shares.ts";
-import { shareOf, targetsOf } from "../targets.ts";
+import { shareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
@@ -286,13 +286,9 @@ class SqliteQueue implements SendingQueue {
   }
 
   append(record: NewRecord): Promise<Accepted> {
-    const bytes = record.payload.length;
-    if (record.parts.length === 0 || record.parts.reduce((sum, part) => sum + part.bytes, 0) !== bytes) {
-      return Promise.reject(new RangeError("A record's parts must add up to its payload"));
-    }
     let targets: Target[];
     try {
-      targets = targetsOf(record.targets, (id) => this.#targetOf(id));
+      targets = targetsOfNew(record, (id) => this.#targetOf(id));
     } catch (error) {
       return Promise.reject(error);
     }
