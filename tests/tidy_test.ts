@@ -15,6 +15,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["otlp"],
   ["otlp/json", "otlp/rewrite"],
   ["telemetry", "pki", "queue"],
+  ["postgres"],
   // The thread boundary: what runs in the Worker knows of the relay's thread nothing but the protocol.
   ["queue/sqlite/file/storage_error.ts", "queue/sqlite/file/injected_faults.ts"],
   ["queue/sqlite/protocol.ts"],
@@ -58,6 +59,8 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "files/events.ts": "pki/identity_watch_test.ts",
   "exporter/trial.ts": "relay/client_identity_test.ts",
   "otlp/json/error.ts": "otlp/json/transcode_test.ts",
+  "postgres/driver.ts": "integration/postgres/support_test.ts",
+  "postgres/pg.d.ts": "integration/postgres/support_test.ts",
   "queue/queue.ts": "queue/sqlite/queue_test.ts",
   "queue/sqlite/file/statements.ts": "queue/sqlite/queue_test.ts",
   "queue/sqlite/file/worker.ts": "queue/sqlite/queue_test.ts",

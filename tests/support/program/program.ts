@@ -8,6 +8,8 @@ export interface ProgramOptions {
   readonly cwd: string;
   /** The whole environment, beside what any program needs to run: PATH, HOME, TMPDIR, DENO_DIR. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Whom it runs as; by default as whom the test runs. */
+  readonly user?: { readonly uid: number; readonly gid: number };
 }
 
 export interface Program extends AsyncDisposable {
@@ -38,6 +40,7 @@ export function startProgram(options: ProgramOptions): Program {
     spawnTool(options.command, {
       args: [...options.args],
       cwd: options.cwd,
+      ...options.user,
       // A developer's OTEL_ variables or proxies are not the test's.
       clearEnv: true,
       env: { ...Object.fromEntries(kept), NO_COLOR: "1", ...options.env },

@@ -13,6 +13,8 @@ const INSTALL: Readonly<Record<string, string>> = {
   npm: "install Node 22 or newer",
   npx: "install Node 22 or newer",
   openssl: "apt-get install openssl",
+  pgbouncer: "apt-get install pgbouncer",
+  postgres: "apt-get install postgresql",
   promtool: "apt-get install prometheus",
   python3: "apt-get install python3 python3-venv",
   strace: "apt-get install strace",
