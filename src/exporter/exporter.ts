@@ -11,7 +11,7 @@ import type { ExportClient } from "./client.ts";
 import type { InquestEvents } from "./inquest.ts";
 import { Lane } from "./lane.ts";
 import type { Compression } from "./payload.ts";
-import { type Failure, Way, type WayEvents } from "./way.ts";
+import { type Failure, type SharedEndpoint, Way, type WayEvents } from "./way.ts";
 
 /** What the exporter tells. */
 export type ExporterEvents = WayEvents & InquestEvents;
@@ -23,6 +23,8 @@ export interface ExporterOptions {
   readonly target: TargetId;
   /** The way to the Collector, for each signal; often one for all. */
   readonly clients: Readonly<Record<SignalName, ExportClient>>;
+  /** Of each signal, what other targets know of the same endpoint; absent where no other sends there. */
+  readonly shared?: Readonly<Record<SignalName, SharedEndpoint>>;
   /** Requests of a signal are one sender's each, since a header names it; of none unless given. */
   readonly bySender?: Readonly<Record<SignalName, boolean>>;
   readonly compression: Readonly<Record<SignalName, Compression>>;
@@ -66,7 +68,10 @@ export class Exporter {
         this.#wakeOthers(signal);
       },
     };
-    this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events }));
+    const shared = (signal: SignalName) => options.shared === undefined ? {} : { shared: options.shared[signal] };
+    this.#ways = bySignal((signal) =>
+      new Way(signal, { client: clients[signal], retry, events, ...shared(signal) })
+    );
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(this.#ways[signal], {
@@ -78,7 +83,13 @@ export class Exporter {
       })
     );
     // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
-    for (const signal of SIGNAL_NAMES) clients[signal].whenReplaced(() => options.queue.hasten(signal, options.target));
+    for (const signal of SIGNAL_NAMES) {
+      const hasten = () => options.queue.hasten(signal, options.target);
+      clients[signal].whenReplaced(hasten);
+      options.shared?.[signal].health.whenChanged((answer) => {
+        if (answer === undefined) hasten();
+      });
+    }
     this.#running = Promise.all(this.#lanes.map((lane) => lane.run(this.#stopping.signal))).then(() => {});
     // Whoever asks for `running` is told; nobody has to.
     this.#running.catch(() => {});

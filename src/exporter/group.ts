@@ -3,10 +3,11 @@
  * an endpoint comes of real requests alone; one that failed is tried again by a real request, too.
  * @module
  */
-import { concernsTheWay, type Fault } from "../diagnosis/faults.ts";
+import type { Fault } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
 import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
-import { type Members, MembersProof } from "./members.ts";
+import { type EndpointHealth, LOAD_MS_MAX } from "./endpoint_health.ts";
+import type { Members, MembersProof } from "./members.ts";
 
 /** How a group chooses. `failover`: the first that works. `balance`: one of those that work, by weight. */
 export type GroupKind = "failover" | "balance";
@@ -18,8 +19,10 @@ export interface GroupMember {
   readonly client: ExportClient;
   /** How often it is chosen beside the others; counts for `balance`. */
   readonly weight: number;
-  /** What is known of it; shared by all groups that it is in. */
-  readonly health: MemberHealth;
+  /** What is known of it; shared by all targets that it is in. */
+  readonly health: EndpointHealth;
+  /** Whether it reads all gzip members of a body; shared in the same way. */
+  readonly proof: MembersProof;
 }
 
 /** What a group tells. */
@@ -29,8 +32,6 @@ export interface GroupEvents {
    * `maybeBoth`: the first one may have it, too.
    */
   moved(signal: SignalName, from: string, to: string, fault: Fault, how: { first: boolean; maybeBoth: boolean }): void;
-  /** Whether a member reads all gzip members of a body; where it may read the first only, every request goes by itself. */
-  members(signal: SignalName, members: Members, url: string): void;
   /** A member takes data again for good. */
   returned(signal: SignalName, name: string): void;
 }
@@ -47,113 +48,6 @@ export interface GroupOptions {
   readonly now?: () => number;
 }
 
-/** A member that failed is tried again after so long, in ms; each relapse doubles it, up to the most. */
-const RETURN_MS = 30_000;
-const RETURN_MS_MAX = 600_000;
-/** So many successes, each at least so long after the one before, in ms, and a member is back. */
-const SUCCESSES_TO_RETURN = 3;
-const SUCCESS_APART_MS = 5_000;
-/** A Collector that asks to wait is busy, not dead: after so long of it, in ms, data goes elsewhere. */
-const LOAD_MS_MAX = 30_000;
-/** How long one is left alone that does not say for how long it asks to wait, in ms. */
-const REST_MS = 1_000;
-
-/** What is known of one endpoint for one signal. */
-export class MemberHealth {
-  readonly #now: () => number;
-  #state: "up" | "down" | "returning" = "up";
-  #retryAt = 0;
-  #waitMs = RETURN_MS;
-  #successes = 0;
-  #lastSuccessAt = 0;
-  #busySince: number | undefined;
-  #restUntil = 0;
-  #probing = false;
-
-  /** @param now A clock in ms that is never set back. */
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now;
-  }
-
-  /** Whether it takes data, as far as is known. */
-  get up(): boolean {
-    return this.#state === "up";
-  }
-
-  /** Whether it is time to try it: one request at once. */
-  get due(): boolean {
-    return this.#state !== "up" && !this.#probing && this.#now() >= this.#retryAt;
-  }
-
-  /** A request is under way that shows whether it is back. */
-  probe(): void {
-    this.#probing = true;
-  }
-
-  /**
-   * It asks to wait: busy, and not dead.
-   * @param restMs For how long, in ms.
-   * @returns For how long it has asked for nothing else, in ms.
-   */
-  busy(restMs: number): number {
-    const now = this.#now();
-    this.#busySince ??= now;
-    this.#restUntil = now + restMs;
-    this.#probing = false;
-    return now - this.#busySince;
-  }
-
-  /** Whether it has asked to wait, and the time is not over. */
-  get rests(): boolean {
-    return this.#now() < this.#restUntil;
-  }
-
-  /** What was in the way may be gone: it is tried at the next request. */
-  hasten(): void {
-    this.#retryAt = Math.min(this.#retryAt, this.#now());
-    this.#restUntil = 0;
-  }
-
-  failed(): void {
-    if (this.#state === "returning") this.#waitMs = Math.min(RETURN_MS_MAX, this.#waitMs * 2);
-    this.#state = "down";
-    this.#probing = false;
-    this.#successes = 0;
-    this.#retryAt = this.#now() + this.#waitMs;
-    this.#busySince = undefined;
-    this.#restUntil = 0;
-  }
-
-  /**
-   * It has answered. @param probed Asked since it was down: what was sent before that tells nothing of now.
-   * @returns whether it is back by this.
-   */
-  succeeded(probed: boolean): boolean {
-    if (this.#state !== "up" && !probed) return false;
-    this.#probing = false;
-    this.#busySince = undefined;
-    this.#restUntil = 0;
-    if (this.#state === "up") return false;
-    const now = this.#now();
-    if (this.#successes > 0 && now - this.#lastSuccessAt < SUCCESS_APART_MS) return false;
-    this.#state = "returning";
-    this.#lastSuccessAt = now;
-    this.#retryAt = now + SUCCESS_APART_MS;
-    if (++this.#successes < SUCCESSES_TO_RETURN) return false;
-    this.#state = "up";
-    this.#waitMs = RETURN_MS;
-    return true;
-  }
-
-  /** It is left as it was: the request said nothing of it. */
-  unknown(): void {
-    this.#probing = false;
-  }
-}
-
-/** What an answer means for where the data goes. `busy`: the member asks to wait. */
-type Move = "stays" | "busy" | "moves";
-
 interface Failed {
   readonly member: GroupMember;
   readonly answer: Answer;
@@ -164,7 +58,6 @@ export class GroupClient implements ExportClient {
   readonly #options: GroupOptions;
   readonly #random: () => number;
   readonly #now: () => number;
-  readonly #proofs: ReadonlyMap<GroupMember, MembersProof>;
   /** Who gave an answer, so that its own client says what was wrong. */
   readonly #givenBy = new WeakMap<Answer, GroupMember>();
   #current: GroupMember;
@@ -177,18 +70,8 @@ export class GroupClient implements ExportClient {
     this.#random = options.random ?? Math.random;
     this.#now = options.now ?? (() => performance.now());
     this.#current = first;
-    const { signal, members, events } = options;
-    this.#proofs = new Map(members.map((member) => [
-      member,
-      new MembersProof({
-        ask: (body) => member.client.send(signal, body, "gzip"),
-        connections: () => member.client.renewed,
-        onChange: (proved) => events.members(signal, proved, member.client.target(signal).url),
-        now: this.#now,
-      }),
-    ]));
     // What was held against the identity before says nothing of the one that is shown now.
-    for (const { client, health } of members) client.whenReplaced(() => health.hasten());
+    for (const { client, health } of options.members) client.whenReplaced(() => health.hasten());
   }
 
   /** The member that had the last request. */
@@ -227,7 +110,7 @@ export class GroupClient implements ExportClient {
 
   /**
    * Sends to one member, and to the next where that one cannot take it. What fails on every member says nothing of any of them: it is left
-   * to whoever asked. The time that there is, is shared among the members that are left.
+   * to whoever asked. The time that there is, is shared among the members that are left and take data as far as is known.
    */
   async send(
     signal: SignalName,
@@ -249,7 +132,7 @@ export class GroupClient implements ExportClient {
       const probes = !member.health.up;
       if (probes) member.health.probe();
       // What is merged goes to nobody of whom it is not known that all of it is read.
-      const proved = severalMembers ? await this.#proofs.get(member)!.prove() : "all";
+      const proved = severalMembers ? await member.proof.prove() : "all";
       if (typeof proved === "string" && proved !== "all") {
         member.health.unknown();
         partial ??= member;
@@ -257,7 +140,7 @@ export class GroupClient implements ExportClient {
       }
       const answer = typeof proved === "object" ? proved : await member.client.send(signal, body, encoding, {
         ...options,
-        ...(timeoutMs === Infinity ? {} : { timeoutMs: Math.max(1, leftMs / (order.length - index)) }),
+        ...(timeoutMs === Infinity ? {} : { timeoutMs: Math.max(1, leftMs / sharing(order.slice(index))) }),
       });
       this.#givenBy.set(answer, member);
       last = answer;
@@ -266,8 +149,8 @@ export class GroupClient implements ExportClient {
         break;
       }
       // Whoever answers at this address next may be another.
-      if (answer.kind === "none") this.#proofs.get(member)!.lost();
-      const { move, busyMs } = this.#moveAfter(answer, member);
+      if (answer.kind === "none") member.proof.lost();
+      const { move, busyMs } = member.health.judge(answer);
       if (move === "moves") {
         failed.push({ member, answer });
         continue;
@@ -313,7 +196,7 @@ export class GroupClient implements ExportClient {
     const proofs: Members[] = [];
     let works: GroupMember | undefined;
     for (const member of this.#candidates()) {
-      const proved = await this.#proofs.get(member)!.prove();
+      const proved = await member.proof.prove();
       if (typeof proved === "string") {
         proofs.push(proved);
         works = member;
@@ -323,18 +206,18 @@ export class GroupClient implements ExportClient {
       }
       this.#givenBy.set(proved, member);
       const aborted = proved.kind === "none" && proved.aborted;
-      if (!aborted && this.#moveAfter(proved, member).move === "moves") {
+      if (!aborted && member.health.judge(proved).move === "moves") {
         if (works !== undefined) this.#down(works, [{ member, answer: proved }]);
         else failed.push({ member, answer: proved });
       } else return proved;
     }
     const due = this.#options.members.filter(({ health }) => health.due)
-      .flatMap((member) => this.#proofs.get(member)!.known() ?? []);
+      .flatMap((member) => member.proof.known() ?? []);
     return [...proofs, ...due].find((proved) => proved !== "all") ?? proofs[0] ?? failed[0]?.answer ?? "unknown";
   }
 
   #known(): Members | undefined {
-    const known = this.#candidates().map((member) => this.#proofs.get(member)!.known());
+    const known = this.#candidates().map((member) => member.proof.known());
     if (known.includes(undefined)) return undefined;
     return known.find((proved) => proved !== "all") ?? known[0];
   }
@@ -357,31 +240,13 @@ export class GroupClient implements ExportClient {
   #down(to: GroupMember, failed: readonly Failed[]): void {
     for (const { member: from, answer } of failed) {
       const first = from.health.up;
-      from.health.failed();
+      from.health.failed(answer);
       const fault = from.client.diagnose(answer);
       const maybeBoth = answer.kind === "none"
         ? answer.timedOut || fault.code === "unknown"
         : answer.status === 502 || answer.status === 504;
       this.#options.events.moved(this.#options.signal, from.name, to.name, fault, { first, maybeBoth });
     }
-  }
-
-  /** 400, 413 and 422 are about the data; a Collector that asks to wait is busy, and for 30 s no more than that. */
-  #moveAfter(answer: Answer, { health }: GroupMember): { readonly move: Move; readonly busyMs: number } {
-    const moves = { move: "moves", busyMs: 0 } as const;
-    const stays = { move: "stays", busyMs: 0 } as const;
-    if (answer.kind === "none") return moves;
-    const { status, foreign, retryAfterMs } = answer;
-    if (status >= 200 && status < 300) return foreign ? moves : stays;
-    // A proxy before it refuses the relay's certificate: that is this member's way, and nothing is wrong with the data.
-    if (concernsTheWay(status, answer.message)) return moves;
-    if (status === 429 || (status === 503 && retryAfterMs !== undefined)) {
-      // One that is being tried again is not waited for: others have its data.
-      if (!health.up) return moves;
-      const busyMs = health.busy(retryAfterMs ?? REST_MS);
-      return busyMs >= LOAD_MS_MAX ? moves : { move: "busy", busyMs };
-    }
-    return status === 400 || status === 413 || status === 422 ? stays : moves;
   }
 
   /** However long it asks to wait: after 30 s of it the data goes elsewhere, where there is another. */
@@ -426,6 +291,12 @@ export class GroupClient implements ExportClient {
   #sum(of: (member: GroupMember) => number): number {
     return this.#options.members.reduce((sum, member) => sum + of(member), 0);
   }
+}
+
+/** How many of those that are left share the time: the first, and of the others those that work; where none of all works, all. */
+function sharing([first, ...others]: readonly GroupMember[]): number {
+  const working = others.filter(({ health }) => health.up).length;
+  return 1 + (working === 0 && first?.health.up === false ? others.length : working);
 }
 
 /** As what a stop gives up: it tells nothing of anybody, and what was sent is sent again. */

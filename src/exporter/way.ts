@@ -10,6 +10,7 @@ import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
 import type { Answer, ExportClient, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
+import type { EndpointHealth } from "./endpoint_health.ts";
 import { type Members, MembersProof } from "./members.ts";
 import type { Body } from "./payload.ts";
 import type { Failing, Refused } from "./search.ts";
@@ -30,9 +31,17 @@ export interface WayEvents {
   silent(signal: SignalName, fault: Fault, url: string): void;
 }
 
+/** What other targets know of the same endpoint too, for the same signal. */
+export interface SharedEndpoint {
+  readonly health: EndpointHealth;
+  readonly proof: MembersProof;
+}
+
 /** Settings of a way. */
 export interface WayOptions {
   readonly client: ExportClient;
+  /** Absent where no other target sends there. */
+  readonly shared?: SharedEndpoint;
   readonly retry: BreakerOptions;
   readonly events: WayEvents;
 }
@@ -84,24 +93,38 @@ export class Way {
   readonly #client: ExportClient;
   readonly #events: WayEvents;
   readonly #members: Prover;
+  readonly #health: EndpointHealth | undefined;
   readonly #giveUp = new AbortController();
   #lastFailure: Failure | undefined;
   #taken = 0;
   /** An attempt on an open connection had no answer in time, and none has been answered since. */
   #silent = false;
 
-  constructor(signal: SignalName, { client, retry, events }: WayOptions) {
+  constructor(signal: SignalName, { client, shared, retry, events }: WayOptions) {
     this.signal = signal;
     this.breaker = new Breaker(retry);
     this.#client = client;
     this.#events = events;
-    this.#members = client.proof ?? new MembersProof({
+    this.#health = shared?.health;
+    this.#members = client.proof ?? shared?.proof ?? new MembersProof({
       ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
       connections: () => client.renewed,
       onChange: (members) => events.members(signal, members, client.target(signal).url),
       ...(retry.now === undefined ? {} : { now: retry.now }),
     });
     client.whenReplaced(() => this.breaker.hasten());
+    this.#health?.whenChanged((answer) => {
+      if (answer === undefined) this.breaker.hasten();
+      else this.#learn(answer);
+    });
+  }
+
+  /** Another target's request has shown that the endpoint is down: that is not found out again at the cost of a timeout. */
+  #learn(answer: Answer): void {
+    if (this.breaker.failures > 0) return;
+    const afterMs = this.breaker.failed(this.breaker.pass());
+    const fault = this.#client.diagnose(answer);
+    this.#lastFailure = { at: Date.now(), fault, cause: causeOf(answer), retryAt: Date.now() + afterMs };
   }
 
   /** See {@link ExportClient.speakFor}. */
@@ -147,6 +170,7 @@ export class Way {
   async post(body: Body, { items, requests, permit, timeoutMs, sender }: Shipped): Promise<Post> {
     const { signal } = this;
     const bytes = body.bytes.length;
+    const probes = this.#health?.up === false;
     const answer = await this.#client.send(signal, body.bytes, body.encoding, {
       abort: this.#giveUp.signal,
       sender,
@@ -160,7 +184,7 @@ export class Way {
       return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
     }
     if (disposition === "inspect") {
-      this.#answered(permit);
+      this.#answered(permit, probes);
       return {
         kind: "refused",
         reason: answer.message || `The Collector answered ${answer.status}`,
@@ -168,7 +192,7 @@ export class Way {
       };
     }
     this.#taken++;
-    this.#answered(permit);
+    this.#answered(permit, probes);
     this.#events.sent(signal, { items, requests, bytes, durationMs: answer.durationMs });
     const { partialSuccess } = answer;
     if (partialSuccess === undefined) return { kind: "taken", rejected: 0, message: undefined };
@@ -199,7 +223,9 @@ export class Way {
     this.#events.silent(this.signal, faultNamed("connection_silent"), this.#client.target(this.signal).url);
   }
 
-  #answered(permit: Permit): void {
+  /** @param probes It was sent after the endpoint was down. */
+  #answered(permit: Permit, probes: boolean): void {
+    this.#health?.succeeded(probes);
     const failures = this.breaker.succeeded(permit);
     if (failures > 0) this.#events.recovered(this.signal, failures);
   }
@@ -220,7 +246,9 @@ export class Way {
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     // What may be the data's fault is no reason to be slow: another request may pass.
     const slow = fault.lasting && (this.breaker.failures > 0 || !this.#mayConcernTheData(answer));
-    return this.#open(fault, causeOf(answer), permit, askedMs, slow);
+    const setback = this.#open(fault, causeOf(answer), permit, askedMs, slow);
+    if (this.#health?.judge(answer).move === "moves") this.#health.failed(answer);
+    return setback;
   }
 
   /** A defect of ours is no reason to lose a record. */

@@ -7,8 +7,10 @@ import { type ExportTarget, primaryExporter, type Routing } from "../config/rout
 import type { Config } from "../config/schema.ts";
 import type { CollectorClient, ExportClient } from "../exporter/client.ts";
 import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
-import { GroupClient, type GroupEvents, MemberHealth } from "../exporter/group.ts";
-import type { Failure } from "../exporter/way.ts";
+import { EndpointHealth } from "../exporter/endpoint_health.ts";
+import { GroupClient, type GroupEvents } from "../exporter/group.ts";
+import { MembersProof } from "../exporter/members.ts";
+import type { Failure, SharedEndpoint } from "../exporter/way.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -92,7 +94,41 @@ export interface ExporterSetOptions {
   readonly events: (target: ExportTarget, name: string | undefined) => ExporterEvents & GroupEvents;
 }
 
-type Healths = Map<string, { readonly exporter: string; readonly signal: SignalName; readonly health: MemberHealth }>;
+/** What is known of the exporters of groups, by exporter and signal: each is shared by all targets that send there. */
+class Endpoints {
+  readonly #endpoints = new Map<string, Endpoint>();
+  readonly #opened: OpenedExporters;
+
+  constructor(opened: OpenedExporters) {
+    this.#opened = opened;
+  }
+
+  get all(): readonly Endpoint[] {
+    return [...this.#endpoints.values()];
+  }
+
+  /** @param events Told what is found out. */
+  of(exporter: string, signal: SignalName, events: ExporterEvents): Endpoint {
+    const key = `${exporter} ${signal}`;
+    const known = this.#endpoints.get(key);
+    if (known !== undefined) return known;
+    const client = this.#opened.clientsOf(exporter)[signal];
+    const proof = new MembersProof({
+      ask: (body) => client.send(signal, body, "gzip"),
+      connections: () => client.renewed,
+      onChange: (members) => events.members(signal, members, client.target(signal).url),
+    });
+    const endpoint = { exporter, signal, client, health: new EndpointHealth(), proof };
+    this.#endpoints.set(key, endpoint);
+    return endpoint;
+  }
+}
+
+interface Endpoint extends SharedEndpoint {
+  readonly exporter: string;
+  readonly signal: SignalName;
+  readonly client: CollectorClient;
+}
 
 interface Sending {
   readonly target: ExportTarget;
@@ -102,14 +138,12 @@ interface Sending {
 /** Whatever sends, to all targets, as one: what is asked of it is asked of each. */
 export class ExporterSet {
   readonly #sending: readonly Sending[];
-  /** Of each exporter in a group and signal. */
-  readonly #healths: Healths;
+  readonly #endpoints: Endpoints;
 
   constructor(options: ExporterSetOptions) {
-    const healths: Healths = new Map();
-    this.#healths = healths;
+    const endpoints = this.#endpoints = new Endpoints(options.opened);
     const { targets } = options.routing;
-    this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, healths, options) }));
+    this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, endpoints, options) }));
   }
 
   /** Each by itself, in the order of the routes. */
@@ -145,7 +179,7 @@ export class ExporterSet {
       : this.#sending.flatMap(({ target, exporter }) =>
         SIGNAL_NAMES.map((signal) => ({ target: target.name, signal, failures: exporter.failures(signal) }))
       );
-    const up = [...this.#healths.values()].map(({ exporter, signal, health }) => ({ exporter, signal, up: health.up }));
+    const up = this.#endpoints.all.map(({ exporter, signal, health }) => ({ exporter, signal, up: health.up }));
     return { failures, up };
   }
 
@@ -174,7 +208,7 @@ export class ExporterSet {
 
 function exporterFor(
   target: ExportTarget,
-  healths: Healths,
+  endpoints: Endpoints,
   { config, routing, queue, opened, refusing, events }: ExporterSetOptions,
 ): Exporter {
   // What a group sends is composed as its first exporter wants it.
@@ -186,7 +220,11 @@ function exporterFor(
   return new Exporter({
     queue,
     target: queue.target(target.name),
-    clients: bySignal((signal) => clientFor(target, signal, healths, opened, told)),
+    clients: bySignal((signal) => clientFor(target, signal, endpoints, opened, told)),
+    // A group that has it, too, learns from what is sent here, and the other way round.
+    ...(target.kind === "single" && first !== undefined && inGroup(first.name, routing)
+      ? { shared: bySignal((signal) => endpoints.of(first.name, signal, told)) }
+      : {}),
     compression: bySignal((signal) => settings[signal].compression),
     bySender: bySignal((signal) =>
       target.members.some(({ name }) => namesSender(exporterSettings(config, signal, name).headers))
@@ -200,25 +238,23 @@ function exporterFor(
   });
 }
 
+function inGroup(name: string, { targets }: Routing): boolean {
+  return targets.some(({ kind, members }) => kind !== "single" && members.some((member) => member.name === name));
+}
+
 function clientFor(
   { kind, members }: ExportTarget,
   signal: SignalName,
-  healths: Healths,
+  endpoints: Endpoints,
   opened: OpenedExporters,
-  events: GroupEvents,
+  events: ExporterEvents & GroupEvents,
 ): ExportClient {
   const [first] = members;
   if (kind === "single" || first === undefined) return opened.clientsOf(first?.name ?? "")[signal];
   return new GroupClient({
     signal,
     kind,
-    members: members.map(({ name, weight }) => {
-      // What one group learns of an endpoint, another that it is in knows.
-      const key = `${name} ${signal}`;
-      const health = healths.get(key)?.health ?? new MemberHealth();
-      healths.set(key, { exporter: name, signal, health });
-      return { name, weight, client: opened.clientsOf(name)[signal], health };
-    }),
+    members: members.map(({ name, weight }) => ({ name, weight, ...endpoints.of(name, signal, events) })),
     events,
   });
 }

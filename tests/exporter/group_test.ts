@@ -1,7 +1,9 @@
 /** Several clients as one, with clients whose answers are given: no network. */
 import assert from "node:assert/strict";
 import type { Answer, ExportClient, SendOptions } from "../../src/exporter/client.ts";
-import { GroupClient, type GroupKind, MemberHealth } from "../../src/exporter/group.ts";
+import { EndpointHealth } from "../../src/exporter/endpoint_health.ts";
+import { GroupClient, type GroupKind } from "../../src/exporter/group.ts";
+import { MembersProof } from "../../src/exporter/members.ts";
 
 const BODY = new Uint8Array(1);
 const answered = (status: number, retryAfterMs?: number): Answer => ({
@@ -58,18 +60,26 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
   const client = new GroupClient({
     signal: "traces",
     kind,
-    members: names.map((name, index) => ({
-      name,
-      client: clientOf(name),
-      weight: names.length - index,
-      health: new MemberHealth(() => now),
-    })),
+    members: names.map((name, index) => {
+      const own = clientOf(name);
+      return {
+        name,
+        client: own,
+        weight: names.length - index,
+        health: new EndpointHealth(() => now),
+        proof: new MembersProof({
+          ask: (body) => own.send("traces", body, "gzip"),
+          connections: () => own.renewed,
+          onChange: () => {},
+          now: () => now,
+        }),
+      };
+    }),
     events: {
       moved: (signal, from, to, fault, { first, maybeBoth }) => {
         if (first) told.push(`${signal}: ${from} -> ${to}, ${fault.code}`);
         if (maybeBoth) told.push(`${from} may have it, too`);
       },
-      members: () => {},
       returned: (signal, name) => void told.push(`${signal}: ${name} is back`),
     },
     ...(random === undefined ? {} : { random }),
@@ -259,22 +269,6 @@ Deno.test("the wait before a return doubles with each relapse, up to ten minutes
   }
 });
 
-Deno.test("an answer to what was sent before a member was down is no success of its return", () => {
-  let now = 0;
-  const health = new MemberHealth(() => now);
-  health.failed();
-  now = 30_000;
-  for (let answer = 0; answer < 3; answer++) {
-    assert.equal(health.succeeded(false), false);
-    now += 5_000;
-  }
-  assert.ok(!health.up);
-  for (let answer = 0; answer < 3; answer++) {
-    assert.equal(health.succeeded(true), answer === 2);
-    now += 5_000;
-  }
-});
-
 Deno.test("another identity is tried at once", async () => {
   const eu = group("failover", ["a", "b"]);
   eu.says("a", gone());
@@ -350,6 +344,38 @@ Deno.test("what is merged goes to nobody who may read its first member alone", a
   const answer = await eu.client.send("traces", BODY, "gzip", { severalMembers: true });
   assert.ok(answer.kind === "none" && answer.aborted, "it is to be made anew, each by itself");
   assert.equal(await eu.send(), "a 200");
+});
+
+Deno.test("who is known to be down has no share of the time while another works", async () => {
+  const eu = group("failover", ["a", "b", "c"]);
+  eu.says("a", gone());
+  assert.equal(await eu.send(), "a b 200");
+  // b has all but what c, which works as far as is known, is left.
+  eu.given.length = 0;
+  await eu.send({ timeoutMs: 8_000 });
+  assert.equal(eu.given[0]?.timeoutMs, 4_000);
+  eu.says("b", gone());
+  assert.equal(await eu.send(), "b c 200");
+  eu.given.length = 0;
+  await eu.send({ timeoutMs: 8_000 });
+  assert.equal(eu.given[0]?.timeoutMs, 8_000, "c alone works");
+  eu.says("c", gone());
+  eu.given.length = 0;
+  assert.equal(await eu.send({ timeoutMs: 8_000 }), "c a b none");
+  assert.equal(eu.given[1]?.timeoutMs, 4_000, "what c has left is for both");
+  assert.equal(eu.given[2]?.timeoutMs, 8_000);
+});
+
+Deno.test("one that is due and is tried has a share as those have that work", async () => {
+  const eu = group("failover", ["a", "b", "c"]);
+  eu.says("a", gone());
+  eu.says("b", gone());
+  assert.equal(await eu.send(), "a b c 200");
+  eu.later(30_000);
+  eu.says("a", answered(200));
+  eu.given.length = 0;
+  assert.equal(await eu.send({ timeoutMs: 8_000 }), "a 200");
+  assert.equal(eu.given[0]?.timeoutMs, 4_000, "c works, b is down");
 });
 
 Deno.test("the time that there is, is shared; who is given up on says nothing", async () => {
