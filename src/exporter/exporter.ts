@@ -69,9 +69,7 @@ export class Exporter {
       },
     };
     const shared = (signal: SignalName) => options.shared === undefined ? {} : { shared: options.shared[signal] };
-    this.#ways = bySignal((signal) =>
-      new Way(signal, { client: clients[signal], retry, events, ...shared(signal) })
-    );
+    this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events, ...shared(signal) }));
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(this.#ways[signal], {
