@@ -300,7 +300,7 @@ export class Inquest {
     const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: true }, {
       requestsMax,
       takesEmpty: voyage.shipment.until([piece]) === Infinity ? () => way.refusesEmpty() : TAKES_EMPTY,
-      split: (unit) => piece.record.mergeable ? halves(way.signal, unit) : undefined,
+      split: (unit) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {
         const leftMs = voyage.shipment.until([piece]) - performance.now();
         if (leftMs <= 0) return NO_TIME;
@@ -388,7 +388,7 @@ export class Inquest {
   #fragment(piece: Piece, found: readonly { readonly unit: Uint8Array }[]): Fragment {
     const content = concatenate(found.map(({ unit }) => unit));
     return {
-      payload: piece.record.encoding === "gzip" ? gzipMember(content) : content,
+      payload: piece.delivery.encoding === "gzip" ? gzipMember(content) : content,
       items: this.#walker.walk(this.#options.way.signal, content).items,
       inflatedBytes: content.length,
     };

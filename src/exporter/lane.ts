@@ -11,7 +11,7 @@ import type { Permit } from "./breaker.ts";
 import type { Answer } from "./client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
-import { type Body, compose, type Compression, itemsOf, partOf, type Piece } from "./payload.ts";
+import { compose, type Compression, itemsOf, partOf, type Piece, type RequestBody } from "./payload.ts";
 import type { Verdict } from "./search.ts";
 import { type Kept, Shipment, type Voyage } from "./shipment.ts";
 import type { Post, Way } from "./way.ts";
@@ -174,7 +174,7 @@ export class Lane {
   }
 
   async #send(deliveries: readonly Delivery[], permit: Permit): Promise<void> {
-    const shipment = new Shipment(deliveries, ({ record }, outcomes) => this.#marks.settle(record, outcomes));
+    const shipment = new Shipment(deliveries, (delivery, outcomes) => this.#marks.settle(delivery, outcomes));
     const voyage: Voyage = { shipment, permit, identity: this.#way.identity };
     try {
       const kept = this.#options.queue.capabilities.durable
@@ -244,7 +244,7 @@ export class Lane {
   /** Whether pieces may share one request, or the answer that leaves it open. */
   async #mayMerge(pieces: readonly Piece[]): Promise<boolean | Answer> {
     const severalMembers = pieces.length > 1 && this.#options.compression === "passthrough" &&
-      pieces[0]!.record.encoding === "gzip";
+      pieces[0]!.delivery.encoding === "gzip";
     if (!severalMembers) return true;
     const members = await this.#way.prove();
     return typeof members === "object" ? members : members === "all";
@@ -274,7 +274,7 @@ export class Lane {
 
   /** Sends pieces as one request; what is taken has its outcome then. */
   async #post(pieces: readonly Piece[], { shipment, permit }: Voyage, timeoutMs?: number): Promise<Verdict> {
-    let body: Body;
+    let body: RequestBody;
     try {
       body = compose(pieces, this.#options.compression);
     } catch (error) {

@@ -2,7 +2,7 @@
  * What is remembered of parts that were not taken, until they are settled: in memory alone, so that a restart begins anew.
  * @module
  */
-import type { PartOutcome, QueueRecord } from "../queue/queue.ts";
+import type { Delivery, PartOutcome } from "../queue/queue.ts";
 import type { Piece } from "./payload.ts";
 import type { Refused } from "./search.ts";
 
@@ -43,14 +43,14 @@ export class Marks {
     return this.#apart;
   }
 
-  of({ record, index }: Piece): Mark | undefined {
-    return this.#records.get(record.id)?.[index];
+  of({ delivery, index }: Piece): Mark | undefined {
+    return this.#records.get(delivery.id)?.[index];
   }
 
-  set({ record, index }: Piece, mark: Mark): void {
-    let marks = this.#records.get(record.id);
+  set({ delivery, index }: Piece, mark: Mark): void {
+    let marks = this.#records.get(delivery.id);
     if (marks === undefined) {
-      this.#records.set(record.id, marks = []);
+      this.#records.set(delivery.id, marks = []);
       const [first] = this.#records.keys();
       if (this.#records.size > RECORDS_MAX && first !== undefined) this.#forget(first);
     }
@@ -60,13 +60,13 @@ export class Marks {
   }
 
   /** Parts that are settled leave; those that stay move up, as they do in the queue. */
-  settle(record: QueueRecord, outcomes: readonly PartOutcome[]): void {
-    const marks = this.#records.get(record.id);
+  settle({ id }: Pick<Delivery, "id">, outcomes: readonly PartOutcome[]): void {
+    const marks = this.#records.get(id);
     if (marks === undefined) return;
-    this.#forget(record.id);
+    this.#forget(id);
     const left = outcomes.flatMap(({ kind }, index) => kind === "retry" ? [marks[index]] : []);
     if (left.every((mark) => mark === undefined)) return;
-    this.#records.set(record.id, left);
+    this.#records.set(id, left);
     for (const mark of left) this.#count(mark, 1);
   }
 

@@ -5,14 +5,14 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import { concatenate } from "../codec/bytes.ts";
 import { gzipMember } from "../codec/gzip.ts";
-import type { Part, PayloadEncoding, QueueRecord } from "../queue/queue.ts";
+import type { Delivery, Part, PayloadEncoding } from "../queue/queue.ts";
 
 /** `exporter.compression`: members as the senders made them, one recompressed member, or none. */
 export type Compression = "passthrough" | "gzip" | "none";
 
 /** One part of a record. */
 export interface Piece {
-  readonly record: QueueRecord;
+  readonly delivery: Delivery;
   /** Index of the part in its record. */
   readonly index: number;
   /** Where its bytes begin in the record's payload. */
@@ -20,17 +20,17 @@ export interface Piece {
 }
 
 /** The parts of a record, in order. */
-export function piecesOf(record: QueueRecord): Piece[] {
+export function piecesOf(delivery: Delivery): Piece[] {
   let offset = 0;
-  return record.parts.map(({ bytes }, index) => {
-    const piece = { record, index, offset };
+  return delivery.parts.map(({ bytes }, index) => {
+    const piece = { delivery, index, offset };
     offset += bytes;
     return piece;
   });
 }
 
 /** A body, ready to be sent. */
-export interface Body {
+export interface RequestBody {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Whether the bytes are the body's alone, and not a record's payload. */
   readonly own: boolean;
@@ -40,8 +40,8 @@ export interface Body {
 }
 
 /** The part of a piece: its sender and its counts. */
-export function partOf({ record, index }: Piece): Part {
-  return record.parts[index]!;
+export function partOf({ delivery, index }: Piece): Part {
+  return delivery.parts[index]!;
 }
 
 /** Spans, data points or log records of pieces. */
@@ -55,15 +55,15 @@ export function itemsOf(pieces: readonly Piece[]): number {
  */
 export function contentOf(pieces: readonly Piece[]): Uint8Array {
   const bytes = join(pieces);
-  if (pieces[0]!.record.encoding === "identity") return bytes;
+  if (pieces[0]!.delivery.encoding === "identity") return bytes;
   const inflatedBytes = pieces.reduce((sum, piece) => sum + partOf(piece).inflatedBytes, 0);
   // A bound of 0 is not taken by zlib. One chunk for all of it: it is not held in pieces and as a whole then.
   return gunzipSync(bytes, { maxOutputLength: Math.max(1, inflatedBytes), chunkSize: Math.max(64, inflatedBytes + 1) });
 }
 
 /** Puts pieces of one encoding into one body. A single piece is not copied. */
-export function compose(pieces: readonly Piece[], compression: Compression): Body {
-  const { encoding } = pieces[0]!.record;
+export function compose(pieces: readonly Piece[], compression: Compression): RequestBody {
+  const { encoding } = pieces[0]!.delivery;
   if (compression === "passthrough" && encoding === "gzip") {
     // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
     if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) {
@@ -71,7 +71,7 @@ export function compose(pieces: readonly Piece[], compression: Compression): Bod
     }
     return {
       bytes: join(pieces),
-      own: pieces.some(({ record }) => record !== pieces[0]!.record),
+      own: pieces.some(({ delivery }) => delivery !== pieces[0]!.delivery),
       encoding,
       members: pieces.length,
     };
@@ -88,7 +88,7 @@ function isLargeAndGrown(piece: Piece): boolean {
 }
 
 /** Encodes an uncompressed request as the exporter is told to. */
-export function encodeContent(content: Uint8Array, compression: Compression): Body {
+export function encodeContent(content: Uint8Array, compression: Compression): RequestBody {
   if (compression === "none") return { bytes: owned(content), own: false, encoding: "identity", members: 1 };
   return {
     bytes: compression === "gzip" ? owned(gzipSync(content)) : gzipMember(content),
@@ -112,10 +112,10 @@ function runsOf(pieces: readonly Piece[]): Uint8Array[] {
     let last = index;
     for (; last < pieces.length; last++) {
       const piece = pieces[last]!;
-      if (piece.record !== first.record || piece.offset !== end) break;
+      if (piece.delivery !== first.delivery || piece.offset !== end) break;
       end += partOf(piece).bytes;
     }
-    runs.push(first.record.payload.subarray(first.offset, end));
+    runs.push(first.delivery.payload.subarray(first.offset, end));
     index = last;
   }
   return runs;

@@ -39,8 +39,8 @@ export class Shipment {
   ) {
     this.#onSettle = onSettle;
     this.pieces = deliveries.flatMap((delivery) => {
-      const pieces = piecesOf(delivery.record);
-      this.#records.set(delivery.record.id, { delivery, pieces, open: pieces.length });
+      const pieces = piecesOf(delivery);
+      this.#records.set(delivery.id, { delivery, pieces, open: pieces.length });
       return pieces;
     });
   }
@@ -48,7 +48,7 @@ export class Shipment {
   /** When the first of the senders that wait for it stops waiting, by `performance.now()`; Infinity where none waits. */
   until(pieces: readonly Piece[] = this.pieces): number {
     return pieces.reduce(
-      (until, { record }) => Math.min(until, this.#records.get(record.id)!.delivery.until ?? Infinity),
+      (until, { delivery }) => Math.min(until, delivery.until ?? Infinity),
       Infinity,
     );
   }
@@ -61,7 +61,7 @@ export class Shipment {
   /** Says what became of a part; once. */
   set(piece: Piece, outcome: PartOutcome): void {
     this.#outcomes.set(piece, outcome);
-    const record = this.#records.get(piece.record.id)!;
+    const record = this.#records.get(piece.delivery.id)!;
     if (--record.open > 0) return;
     const outcomes = timed(record.pieces.map((each) => this.#outcomes.get(each)!));
     this.#onSettle(record.delivery, outcomes);

@@ -12,7 +12,7 @@ import type { Answer, ExportClient, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
 import { type Members, MembersProof } from "./members.ts";
-import type { Body } from "./payload.ts";
+import type { RequestBody } from "./payload.ts";
 import type { Failing, Refused } from "./search.ts";
 
 /** What a way tells. */
@@ -167,7 +167,7 @@ export class Way {
    * - 2xx: taken. - 400, 413, 422: about what was sent. - 5xx, a cut connection, none in time: about what was sent, or about the endpoint.
    * - Anything else: about the endpoint or us.
    */
-  async post(body: Body, { items, requests, permit, timeoutMs, sender }: Shipped): Promise<Post> {
+  async post(body: RequestBody, { items, requests, permit, timeoutMs, sender }: Shipped): Promise<Post> {
     const { signal } = this;
     const bytes = body.bytes.length;
     const probes = this.#health?.up === false;

@@ -6,7 +6,7 @@
  */
 import { discard } from "../codec/bytes.ts";
 import type { SignalName } from "../signal.ts";
-import type { Accepted, NewRecord, Part, PayloadEncoding, SendingQueue, TargetId } from "./queue.ts";
+import type { Accepted, Part, PayloadEncoding, QueueRecord, SendingQueue, TargetId } from "./queue.ts";
 
 /** One sender's request, ready to be kept. */
 export interface Submission {
@@ -24,9 +24,6 @@ export interface Submission {
   /** A whole buffer of its own. */
   readonly payload: Uint8Array<ArrayBuffer>;
 }
-
-/** One sender's request, before it is known where it goes. */
-export type Unrouted = Omit<Submission, "targets">;
 
 /** Bounds of one record. */
 export interface BatchLimits {
@@ -46,7 +43,8 @@ const DELAY_MS = 2;
 /** So long after a commit, in ms, a request belongs to the same load: its senders have had the answers and send again. */
 const LOAD_MS = 5;
 
-interface Waiting {
+/** A submission whose sender waits for the answer. */
+interface PendingSubmission {
   readonly submission: Submission;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: unknown) => void;
@@ -58,7 +56,7 @@ export class Batcher {
   readonly #limits: BatchLimits;
   readonly #onAppended: (signal: SignalName, durationMs: number) => void;
   readonly #delay: (ms: number) => Promise<void>;
-  #waiting: Waiting[] = [];
+  #waiting: PendingSubmission[] = [];
   /** When the first of them came. */
   #waitingSince = 0;
   #committing: Promise<void> | undefined;
@@ -116,7 +114,7 @@ export class Batcher {
     this.#committing = undefined;
   }
 
-  async #commit(group: readonly Waiting[], since: number): Promise<void> {
+  async #commit(group: readonly PendingSubmission[], since: number): Promise<void> {
     try {
       const accepted = await this.#append(group.map(({ submission }) => submission), since);
       for (const { resolve } of group) resolve(accepted);
@@ -133,9 +131,9 @@ export class Batcher {
   }
 
   /** Runs of one signal, one encoding and the same targets within the limits, in order of arrival. */
-  #groups(waiting: readonly Waiting[]): Waiting[][] {
-    const groups: Waiting[][] = [];
-    const open = new Map<string, { group: Waiting[]; bytes: number; inflatedBytes: number }>();
+  #groups(waiting: readonly PendingSubmission[]): PendingSubmission[][] {
+    const groups: PendingSubmission[][] = [];
+    const open = new Map<string, { group: PendingSubmission[]; bytes: number; inflatedBytes: number }>();
     for (const entry of waiting) {
       const { signal, encoding, mergeable, targets, payload, inflatedBytes } = entry.submission;
       if (!mergeable) {
@@ -161,7 +159,7 @@ export class Batcher {
   }
 }
 
-function recordOf(submissions: readonly Submission[]): NewRecord {
+function recordOf(submissions: readonly Submission[]): QueueRecord {
   const first = submissions[0]!;
   const parts: Part[] = submissions.map(({ sender, items, payload, inflatedBytes }) => ({
     sender,

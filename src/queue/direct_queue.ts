@@ -12,7 +12,6 @@ import {
   DEFAULT_TARGETS,
   type Delivery,
   type DoorBooks,
-  type NewRecord,
   type PartOutcome,
   type QueueRecord,
   type QueueStats,
@@ -47,8 +46,9 @@ const WAIT_MS = 8000;
 /** How long a sender whose time ran out is asked to wait, in seconds: of its own 10 s there are 2 left for one more try. */
 const TIMED_OUT_RETRY_S = 1;
 
-interface Waiting {
-  readonly record: QueueRecord;
+/** A record that waits for one target, and its sender. */
+interface Entry {
+  readonly record: Omit<Delivery, "until" | "settle">;
   /** When its sender stops waiting, by the clock that nobody sets. */
   readonly until: number;
   state: "waiting" | "taken" | "done";
@@ -81,8 +81,8 @@ class DirectQueue implements SendingQueue {
   readonly #now: () => number;
   readonly #elapsed: () => number;
   readonly #drain: DrainRate;
-  readonly #waiting = new Set<Waiting>();
-  readonly #taken = new Set<Waiting>();
+  readonly #waiting = new Set<Entry>();
+  readonly #taken = new Set<Entry>();
   readonly #takers: Takers;
   readonly #targets: readonly Target[];
   readonly #books = bySignal(() => 0);
@@ -129,7 +129,7 @@ class DirectQueue implements SendingQueue {
     return new Refusal("queue_full", `${records} requests wait for the Collector already; ${text}`, { retryAfterS });
   }
 
-  append(record: NewRecord): Promise<Accepted> {
+  append(record: QueueRecord): Promise<Accepted> {
     const bytes = record.payload.length;
     let targets: Target[];
     try {
@@ -160,33 +160,33 @@ class DirectQueue implements SendingQueue {
   }
 
   #enqueue(
-    { targets: _, ...record }: NewRecord,
+    { targets: _, ...record }: QueueRecord,
     { id: target }: Target,
     awaited: boolean,
     answer: (outcome: Accepted | Refusal) => void,
   ): void {
-    const waiting: Waiting = {
+    const entry: Entry = {
       record: { ...record, target, id: ++this.#lastId, enqueuedAt: this.#now() },
       until: this.#elapsed() + this.#waitMs,
       state: "waiting",
       awaited,
-      timer: setTimeout(() => this.#timeOut(waiting), this.#waitMs),
+      timer: setTimeout(() => this.#timeOut(entry), this.#waitMs),
       answer: (outcome) => {
-        clearTimeout(waiting.timer);
+        clearTimeout(entry.timer);
         answer(outcome);
       },
     };
     this.#bytes += record.payload.length;
     if (awaited) this.shares.add(record.parts);
-    this.#waiting.add(waiting);
+    this.#waiting.add(entry);
     this.#takers.wake(record.signal);
   }
 
   /** A record that nobody has taken yet is withdrawn; one that is on its way may still arrive, which makes a duplicate. */
-  #timeOut(waiting: Waiting): void {
-    if (waiting.state === "waiting") this.#remove(waiting);
-    if (!waiting.awaited) this.#targetOf(waiting.record.target).skipped += itemsOf(waiting.record);
-    waiting.answer(
+  #timeOut(entry: Entry): void {
+    if (entry.state === "waiting") this.#remove(entry);
+    if (!entry.awaited) this.#targetOf(entry.record.target).skipped += itemsOf(entry.record);
+    entry.answer(
       new Refusal("upstream_unavailable", `The Collector did not answer within ${this.#waitMs} ms`, {
         retryAfterS: TIMED_OUT_RETRY_S,
         spread: false,
@@ -199,18 +199,18 @@ class DirectQueue implements SendingQueue {
       if (this.#closed) throw new Refusal("shutting_down", "The queue is closed");
       if (signal.aborted) return [];
       const run = this.#runWithin(limit);
-      if (run.length > 0) return run.map((waiting) => this.#deliver(waiting));
+      if (run.length > 0) return run.map((entry) => this.#deliver(entry));
       await this.#takers.wait(limit.signal, signal);
     }
   }
 
   /** The oldest of the signal, and those behind it that may share its request. */
-  #runWithin(limit: TakeLimit): Waiting[] {
-    const run: Waiting[] = [];
+  #runWithin(limit: TakeLimit): Entry[] {
+    const run: Entry[] = [];
     let bytes = 0;
     let inflatedBytes = 0;
-    for (const waiting of this.#waiting) {
-      const { record } = waiting;
+    for (const entry of this.#waiting) {
+      const { record } = entry;
       const first = run[0]?.record ?? record;
       if (record.signal !== limit.signal || record.target !== limit.target) continue;
       if (record.encoding !== first.encoding) continue;
@@ -220,20 +220,20 @@ class DirectQueue implements SendingQueue {
         (first.mergeable && record.mergeable && run.length < limit.recordsMax && bytes <= limit.bytesMax &&
           inflatedBytes <= limit.inflatedBytesMax);
       if (!fits) break;
-      run.push(waiting);
+      run.push(entry);
     }
     return run;
   }
 
-  #deliver(waiting: Waiting): Delivery {
-    const { record } = waiting;
-    this.#waiting.delete(waiting);
-    this.#taken.add(waiting);
-    waiting.state = "taken";
+  #deliver(entry: Entry): Delivery {
+    const { record } = entry;
+    this.#waiting.delete(entry);
+    this.#taken.add(entry);
+    entry.state = "taken";
     let settled = false;
     return {
-      record,
-      until: waiting.until,
+      ...record,
+      until: entry.until,
       settle: (outcomes) => {
         if (outcomes.length !== record.parts.length) {
           const text = `Record ${record.id} has ${record.parts.length} parts, not ${outcomes.length}`;
@@ -241,16 +241,16 @@ class DirectQueue implements SendingQueue {
         }
         if (settled) return Promise.reject(new Error(`Record ${record.id} has been settled before`));
         settled = true;
-        this.#settle(waiting, outcomes);
+        this.#settle(entry, outcomes);
         return Promise.resolve();
       },
     };
   }
 
-  #settle(waiting: Waiting, outcomes: readonly PartOutcome[]): void {
-    if (waiting.state !== "taken") return;
-    this.#remove(waiting);
-    const { record } = waiting;
+  #settle(entry: Entry, outcomes: readonly PartOutcome[]): void {
+    if (entry.state !== "taken") return;
+    this.#remove(entry);
+    const { record } = entry;
     this.#drain.note(record.payload.length);
     const verdict = verdictOf(record, outcomes);
     if (!(verdict instanceof Refusal)) {
@@ -259,21 +259,21 @@ class DirectQueue implements SendingQueue {
         (sum, outcome, index) => sum + rejectedOf(outcome, record.parts[index]!.items),
         0,
       );
-      if (waiting.awaited) this.#books[record.signal] += items;
+      if (entry.awaited) this.#books[record.signal] += items;
       const books = this.#targetOf(record.target).books[record.signal];
       books.accepted += items;
       books.delivered += items - rejected;
       books.rejectedByCollector += rejected;
     }
-    waiting.answer(verdict);
+    entry.answer(verdict);
   }
 
-  #remove(waiting: Waiting): void {
-    waiting.state = "done";
-    this.#waiting.delete(waiting);
-    this.#taken.delete(waiting);
-    this.#bytes -= waiting.record.payload.length;
-    if (waiting.awaited) this.shares.remove(waiting.record.parts);
+  #remove(entry: Entry): void {
+    entry.state = "done";
+    this.#waiting.delete(entry);
+    this.#taken.delete(entry);
+    this.#bytes -= entry.record.payload.length;
+    if (entry.awaited) this.shares.remove(entry.record.parts);
   }
 
   hasten(): void {
@@ -334,16 +334,16 @@ class DirectQueue implements SendingQueue {
   /** What waits is refused: its senders still have it. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const waiting of [...this.#waiting, ...this.#taken]) {
-      this.#remove(waiting);
-      waiting.answer(new Refusal("shutting_down", "The relay is shutting down"));
+    for (const entry of [...this.#waiting, ...this.#taken]) {
+      this.#remove(entry);
+      entry.answer(new Refusal("shutting_down", "The relay is shutting down"));
     }
     this.#takers.close();
     return Promise.resolve();
   }
 }
 
-function itemsOf({ parts }: Pick<NewRecord, "parts">): number {
+function itemsOf({ parts }: Pick<QueueRecord, "parts">): number {
   return parts.reduce((sum, part) => sum + part.items, 0);
 }
 
@@ -359,7 +359,7 @@ function rejectedOf(outcome: PartOutcome, items: number): number {
  * The sender's answer. Any part to be retried makes the sender retry the whole. A part that the Collector will never take
  * is told by `partial_success` where others were delivered: a retry would send those twice.
  */
-function verdictOf(record: Pick<NewRecord, "parts">, outcomes: readonly PartOutcome[]): Accepted | Refusal {
+function verdictOf(record: Pick<QueueRecord, "parts">, outcomes: readonly PartOutcome[]): Accepted | Refusal {
   let rejected = 0;
   let told = false;
   let reached = false;

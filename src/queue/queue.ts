@@ -41,8 +41,8 @@ export interface TargetSettings {
 /** The only target where no other is configured. */
 export const DEFAULT_TARGETS: readonly TargetSettings[] = [{ name: "default", required: true }];
 
-/** What is appended: one or more parts of one signal and one encoding. The payload's buffer is the queue's from then on. */
-export interface NewRecord {
+/** One or more parts of one signal and one encoding. From `append` on the payload's buffer belongs to the queue. */
+export interface QueueRecord {
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
   /** False for a request with top-level fields beside field 1: it has one part, and is never merged, spliced or bisected. */
@@ -52,15 +52,6 @@ export interface NewRecord {
   readonly targets: readonly TargetId[];
   /** A whole buffer of its own (offset 0, full length): an engine may transfer it to a Worker. */
   readonly payload: Uint8Array<ArrayBuffer>;
-}
-
-/** A record as the queue holds it for one target: `parts` are those that still wait for it, `payload` is theirs. */
-export interface QueueRecord extends Omit<NewRecord, "targets"> {
-  readonly target: TargetId;
-  /** Ascending, in the order of arrival. */
-  readonly id: number;
-  /** When it was appended, in ms since the Unix epoch. */
-  readonly enqueuedAt: number;
 }
 
 /** What `append` resolves with. */
@@ -107,9 +98,13 @@ export type PartOutcome =
     readonly rejected?: number;
   };
 
-/** A record in the exporter's hands. */
-export interface Delivery {
-  readonly record: QueueRecord;
+/** A record for one target, in the exporter's hands: `parts` are those that still wait for this target, `payload` is theirs. */
+export interface Delivery extends Omit<QueueRecord, "targets"> {
+  readonly target: TargetId;
+  /** The record's: ascending, in the order of arrival. */
+  readonly id: number;
+  /** When the record was appended, in ms since the Unix epoch. */
+  readonly enqueuedAt: number;
   /** Until when its sender waits for the answer, by `performance.now()`; only from an engine that is not `durable`. */
   readonly until?: number;
   /**
@@ -246,7 +241,7 @@ export interface SendingQueue extends AsyncDisposable {
    * @throws {Refusal} `queue_full`, `storage_failed`, `shutting_down`, `upstream_unavailable` or `rejected_upstream`; nothing
    * of the record has been kept then, unless the refusal is `unknown`.
    */
-  append(record: NewRecord): Promise<Accepted>;
+  append(record: QueueRecord): Promise<Accepted>;
   /**
    * The oldest takeable records of the signal for the target, all of one encoding, a record that is not mergeable by itself; waits for
    * the first only, unless {@link TakeLimit.linger} says otherwise. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.

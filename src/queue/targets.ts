@@ -2,7 +2,7 @@
  * Which targets a record is for, as an engine looks them up.
  * @module
  */
-import type { NewRecord, TargetId } from "./queue.ts";
+import type { QueueRecord, TargetId } from "./queue.ts";
 
 /** What an engine knows of each. @throws {RangeError} where there is none, one comes twice, or `find` knows it not */
 export function targetsOf<Target>(ids: readonly TargetId[], find: (id: TargetId) => Target): Target[] {
@@ -12,7 +12,10 @@ export function targetsOf<Target>(ids: readonly TargetId[], find: (id: TargetId)
 }
 
 /** The targets of a record that is to be appended. @throws {RangeError} as {@link targetsOf}, or where its parts are not its payload */
-export function targetsOfNew<Target>({ parts, payload, targets }: NewRecord, find: (id: TargetId) => Target): Target[] {
+export function targetsOfNew<Target>(
+  { parts, payload, targets }: QueueRecord,
+  find: (id: TargetId) => Target,
+): Target[] {
   if (parts.length === 0 || parts.reduce((sum, part) => sum + part.bytes, 0) !== payload.length) {
     throw new RangeError("A record's parts must add up to its payload");
   }

@@ -36,7 +36,7 @@ export interface PreparerEvents {
   crashed(cause: string): void;
 }
 
-interface Waiting {
+interface PendingJob {
   readonly form: BodyForm;
   readonly body: OwnedBytes;
   readonly resolve: (prepared: Prepared) => void;
@@ -50,14 +50,14 @@ export class Preparer implements Disposable {
   readonly #idleMs: number;
   readonly #threadUrl: URL;
   /** By sender, in turn: who has been served goes to the end. */
-  readonly #waiting = new Map<string, Waiting[]>();
+  readonly #waiting = new Map<string, PendingJob[]>();
   /** What is done on the event loop. */
   readonly #turns = new Turns();
   #worker: Worker | undefined;
   /** Whether the thread has ever begun. */
   #proved = false;
   #threadless = false;
-  #working: Waiting | undefined;
+  #working: PendingJob | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
 
   /** @param options For tests: how long a thread without work is kept, and its module. */
@@ -135,7 +135,7 @@ export class Preparer implements Disposable {
     if (this.#proved) this.#hand(worker, waiting);
   }
 
-  #hand(worker: Worker, { form, body }: Waiting): void {
+  #hand(worker: Worker, { form, body }: PendingJob): void {
     const bytes = body.take();
     worker.postMessage({ form, body: bytes } satisfies Job, [bytes.buffer]);
   }

@@ -6,8 +6,8 @@
 import { Refusal } from "../errors.ts";
 import type { PartialSuccess } from "../otlp/response.ts";
 import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
-import type { Unrouted } from "../queue/batcher.ts";
-import type { Accepted } from "../queue/queue.ts";
+import type { Submission } from "../queue/batcher.ts";
+import type { Accepted, TargetId } from "../queue/queue.ts";
 import type { Signal, SignalName } from "../signal.ts";
 import type { Admission, Permit } from "./admission.ts";
 import { refusalAnswer, success } from "./answer.ts";
@@ -63,7 +63,9 @@ export interface ReceiverOptions {
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
   /** The queue's entrance; see `Batcher.append`. */
-  readonly append: (submission: Unrouted) => Promise<Accepted>;
+  readonly append: (submission: Submission) => Promise<Accepted>;
+  /** Where the sender's data of a signal goes. */
+  readonly targetsFor: (signal: SignalName, sender: string) => readonly TargetId[];
   readonly events: ReceiverEvents;
 }
 
@@ -107,6 +109,7 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
   const encoding = contentEncodingOf(headers.get("content-encoding"));
   const limits = limitsFor(options, sender);
   const stated = statedLength(headers.get("content-length"), limits.bodyBytesMax);
+  const targets = options.targetsFor(signal, sender.id);
   const visit = options.limiter.enter(sender);
   let permit: Permit | undefined;
   let kept = false;
@@ -126,11 +129,12 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
       : preparing;
     const { redactor, payloadEncoding } = options.preparer.settings;
     // Field by field: copied by a spread it would cost as much as the sender's look-up.
-    const submission: Unrouted = {
+    const submission: Submission = {
       signal,
       encoding: payloadEncoding,
       mergeable,
       sender: sender.id,
+      targets,
       items,
       inflatedBytes,
       payload,

@@ -169,7 +169,6 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   });
   stack.defer(() => exporter.stop(0));
   metrics.observeExporters(() => exporter.state);
-  const targetsFor = targetsOf(routing, queue);
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,
     inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
@@ -209,8 +208,8 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     usage,
     limits: { bodyBytesMax: http.max_request_body_size, deadlines: bodies },
     preparer,
-    append: (submission) =>
-      batcher.append({ ...submission, targets: targetsFor(submission.signal, submission.sender) }),
+    targetsFor: targetsOf(routing, queue),
+    append: (submission) => batcher.append(submission),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,
   });

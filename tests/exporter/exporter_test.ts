@@ -120,7 +120,7 @@ function queueOf(queue: SendingQueue, settle: Delivery["settle"]): SendingQueue 
   const take: SendingQueue["take"] = (limit, abort) => {
     if (limit.signal === "traces" && !taken) {
       taken = true;
-      return Promise.resolve([{ record, attempt: 1, settle }]);
+      return Promise.resolve([{ ...record, settle }]);
     }
     return new Promise((resolve) => abort.addEventListener("abort", () => resolve([])));
   };

@@ -12,10 +12,10 @@ import {
 } from "../../src/exporter/payload.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
-import type { PayloadEncoding, QueueRecord } from "../../src/queue/queue.ts";
+import type { Delivery, PayloadEncoding } from "../../src/queue/queue.ts";
 import { namesIn, requestOf } from "../support/relay/exporting.ts";
 
-function record(encoding: PayloadEncoding, ...requests: readonly (readonly string[])[]): QueueRecord {
+function deliveryOf(encoding: PayloadEncoding, ...requests: readonly (readonly string[])[]): Delivery {
   const contents = requests.map((names) => requestOf("traces", names));
   const payloads = contents.map((content) => encoding === "gzip" ? gzipMember(content) : content);
   return {
@@ -32,12 +32,13 @@ function record(encoding: PayloadEncoding, ...requests: readonly (readonly strin
       inflatedBytes: contents[index]!.length,
     })),
     payload: concatenate(payloads),
+    settle: () => Promise.resolve(),
   };
 }
 
 Deno.test("a record is cut at its parts, in order", () => {
   for (const encoding of ["gzip", "identity"] as const) {
-    const pieces = piecesOf(record(encoding, ["a", "b"], ["c"], ["d", "e", "f"]));
+    const pieces = piecesOf(deliveryOf(encoding, ["a", "b"], ["c"], ["d", "e", "f"]));
     assert.deepEqual(pieces.map((piece) => namesIn("traces", contentOf([piece]))), [["a", "b"], ["c"], [
       "d",
       "e",
@@ -50,18 +51,18 @@ Deno.test("a record is cut at its parts, in order", () => {
 });
 
 Deno.test("passthrough forwards the senders' members as they are, and compresses what came plain", () => {
-  const gzipped = record("gzip", ["a"], ["b"]);
+  const gzipped = deliveryOf("gzip", ["a"], ["b"]);
   const forwarded = compose(piecesOf(gzipped), "passthrough");
   assert.equal(forwarded.encoding, "gzip");
   assert.deepEqual(forwarded.bytes, gzipped.payload);
-  const plain = compose(piecesOf(record("identity", ["a"], ["b"])), "passthrough");
+  const plain = compose(piecesOf(deliveryOf("identity", ["a"], ["b"])), "passthrough");
   assert.equal(plain.encoding, "gzip");
   assert.deepEqual(namesIn("traces", gunzipSync(plain.bytes)), ["a", "b"]);
 });
 
 Deno.test("pieces that do not follow each other are joined in their order; a body of one record's bytes is not the body's own", () => {
-  const first = record("gzip", ["a"], ["b"], ["c"]);
-  const second = record("gzip", ["d"], ["e"]);
+  const first = deliveryOf("gzip", ["a"], ["b"], ["c"]);
+  const second = deliveryOf("gzip", ["d"], ["e"]);
   const [a, b, c] = piecesOf(first);
   const [d, e] = piecesOf(second);
   const sets: [Piece[], string[], boolean][] = [
@@ -80,7 +81,7 @@ Deno.test("pieces that do not follow each other are joined in their order; a bod
 
 Deno.test("gzip makes one member of several, none sends what was inflated", () => {
   for (const encoding of ["gzip", "identity"] as const) {
-    const pieces = piecesOf(record(encoding, ["a"], ["b"]));
+    const pieces = piecesOf(deliveryOf(encoding, ["a"], ["b"]));
     const one = compose(pieces, "gzip");
     assert.equal(one.encoding, "gzip");
     assert.deepEqual(namesIn("traces", gunzipSync(one.bytes)), ["a", "b"]);
@@ -93,10 +94,10 @@ Deno.test("gzip makes one member of several, none sends what was inflated", () =
 });
 
 Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {
-  const damaged = record("gzip", ["a".repeat(500)]);
+  const damaged = deliveryOf("gzip", ["a".repeat(500)]);
   damaged.payload[damaged.payload.length - 5]! ^= 0xff;
   assert.throws(() => contentOf(piecesOf(damaged)));
-  const whole = record("gzip", ["a".repeat(500)]);
+  const whole = deliveryOf("gzip", ["a".repeat(500)]);
   const lying = { ...whole, parts: whole.parts.map((part) => ({ ...part, inflatedBytes: part.inflatedBytes - 1 })) };
   assert.throws(() => contentOf(piecesOf(lying)));
 });
@@ -106,7 +107,7 @@ Deno.test("a large body that did not compress goes as it came: its framing could
   for (let at = 0; at < content.length; at += 65_536) crypto.getRandomValues(content.subarray(at, at + 65_536));
   const payload = gzipMember(content);
   const part = { sender: "s", items: 1, bytes: payload.length, inflatedBytes: content.length };
-  const large: QueueRecord = {
+  const large: Delivery = {
     id: 1,
     target: 1,
     enqueuedAt: 0,
@@ -115,6 +116,7 @@ Deno.test("a large body that did not compress goes as it came: its framing could
     mergeable: true,
     parts: [part],
     payload,
+    settle: () => Promise.resolve(),
   };
   const body = compose(piecesOf(large), "passthrough");
   assert.equal(body.encoding, "identity");

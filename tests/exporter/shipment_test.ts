@@ -5,16 +5,14 @@ import type { Delivery, PartOutcome } from "../../src/queue/queue.ts";
 
 function deliveryOf(id: number, parts: number, settled: (readonly PartOutcome[])[], until?: number): Delivery {
   return {
-    record: {
-      id,
-      target: 1,
-      signal: "traces",
-      encoding: "gzip",
-      mergeable: true,
-      enqueuedAt: 0,
-      payload: new Uint8Array(parts),
-      parts: Array.from({ length: parts }, () => ({ sender: "s", items: 1, bytes: 1, inflatedBytes: 1 })),
-    },
+    id,
+    target: 1,
+    signal: "traces",
+    encoding: "gzip",
+    mergeable: true,
+    enqueuedAt: 0,
+    payload: new Uint8Array(parts),
+    parts: Array.from({ length: parts }, () => ({ sender: "s", items: 1, bytes: 1, inflatedBytes: 1 })),
     ...(until === undefined ? {} : { until }),
     settle: (outcomes) => {
       settled.push(outcomes);

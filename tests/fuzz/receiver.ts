@@ -8,7 +8,7 @@ import { Hono } from "hono";
 import { UNBOUNDED } from "../../src/otlp/bounds.ts";
 import { decodeStatus, decodeSuccess } from "../../src/otlp/response.ts";
 import { Walker } from "../../src/otlp/wire.ts";
-import type { Unrouted } from "../../src/queue/batcher.ts";
+import type { Submission } from "../../src/queue/batcher.ts";
 import { Shares } from "../../src/queue/shares.ts";
 import { Deadlines } from "../../src/receiver/deadlines.ts";
 import { Admission } from "../../src/receiver/admission.ts";
@@ -50,7 +50,7 @@ export class FuzzReceiver implements Disposable {
     threadless: (cause) => assert.fail(cause),
     crashed: (cause) => assert.fail(cause),
   });
-  #submission: Unrouted | undefined;
+  #submission: Submission | undefined;
   #failed: unknown;
   #unrecognised = false;
   #slowestMs = 0;
@@ -65,6 +65,7 @@ export class FuzzReceiver implements Disposable {
       retryAfter: new RetryAfter({ maxMs: 5_000 }),
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
       preparer: this.#preparer,
+      targetsFor: () => [1],
       append: (submission) => {
         this.#submission = submission;
         return Promise.resolve({});

@@ -2,15 +2,16 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Refusal } from "../../src/errors.ts";
 import { Batcher, type BatchLimits, type Submission } from "../../src/queue/batcher.ts";
-import type { Accepted, NewRecord, QueueCapabilities, SendingQueue } from "../../src/queue/queue.ts";
+import type { Accepted, QueueCapabilities, QueueRecord, SendingQueue } from "../../src/queue/queue.ts";
 import { Shares } from "../../src/queue/shares.ts";
 import { Random } from "../support/bodies/requests.ts";
 
 /** The queue's entrance, whose commits the test ends. */
 class Entrance {
-  readonly appended: NewRecord[] = [];
+  readonly appended: QueueRecord[] = [];
   /** Commits under way, oldest first. */
-  readonly open: { record: NewRecord; resolve: (accepted: Accepted) => void; reject: (error: unknown) => void }[] = [];
+  readonly open: { record: QueueRecord; resolve: (accepted: Accepted) => void; reject: (error: unknown) => void }[] =
+    [];
   readonly queue: SendingQueue;
 
   constructor(capabilities: Partial<QueueCapabilities> = {}) {
@@ -58,7 +59,7 @@ function submission(payload: string | Uint8Array, rest: Partial<Submission> = {}
   };
 }
 
-const text = ({ payload }: NewRecord) => Buffer.from(payload).toString();
+const text = ({ payload }: QueueRecord) => Buffer.from(payload).toString();
 /** Every promise reaction that is due has run. */
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
@@ -242,7 +243,7 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
     const batcher = new Batcher(entrance.queue, { bytesMax: 60, inflatedBytesMax: 200 }, undefined, async () => {});
     const outcomes = new Map<number, string>();
     const sent: Submission[] = [];
-    const committed = new Map<NewRecord, string>();
+    const committed = new Map<QueueRecord, string>();
     for (let step = 0; step < 120; step++) {
       if (random.chance(0.7)) {
         const id = sent.length;

@@ -9,7 +9,13 @@ import { join } from "node:path";
 import { Refusal } from "../../src/errors.ts";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
 import { costOfPart } from "../../src/queue/cost.ts";
-import type { NewRecord, QueueCapabilities, QueueStats, SendingQueue, TargetSettings } from "../../src/queue/queue.ts";
+import type {
+  QueueCapabilities,
+  QueueRecord,
+  QueueStats,
+  SendingQueue,
+  TargetSettings,
+} from "../../src/queue/queue.ts";
 import {
   LIMIT,
   NEVER,
@@ -43,7 +49,7 @@ export interface Engine {
   readonly claims: QueueCapabilities;
   open(options: OpenOptions): Promise<SendingQueue>;
   /** What a record counts against the bound, in bytes. */
-  cost(record: NewRecord): number;
+  cost(record: QueueRecord): number;
 }
 
 interface Bench {
@@ -94,7 +100,7 @@ export function queueContract(engine: Engine): void {
     for (const encoding of ["gzip", "identity"] as const) {
       const appended = queue.append(record(7, { encoding, parts: 3, mergeable: true }));
       const [delivery] = await takeAll(queue, 1);
-      const { id, target, enqueuedAt, ...rest } = delivery!.record;
+      const { id, target, enqueuedAt, settle: _settle, until: _until, ...rest } = delivery!;
       const { targets, ...appendedAs } = record(7, { encoding, parts: 3 });
       assert.deepEqual({ ...rest, payload: new Uint8Array(rest.payload) }, appendedAs);
       assert.deepEqual([target], targets);
@@ -110,7 +116,7 @@ export function queueContract(engine: Engine): void {
     for (const bytes of [0, 1, 8 * 1024, 8 * 1024 + 1, 300_000]) {
       const appended = queue.append(record(1, { bytes }));
       const deliveries = await takeAll(queue, 1);
-      assert.deepEqual(new Uint8Array(deliveries[0]!.record.payload), partBytes(1, 0, bytes));
+      assert.deepEqual(new Uint8Array(deliveries[0]!.payload), partBytes(1, 0, bytes));
       await settleAll(deliveries);
       await appended;
     }
@@ -182,7 +188,7 @@ export function queueContract(engine: Engine): void {
     const deliveries = [];
     while (deliveries.length < 50) deliveries.push(...await take(queue, { recordsMax: 1 }));
     assert.deepEqual(deliveries.map(numberOf), Array.from({ length: 50 }, (_, index) => index));
-    const ids = deliveries.map(({ record: { id } }) => id);
+    const ids = deliveries.map(({ id }) => id);
     assert.deepEqual(ids, [...ids].sort((a, b) => a - b));
     await settleAll(deliveries);
     await Promise.all(appends);
@@ -425,7 +431,7 @@ export function queueContract(engine: Engine): void {
       clock.ms += 5000;
       const all = await takeAll(queue, 3);
       assert.deepEqual(all.map(numberOf), [1, 2, 3]);
-      assert.deepEqual(all.map(({ record: { id } }) => id), deliveries.map(({ record: { id } }) => id));
+      assert.deepEqual(all.map(({ id }) => id), deliveries.map(({ id }) => id));
       await settleAll(all);
       assertBalanced(await statsOf(queue));
     },
@@ -489,9 +495,9 @@ export function queueContract(engine: Engine): void {
 
       await using again = await open();
       const [second] = await takeAll(again, 1);
-      assert.equal(second!.record.id, first!.record.id);
+      assert.equal(second!.id, first!.id);
       assert.deepEqual(
-        second!.record.parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes])[0],
+        second!.parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes])[0],
         [
           "sender-1",
           4,
@@ -499,7 +505,7 @@ export function queueContract(engine: Engine): void {
           30,
         ],
       );
-      assert.deepEqual(new Uint8Array(second!.record.payload), new Uint8Array([7, 7, 7, ...partBytes(1, 2)]));
+      assert.deepEqual(new Uint8Array(second!.payload), new Uint8Array([7, 7, 7, ...partBytes(1, 2)]));
       // Absurd numbers move no more than there was.
       await second!.settle([
         {
@@ -530,15 +536,15 @@ export function queueContract(engine: Engine): void {
       ]);
       const [second] = await takeAll(queue, 1);
       const left = new Uint8Array([...partBytes(1, 1), ...partBytes(1, 3)]);
-      assert.equal(second!.record.id, first!.record.id);
-      assert.deepEqual(second!.record.parts.map(({ sender }) => sender), ["sender-1", "sender-3"]);
-      assert.deepEqual(new Uint8Array(second!.record.payload), left);
+      assert.equal(second!.id, first!.id);
+      assert.deepEqual(second!.parts.map(({ sender }) => sender), ["sender-1", "sender-3"]);
+      assert.deepEqual(new Uint8Array(second!.payload), left);
       await queue[Symbol.asyncDispose]();
 
       await using again = await open();
       const [third] = await takeAll(again, 1);
-      assert.equal(third!.record.id, first!.record.id);
-      assert.deepEqual(new Uint8Array(third!.record.payload), left);
+      assert.equal(third!.id, first!.id);
+      assert.deepEqual(new Uint8Array(third!.payload), left);
       const stats = await statsOf(again);
       assert.deepEqual(stats.books.traces, {
         accepted: 40,
@@ -751,7 +757,7 @@ export function queueContract(engine: Engine): void {
     for (const [target, count] of [[eu, 2], [audit, 1], [us, 1]] as const) {
       const deliveries = [];
       while (deliveries.length < count) deliveries.push(...await take(queue, { target }));
-      for (const { record } of deliveries) assert.equal(record.target, target);
+      for (const delivery of deliveries) assert.equal(delivery.target, target);
       taken[target] = deliveries.map(numberOf);
       await settleAll(deliveries);
     }
@@ -809,8 +815,8 @@ export function queueContract(engine: Engine): void {
       { kind: "dead", reason: "bad", status: 400 },
     ]);
     const left = await take(queue, { target: eu });
-    assert.deepEqual(left.map(({ record: { parts } }) => parts.map(({ sender }) => sender)), [["sender-1"]]);
-    assert.deepEqual(new Uint8Array(left[0]!.record.payload), partBytes(1, 1));
+    assert.deepEqual(left.map(({ parts }) => parts.map(({ sender }) => sender)), [["sender-1"]]);
+    assert.deepEqual(new Uint8Array(left[0]!.payload), partBytes(1, 1));
     await settleAll(left, { kind: "retry", cause: "503" });
     let [one, two] = (await queue.stats()).targets;
     const { delivered, rejectedByCollector, deadLettered, queued } = one!.books.traces;
@@ -820,7 +826,7 @@ export function queueContract(engine: Engine): void {
 
     await using again = await open({ targets });
     const whole = await take(again, { target: us });
-    assert.deepEqual(whole[0]!.record.parts.length, 3);
+    assert.deepEqual(whole[0]!.parts.length, 3);
     await settleAll(whole);
     await settleAll(await take(again, { target: eu }));
     const stats = await again.stats();

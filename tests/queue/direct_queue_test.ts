@@ -76,7 +76,7 @@ Deno.test("none: what waits is taken together, of one encoding, within the limit
   const runs: number[][] = [];
   while (runs.flat().length < 6) {
     const deliveries = await queue.take({ ...LIMIT, bytesMax: bytes * 2 }, NEVER);
-    runs.push(deliveries.map(({ record: { id } }) => id));
+    runs.push(deliveries.map(({ id }) => id));
     await settleAll(deliveries, { kind: "delivered" });
   }
   assert.deepEqual(runs, [[1, 3], [2], [4], [5], [6]]);

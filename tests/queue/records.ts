@@ -1,10 +1,10 @@
 /** Records, limits and waiting, for the tests of queues. */
 import type {
   Delivery,
-  NewRecord,
   Part,
   PartOutcome,
   PayloadEncoding,
+  QueueRecord,
   SendingQueue,
   TakeLimit,
   TargetId,
@@ -26,7 +26,7 @@ export interface RecordShape {
 }
 
 /** A record whose payload says its number, part by part. */
-export function record(number: number, shape: RecordShape = {}): NewRecord {
+export function record(number: number, shape: RecordShape = {}): QueueRecord {
   const { signal = "traces", encoding = "gzip", mergeable = true, items = 3, bytes = 32 } = shape;
   const parts: Part[] = Array.from({ length: shape.parts ?? 1 }, (_, index) => ({
     sender: `sender-${index}`,
@@ -49,7 +49,7 @@ export function partBytes(number: number, index: number, bytes = 32): Uint8Array
 }
 
 /** The number that {@link record} wrote. */
-export function numberOf({ record: { payload } }: Delivery): number {
+export function numberOf({ payload }: Delivery): number {
   return new DataView(payload.buffer, payload.byteOffset).getUint32(0);
 }
 
@@ -78,7 +78,7 @@ export async function takeAll(queue: SendingQueue, count: number, signal: Signal
 
 /** The same outcome for every part. */
 export function settleAll(deliveries: readonly Delivery[], outcome: PartOutcome = { kind: "delivered" }) {
-  return Promise.all(deliveries.map((delivery) => delivery.settle(delivery.record.parts.map(() => outcome))));
+  return Promise.all(deliveries.map((delivery) => delivery.settle(delivery.parts.map(() => outcome))));
 }
 
 /** The state of a queue, with the books of its first target at hand. */

@@ -111,6 +111,7 @@ testEachWay(
               signal: name,
               encoding: payloadEncoding,
               mergeable: name !== "profiles",
+              targets: [1],
               sender: "anonymous",
               items,
               inflatedBytes: expected.length,

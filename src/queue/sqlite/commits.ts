@@ -5,7 +5,7 @@
 import type { Refusal } from "../../errors.ts";
 import type { Entry } from "./lanes.ts";
 import type { Accepted } from "../queue.ts";
-import type { NewRow } from "./packing.ts";
+import type { Append } from "./packing.ts";
 import type { SettleOp } from "./protocol.ts";
 
 /** Bounds of one transaction, so that none keeps the others waiting. */
@@ -13,7 +13,7 @@ const TRANSACTION_BYTES_MAX = 16 * 1024 * 1024;
 const TRANSACTION_RECORDS_MAX = 4096;
 const TRANSACTION_SETTLES_MAX = 256;
 
-export interface PendingAppend extends NewRow {
+export interface PendingAppend extends Append {
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: Refusal) => void;
 }

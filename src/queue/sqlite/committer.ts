@@ -7,7 +7,7 @@ import { messageOf, Refusal, type RefusalCode } from "../../errors.ts";
 import type { Accepted } from "../queue.ts";
 import { type Batch, Commits, type PendingAppend, type PendingSettle } from "./commits.ts";
 import type { Connection } from "./connection.ts";
-import { type NewRow, packCommit, payloadAfter } from "./packing.ts";
+import { type Append, packCommit, payloadAfter } from "./packing.ts";
 import type { AppendOp, Replies } from "./protocol.ts";
 
 /** How long an outcome waits for a transaction that it can share, in ms: a crash in this time delivers again what it was of. */
@@ -59,7 +59,7 @@ export class Committer {
   }
 
   /** Resolves when the record would survive a crash. */
-  append({ record, op }: NewRow): Promise<Accepted> {
+  append({ record, op }: Append): Promise<Accepted> {
     this.#appendBytes += op.cost;
     return new Promise((resolve, reject) => {
       this.#commits.append({ record, op, resolve, reject });

@@ -2,15 +2,15 @@
  * The message of one transaction: what goes to the Worker by copy, what by transfer, and which payloads come back.
  * @module
  */
-import type { NewRecord, TargetId } from "../queue.ts";
+import type { QueueRecord, TargetId } from "../queue.ts";
 import { type AppendOp, costOfRow, encodeParts, type SettleOp } from "./protocol.ts";
 
 /** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
 export const PACKED_BYTES_MAX = 8 * 1024;
 
 /** A record that is to be written, and its row but for what the transaction gives it. */
-export interface NewRow {
-  readonly record: NewRecord;
+export interface Append {
+  readonly record: QueueRecord;
   readonly op: Omit<AppendOp, "payload" | "giveBack">;
 }
 
@@ -19,7 +19,7 @@ export interface NewRow {
  * @param enqueuedAt ms since the Unix epoch
  * @param skipped Those of its targets that it does not go to.
  */
-export function rowOf(record: NewRecord, enqueuedAt: number, skipped: readonly TargetId[] = []): NewRow["op"] {
+export function rowOf(record: QueueRecord, enqueuedAt: number, skipped: readonly TargetId[] = []): Append["op"] {
   const { signal, encoding, mergeable, parts, payload } = record;
   const targets = record.targets.length === 1
     ? record.targets
@@ -53,9 +53,9 @@ export interface CommitMessage {
  * @param now ms since the Unix epoch
  */
 export function packCommit(
-  appends: readonly NewRow[],
+  appends: readonly Append[],
   settles: readonly SettleOp[],
-  keeps: (row: NewRow["op"], besideBytes: number) => boolean,
+  keeps: (row: Append["op"], besideBytes: number) => boolean,
   now: number,
 ): { readonly message: CommitMessage; readonly transfer: Transferable[] } {
   const packed = new Uint8Array(
@@ -80,7 +80,7 @@ export function packCommit(
 
 /** The payload of a row after its commit, where it is at hand: one that was copied, or the next of those that came back. */
 export function payloadAfter(
-  { op, record }: NewRow,
+  { op, record }: Append,
   { giveBack }: AppendOp,
   returned: Iterator<Uint8Array<ArrayBuffer>, undefined>,
 ): Uint8Array<ArrayBuffer> | undefined {

@@ -38,11 +38,6 @@ export interface ClockStep {
   readonly ms: number;
 }
 
-/** A row as it is read. */
-export interface RecordRow extends RecordHead {
-  readonly payload: Uint8Array<ArrayBuffer>;
-}
-
 /** One record to insert. A small payload lies in the commit's `packed` buffer, a large one comes with its own. */
 export interface AppendOp extends Omit<RecordHead, "id"> {
   readonly payload: Uint8Array<ArrayBuffer> | { readonly offset: number };

@@ -18,8 +18,8 @@ import {
   type Accepted,
   DEFAULT_TARGETS,
   type Delivery,
-  type NewRecord,
   type PartOutcome,
+  type QueueRecord,
   type QueueStats,
   type SendingQueue,
   type TakeLimit,
@@ -285,7 +285,7 @@ class SqliteQueue implements SendingQueue {
     return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
   }
 
-  append(record: NewRecord): Promise<Accepted> {
+  append(record: QueueRecord): Promise<Accepted> {
     let targets: Target[];
     try {
       targets = targetsOfNew(record, (id) => this.#targetOf(id));
@@ -416,7 +416,14 @@ class SqliteQueue implements SendingQueue {
     const payload = entry.payload!;
     let settled = false;
     return {
-      record: { id, target: entry.target, signal, encoding, mergeable, parts, payload, enqueuedAt },
+      id,
+      target: entry.target,
+      signal,
+      encoding,
+      mergeable,
+      parts,
+      payload,
+      enqueuedAt,
       settle: (outcomes) => {
         if (outcomes.length !== parts.length) {
           return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));

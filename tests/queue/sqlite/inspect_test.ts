@@ -37,7 +37,7 @@ async function bury(queue: Awaited<ReturnType<typeof openQueue>>, count: number)
   for (const delivery of await takeAll(queue, count)) {
     await delivery.settle([{ kind: "delivered" }, {
       kind: "dead",
-      reason: `words for ${delivery.record.id}`,
+      reason: `words for ${delivery.id}`,
       status: 400,
     }]);
   }
@@ -107,9 +107,9 @@ inspected("a replay reaches a taker that waits, and appends go on under it", asy
   );
   const replayed = deliveries.filter((delivery) => numberOf(delivery) < 1000);
   for (const delivery of replayed) {
-    assert.deepEqual(new Uint8Array(delivery.record.payload), partBytes(numberOf(delivery), 1));
+    assert.deepEqual(new Uint8Array(delivery.payload), partBytes(numberOf(delivery), 1));
   }
-  const ids = deliveries.map(({ record: { id } }) => id);
+  const ids = deliveries.map(({ id }) => id);
   assert.deepEqual(ids, [...ids].sort((a, b) => a - b));
   await settleAll(deliveries);
   const stats = await statsOf(queue);

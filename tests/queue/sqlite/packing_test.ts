@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { RECORD_BYTES } from "../../../src/queue/cost.ts";
-import { type NewRow, packCommit, PACKED_BYTES_MAX, payloadAfter, rowOf } from "../../../src/queue/sqlite/packing.ts";
+import { type Append, packCommit, PACKED_BYTES_MAX, payloadAfter, rowOf } from "../../../src/queue/sqlite/packing.ts";
 import { decodeParts } from "../../../src/queue/sqlite/protocol.ts";
 import { record, type RecordShape } from "../records.ts";
 
-function row(number: number, shape: RecordShape = {}): NewRow {
+function row(number: number, shape: RecordShape = {}): Append {
   const made = record(number, shape);
   return { record: made, op: rowOf(made, 1_000) };
 }

@@ -368,7 +368,7 @@ inFolder(
     const there = await takeAll(queue, records);
     await queue.append(record(1));
     const [next] = await takeAll(queue, 1);
-    assert.equal(next!.record.id, there.at(-1)!.record.id + (before - records) + 1);
+    assert.equal(next!.id, there.at(-1)!.id + (before - records) + 1);
   },
 );
 
@@ -398,7 +398,7 @@ inFolder("a damaged page: the file is set aside and the rest of it salvaged", as
   assert.equal(new Set(taken.map(numberOf)).size, after.records);
   for (const delivery of taken) {
     assert.ok(numberOf(delivery) >= 15 && numberOf(delivery) < 400);
-    assert.ok(delivery.record.id > deliveries.at(-1)!.record.id);
+    assert.ok(delivery.id > deliveries.at(-1)!.id);
   }
 });
 
@@ -442,7 +442,7 @@ inFolder(
     );
     await again.append(record(1));
     const [delivery] = await takeAll(again, 1);
-    assert.equal(delivery!.record.id, 13);
+    assert.equal(delivery!.id, 13);
   },
 );
 
@@ -525,7 +525,7 @@ inFolder("records of a linger are taken together once they are enough, or old en
   await queue.append(record(3, { bytes: 100 }));
   const alone = await take(queue, { linger: { bytesMin: 250, ms: 30 } });
   assert.deepEqual(alone.map(numberOf), [3]);
-  assert.ok(Date.now() - alone[0]!.record.enqueuedAt >= 30);
+  assert.ok(Date.now() - alone[0]!.enqueuedAt >= 30);
   await settleAll(alone);
   assertBalanced(await statsOf(queue));
 });

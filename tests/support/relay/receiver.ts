@@ -9,7 +9,7 @@ import { UNBOUNDED } from "../../../src/otlp/bounds.ts";
 import { transcodeJson } from "../../../src/otlp/json/transcode.ts";
 import { decodeStatus, type MediaType } from "../../../src/otlp/response.ts";
 import { SIGNAL_NAMES, type SignalName, SIGNALS } from "../../../src/signal.ts";
-import type { Unrouted } from "../../../src/queue/batcher.ts";
+import type { Submission } from "../../../src/queue/batcher.ts";
 import { Shares } from "../../../src/queue/shares.ts";
 import { Admission } from "../../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverAppOptions, type ReceiverEnvironment } from "../../../src/receiver/app.ts";
@@ -48,7 +48,7 @@ export type PostOptions = Record<string, string> & { path?: string; type?: strin
 export interface TestReceiver {
   readonly way: WayIn;
   readonly app: Hono;
-  readonly submissions: Unrouted[];
+  readonly submissions: Submission[];
   readonly told: Told[];
   readonly admission: Admission;
   /** Posts; rejects where the connection ends without an answer. */
@@ -80,7 +80,7 @@ export function makeReceiver(
   { payloadEncoding = "gzip", bounds = UNBOUNDED, redactor, ...options }: TestReceiverOptions = {},
   instrumented?: (app: Hono) => void,
 ): TestReceiver {
-  const submissions: Unrouted[] = [];
+  const submissions: Submission[] = [];
   const told: Told[] = [];
   const admission = new Admission(1 << 20);
   const app = new Hono();
@@ -92,6 +92,7 @@ export function makeReceiver(
     retryAfter: new RetryAfter({ maxMs: 5_000, random: () => 0 }),
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     preparer: stack.use(new Preparer({ payloadEncoding, bounds, redactor }, { threadless: fail, crashed: fail })),
+    targetsFor: () => [1],
     append: (submission) => {
       submissions.push(submission);
       return Promise.resolve({});

@@ -8,7 +8,7 @@ import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { sqliteFaultOf } from "./storage_error.ts";
-import { costOfRow, type DeadLetter, decodeParts, type RecordRow } from "../protocol.ts";
+import { costOfRow, type DeadLetter, decodeParts, type RecordHead } from "../protocol.ts";
 
 /** Ids in a row that may be unreadable or absent before the rest is given up. */
 const GAP_MAX = 200_000;
@@ -17,8 +17,9 @@ const GAP_MAX = 200_000;
 const DEAD_LETTERS_PER_STEP = 64;
 
 /** A row of the damaged file, with the names of the targets that still wait for it. */
-export interface SalvagedRecord extends Omit<RecordRow, "targets"> {
+export interface SalvagedRecord extends Omit<RecordHead, "targets"> {
   readonly targets: readonly string[];
+  readonly payload: Uint8Array<ArrayBuffer>;
 }
 
 export interface SalvagedLetter extends Omit<DeadLetter, "target"> {
@@ -282,7 +283,7 @@ function markOf(path: string): Mark | undefined {
 }
 
 /** A row that makes sense, or undefined: a damaged page can also yield rubbish. */
-function recordOf(row: Record<string, unknown>): Omit<RecordRow, "targets"> | undefined {
+function recordOf(row: Record<string, unknown>): Omit<SalvagedRecord, "targets"> | undefined {
   const { payload, signal, encoding, parts } = row;
   if (!(payload instanceof Uint8Array) || !isSignal(signal) || !isEncoding(encoding) || typeof parts !== "string") {
     return undefined;

@@ -45,7 +45,7 @@ export class Transaction {
     this.#held = Number(meta.held);
   }
 
-  append(record: NewRow, payload: Uint8Array): void {
+  append(record: Omit<RecordHead, "id">, payload: Uint8Array): void {
     this.#insert(record, payload, 0);
     for (const target of record.targets) {
       const delta = this.#delta(target, record.signal);
@@ -301,7 +301,7 @@ export class Transaction {
     return { id, target, head: retried.empty ? undefined : stayed, heldRecords, stays: false, split: false };
   }
 
-  #insert(record: NewRow, payload: Uint8Array, held: 0 | 1): void {
+  #insert(record: Omit<RecordHead, "id">, payload: Uint8Array, held: 0 | 1): void {
     this.#open.sql.insert.run(
       this.#nextId++,
       held,
@@ -361,8 +361,6 @@ export class Transaction {
   }
 }
 
-/** A record that has no id yet. */
-type NewRow = Omit<RecordHead, "id">;
 type PartsOp = SettleOp & { readonly kind: "parts" };
 
 /** A dead letter, but for what it has of its record. */
