@@ -6,12 +6,15 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { randomFillSync } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { startCollector } from "../../src/collector/server.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { Journal, requestOf } from "../support/relay/exporting.ts";
 import { openRaw, type RawAnswer, type RawConnection, sendRaw } from "../support/bodies/raw_http.ts";
+import { startProgram } from "../support/program/program.ts";
 import { booksIn, type RelayProcess, startRelayProcess } from "../support/relay/relay.ts";
 
 /** The container that the defaults are made for, in MiB. */
@@ -533,6 +536,26 @@ for (const way of WAYS_IN) {
     } finally {
       for (const connection of held) connection[Symbol.dispose]();
     }
+  });
+}
+
+for (const max_connections_per_address of [0, 500]) {
+  const bound = max_connections_per_address === 0 ? "no bound" : "a bound";
+  Deno.test(`node: 1,500 connections without a token, ${bound} by address, shut no sender out`, async () => {
+    await using a = await attacked("node", { max_connections: 1_000, max_connections_per_address, idle_timeout: "1m" });
+    await using crowd = startProgram({
+      command: "python3",
+      args: [join(import.meta.dirname!, "attackers/strangers.py"), a.relay.url, "1500"],
+      cwd: tmpdir(),
+    });
+    await crowd.line(/^crowded$/);
+    for (let turn = 0; turn < 20; turn++) {
+      // Each on a connection of its own, which has to be let in first.
+      const answer = await sendRaw(a.relay.url, request(a, requestOf("traces", [`legitimate ${turn}`]), PROTOBUF));
+      assert.equal(statusOf(answer), 200);
+      a.taken(1);
+    }
+    await a.arrived();
   });
 }
 
