@@ -312,6 +312,8 @@ const ROLE_WORDS: Readonly<Record<Expiry["role"], string>> = {
   receiver: "receiver",
   receiver_client_ca: "receiver's client CA",
   collector: "Collector",
+  database_client: "client (database)",
+  database_ca: "CA (database)",
 };
 const LEVEL_CLASSES = { ok: "", warning: "warn", error: "bad" } as const;
 

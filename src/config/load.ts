@@ -23,6 +23,7 @@ import { SENDER } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
 import { DEFAULT_EXPORTER, primaryExporter } from "./routes.ts";
 import type { Option } from "./option.ts";
+import { parsePostgresUrl } from "./postgres_url.ts";
 import {
   alternativeOf,
   type Config,
@@ -425,6 +426,7 @@ class Draft {
           }, so such a body could never be queued`,
       );
     }
+    this.#checkPostgres(queue.postgres);
     const hashing = config.redaction.actions.find(({ action }) => action === "hash");
     if (hashing !== undefined && config.redaction.salt === undefined) {
       this.fault(
@@ -443,6 +445,29 @@ class Draft {
       );
     }
     this.#checkExporters(config);
+  }
+
+  #checkPostgres({ url, password, password_file: file, tls }: Config["sending_queue"]["postgres"]): void {
+    const section = ["sending_queue", "postgres"];
+    if (url !== undefined && parsePostgresUrl(url)?.password !== undefined && (password ?? file) !== undefined) {
+      this.fault(
+        [...section, "url"],
+        "Cannot use sending_queue.postgres.url: it has a password, and so has password or password_file; remove one of them",
+      );
+    }
+    const [cert, key] = [tls.cert_pem ?? tls.cert_file, tls.key_pem ?? tls.key_file];
+    if ((cert === undefined) !== (key === undefined)) {
+      this.fault(
+        [...section, "tls"],
+        "Cannot use sending_queue.postgres.tls: it needs both cert_file and key_file; set the two of a pair",
+      );
+    }
+    if (tls.insecure && (cert ?? tls.ca_pem ?? tls.ca_file) !== undefined) {
+      this.fault(
+        [...section, "tls", "insecure"],
+        "Cannot use sending_queue.postgres.tls.insecure beside certificates: remove one of them",
+      );
+    }
   }
 
   /** What is asked of several exporters beyond what one needs. */

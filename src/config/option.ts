@@ -5,6 +5,7 @@
  */
 import { parse } from "@std/yaml";
 import { z } from "zod";
+import { parsePostgresUrl, POSTGRES_URL_WANTED, shownPostgresUrl } from "./postgres_url.ts";
 import { described, HIDDEN, pemTextOf, shownName, shownPath, shownPlain, shownText, shownUrl } from "./shown.ts";
 import {
   formatDuration,
@@ -145,6 +146,17 @@ function isCollectorUrl(text: string): boolean {
   const parsed = URL.canParse(text.trim()) ? new URL(text.trim()) : undefined;
   if (parsed === undefined || parsed.username !== "" || parsed.password !== "" || text.includes("#")) return false;
   return parsed.protocol === "https:" || (parsed.protocol === "http:" && isLoopback(parsed.hostname));
+}
+
+/** The URL of a PostgreSQL. Its password is never shown. */
+export function postgresUrl() {
+  return kind(z.string().max(4_096).refine((value) => parsePostgresUrl(value) !== undefined), {
+    type: "url",
+    bounds: "postgres://, several hosts joined by commas",
+    wanted: POSTGRES_URL_WANTED,
+    format: (value) => shownPostgresUrl(String(value)),
+    shown: describedOrShape,
+  });
 }
 
 const quotedUnlessHidden = (shown: string): string => shown.startsWith("(") ? shown : JSON.stringify(shown);

@@ -18,6 +18,7 @@ import {
   optionsOf,
   origins,
   pem,
+  postgresUrl,
   routes,
   secretStructure,
   secretText,
@@ -303,6 +304,49 @@ export const ConfigSchema = section({
       "sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk",
     ),
     path: option(file().prefault("data/queue.db"), "The queue's database file (sqlite)"),
+    postgres: section({
+      url: option(
+        postgresUrl().exactOptional(),
+        "The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used",
+      ),
+      password: option(
+        secretText("text").exactOptional(),
+        "The role's password, best from a variable, instead of the URL",
+      ),
+      password_file: option(
+        file().exactOptional(),
+        "A file with the role's password, read again for each connection",
+      ),
+      durability: option(
+        choice("checked", "managed").prefault("checked"),
+        "checked refuses a server that answers before its data is on a disk. managed is for services that report fsync=off and keep data safe by other means",
+      ),
+      connect_timeout: option(
+        duration("100ms", "1m").prefault("5s"),
+        "Time for one connection to one address, with TLS and password",
+      ),
+      tls: section({
+        insecure: option(
+          flag().prefault(false),
+          "No TLS, for a network that nobody else can read. To this machine there is none unless a CA is given",
+        ),
+        ca_file: option(
+          file().exactOptional(),
+          "CA certificates that the database's certificate must chain to; without it those of Deno's own store",
+        ),
+        cert_file: option(
+          file().exactOptional(),
+          "A client certificate for the database, with its chain. Each connection reads the files anew",
+        ),
+        key_file: option(file().exactOptional(), "The client certificate's key"),
+        ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
+        cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
+        key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
+        key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
+        ...expiryLimits(),
+        key_readable_by_others: exposedKey(),
+      }).prefault({}),
+    }).prefault({}),
     queue_size: option(
       size("1MiB", "16TiB").prefault("1GiB"),
       "Most bytes queued, what a record costs beside its payload included; above it 503, never eviction",

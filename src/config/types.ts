@@ -122,6 +122,44 @@ export interface Config {
     storage: "sqlite" | "none";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path: string;
+    /** `postgres`. */
+    postgres: {
+      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used. */
+      url?: string;
+      /** The role's password, best from a variable, instead of the URL. */
+      password?: string;
+      /** A file with the role's password, read again for each connection. */
+      password_file?: string;
+      /** checked refuses a server that answers before its data is on a disk. managed is for services that report fsync=off and keep data safe by other means. Default: `"checked"`. */
+      durability: "checked" | "managed";
+      /** Time for one connection to one address, with TLS and password. In ms. Default: `"5s"`. */
+      connect_timeout: number;
+      /** `tls`. */
+      tls: {
+        /** No TLS, for a network that nobody else can read. To this machine there is none unless a CA is given. Default: `false`. */
+        insecure: boolean;
+        /** CA certificates that the database's certificate must chain to; without it those of Deno's own store. */
+        ca_file?: string;
+        /** A client certificate for the database, with its chain. Each connection reads the files anew. */
+        cert_file?: string;
+        /** The client certificate's key. */
+        key_file?: string;
+        /** CA certificates as PEM text, instead of ca_file. */
+        ca_pem?: string;
+        /** The client certificate as PEM text, instead of cert_file. */
+        cert_pem?: string;
+        /** The client key as PEM text, instead of key_file. */
+        key_pem?: string;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. In ms. Default: `"720h"`. */
+        expiry_warning: number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. In ms. Default: `"72h"`. */
+        expiry_error: number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others: boolean;
+      };
+    };
     /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. In bytes. Default: `"1GiB"`. */
     queue_size: number;
     /** Requests to the Collector under way at once. Default: `4`. */
@@ -633,6 +671,44 @@ export interface ConfigInput {
     storage?: "sqlite" | "none";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path?: string;
+    /** `postgres`. */
+    postgres?: {
+      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used. */
+      url?: string;
+      /** The role's password, best from a variable, instead of the URL. */
+      password?: string;
+      /** A file with the role's password, read again for each connection. */
+      password_file?: string;
+      /** checked refuses a server that answers before its data is on a disk. managed is for services that report fsync=off and keep data safe by other means. Default: `"checked"`. */
+      durability?: "checked" | "managed";
+      /** Time for one connection to one address, with TLS and password. Default: `"5s"`. */
+      connect_timeout?: string | number;
+      /** `tls`. */
+      tls?: {
+        /** No TLS, for a network that nobody else can read. To this machine there is none unless a CA is given. Default: `false`. */
+        insecure?: boolean;
+        /** CA certificates that the database's certificate must chain to; without it those of Deno's own store. */
+        ca_file?: string;
+        /** A client certificate for the database, with its chain. Each connection reads the files anew. */
+        cert_file?: string;
+        /** The client certificate's key. */
+        key_file?: string;
+        /** CA certificates as PEM text, instead of ca_file. */
+        ca_pem?: string;
+        /** The client certificate as PEM text, instead of cert_file. */
+        cert_pem?: string;
+        /** The client key as PEM text, instead of key_file. */
+        key_pem?: string;
+        /** Passphrase of an encrypted key. */
+        key_passphrase?: string;
+        /** A certificate with less time left than this, or than a third of its lifetime, is a WARN, in the log and in /readyz. Default: `"720h"`. */
+        expiry_warning?: string | number;
+        /** A certificate with less time left than this, or than a tenth of its lifetime, is an ERROR; the relay is not ready. Default: `"72h"`. */
+        expiry_error?: string | number;
+        /** Use a key file that every user of the machine can read, where the host protects it otherwise. Default: `false`. */
+        key_readable_by_others?: boolean;
+      };
+    };
     /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. Default: `"1GiB"`. */
     queue_size?: string | number;
     /** Requests to the Collector under way at once. Default: `4`. */

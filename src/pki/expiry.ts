@@ -30,6 +30,12 @@ const ROLES = {
     ours: true,
     remedy: "change the CA in two steps (certs rotate --ca)",
   },
+  database_client: { what: "client certificate for the database", ours: true, remedy: "renew it where it was issued" },
+  database_ca: {
+    what: "database's CA certificate",
+    ours: true,
+    remedy: "change the CA in two steps: both in one file first",
+  },
   collector: { what: "Collector's certificate", ours: false, remedy: "renew it on the Collector's side" },
 } as const;
 
@@ -88,7 +94,7 @@ export function expiryOf(role: ExpiryRole, certificate: CertificateFacts, limits
  * @param roles What its own certificate and its CAs are; the exporter's unless given.
  */
 export function expiriesOf(
-  facts: IdentityFacts,
+  facts: Pick<IdentityFacts, "certificate" | "intermediates" | "authorities">,
   limits: ExpiryLimits,
   now: Date,
   roles: { readonly own: ExpiryRole; readonly ca: ExpiryRole } = { own: "client", ca: "ca" },

@@ -221,8 +221,8 @@ export function digestOf({ ca, cert, key }: Documents): string {
   return hash.digest("hex");
 }
 
-/** A bundle may hold some that cannot be used, such as an expired one during a rotation, but not only such. */
-function checkAuthorities(
+/** A bundle may hold some that cannot be used, such as an expired one during a rotation, but not only such. @throws {CertificateError} */
+export function checkAuthorities(
   authorities: readonly X509Certificate[],
   name: string,
   now: Date,

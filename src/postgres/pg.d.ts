@@ -11,6 +11,8 @@ export interface ClientConfig {
   readonly password?: string | (() => string | Promise<string>);
   readonly database?: string;
   readonly ssl?: boolean | ConnectionOptions;
+  /** The password's proof is tied to the TLS connection (RFC 5802, SCRAM-SHA-256-PLUS). */
+  readonly enableChannelBinding?: boolean;
   readonly application_name?: string;
   /** ms for the whole of it: the socket, TLS and the role. */
   readonly connectionTimeoutMillis?: number;

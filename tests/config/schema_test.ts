@@ -48,6 +48,16 @@ Deno.test("the defaults, in the units of the type", () => {
   assert.deepEqual(config.sending_queue, {
     storage: "sqlite",
     path: "data/queue.db",
+    postgres: {
+      durability: "checked",
+      connect_timeout: 5_000,
+      tls: {
+        insecure: false,
+        expiry_warning: 30 * 86_400_000,
+        expiry_error: 3 * 86_400_000,
+        key_readable_by_others: false,
+      },
+    },
     queue_size: 2 ** 30,
     num_consumers: 4,
     batch: { flush_timeout: 200, min_size: 512 * 2 ** 10, max_size: 4 * 2 ** 20 },

@@ -1,0 +1,138 @@
+/**
+ * Why there is no connection to the database, by name.
+ * Source of the codes: PostgreSQL 15, Appendix A "PostgreSQL Error Codes".
+ * @module
+ */
+import { codeOf, messageOf, sentenceOf, type Statement } from "../errors.ts";
+import { DatabaseError } from "./driver.ts";
+
+interface Row {
+  readonly state: string;
+  readonly remedy: string;
+}
+
+const SECTION = "sending_queue.postgres";
+
+/** Every reason; the doctor has a fault for each. */
+export const CONNECT_FAULTS = {
+  unknown_host: {
+    state: "its name has no address",
+    remedy: `correct the host in ${SECTION}.url, or the name server of this machine`,
+  },
+  unreachable: {
+    state: "it cannot be reached",
+    remedy: "start it, and let this machine through to its port: listen_addresses, firewall, security group",
+  },
+  no_tls: {
+    state: "it serves no TLS",
+    remedy: `set ssl = on there, or ${SECTION}.tls.insecure: true on a network that nobody else can read`,
+  },
+  untrusted: {
+    state: "its certificate is not to be trusted",
+    remedy: `set ${SECTION}.tls.ca_file to the CA that issued it, and name the host in the URL as the certificate does`,
+  },
+  client_certificate: {
+    state: "it does not take the client certificate",
+    remedy:
+      `set ${SECTION}.tls.cert_file and key_file to a certificate of the CA in its ssl_ca_file, with the role as its common name`,
+  },
+  wrong_password: {
+    state: "it refuses the role's password",
+    remedy: `correct ${SECTION}.password or what password_file names; ` +
+      "where it asks for client certificates, too, their common name must be the role",
+  },
+  no_password: {
+    state: "it asks for a password, and none is set",
+    remedy: `set ${SECTION}.password_file, or EDGEFERRY_SENDING_QUEUE_POSTGRES_PASSWORD`,
+  },
+  role_refused: {
+    state: "it does not let the role in",
+    remedy: "add the role, this machine and the database to its pg_hba.conf, and GRANT CONNECT ON DATABASE to the role",
+  },
+  no_database: {
+    state: "it has no such database",
+    remedy: `create it (createdb), or correct the name in ${SECTION}.url`,
+  },
+  too_many_connections: {
+    state: "it takes no more connections",
+    remedy: "raise max_connections there, or put PgBouncer in transaction mode before it",
+  },
+  starting: { state: "it is starting or stopping", remedy: "wait; the relay tries again by itself" },
+  read_only: {
+    state: "it is a standby, or set to read only, and takes no writes",
+    remedy: `name the primary in ${SECTION}.url, or all of them joined by commas`,
+  },
+  not_durable: {
+    state: "it answers before its data is on a disk: fsync is off, and no synchronous standby is named",
+    remedy:
+      `set fsync = on there; for a service with storage of its own that reports it so, set ${SECTION}.durability: managed`,
+  },
+  failed: { state: "the connection failed", remedy: "see the cause" },
+} as const satisfies Record<string, Row>;
+
+/** The name of a reason. */
+export type ConnectFault = keyof typeof CONNECT_FAULTS;
+
+/** There is no connection to be had: the statement names the server, its state and the remedy. */
+export class ConnectError extends Error implements Statement {
+  override readonly name = "ConnectError";
+  readonly code: ConnectFault;
+  readonly what: string;
+  readonly state: string;
+  readonly remedy: string;
+
+  constructor(code: ConnectFault, server: string, options?: ErrorOptions & { readonly detail?: string }) {
+    const { state, remedy } = CONNECT_FAULTS[code];
+    const statement = {
+      what: `Cannot use PostgreSQL ${server}`,
+      state: options?.detail === undefined ? state : `${state} (${options.detail})`,
+      remedy,
+    };
+    super(sentenceOf(statement), options);
+    this.code = code;
+    this.what = statement.what;
+    this.state = statement.state;
+    this.remedy = remedy;
+  }
+}
+
+const SQLSTATES: Readonly<Record<string, ConnectFault>> = {
+  "28P01": "wrong_password",
+  "28000": "role_refused",
+  "42501": "role_refused",
+  "3D000": "no_database",
+  "53300": "too_many_connections",
+  "57P01": "starting",
+  "57P02": "starting",
+  "57P03": "starting",
+};
+
+const SYSTEM: Readonly<Record<string, ConnectFault>> = {
+  ENOTFOUND: "unknown_host",
+  EAI_AGAIN: "unknown_host",
+  ECONNREFUSED: "unreachable",
+  ECONNRESET: "unreachable",
+  EHOSTUNREACH: "unreachable",
+  ENETUNREACH: "unreachable",
+  ETIMEDOUT: "unreachable",
+  EPIPE: "unreachable",
+};
+
+/** The name of what a failed attempt met. The driver's own errors have no code, so that their words decide. */
+export function connectFault(error: unknown): ConnectFault {
+  const text = messageOf(error);
+  if (error instanceof DatabaseError) {
+    if (/client certificate|certificate authentication failed/.test(text)) return "client_certificate";
+    return SQLSTATES[error.code ?? ""] ?? "failed";
+  }
+  if (/does not support SSL/.test(text)) return "no_tls";
+  if (/password must be a (?:non-empty )?string/.test(text)) return "no_password";
+  if (/alert.*(certificate|AccessDenied|UnknownCA)/i.test(text)) return "client_certificate";
+  if (
+    /peer certificate|certificate (?:has expired|verify)|self.signed|altnames|UnknownIssuer|NotValidForName/i.test(text)
+  ) {
+    return "untrusted";
+  }
+  if (/timeout expired|timed? ?out/i.test(text)) return "unreachable";
+  return SYSTEM[codeOf(error) ?? ""] ?? "failed";
+}
