@@ -11,7 +11,7 @@ const root = join(import.meta.dirname!, "..");
  */
 const FLOORS: readonly (readonly string[])[] = [
   ["errors.ts", "signal.ts", "version.ts", "within.ts"],
-  ["codec", "config", "files"],
+  ["codec", "config", "files", "http2"],
   ["otlp"],
   ["otlp/json", "otlp/rewrite"],
   ["telemetry", "pki", "queue"],
@@ -58,6 +58,9 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "doctor/way.ts": "doctor/doctor_test.ts",
   "files/events.ts": "pki/identity_watch_test.ts",
   "exporter/trial.ts": "relay/client_identity_test.ts",
+  "http2/frame_writer.ts": "http2/connection_test.ts",
+  "http2/hpack_tables.ts": "http2/hpack_test.ts",
+  "http2/stream.ts": "http2/connection_test.ts",
   "otlp/json/error.ts": "otlp/json/transcode_test.ts",
   "postgres/connect_error.ts": "integration/postgres/connector_test.ts",
   "postgres/driver.ts": "integration/postgres/support_test.ts",

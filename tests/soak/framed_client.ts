@@ -8,9 +8,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import secure from "node:tls";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import { fieldOf } from "../../src/http2/fields.ts";
+import { encodeFields } from "../../src/http2/hpack.ts";
+import type { Field } from "../../src/http2/hpack_tables.ts";
 import { counter } from "./counter.ts";
-import { type Call, Framing } from "./framing.ts";
-import { encodeHeaders } from "./hpack.ts";
+import { LIMITS } from "./limits.ts";
 import { EXPORT_PATH, framed } from "./message.ts";
 
 const { values: flags } = parseArgs({
@@ -33,7 +36,7 @@ const callsEach = Number(flags.calls);
 const counts = counter();
 const body = Buffer.concat([randomBytes(750), Buffer.alloc(750)]);
 const requests = (["identity", "gzip"] as const).map((encoding) => ({
-  block: encodeHeaders([
+  block: encodeFields([
     [":method", "POST"],
     [":scheme", "http"],
     [":path", EXPORT_PATH],
@@ -58,25 +61,21 @@ async function oneConnection(): Promise<void> {
   const address = { port: Number(flags.port), host: "127.0.0.1" };
   const socket = tls === undefined ? net.connect(address) : secure.connect({ ...address, ...tls });
   socket.setNoDelay(true);
-  const settled = new Map<Call, (answered: boolean) => void>();
-  const settle = (call: Call, answered: boolean) => {
-    settled.get(call)?.(answered);
-    settled.delete(call);
-  };
   let tellClosed: () => void = () => {};
   const closed = new Promise<void>((resolve) => tellClosed = resolve);
   const connected = new Promise<boolean>((resolve) => {
     socket.once(tls === undefined ? "connect" : "secureConnect", () => resolve(true));
     void closed.then(() => resolve(false));
   });
-  const framing = new Framing(socket, "client", {
-    bodyBytesMax: 65_536,
-    whole: (call) => settle(call, call.trailers.some(([name, value]) => name === "grpc-status" && value === "0")),
-    cut(call) {
-      counts.aborted++;
-      settle(call, false);
+  const connection = new Http2Connection(socket, {
+    side: "client",
+    limits: LIMITS,
+    events: {
+      closed: () => tellClosed(),
+      failed: (error) => {
+        throw error;
+      },
     },
-    ended: () => tellClosed(),
   });
   if (!await connected) {
     counts.failed++;
@@ -86,31 +85,44 @@ async function oneConnection(): Promise<void> {
   counts.connections++;
   async function call(): Promise<boolean> {
     const { block, message } = requests[counts.calls++ % 2]!;
-    const made = framing.request(block, message);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    let status: string | undefined;
+    const took = (fields: readonly Field[]) => void (status = fieldOf(fields, "grpc-status") ?? status);
+    const made = connection.request(block, {
+      headers: took,
+      data: (piece) => made?.consumed(piece.length),
+      trailers: took,
+      end: () => resolve(status === "0"),
+      cut() {
+        counts.aborted++;
+        resolve(false);
+      },
+    });
     if (made === undefined) return false;
+    made.sendData(message, true);
     const timer = setTimeout(() => {
       counts.failed++;
-      framing.reset(made);
+      made.reset();
     }, CALL_MS);
-    const answered = await new Promise<boolean>((resolve) => settled.set(made, resolve));
+    const answered = await promise;
     clearTimeout(timer);
     if (answered) counts.answered++;
     return answered;
   }
   if (flags.load) {
     await Promise.all(Array.from({ length: 6 }, async () => {
-      while (!framing.goneAway) await call();
+      while (connection.usable) await call();
     }));
   } else if (callsEach > 0) {
-    for (let made = 0; made < callsEach && !framing.goneAway; made++) await call();
+    for (let made = 0; made < callsEach && connection.usable; made++) await call();
     await closed;
   } else {
-    while (!framing.goneAway && await call()) await Promise.race([closed, pause(counts.calls % 4)]);
+    while (connection.usable && await call()) await Promise.race([closed, pause(counts.calls % 4)]);
   }
-  if (counts.connections % 2 === 0) framing.close();
-  else framing.end();
+  if (counts.connections % 2 === 0) connection.drain();
+  else connection.destroy();
   await Promise.race([closed, pause(CALL_MS).then(() => counts.failed++)]);
-  framing.end();
+  connection.destroy();
   counts.closed++;
 }
 

@@ -5,9 +5,11 @@ import net, { type AddressInfo, type Socket } from "node:net";
 import process from "node:process";
 import secure from "node:tls";
 import { parseArgs } from "node:util";
+import { Http2Connection } from "../../src/http2/connection.ts";
+import { fieldOf } from "../../src/http2/fields.ts";
+import { encodeFields } from "../../src/http2/hpack.ts";
 import { counter } from "./counter.ts";
-import { type Call, Framing } from "./framing.ts";
-import { encodeHeaders } from "./hpack.ts";
+import { LIMITS } from "./limits.ts";
 import { BODY_BYTES_MAX, EMPTY_MESSAGE, messageIn } from "./message.ts";
 
 const { values: flags } = parseArgs({
@@ -23,36 +25,50 @@ const { values: flags } = parseArgs({
 });
 
 const counts = counter();
-const HEADERS = encodeHeaders([[":status", "200"], ["content-type", "application/grpc"]]);
-const OK = encodeHeaders([["grpc-status", "0"]]);
-const INTERNAL = encodeHeaders([["grpc-status", "13"]]);
+const HEADERS = encodeFields([[":status", "200"], ["content-type", "application/grpc"]]);
+const OK = encodeFields([["grpc-status", "0"]]);
+const INTERNAL = encodeFields([["grpc-status", "13"]]);
 
 function onSocket(socket: Socket): void {
   counts.connections++;
   socket.setNoDelay(true);
-  const framing = new Framing(socket, "server", {
-    bodyBytesMax: BODY_BYTES_MAX,
-    whole(call: Call) {
-      counts.calls++;
-      const message = messageIn(Buffer.concat(call.parts), call.fields.find(([name]) => name === "grpc-encoding")?.[1]);
-      const answer = () => {
-        if (!framing.calls.has(call.id)) return;
-        counts.answered++;
-        framing.respond(
-          call,
-          HEADERS,
-          message === undefined ? Buffer.alloc(0) : EMPTY_MESSAGE,
-          message === undefined ? INTERNAL : OK,
-        );
-      };
-      if (counts.calls % 4 === 0) setTimeout(answer, counts.calls % 5);
-      else answer();
+  const connection = new Http2Connection(socket, {
+    side: "server",
+    limits: LIMITS,
+    events: {
+      opened(stream, fields) {
+        const parts: Uint8Array[] = [];
+        let bytes = 0;
+        return {
+          data(piece) {
+            bytes += piece.length;
+            if (bytes > BODY_BYTES_MAX) return stream.reset();
+            parts.push(piece);
+            stream.consumed(piece.length);
+          },
+          end() {
+            counts.calls++;
+            const message = messageIn(Buffer.concat(parts), fieldOf(fields, "grpc-encoding"));
+            const answer = () => {
+              counts.answered++;
+              stream.sendHeaders(HEADERS);
+              if (message !== undefined) stream.sendData(EMPTY_MESSAGE);
+              stream.sendTrailers(message === undefined ? INTERNAL : OK);
+            };
+            if (counts.calls % 4 === 0) setTimeout(answer, counts.calls % 5);
+            else answer();
+          },
+          cut: () => void counts.aborted++,
+        };
+      },
+      closed: () => void counts.closed++,
+      failed: (error) => {
+        throw error;
+      },
     },
-    cut: () => counts.aborted++,
-    ended: () => counts.closed++,
   });
-  if (flags.ends && counts.connections % 3 === 0) setTimeout(() => framing.close(), counts.connections % 20);
-  if (flags.ends && counts.connections % 3 === 1) setTimeout(() => framing.end(), counts.connections % 20);
+  if (flags.ends && counts.connections % 3 === 0) setTimeout(() => connection.drain(), counts.connections % 20);
+  if (flags.ends && counts.connections % 3 === 1) setTimeout(() => connection.destroy(), counts.connections % 20);
 }
 
 const server = flags.cert === undefined || flags.key === undefined || flags.ca === undefined

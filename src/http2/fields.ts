@@ -1,0 +1,75 @@
+/**
+ * What a header block has to be to be a request, an answer or trailers (RFC 9113, sections 8.2 and 8.3). What is not is malformed: its
+ * stream ends, and the connection goes on.
+ * @module
+ */
+import type { Field } from "./hpack_tables.ts";
+
+/** RFC 9110, section 5.6.2, without capital letters (RFC 9113, section 8.2.1). */
+const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+/** NUL, CR, LF anywhere, or a blank at either end (RFC 9113, section 8.2.1). */
+const NO_VALUE = /[\0\r\n]|^[\t ]|[\t ]$/;
+
+/** Fields of a connection, which HTTP/2 has none of (RFC 9113, section 8.2.2). */
+const OF_CONNECTIONS: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** What the block is. */
+export type BlockKind = "request" | "response" | "trailers";
+
+/** Its pseudo fields (RFC 9113, section 8.3), and whether each has to be there. CONNECT, which has others, is nothing for us. */
+const PSEUDO: Readonly<Record<BlockKind, ReadonlyMap<string, boolean>>> = {
+  request: new Map([[":method", true], [":scheme", true], [":path", true], [":authority", false]]),
+  response: new Map([[":status", true]]),
+  trailers: new Map(),
+};
+
+/** Why these are not the fields of such a block; undefined where they are. Quotes nothing that the peer chose. */
+export function malformation(fields: readonly Field[], kind: BlockKind): string | undefined {
+  const pseudo = PSEUDO[kind];
+  const seen = new Set<string>();
+  let regular = false;
+  for (const [name, value] of fields) {
+    if (NO_VALUE.test(value)) return "A header field has a value that none may have";
+    if (name.startsWith(":")) {
+      if (regular) return "A pseudo field stands behind other fields";
+      if (!pseudo.has(name)) return "A pseudo field is none of this kind of header";
+      if (seen.has(name)) return `The pseudo field ${name} stands there twice`;
+      if (value === "" && name !== ":authority") return `The pseudo field ${name} is empty`;
+      if (name === ":status" && !/^[1-9]\d\d$/.test(value)) {
+        return "The pseudo field :status is not a number of three digits";
+      }
+      seen.add(name);
+      continue;
+    }
+    regular = true;
+    if (!NAME.test(name)) return "A header field has a name that none may have";
+    if (OF_CONNECTIONS.has(name)) return `The header field ${name} is not for HTTP/2`;
+    if (name === "te" && value.toLowerCase() !== "trailers") return "The header field te says more than trailers";
+  }
+  for (const [name, needed] of pseudo) if (needed && !seen.has(name)) return `The pseudo field ${name} is missing`;
+  return undefined;
+}
+
+/** The value of a field, by its name in small letters; of several, the first. */
+export function fieldOf(fields: readonly Field[], name: string): string | undefined {
+  return fields.find((field) => field[0] === name)?.[1];
+}
+
+/** The length that `content-length` states, in bytes; undefined where it is absent, "malformed" where it is none. */
+export function contentLength(fields: readonly Field[]): number | "malformed" | undefined {
+  let length: string | undefined;
+  for (const [name, value] of fields) {
+    if (name !== "content-length") continue;
+    if (length !== undefined && length !== value) return "malformed";
+    length = value;
+  }
+  if (length === undefined) return undefined;
+  const bytes = Number(length);
+  return /^\d+$/.test(length) && Number.isSafeInteger(bytes) ? bytes : "malformed";
+}

@@ -1,0 +1,92 @@
+/**
+ * What a connection writes: the frames of one turn leave in one write, so that answers that become ready together cost one call of the
+ * system. A socket that takes no more holds DATA back, and in the end the reading too.
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
+import { FLAG, FRAME_TYPE, frameHead } from "./frame.ts";
+
+/** Up to this size frames are copied into one buffer, in bytes; larger ones go side by side. */
+const JOINED_BYTES_MAX = 16 * 1024;
+/** From this size on what is there is written at once, in bytes. */
+const TURN_BYTES_MAX = 64 * 1024;
+/** What may be written to a socket that is full, in bytes: answers to SETTINGS, PING and the like. Then it is not read on. */
+const REPLIES_BYTES_MAX = 64 * 1024;
+
+/** The writing side of a connection. */
+export class FrameWriter {
+  readonly #socket: Socket;
+  #frames: Uint8Array[] = [];
+  #bytes = 0;
+  #scheduled = false;
+  #ended = false;
+  #overBytes = 0;
+  #paused = false;
+
+  /** @param onRoom Called when the socket takes data again. */
+  constructor(socket: Socket, onRoom: () => void) {
+    this.#socket = socket;
+    socket.on("drain", () => {
+      this.#overBytes = 0;
+      if (this.#paused) socket.resume();
+      this.#paused = false;
+      onRoom();
+    });
+  }
+
+  /** Whether DATA has to wait. */
+  get full(): boolean {
+    return this.#ended || this.#socket.writableNeedDrain;
+  }
+
+  write(frame: Uint8Array): void {
+    if (this.#ended) return;
+    this.#frames.push(frame);
+    this.#bytes += frame.length;
+    if (this.#socket.writableNeedDrain) {
+      this.#overBytes += frame.length;
+      if (this.#overBytes > REPLIES_BYTES_MAX && !this.#paused) {
+        this.#paused = true;
+        this.#socket.pause();
+      }
+    }
+    if (this.#bytes >= TURN_BYTES_MAX) return this.#flush();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  /** A frame of DATA; `bytes` is not copied where it is large. */
+  writeData(id: number, bytes: Uint8Array, end: boolean): void {
+    this.write(frameHead(FRAME_TYPE.data, end ? FLAG.endStream : 0, id, bytes.length));
+    if (bytes.length > 0) this.write(bytes);
+  }
+
+  /** Writes what is there and closes our side of the socket. */
+  end(): void {
+    if (this.#ended) return;
+    this.#flush();
+    this.#ended = true;
+    this.#socket.end();
+    // What still comes is read and forgotten: unread, it would take what we wrote from the peer.
+    if (this.#paused) this.#socket.resume();
+  }
+
+  #flush(): void {
+    const frames = this.#frames;
+    const bytes = this.#bytes;
+    if (bytes === 0 || this.#ended) return;
+    this.#frames = [];
+    this.#bytes = 0;
+    if (this.#socket.destroyed) return;
+    if (frames.length === 1) return void this.#socket.write(frames[0]!);
+    if (bytes <= JOINED_BYTES_MAX) return void this.#socket.write(Buffer.concat(frames, bytes));
+    this.#socket.cork();
+    for (const frame of frames) this.#socket.write(frame);
+    this.#socket.uncork();
+  }
+}
