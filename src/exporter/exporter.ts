@@ -8,13 +8,12 @@ import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { ExportClient } from "./client.ts";
-import type { InquestEvents } from "./inquest.ts";
-import { Lane } from "./lane.ts";
+import { Lane, type LaneEvents } from "./lane.ts";
 import type { Compression } from "./payload.ts";
 import { type Failure, type SharedEndpoint, Way, type WayEvents } from "./way.ts";
 
 /** What the exporter tells. */
-export type ExporterEvents = WayEvents & InquestEvents;
+export type ExporterEvents = WayEvents & LaneEvents;
 
 /** Settings of an exporter. */
 export interface ExporterOptions {
@@ -76,13 +75,16 @@ export class Exporter {
         ...options,
         events,
         compression: compression[signal],
-        bySender: options.bySender?.[signal] ?? false,
+        bySender: options.bySender?.[signal] === true ? { initialMs: retry.initialMs, maxMs: retry.maxMs } : undefined,
         apart,
       })
     );
     // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
     for (const signal of SIGNAL_NAMES) {
-      const hasten = () => options.queue.hasten(signal, options.target);
+      const hasten = () => {
+        this.#laneOf(signal).hasten();
+        options.queue.hasten(signal, options.target);
+      };
       clients[signal].whenReplaced(hasten);
       options.shared?.[signal].health.whenChanged((answer) => {
         if (answer === undefined) hasten();
@@ -137,7 +139,11 @@ export class Exporter {
 
   /** Parts of a signal that the Collector fails on by themselves, and that wait alone. */
   apart(signal: SignalName): number {
-    return this.#lanes.find((lane) => lane.signal === signal)!.apart;
+    return this.#laneOf(signal).apart;
+  }
+
+  #laneOf(signal: SignalName): Lane {
+    return this.#lanes.find((lane) => lane.signal === signal)!;
   }
 
   /** Sends what is queued until it is empty, the Collector does not take what is left, or the time is over. */

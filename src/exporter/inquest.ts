@@ -44,6 +44,8 @@ export interface InquestEvents {
 export interface InquestOptions {
   readonly way: Way;
   readonly marks: Marks;
+  /** Requests of data that the endpoint has taken: of the sender, where it tells senders apart. */
+  readonly taken: (piece: Piece) => number;
   readonly compression: Compression;
   /** Searches under way at once. */
   readonly atOnceMax: number;
@@ -89,11 +91,11 @@ export class Inquest {
 
   /** Whether all of these have failed before, and the endpoint has taken something since. */
   proven(pieces: readonly Piece[]): boolean {
-    const { marks, way } = this.#options;
+    const { marks, taken } = this.#options;
     if (marks.none) return false;
     return pieces.every((piece) => {
       const mark = marks.of(piece);
-      return mark !== undefined && way.taken > mark.takenBefore;
+      return mark !== undefined && taken(piece) > mark.takenBefore;
     });
   }
 
@@ -103,9 +105,9 @@ export class Inquest {
   }
 
   #mark(piece: Piece, kind: "doubted" | "refused"): void {
-    const { marks, way } = this.#options;
+    const { marks, taken } = this.#options;
     const failures = (marks.of(piece)?.failures ?? 0) + 1;
-    marks.set(piece, { kind, takenBefore: way.taken, failures });
+    marks.set(piece, { kind, takenBefore: taken(piece), failures });
   }
 
   /** Pieces were not taken as one request. Returns why what has no outcome then is kept, if something is. */
@@ -196,8 +198,8 @@ export class Inquest {
   }
 
   #waiting(piece: Piece): Mark {
-    const { marks, way } = this.#options;
-    return { failures: 0, takenBefore: way.taken, ...marks.of(piece), kind: "refused" };
+    const { marks, taken } = this.#options;
+    return { failures: 0, takenBefore: taken(piece), ...marks.of(piece), kind: "refused" };
   }
 
   async #withRoom(noRoom: () => void, work: () => Promise<Kept | undefined>): Promise<Kept | undefined> {
@@ -400,11 +402,11 @@ export class Inquest {
 
   /** The Collector fails on it by itself: it waits alone, longer each time. */
   #waitAlone(piece: Piece, { answer }: Failing, rest?: readonly Uint8Array[]): PartOutcome & { kind: "retry" } {
-    const { marks, way, apart: { initialMs, maxMs }, events } = this.#options;
+    const { marks, taken, way, apart: { initialMs, maxMs }, events } = this.#options;
     const failures = (marks.of(piece)?.failures ?? 0) + 1;
     const backoffMs = Math.min(maxMs, initialMs * 2 ** Math.min(failures, 30));
     const retryMs = backoffMs / 2 + backoffMs / 2 * Math.random();
-    marks.set(piece, { kind: "apart", takenBefore: way.taken, failures, dueAt: performance.now() + retryMs });
+    marks.set(piece, { kind: "apart", takenBefore: taken(piece), failures, dueAt: performance.now() + retryMs });
     const fault = faultNamed("record_fails");
     const { sender } = partOf(piece);
     const items = rest === undefined ? partOf(piece).items : this.#walker.walk(way.signal, concatenate(rest)).items;

@@ -7,14 +7,26 @@ import { discard } from "../codec/bytes.ts";
 import { messageOf } from "../errors.ts";
 import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
+import type { Fault } from "../diagnosis/faults.ts";
 import type { Permit } from "./breaker.ts";
 import type { Answer } from "./client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
 import { compose, type Compression, itemsOf, partOf, type Piece, type RequestBody } from "./payload.ts";
 import type { Verdict } from "./search.ts";
-import { type Kept, Shipment, type Voyage } from "./shipment.ts";
-import type { Post, Way } from "./way.ts";
+import { SenderStandings, type SenderWait } from "./sender_standings.ts";
+import { type Alone, type Kept, type Refused, Shipment, type Voyage } from "./shipment.ts";
+import { causeOf, type Post, type Way } from "./way.ts";
+
+/** What a lane tells. */
+export interface LaneEvents extends InquestEvents {
+  /** The endpoint refuses what one sender has sent, and takes others': that sender's data waits alone. `refusals`: how many in a row. */
+  senderRefused(
+    signal: SignalName,
+    fault: Fault,
+    detail: { sender: string; cause: string; refusals: number; retryMs: number },
+  ): void;
+}
 
 /** Settings of one lane. */
 export interface LaneOptions {
@@ -22,8 +34,8 @@ export interface LaneOptions {
   /** Whose records are sent. */
   readonly target: TargetId;
   readonly compression: Compression;
-  /** Each request is of one sender alone: a header names it. */
-  readonly bySender?: boolean;
+  /** Each request is of one sender alone, since a header names it: how long one waits that is refused. Absent: no header does. */
+  readonly bySender?: SenderWait | undefined;
   /** Requests at once. */
   readonly consumers: number;
   /** The same where each request is one sender's, who waits for its answer. */
@@ -34,7 +46,7 @@ export interface LaneOptions {
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
-  readonly events: InquestEvents;
+  readonly events: LaneEvents;
 }
 
 /**
@@ -58,6 +70,8 @@ export class Lane {
   readonly #way: Way;
   readonly #marks = new Marks();
   readonly #inquest: Inquest;
+  /** Where a header names the sender. */
+  readonly #standings: SenderStandings | undefined;
   #underWay = 0;
   /** Parts in the next request after a failure, at most; undefined: as many as there are. */
   #probeParts: number | undefined;
@@ -68,10 +82,12 @@ export class Lane {
     this.signal = way.signal;
     this.#way = way;
     this.#options = options;
-    const { compression, consumers, apart, events } = options;
+    const { bySender, compression, consumers, apart, events } = options;
+    const standings = this.#standings = bySender === undefined ? undefined : new SenderStandings(bySender);
     this.#inquest = new Inquest({
       way,
       marks: this.#marks,
+      taken: standings === undefined ? () => way.taken : (piece) => standings.takenOf(partOf(piece).sender),
       compression,
       // The last consumer never looks; the only one has another beside it while it does.
       atOnceMax: Math.max(1, consumers - 1),
@@ -81,6 +97,11 @@ export class Lane {
       fail: (answer, voyage) => this.#fail(answer, voyage),
       onChange: () => this.#wake(),
     });
+  }
+
+  /** What was in the way of senders may be gone. */
+  hasten(): void {
+    this.#standings?.hasten();
   }
 
   /** Parts that the Collector fails on by themselves. */
@@ -179,7 +200,9 @@ export class Lane {
     try {
       const kept = this.#options.queue.capabilities.durable
         ? await this.#deliver(voyage)
-        : await this.#deliverNow(shipment.pieces, voyage);
+        : this.#standings === undefined
+        ? await this.#deliverNow(shipment.pieces, voyage)
+        : await this.#eachSender(this.#bySender(shipment.pieces), voyage, (own, each) => this.#deliverNow(own, each));
       if (kept !== undefined) shipment.setRest({ kind: "retry", ...kept });
     } catch (error) {
       shipment.setRest({ kind: "retry", ...this.#way.failInside(error, permit) });
@@ -190,11 +213,79 @@ export class Lane {
 
   /** Returns why what has no outcome then is kept, if something is. */
   async #deliver(voyage: Voyage): Promise<Kept | undefined> {
-    for (const pieces of this.#batches(voyage).flatMap((batch) => this.#bySender(batch))) {
+    const batches = this.#batches(voyage);
+    if (this.#standings !== undefined) {
+      const each = batches.flatMap((batch) => this.#bySender(batch));
+      return await this.#eachSender(each, voyage, (pieces, own) => this.#sendBatch(pieces, own));
+    }
+    for (const pieces of batches) {
       const kept = await this.#sendBatch(pieces, voyage);
       if (kept !== undefined) return kept;
     }
     return undefined;
+  }
+
+  /**
+   * Sends what each sender has. Where the endpoint answered and refused one, the others follow; where it did not answer, nobody does. Where
+   * it takes nobody's, the endpoint is at fault, and the breaker opens.
+   */
+  async #eachSender(
+    batches: readonly (readonly Piece[])[],
+    voyage: Voyage,
+    send: (pieces: readonly Piece[], voyage: Voyage) => Promise<Kept | undefined>,
+  ): Promise<Kept | undefined> {
+    const standings = this.#standings!;
+    const { shipment } = voyage;
+    const takenBefore = this.#way.taken;
+    const refused: Refused[] = [];
+    const keep = (pieces: readonly Piece[], why: Kept) => {
+      for (const piece of pieces) if (!shipment.has(piece)) shipment.set(piece, { kind: "retry", ...why });
+    };
+    const { durable } = this.#options.queue.capabilities;
+    let stopped: Kept | undefined;
+    for (const pieces of batches) {
+      const { sender } = partOf(pieces[0]!);
+      // Who waits for the answer is asked for itself.
+      const leftMs = durable ? standings.leftMs(sender) : 0;
+      if (leftMs > 0) {
+        keep(pieces, { afterMs: leftMs, cause: SENDER_REFUSED });
+        continue;
+      }
+      const alone: Alone = { sender, answered: false };
+      this.#way.speakFor(sender);
+      const kept = await send(pieces, { ...voyage, alone });
+      if (kept === undefined) continue;
+      if (alone.refusal !== undefined) refused.push(alone.refusal);
+      else if (durable || !alone.answered) {
+        stopped = kept;
+        break;
+      }
+      keep(pieces, kept);
+      // One or a few are refused beside others; where many are in a row, the others had better wait, too.
+      const fresh = refused.filter((each) => !standings.isGuilty(each.sender)).length;
+      if (fresh < REFUSED_SENDERS_MAX || this.#way.taken > takenBefore) continue;
+      stopped = { cause: SENDER_REFUSED };
+      break;
+    }
+    const opened = this.#judge(refused, this.#way.taken > takenBefore, voyage);
+    return stopped === undefined ? undefined : opened ?? stopped;
+  }
+
+  /** Senders were refused: by the endpoint as it would refuse anybody, or for what they are. */
+  #judge(refused: readonly Refused[], othersTaken: boolean, voyage: Voyage): Kept | undefined {
+    const standings = this.#standings!;
+    if (othersTaken) { for (const { sender } of refused) standings.condemn(sender); }
+    const first = refused.find(({ sender }) => !standings.isGuilty(sender));
+    for (const { sender, answer, kept } of refused) {
+      if (!standings.isGuilty(sender)) continue;
+      this.#options.events.senderRefused(this.signal, this.#way.diagnose(answer), {
+        sender,
+        cause: causeOf(answer),
+        refusals: standings.refusalsOf(sender),
+        retryMs: Math.round(kept.afterMs ?? standings.leftMs(sender)),
+      });
+    }
+    return first === undefined ? undefined : this.#open(first.answer, voyage);
   }
 
   /** What goes into one request each: what has failed before never goes with what has not. After a failure a small one goes first. */
@@ -225,13 +316,12 @@ export class Lane {
 
   /** In requests of one sender each, where a header names it. */
   #bySender(pieces: readonly Piece[]): (readonly Piece[])[] {
-    return this.#options.bySender === true
-      ? [...Map.groupBy(pieces, (piece) => partOf(piece).sender).values()]
-      : [pieces];
+    if (this.#standings === undefined) return [pieces];
+    const own = Map.groupBy(pieces, (piece) => partOf(piece).sender);
+    return this.#standings.inOrder([...own.keys()]).map((sender) => own.get(sender)!);
   }
 
   async #sendBatch(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
-    if (this.#options.bySender === true) this.#way.speakFor(partOf(pieces[0]!).sender);
     const merged = await this.#mayMerge(pieces);
     if (typeof merged !== "boolean") return this.#fail(merged, voyage);
     for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {
@@ -288,12 +378,37 @@ export class Lane {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     if (body.own) discard(body.bytes);
-    if (post.kind === "taken") settleTaken(pieces, post, shipment);
+    if (post.kind === "taken") {
+      this.#standings?.taken(partOf(pieces[0]!).sender);
+      settleTaken(pieces, post, shipment);
+    }
     return post;
   }
 
-  /** Opens the breaker; what has no outcome is kept. */
-  #fail(answer: Answer, { permit, identity }: Voyage, laterMs = 0): Kept {
+  /** Keeps what has no outcome, and opens the breaker, unless it may be the sender alone that is refused. */
+  #fail(answer: Answer, voyage: Voyage, laterMs = 0): Kept {
+    return this.#holdBack(answer, voyage) ?? this.#open(answer, voyage, laterMs);
+  }
+
+  /** Undefined where the endpoint is at fault, as far as can be told. */
+  #holdBack(answer: Answer, { alone, identity }: Voyage): Kept | undefined {
+    const standings = this.#standings;
+    if (standings === undefined || alone === undefined || answer.kind === "none") return undefined;
+    const { sender } = alone;
+    alone.answered = true;
+    // Sent with an identity that has been replaced since: that tells nothing of the one in use.
+    if (identity !== this.#way.identity) return undefined;
+    // A 5xx speaks of the endpoint, until others have been taken beside it.
+    if (answer.status >= 500 && !standings.failed(sender, this.#way.taken)) return undefined;
+    const waitMs = standings.refused(sender, answer.retryAfterMs);
+    const ownMs = this.#options.queue.capabilities.durable ? waitMs : answer.retryAfterMs;
+    const cause = `${this.#way.diagnose(answer).what} (${causeOf(answer)})`;
+    const kept = ownMs === undefined ? { cause } : { afterMs: ownMs, cause };
+    alone.refusal = { sender, answer, kept };
+    return kept;
+  }
+
+  #open(answer: Answer, { permit, identity }: Voyage, laterMs = 0): Kept {
     const { cause, afterMs, askedMs } = this.#way.fail(answer, permit, identity);
     // Where a sender waits for the answer, no backoff of ours does: it hears of the Collector's own wish alone.
     const ownMs = this.#options.queue.capabilities.durable ? afterMs : askedMs;
@@ -310,7 +425,7 @@ export class Lane {
     const merged = await this.#mayMerge(pieces);
     if (typeof merged !== "boolean") return this.#fail(merged, voyage);
     let kept: Kept | undefined;
-    for (const group of merged ? this.#bySender(pieces) : pieces.map((piece) => [piece])) {
+    for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {
       const verdict = await this.#postInTime(group, voyage);
       if (verdict === undefined) return OUT_OF_TIME;
       if (verdict.kind === "refused") {
@@ -345,6 +460,10 @@ export class Lane {
 }
 
 const APART = "The Collector fails on it: it waits alone";
+const SENDER_REFUSED = "The Collector refuses what this sender has sent, which waits alone";
+
+/** So many senders that are refused, and none that is taken: the endpoint is not asked about more of them now. */
+const REFUSED_SENDERS_MAX = 8;
 
 /** Parts that may share a request once one of them was in so many that failed, least first: where many are guilty, smaller ones find them. */
 const DOUBTED_PARTS_MAX: readonly number[] = [1_000, 1_000, 1_000, 32, 16, 8, 4, 2, 1];

@@ -6,6 +6,7 @@
 import { Refusal } from "../errors.ts";
 import type { Delivery, PartOutcome } from "../queue/queue.ts";
 import type { Permit } from "./breaker.ts";
+import type { Answer } from "./client.ts";
 import { type Piece, piecesOf } from "./payload.ts";
 
 /** Records under way, and the leave to send them. */
@@ -14,6 +15,23 @@ export interface Voyage {
   readonly permit: Permit;
   /** How often the identity had been replaced when it was sent off. */
   readonly identity: number;
+  /** Where the endpoint tells senders apart. */
+  readonly alone?: Alone;
+}
+
+/** Data of one sender, and what came of it. */
+export interface Alone {
+  readonly sender: string;
+  /** Nothing was taken of it, and the endpoint answered. */
+  answered: boolean;
+  refusal?: Refused;
+}
+
+/** The endpoint does not take what a sender has sent, which may be for the sender alone. */
+export interface Refused {
+  readonly sender: string;
+  readonly answer: Answer;
+  readonly kept: Kept;
 }
 
 /** Why what has met no outcome is kept, and for how long. */

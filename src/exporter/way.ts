@@ -251,6 +251,11 @@ export class Way {
     return setback;
   }
 
+  /** Names what was wrong with an attempt. */
+  diagnose(answer: Answer): Fault {
+    return this.#client.diagnose(answer);
+  }
+
   /** A defect of ours is no reason to lose a record. */
   failInside(error: unknown, permit: Permit): Setback {
     const fault: Fault = {

@@ -139,6 +139,13 @@ export function exporterEvents(
         retryMs,
       });
     },
+    senderRefused(signal, fault, { sender, cause, refusals, retryMs }) {
+      metrics.failed(signal, fault.code);
+      log.limited(`refused sender ${signal}`, LOG_INTERVAL_MS).error(
+        "The Collector refuses what one sender has sent, and takes others': that sender's data waits alone",
+        { signal, sender, fault: fault.code, remedy: fault.remedy, cause, refusals, retryMs },
+      );
+    },
     looking(signal, { requests, ms, bounded }) {
       const limited = log.limited(`looking ${signal} ${bounded}`, LOG_INTERVAL_MS);
       if (bounded) {

@@ -157,6 +157,7 @@ function exporterOf(
       members: nothing,
       silent: nothing,
       setApart: nothing,
+      senderRefused: nothing,
       looking: nothing,
     },
     ...options,

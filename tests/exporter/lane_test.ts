@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Misbehaviour } from "../../src/collector/server.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "../../src/exporter/lane.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
+import { Refusal } from "../../src/errors.ts";
 import { Batcher } from "../../src/queue/batcher.ts";
 import {
   allBalanced,
@@ -679,4 +680,131 @@ Deno.test("none: an outage holds no sender up", async () => {
   out = false;
   assert.deepEqual(await send("d"), {});
   assert.equal(ends.exporter.failures("traces"), 0);
+});
+
+// --- an endpoint that tells senders apart
+
+/** Keeps one request of each sender, named as the sender is, in one record. */
+async function appendOfEach({ queue }: Exporting, ...senders: readonly string[]): Promise<void> {
+  const batcher = new Batcher(queue, { bytesMax: 4 << 20, inflatedBytesMax: MERGED_INFLATED_BYTES_MAX });
+  await Promise.all(
+    senders.map((sender) => batcher.append(submission("traces", requestOf("traces", [sender]), { sender }))),
+  );
+}
+
+for (const code of [401, 403, 404, 429]) {
+  Deno.test(`a header names the sender: one that is answered ${code} holds up no other of its record, and opens no breaker`, async () => {
+    let refuses = true;
+    await using run = await exporting({
+      held: true,
+      bySender: true,
+      misbehave: ({ names }) => refuses && names[0] === "a" ? { kind: "status", status: code } : undefined,
+    });
+    await appendOfEach(run, "a", "b", "c");
+    run.start();
+    await run.seen.until(() => run.accepted.length === 2, "those of b and c");
+    assert.deepEqual(run.accepted, ["b", "c"]);
+    const told = await run.told.find(({ event }) => event === "sender refused", "that one is refused");
+    assert.ok(told.event === "sender refused" && told.sender === "a" && told.refusals === 1);
+    assert.ok(!run.told.entries.some(({ event }) => event === "failed"), "nothing is wrong with the endpoint");
+    // What comes later goes past it.
+    await appendOfEach(run, "b");
+    await run.seen.until(() => run.accepted.length === 3, "another of b");
+    refuses = false;
+    await run.emptied();
+    assert.deepEqual(run.accepted, ["b", "c", "b", "a"]);
+    const { delivered } = await balanced(run.queue, "traces");
+    assert.equal(delivered, 4);
+  });
+}
+
+Deno.test("a header names the sender: who is refused alone opens the breaker, as the endpoint may refuse everybody", async () => {
+  let refuses = true;
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    misbehave: () => refuses ? { kind: "status", status: 401 } : undefined,
+  });
+  await appendOfEach(run, "a", "b");
+  run.start();
+  await run.told.find(({ event }) => event === "failed", "a failure of the endpoint");
+  refuses = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted.toSorted(), ["a", "b"]);
+  assert.ok(!run.told.entries.some(({ event }) => event === "sender refused"));
+});
+
+Deno.test("a header names the sender: an endpoint that is down is asked once, and not once for each sender", async () => {
+  let down = true;
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    consumers: 1,
+    retry: { initialMs: 200, maxMs: 200 },
+    misbehave: () => down ? { kind: "disconnect", accepted: false } : undefined,
+  });
+  await appendOfEach(run, "a", "b", "c", "d");
+  run.start();
+  await run.told.find(({ event }) => event === "failed", "a failure");
+  const asked = run.seen.entries.filter(({ probe }) => !probe).length;
+  assert.equal(asked, 1);
+  down = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted.toSorted(), ["a", "b", "c", "d"]);
+});
+
+Deno.test("a header names the sender: what the endpoint fails on is one sender's fault once others are taken beside it", async () => {
+  let fails = true;
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    misbehave: ({ names }) => fails && names[0] === "a" ? { kind: "status", status: 503 } : undefined,
+  });
+  await appendOfEach(run, "a", "b", "c");
+  run.start();
+  await run.seen.until(() => run.accepted.length === 2, "those of b and c");
+  const told = await run.told.find(({ event }) => event === "sender refused", "that one is refused");
+  assert.ok(told.event === "sender refused" && told.sender === "a");
+  assert.equal(run.told.entries.filter(({ event }) => event === "apart").length, 0, "its data is not blamed");
+  fails = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted, ["b", "c", "a"]);
+});
+
+Deno.test("a header names the sender: many that are refused do not make a request each while none is taken", async () => {
+  let refuses = true;
+  const senders = Array.from({ length: 20 }, (_, index) => `s${index}`);
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    consumers: 1,
+    retry: { initialMs: 200, maxMs: 200 },
+    misbehave: () => refuses ? { kind: "status", status: 429 } : undefined,
+  });
+  await appendOfEach(run, ...senders);
+  run.start();
+  await run.told.find(({ event }) => event === "failed", "a failure of the endpoint");
+  assert.equal(run.seen.entries.filter(({ probe }) => !probe).length, 8);
+  refuses = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted.toSorted(), senders.toSorted());
+});
+
+Deno.test("none: a header names the sender: each has the answer that is its own", async () => {
+  await using run = await exporting({
+    storage: "none",
+    held: true,
+    bySender: true,
+    misbehave: ({ names }) => names[0] === "a" ? { kind: "status", status: 401 } : undefined,
+  });
+  const answers = Promise.all(["a", "b", "c"].map(async (sender) => {
+    try {
+      await append(run.queue, submission("traces", requestOf("traces", [sender]), { sender }));
+      return "taken";
+    } catch (error) {
+      return error instanceof Refusal ? error.code : "another";
+    }
+  }));
+  run.start();
+  assert.deepEqual(await answers, ["upstream_unavailable", "taken", "taken"]);
 });

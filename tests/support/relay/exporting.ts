@@ -105,6 +105,15 @@ export type Told =
     readonly retryMs: number;
   }
   | {
+    readonly event: "sender refused";
+    readonly signal: SignalName;
+    readonly fault: Fault;
+    readonly sender: string;
+    readonly cause: string;
+    readonly refusals: number;
+    readonly retryMs: number;
+  }
+  | {
     readonly event: "looking";
     readonly signal: SignalName;
     readonly requests: number;
@@ -127,6 +136,8 @@ export interface ExportingOptions {
   readonly deadLetterBytesMax?: number;
   readonly retry?: Partial<BreakerOptions>;
   readonly timeoutMs?: number;
+  /** A header names the sender: the Collector tells senders apart. */
+  readonly bySender?: boolean;
   /** Instead of the embedded Collector. */
   readonly url?: string;
   /** Whether the exporter runs from the start; otherwise `start` is called. */
@@ -203,6 +214,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
       consumers: options.consumers ?? 4,
       batchBytesMax: options.batchBytesMax ?? 4 << 20,
       retry: { initialMs: 20, maxMs: 200, ...options.retry },
+      ...(options.bySender === true ? { bySender: bySignal(() => true) } : {}),
       events: eventsInto(told),
     });
     void exporter.running.catch((error) => queueMicrotask(() => Promise.reject(error)));
@@ -270,6 +282,7 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
     deadLettered: (signal, items, sender, reason) => told.push({ event: "dead", signal, items, sender, reason }),
     failed: (signal, fault, detail) => told.push({ event: "failed", signal, fault, ...detail }),
     setApart: (signal, fault, detail) => told.push({ event: "apart", signal, fault, ...detail }),
+    senderRefused: (signal, fault, detail) => told.push({ event: "sender refused", signal, fault, ...detail }),
     looking: (signal, detail) => told.push({ event: "looking", signal, ...detail }),
     silent: (signal, fault) => told.push({ event: "silent", signal, fault }),
     recovered: (signal, failures) => told.push({ event: "recovered", signal, failures }),
