@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { costOf, costOfPart, memoryOf, RECORD_BYTES } from "../../src/queue/cost.ts";
 import { openDatabase } from "../../src/queue/sqlite/file/schema.ts";
-import { costOfRow } from "../../src/queue/sqlite/protocol.ts";
+import { costOfRow } from "../../src/queue/record_head.ts";
 
 Deno.test("a tiny record costs what its row takes on the disk, and at most half as much again", () => {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-cost-"));

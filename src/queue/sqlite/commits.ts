@@ -3,7 +3,7 @@
  * @module
  */
 import type { Refusal } from "../../errors.ts";
-import type { Entry } from "./lanes.ts";
+import type { Entry } from "../lanes.ts";
 import type { Accepted } from "../queue.ts";
 import type { Append } from "./packing.ts";
 import type { SettleOp } from "./protocol.ts";

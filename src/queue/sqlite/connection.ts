@@ -5,7 +5,8 @@
 import { messageOf } from "../../errors.ts";
 import type { Alarm } from "../alarm.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import type { ClockStep, Disowned, Replies, Request, Totals, WorkerSettings } from "./protocol.ts";
+import type { ClockStep, Disowned, Replies, Request, WorkerSettings } from "./protocol.ts";
+import type { Totals } from "../totals.ts";
 import { type News, WorkerLink } from "./worker_link.ts";
 
 /** When settles that could not be written, and a storage that failed, are tried again, in ms: doubled each time, up to the second. */

@@ -8,7 +8,7 @@ import { messageOf } from "../../errors.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
 import { type Books, NO_BOOKS, type PayloadEncoding } from "../queue.ts";
 import { appendedAt } from "./clock_steps.ts";
-import { costOfRow, encodeParts } from "./protocol.ts";
+import { costOfRow, encodeParts } from "../record_head.ts";
 import { Routes } from "./file/routes.ts";
 import { openBeside } from "./file/schema.ts";
 import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";

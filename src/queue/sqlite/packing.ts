@@ -3,7 +3,8 @@
  * @module
  */
 import type { QueueRecord, TargetId } from "../queue.ts";
-import { type AppendOp, costOfRow, encodeParts, type SettleOp } from "./protocol.ts";
+import type { AppendOp, SettleOp } from "./protocol.ts";
+import { costOfRow, encodeParts } from "../record_head.ts";
 
 /** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
 export const PACKED_BYTES_MAX = 8 * 1024;

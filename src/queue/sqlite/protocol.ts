@@ -2,33 +2,14 @@
  * What the queue's main side and its Worker say to each other: plain data, cheap to clone.
  * @module
  */
-import { bySignal, type SignalName } from "../../signal.ts";
-import { costOf } from "../cost.ts";
+import type { SignalName } from "../../signal.ts";
+import type { LaneRead } from "../lane_set.ts";
+import type { Settlement } from "../outcomes.ts";
+import type { PayloadEncoding, TargetId } from "../queue.ts";
+import type { RecordHead } from "../record_head.ts";
+import type { Totals } from "../totals.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import { type Books, type DoorBooks, NO_BOOKS, type PayloadEncoding, type Remains, type TargetId } from "../queue.ts";
 import type { StorageErrorCode } from "./file/storage_error.ts";
-
-/** A record without its payload. */
-export interface RecordHead {
-  readonly id: number;
-  /** Where it goes, in ascending order; those that are done with it included. */
-  readonly targets: readonly TargetId[];
-  readonly signal: SignalName;
-  readonly encoding: PayloadEncoding;
-  readonly mergeable: boolean;
-  /** Sum over the parts. */
-  readonly items: number;
-  /** Length of the payload. */
-  readonly bytes: number;
-  /** What it costs the queue, in bytes: see `cost.ts`. */
-  readonly cost: number;
-  /** Sum over the parts. */
-  readonly inflatedBytes: number;
-  /** ms since the Unix epoch. */
-  readonly enqueuedAt: number;
-  /** The parts, as the JSON of `[sender, items, bytes, inflatedBytes][]`. */
-  readonly parts: string;
-}
 
 /** The clock was set while the relay ran. */
 export interface ClockStep {
@@ -47,76 +28,10 @@ export interface AppendOp extends Omit<RecordHead, "id"> {
   readonly skipped: readonly TargetId[];
 }
 
-/** A part's outcome, as far as the rows are concerned. */
-export type PartSettlement =
-  | { readonly kind: "delivered"; readonly rejected: number }
-  | { readonly kind: "retry"; readonly remains?: Remains }
-  | {
-    readonly kind: "dead";
-    readonly reason: string;
-    readonly status?: number;
-    readonly payload?: Uint8Array<ArrayBuffer>;
-    readonly items?: number;
-    readonly rejected?: number;
-  };
-
 /** What became of one record. `done`: every part was delivered, so the row need not be read. */
 export type SettleOp =
   & { readonly id: number; readonly target: TargetId; readonly targets: readonly TargetId[] }
   & Settlement;
-
-/** What it was. */
-export type Settlement =
-  | { readonly kind: "done"; readonly rejected: number }
-  | { readonly kind: "expired" }
-  | {
-    readonly kind: "parts";
-    /** Payload bytes of the record that the outcomes are of. */
-    readonly bytes: number;
-    readonly outcomes: readonly PartSettlement[];
-  };
-
-/** The totals after a transaction, from the tables. */
-export interface Totals {
-  readonly records: number;
-  readonly bytes: number;
-  readonly deadRecords: number;
-  readonly deadBytes: number;
-  /** Records for which the dead letters have no room. */
-  readonly held: number;
-  /** The highest id given out. */
-  readonly lastId: number;
-  /** Of each target that has books. Target 0 is none: it has by how much all together exceed what is queued, see `routes.ts`. */
-  readonly targets: Readonly<Record<TargetId, TargetTotals>>;
-}
-
-/** What one target has. */
-export interface TargetTotals {
-  readonly records: number;
-  readonly bytes: number;
-  readonly skipped: number;
-  readonly deadRecords: number;
-  readonly deadBytes: number;
-  readonly books: Readonly<Record<SignalName, Books>>;
-}
-
-/** Nothing. */
-export function emptyTarget(): TargetTotals {
-  return { records: 0, bytes: 0, skipped: 0, deadRecords: 0, deadBytes: 0, books: bySignal(() => NO_BOOKS) };
-}
-
-/** The accounts of a signal at the door: of all targets together, less what was counted for several of them. */
-export function doorBooksOf({ targets }: Pick<Totals, "targets">, signal: SignalName): DoorBooks {
-  let accepted = 0;
-  let queued = 0;
-  for (const { books } of Object.values(targets)) {
-    accepted += books[signal].accepted;
-    queued += books[signal].queued;
-  }
-  // Of a record that one target has split and another has not finished both are queued.
-  queued = Math.min(queued, accepted);
-  return { accepted, finished: accepted - queued, queued };
-}
 
 /** A record whose append was refused after a failed commit: should it be found all the same, it is removed. */
 export interface Disowned {
@@ -219,13 +134,7 @@ export interface Replies {
     /** Payloads asked back, in order. */
     readonly returned: readonly Uint8Array<ArrayBuffer>[];
   };
-  /** A large payload is left where it is until the record is taken. */
-  read: {
-    readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
-    readonly exhausted: boolean;
-    /** The last id up to which nothing is left out. */
-    readonly seenTo: number;
-  };
+  read: LaneRead;
   load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
   poll: { readonly foreign: boolean; readonly totals: Totals | undefined };
@@ -252,32 +161,3 @@ export type FromWorker =
   | { readonly kind: "trouble"; readonly text: string | undefined };
 
 export type ToWorker = Request & { readonly seq: number };
-
-/** The parts' JSON. */
-export function encodeParts(
-  parts: readonly { sender: string; items: number; bytes: number; inflatedBytes: number }[],
-): string {
-  return JSON.stringify(parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes]));
-}
-
-/** What a record costs whose parts are written like this, in bytes: the file counts characters as SQLite does, not as JavaScript. */
-export function costOfRow(payloadBytes: number, parts: string): number {
-  return costOf(payloadBytes, /[\ud800-\udbff]/.test(parts) ? [...parts].length : parts.length);
-}
-
-/** The parts of a row; throws where the text is not what {@link encodeParts} writes. */
-export function decodeParts(
-  text: string,
-): { sender: string; items: number; bytes: number; inflatedBytes: number }[] {
-  const rows: unknown = JSON.parse(text);
-  if (!Array.isArray(rows) || rows.length === 0) throw new SyntaxError("A record has no parts");
-  return rows.map((row: unknown) => {
-    if (!Array.isArray(row)) throw new SyntaxError("A part is not a list");
-    const [sender, items, bytes, inflatedBytes] = row as unknown[];
-    if (
-      typeof sender !== "string" || typeof items !== "number" || typeof bytes !== "number" ||
-      typeof inflatedBytes !== "number"
-    ) throw new SyntaxError("A part is not [sender, items, bytes, inflatedBytes]");
-    return { sender, items, bytes, inflatedBytes };
-  });
-}

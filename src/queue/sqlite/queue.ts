@@ -11,9 +11,9 @@ import { Alarm, type QueueLog } from "../alarm.ts";
 import { costOf, RECORD_BYTES } from "../cost.ts";
 import { DrainRate, roomIn } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
-import { LaneSet } from "./lane_set.ts";
+import { LaneSet } from "../lane_set.ts";
 import { ClockSteps } from "./clock_steps.ts";
-import { type Entry, giveUpPayload, oldestOf, partsOf } from "./lanes.ts";
+import { type Entry, giveUpPayload, oldestOf, partsOf } from "../lanes.ts";
 import {
   type Accepted,
   DEFAULT_TARGETS,
@@ -33,9 +33,11 @@ import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
 import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames, takeLock } from "./file/lock.ts";
-import { retryAfterMs, settlementOf } from "./outcomes.ts";
+import { retryAfterMs, settlementOf } from "../outcomes.ts";
 import { rowOf } from "./packing.ts";
-import { decodeParts, doorBooksOf, emptyTarget, type Replies, type SettleOp, type Totals } from "./protocol.ts";
+import { decodeParts } from "../record_head.ts";
+import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
+import type { Replies, SettleOp } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
 import { Takers } from "../takers.ts";

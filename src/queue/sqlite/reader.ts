@@ -2,8 +2,8 @@
  * What is in the file and not in memory: rows behind a lane's cursor, and payloads that memory had no room for.
  * @module
  */
-import type { LaneSet } from "./lane_set.ts";
-import type { Entry, Lane } from "./lanes.ts";
+import type { LaneSet } from "../lane_set.ts";
+import type { Entry, Lane } from "../lanes.ts";
 import type { TakeLimit } from "../queue.ts";
 import { type Connection, RETRY_MS } from "./connection.ts";
 import type { Replies } from "./protocol.ts";

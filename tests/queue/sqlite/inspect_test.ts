@@ -11,7 +11,7 @@ import {
   readDeadLetter,
   replayDeadLetters,
 } from "../../../src/queue/sqlite/inspect.ts";
-import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
+import { costOfRow, encodeParts } from "../../../src/queue/record_head.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { assertBalanced } from "../contract.ts";
 import { numberOf, partBytes, record, settleAll, statsOf, take, takeAll, TestLog } from "../records.ts";

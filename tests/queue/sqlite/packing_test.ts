@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RECORD_BYTES } from "../../../src/queue/cost.ts";
 import { type Append, packCommit, PACKED_BYTES_MAX, payloadAfter, rowOf } from "../../../src/queue/sqlite/packing.ts";
-import { decodeParts } from "../../../src/queue/sqlite/protocol.ts";
+import { decodeParts } from "../../../src/queue/record_head.ts";
 import { record, type RecordShape } from "../records.ts";
 
 function row(number: number, shape: RecordShape = {}): Append {

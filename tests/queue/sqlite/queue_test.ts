@@ -19,7 +19,7 @@ import type { Refusal } from "../../../src/errors.ts";
 import { queueStats } from "../../../src/queue/sqlite/inspect.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { RECORD_BYTES } from "../../../src/queue/cost.ts";
-import { costOfRow, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
+import { costOfRow, encodeParts } from "../../../src/queue/record_head.ts";
 import { MarkFile } from "../../../src/queue/sqlite/file/mark.ts";
 import { assertBalanced, queueContract } from "../contract.ts";
 import { fill, inFolder, range, ready, startWriter } from "./scene.ts";

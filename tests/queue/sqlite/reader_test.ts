@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { LaneSet } from "../../../src/queue/sqlite/lane_set.ts";
-import type { Entry } from "../../../src/queue/sqlite/lanes.ts";
-import type { RecordHead, Replies, Request } from "../../../src/queue/sqlite/protocol.ts";
+import { LaneSet } from "../../../src/queue/lane_set.ts";
+import type { Entry } from "../../../src/queue/lanes.ts";
+import type { RecordHead } from "../../../src/queue/record_head.ts";
+import type { Replies, Request } from "../../../src/queue/sqlite/protocol.ts";
 import { Reader } from "../../../src/queue/sqlite/reader.ts";
 import { LIMIT, TestClock } from "../records.ts";
 

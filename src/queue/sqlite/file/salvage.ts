@@ -8,7 +8,8 @@ import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { sqliteFaultOf } from "./storage_error.ts";
-import { costOfRow, type DeadLetter, decodeParts, type RecordHead } from "../protocol.ts";
+import { costOfRow, decodeParts, type RecordHead } from "../../record_head.ts";
+import type { DeadLetter } from "../protocol.ts";
 
 /** Ids in a row that may be unreadable or absent before the rest is given up. */
 const GAP_MAX = 200_000;

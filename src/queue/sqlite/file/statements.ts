@@ -8,7 +8,9 @@ import { costOfPart, RECORD_BYTES } from "../../cost.ts";
 import type { PayloadEncoding, TargetId } from "../../queue.ts";
 import type { MarkFile } from "./mark.ts";
 import type { FileWatch } from "./presence.ts";
-import { type ClockStep, emptyTarget, type RecordHead, type TargetTotals, type Totals } from "../protocol.ts";
+import type { ClockStep } from "../protocol.ts";
+import { emptyTarget, type TargetTotals, type Totals } from "../../totals.ts";
+import type { RecordHead } from "../../record_head.ts";
 import type { Routes } from "./routes.ts";
 import type { Salvage } from "./salvage.ts";
 

@@ -12,14 +12,14 @@ import type {
   AppendOp,
   ClockStep,
   Disowned,
-  RecordHead,
   Remainder,
   Replies,
   Request,
   SettleOp,
-  Totals,
   WorkerSettings,
 } from "../protocol.ts";
+import type { RecordHead } from "../../record_head.ts";
+import type { Totals } from "../../totals.ts";
 import { clockStepsOf, headOf, inTransaction, type Open, readTotals, type Row, setMeta } from "./statements.ts";
 import { Transaction } from "./transaction.ts";
 import { Upkeep } from "./upkeep.ts";

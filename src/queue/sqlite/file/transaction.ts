@@ -2,19 +2,12 @@
  * What one transaction does to the rows and to the books, added up and written once at its end.
  * @module
  */
-import { concatenate, discard } from "../../../codec/bytes.ts";
+import { discard } from "../../../codec/bytes.ts";
 import type { SignalName } from "../../../signal.ts";
-import {
-  costOfRow,
-  type DeadLetter,
-  decodeParts,
-  emptyTarget,
-  encodeParts,
-  type RecordHead,
-  type Remainder,
-  type SettleOp,
-  type Totals,
-} from "../protocol.ts";
+import type { RecordHead } from "../../record_head.ts";
+import { settleParts } from "../../settlement.ts";
+import type { DeadLetter, Remainder, SettleOp } from "../protocol.ts";
+import { emptyTarget, type Totals } from "../../totals.ts";
 import type { TargetId } from "../../queue.ts";
 import { OVERLAP } from "./routes.ts";
 import { addBooks, type Delta, emptyDelta, headOf, type Open, type Row, setMeta, unbind } from "./statements.ts";
@@ -201,64 +194,26 @@ export class Transaction {
     const { sql } = this.#open;
     const { id, target, outcomes } = op;
     const delta = this.#delta(target, head.signal);
-    const retried = new Remnant();
-    const held = new Remnant();
-    let offset = 0;
-    for (const [index, part] of decodeParts(head.parts).entries()) {
-      const bytes = payload.subarray(offset, offset + part.bytes);
-      offset += part.bytes;
-      const outcome = outcomes[index]!;
-      const bury = (guilty: Uint8Array, { items, inflatedBytes, reason, status }: Burial): void => {
-        if (this.#deadBytes + guilty.length > this.#deadBytesMax) {
-          held.add({ sender: part.sender, items, inflatedBytes }, guilty);
-          return;
-        }
-        this.#insertDeadLetter({
-          ...head,
-          target,
-          sender: part.sender,
-          items,
-          bytes: guilty.length,
-          inflatedBytes,
-          reason,
-          status: status ?? null,
-          diedAt: this.#now,
-          payload: guilty,
-        });
-        delta.dead += items;
-        delta.queued -= items;
-      };
-      if (outcome.kind === "retry" && outcome.remains === undefined) {
-        retried.add(part, bytes);
-      } else if (outcome.kind === "retry") {
-        const { rest, dead, rejected = 0 } = outcome.remains!;
-        const deadItems = Math.min(dead?.items ?? 0, part.items);
-        const restItems = Math.min(rest.items, part.items - deadItems);
-        const gone = part.items - deadItems - restItems;
-        delta.rejected += Math.min(rejected, gone);
-        delta.delivered += gone - Math.min(rejected, gone);
-        delta.queued -= gone;
-        retried.add({ sender: part.sender, items: restItems, inflatedBytes: rest.inflatedBytes }, rest.payload);
-        if (dead !== undefined) bury(dead.payload, { ...dead, items: deadItems });
-      } else if (outcome.kind === "delivered") {
-        const rejected = Math.min(outcome.rejected, part.items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - rejected;
-        delta.queued -= part.items;
-      } else {
-        const items = Math.min(outcome.items ?? part.items, part.items);
-        const rejected = Math.min(outcome.rejected ?? 0, part.items - items);
-        delta.rejected += rejected;
-        delta.delivered += part.items - items - rejected;
-        delta.queued -= part.items - items;
-        const { reason, status } = outcome;
-        bury(outcome.payload ?? bytes, {
-          items,
-          inflatedBytes: part.inflatedBytes,
-          reason,
-          ...(status === undefined ? {} : { status }),
-        });
-      }
+    let deadBytes = this.#deadBytes;
+    const { delivered, rejected, dead, buried, retried, held } = settleParts(head, payload, outcomes, (bytes) => {
+      if (deadBytes + bytes > this.#deadBytesMax) return false;
+      deadBytes += bytes;
+      return true;
+    });
+    delta.delivered += delivered;
+    delta.rejected += rejected;
+    delta.dead += dead;
+    delta.queued -= delivered + rejected + dead;
+    for (const { payload, status, ...letter } of buried) {
+      this.#insertDeadLetter({
+        ...head,
+        ...letter,
+        target,
+        bytes: payload.length,
+        status: status ?? null,
+        diedAt: this.#now,
+        payload,
+      });
     }
     const heldRecords = held.empty ? 0 : 1;
     this.#held += heldRecords;
@@ -362,45 +317,3 @@ export class Transaction {
 }
 
 type PartsOp = SettleOp & { readonly kind: "parts" };
-
-/** A dead letter, but for what it has of its record. */
-interface Burial {
-  readonly items: number;
-  readonly inflatedBytes: number;
-  readonly reason: string;
-  readonly status?: number;
-}
-
-/** Parts of a record that stay after its settle. */
-class Remnant {
-  readonly #parts: { sender: string; items: number; bytes: number; inflatedBytes: number }[] = [];
-  readonly #payloads: Uint8Array[] = [];
-
-  get empty(): boolean {
-    return this.#parts.length === 0;
-  }
-
-  add(part: { sender: string; items: number; inflatedBytes: number }, payload: Uint8Array): void {
-    this.#parts.push({ ...part, bytes: payload.length });
-    this.#payloads.push(payload);
-  }
-
-  head(of: RecordHead): RecordHead {
-    const sum = (pick: (part: { items: number; bytes: number; inflatedBytes: number }) => number) =>
-      this.#parts.reduce((total, part) => total + pick(part), 0);
-    const bytes = sum((part) => part.bytes);
-    const parts = encodeParts(this.#parts);
-    return {
-      ...of,
-      items: sum(({ items }) => items),
-      bytes,
-      cost: costOfRow(bytes, parts),
-      inflatedBytes: sum(({ inflatedBytes }) => inflatedBytes),
-      parts,
-    };
-  }
-
-  payload(): Uint8Array<ArrayBuffer> {
-    return concatenate(this.#payloads);
-  }
-}

@@ -4,15 +4,10 @@ import { DatabaseSync } from "node:sqlite";
 import { SIGNAL_NAMES } from "../../../../src/signal.ts";
 import { makeFolder, makeQueueFile } from "../../../../src/queue/sqlite/file/lock.ts";
 import type { Books } from "../../../../src/queue/queue.ts";
-import {
-  type AppendOp,
-  costOfRow,
-  encodeParts,
-  type PartSettlement,
-  type Replies,
-  type SettleOp,
-  type TargetTotals,
-} from "../../../../src/queue/sqlite/protocol.ts";
+import type { AppendOp, Replies, SettleOp } from "../../../../src/queue/sqlite/protocol.ts";
+import { costOfRow, encodeParts } from "../../../../src/queue/record_head.ts";
+import type { PartSettlement } from "../../../../src/queue/outcomes.ts";
+import type { TargetTotals } from "../../../../src/queue/totals.ts";
 import { SqliteStore } from "../../../../src/queue/sqlite/file/store.ts";
 import { folder } from "../../../support/files/folder.ts";
 import { Random } from "../../../support/bodies/requests.ts";

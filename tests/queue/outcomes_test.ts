@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { PartOutcome } from "../../../src/queue/queue.ts";
-import { retryAfterMs, settlementOf } from "../../../src/queue/sqlite/outcomes.ts";
+import type { PartOutcome } from "../../src/queue/queue.ts";
+import { retryAfterMs, settlementOf } from "../../src/queue/outcomes.ts";
 
 const parts = [{ items: 3, bytes: 20 }, { items: 5, bytes: 30 }];
 const delivered: PartOutcome = { kind: "delivered" };

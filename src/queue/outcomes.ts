@@ -2,8 +2,31 @@
  * What the outcomes of a delivery do to its row.
  * @module
  */
-import type { Part, PartOutcome } from "../queue.ts";
-import type { PartSettlement, Settlement } from "./protocol.ts";
+import type { Part, PartOutcome, Remains } from "./queue.ts";
+
+/** A part's outcome, as far as the rows are concerned. */
+export type PartSettlement =
+  | { readonly kind: "delivered"; readonly rejected: number }
+  | { readonly kind: "retry"; readonly remains?: Remains }
+  | {
+    readonly kind: "dead";
+    readonly reason: string;
+    readonly status?: number;
+    readonly payload?: Uint8Array<ArrayBuffer>;
+    readonly items?: number;
+    readonly rejected?: number;
+  };
+
+/** What it was. */
+export type Settlement =
+  | { readonly kind: "done"; readonly rejected: number }
+  | { readonly kind: "expired" }
+  | {
+    readonly kind: "parts";
+    /** Payload bytes of the record that the outcomes are of. */
+    readonly bytes: number;
+    readonly outcomes: readonly PartSettlement[];
+  };
 
 /** Undefined where every part is to be sent again whole: the row is as it should be. @param outcomes One of each part, in order. */
 export function settlementOf(

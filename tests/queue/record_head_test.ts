@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { decodeParts, encodeParts } from "../../../src/queue/sqlite/protocol.ts";
+import { decodeParts, encodeParts } from "../../src/queue/record_head.ts";
 
 Deno.test("parts are read as they were written, whatever the sender's id", () => {
   const parts = [

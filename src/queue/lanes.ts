@@ -3,10 +3,10 @@
  * encoding. No I/O here.
  * @module
  */
-import { discard } from "../../codec/bytes.ts";
-import type { SignalName } from "../../signal.ts";
-import type { Part, PayloadEncoding, TakeLimit, TargetId } from "../queue.ts";
-import { decodeParts, type RecordHead } from "./protocol.ts";
+import { discard } from "../codec/bytes.ts";
+import type { SignalName } from "../signal.ts";
+import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
+import { decodeParts, type RecordHead } from "./record_head.ts";
 
 /** A record that is known here, as one target has it. */
 export interface Entry {
@@ -73,12 +73,17 @@ export class Lane {
 
   /** The lowest id that can be taken now, undefined without one in memory. */
   get firstId(): number | undefined {
-    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.id;
+    return this.#first?.head.id;
   }
 
   /** Payload bytes of the record that is taken next, 0 without one in memory. */
   get firstBytes(): number {
-    return (this.#due[0] ?? this.#fresh[this.#freshFrom])?.head.bytes ?? 0;
+    return this.#first?.head.bytes ?? 0;
+  }
+
+  get #first(): Entry | undefined {
+    const [due, fresh] = [this.#due[0], this.#fresh[this.#freshFrom]];
+    return due === undefined || (fresh !== undefined && fresh.head.id < due.head.id) ? fresh : due;
   }
 
   /** Whether a read is wanted before a take within `limit`. */
@@ -167,13 +172,16 @@ export class Lane {
         inflatedBytes <= limit.inflatedBytesMax;
     };
     let taken = 0;
-    while (taken < this.#due.length && fits(this.#due[taken]!)) run.push(this.#due[taken++]!);
-    const stopped = taken < this.#due.length;
-    if (taken > 0) this.#due.splice(0, taken);
-    if (stopped) return run;
-    while (this.#freshFrom < this.#fresh.length && fits(this.#fresh[this.#freshFrom]!)) {
-      run.push(this.#fresh[this.#freshFrom++]!);
+    for (;;) {
+      const due = this.#due[taken];
+      const fresh = this.#fresh[this.#freshFrom];
+      const next = due === undefined || (fresh !== undefined && fresh.head.id < due.head.id) ? fresh : due;
+      if (next === undefined || !fits(next)) break;
+      run.push(next);
+      if (next === due) taken += 1;
+      else this.#freshFrom += 1;
     }
+    if (taken > 0) this.#due.splice(0, taken);
     if (this.#freshFrom > 1024 && this.#freshFrom * 2 > this.#fresh.length) {
       this.#fresh.splice(0, this.#freshFrom);
       this.#freshFrom = 0;

@@ -3,11 +3,11 @@
  * No I/O here.
  * @module
  */
-import { bySignal, type SignalName } from "../../signal.ts";
+import { bySignal, type SignalName } from "../signal.ts";
 import { type Entry, giveUpPayload, Lane } from "./lanes.ts";
-import type { Part, PayloadEncoding, TakeLimit, TargetId } from "../queue.ts";
-import { memoryOf } from "../cost.ts";
-import type { RecordHead, Replies } from "./protocol.ts";
+import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
+import { memoryOf } from "./cost.ts";
+import type { RecordHead } from "./record_head.ts";
 
 /** What known records may take in memory, in bytes, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
@@ -29,6 +29,14 @@ interface Lanes {
 interface Place {
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
+}
+
+/** What was read of a lane's rows behind its cursor. A large payload is left where it is until the record is taken. */
+export interface LaneRead {
+  readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
+  readonly exhausted: boolean;
+  /** The last id up to which nothing is left out. */
+  readonly seenTo: number;
 }
 
 /** What an entry takes in memory, in bytes. */
@@ -110,7 +118,7 @@ export class LaneSet {
   }
 
   /** Rows that were read behind the lane's cursor. */
-  fill(lane: Lane, { rows, exhausted, seenTo }: Replies["read"]): void {
+  fill(lane: Lane, { rows, exhausted, seenTo }: LaneRead): void {
     const knownAt = this.#now();
     for (const { payload, ...head } of rows) {
       const entry = { target: lane.target, head, payload, dueAt: 0, knownAt };

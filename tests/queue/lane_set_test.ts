@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { SIGNAL_NAMES } from "../../../src/signal.ts";
-import { memoryOf } from "../../../src/queue/cost.ts";
-import { LaneSet } from "../../../src/queue/sqlite/lane_set.ts";
-import type { Entry, Lane } from "../../../src/queue/sqlite/lanes.ts";
-import type { RecordHead } from "../../../src/queue/sqlite/protocol.ts";
-import { LIMIT } from "../records.ts";
+import { SIGNAL_NAMES } from "../../src/signal.ts";
+import { memoryOf } from "../../src/queue/cost.ts";
+import { LaneSet } from "../../src/queue/lane_set.ts";
+import type { Entry, Lane } from "../../src/queue/lanes.ts";
+import type { RecordHead } from "../../src/queue/record_head.ts";
+import { LIMIT } from "./records.ts";
 
 const MIB = 2 ** 20;
 const ALL = { ...LIMIT, bytesMax: Infinity, inflatedBytesMax: Infinity };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { type Entry, Lane } from "../../../src/queue/sqlite/lanes.ts";
-import { LIMIT } from "../records.ts";
+import { type Entry, Lane } from "../../src/queue/lanes.ts";
+import { LIMIT } from "./records.ts";
 
 function entry(
   id: number,

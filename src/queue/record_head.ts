@@ -1,0 +1,58 @@
+/**
+ * A record as an engine keeps it beside its payload, and how its parts are written.
+ * @module
+ */
+import type { SignalName } from "../signal.ts";
+import { costOf } from "./cost.ts";
+import type { PayloadEncoding, TargetId } from "./queue.ts";
+
+/** A record without its payload. */
+export interface RecordHead {
+  readonly id: number;
+  /** Where it goes, in ascending order; those that are done with it included. */
+  readonly targets: readonly TargetId[];
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  readonly mergeable: boolean;
+  /** Sum over the parts. */
+  readonly items: number;
+  /** Length of the payload. */
+  readonly bytes: number;
+  /** What it costs the queue, in bytes: see `cost.ts`. */
+  readonly cost: number;
+  /** Sum over the parts. */
+  readonly inflatedBytes: number;
+  /** ms since the Unix epoch. */
+  readonly enqueuedAt: number;
+  /** The parts, as the JSON of `[sender, items, bytes, inflatedBytes][]`. */
+  readonly parts: string;
+}
+
+/** The parts' JSON. */
+export function encodeParts(
+  parts: readonly { sender: string; items: number; bytes: number; inflatedBytes: number }[],
+): string {
+  return JSON.stringify(parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes]));
+}
+
+/** What a record costs whose parts are written like this, in bytes: the file counts characters as SQLite does, not as JavaScript. */
+export function costOfRow(payloadBytes: number, parts: string): number {
+  return costOf(payloadBytes, /[\ud800-\udbff]/.test(parts) ? [...parts].length : parts.length);
+}
+
+/** The parts of a row; throws where the text is not what {@link encodeParts} writes. */
+export function decodeParts(
+  text: string,
+): { sender: string; items: number; bytes: number; inflatedBytes: number }[] {
+  const rows: unknown = JSON.parse(text);
+  if (!Array.isArray(rows) || rows.length === 0) throw new SyntaxError("A record has no parts");
+  return rows.map((row: unknown) => {
+    if (!Array.isArray(row)) throw new SyntaxError("A part is not a list");
+    const [sender, items, bytes, inflatedBytes] = row as unknown[];
+    if (
+      typeof sender !== "string" || typeof items !== "number" || typeof bytes !== "number" ||
+      typeof inflatedBytes !== "number"
+    ) throw new SyntaxError("A part is not [sender, items, bytes, inflatedBytes]");
+    return { sender, items, bytes, inflatedBytes };
+  });
+}
