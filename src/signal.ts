@@ -12,6 +12,8 @@ export interface Signal {
   readonly name: SignalName;
   /** Path of the OTLP/HTTP request (OTLP 1.11, "OTLP/HTTP Request"). */
   readonly path: string;
+  /** Path of the method of OTLP/gRPC (OTLP 1.11, "OTLP/gRPC"; opentelemetry-proto, `collector`). */
+  readonly grpcPath: string;
   /** What one item is called: the unit in which `partial_success` counts, and so the books. */
   readonly item: string;
   /** Field 1 of `partial_success` by its JSON name (OTLP 1.11, "Partial Success"). */
@@ -27,10 +29,19 @@ export interface Signal {
 
 /** Every signal, in the order of the specification. */
 export const SIGNALS: readonly Signal[] = [
-  { name: "traces", path: "/v1/traces", item: "span", rejectedField: "rejectedSpans", mergeable: true, stable: true },
+  {
+    name: "traces",
+    path: "/v1/traces",
+    grpcPath: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    item: "span",
+    rejectedField: "rejectedSpans",
+    mergeable: true,
+    stable: true,
+  },
   {
     name: "metrics",
     path: "/v1/metrics",
+    grpcPath: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     item: "data point",
     rejectedField: "rejectedDataPoints",
     mergeable: true,
@@ -39,6 +50,7 @@ export const SIGNALS: readonly Signal[] = [
   {
     name: "logs",
     path: "/v1/logs",
+    grpcPath: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     item: "log record",
     rejectedField: "rejectedLogRecords",
     mergeable: true,
@@ -47,6 +59,7 @@ export const SIGNALS: readonly Signal[] = [
   {
     name: "profiles",
     path: "/v1development/profiles",
+    grpcPath: "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
     item: "profile",
     rejectedField: "rejectedProfiles",
     mergeable: false,

@@ -8,6 +8,12 @@ Deno.test("each signal has the path and the names of the specification", () => {
     ["logs", "/v1/logs", "log record", "rejectedLogRecords"],
     ["profiles", "/v1development/profiles", "profile", "rejectedProfiles"],
   ]);
+  assert.deepEqual(SIGNALS.map(({ grpcPath }) => grpcPath), [
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+  ]);
   assert.deepEqual(SIGNAL_NAMES, ["traces", "metrics", "logs", "profiles"]);
 });
 

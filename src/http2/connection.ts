@@ -6,6 +6,7 @@
  */
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
+import { concatenate } from "../codec/bytes.ts";
 import { FloodBudget } from "./flood_budget.ts";
 import { contentLength, fieldOf, malformation } from "./fields.ts";
 import {
@@ -52,8 +53,8 @@ export interface Http2Limits {
 export interface ConnectionEnd {
   /** In words, for a log. */
   readonly message: string;
-  /** Why, in one word. `flood`, `protocol`: what the peer sent; `late`: a header or an answer to PING did not come. */
-  readonly reason: "closed" | "idle" | "drained" | "flood" | "late" | "protocol" | "local" | "socket";
+  /** Why, in one word. `foreign`: no HTTP/2; `flood`, `protocol`: what the peer sent; `late`: a header or an answer to PING did not come. */
+  readonly reason: "foreign" | "closed" | "idle" | "drained" | "flood" | "late" | "protocol" | "local" | "socket";
   /** The error code of HTTP/2 that either side gave. */
   readonly code?: number | undefined;
 }
@@ -64,6 +65,8 @@ export interface ConnectionEvents {
   opened?(stream: Http2Stream, fields: readonly Field[], end: boolean): StreamEvents;
   /** To a server: the header of a request is over the limit. Whatever is not answered here is reset. */
   oversized?(stream: Http2Stream): void;
+  /** To a server: the peer does not speak HTTP/2. What is returned is its answer, and nothing else is sent. */
+  foreign?(): Uint8Array;
   /** The peer's SETTINGS have come: it speaks HTTP/2. */
   ready?(): void;
   /** To a client: a request that found no room may find some. */
@@ -145,14 +148,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (!this.#server) {
       this.#prefaceAt = PREFACE.length;
       this.#writer.write(PREFACE);
-    }
-    this.#writer.write(settingsFrame([
-      ...(this.#server ? [[SETTING.streamsMax, limits.streamsMax] as const] : [[SETTING.push, 0] as const]),
-      [SETTING.streamWindow, limits.streamWindowBytes],
-      [SETTING.headerListBytesMax, limits.headerListBytesMax],
-    ]));
-    if (limits.windowBytes > WINDOW_BYTES_DEFAULT) {
-      this.#writer.write(numbersFrame(FRAME_TYPE.window, 0, limits.windowBytes - WINDOW_BYTES_DEFAULT));
+      this.#begin();
     }
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("error", (error: Error) => this.#end({ reason: "socket", message: error.message }));
@@ -213,6 +209,17 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#end({ reason: "local", message });
   }
 
+  #begin(): void {
+    const { streamsMax, streamWindowBytes, headerListBytesMax, windowBytes } = this.#limits;
+    this.#writer.write(settingsFrame([
+      this.#server ? [SETTING.streamsMax, streamsMax] : [SETTING.push, 0],
+      [SETTING.streamWindow, streamWindowBytes],
+      [SETTING.headerListBytesMax, headerListBytesMax],
+    ]));
+    if (windowBytes <= WINDOW_BYTES_DEFAULT) return;
+    this.#writer.write(numbersFrame(FRAME_TYPE.window, 0, windowBytes - WINDOW_BYTES_DEFAULT));
+  }
+
   #open(stream: Stream): void {
     // Silence counts from here on: before, nothing was to be said.
     if (this.#streams.size === 0) this.#heardAt = performance.now();
@@ -235,6 +242,7 @@ export class Http2Connection implements FrameSink, StreamHost {
         ? ERROR_CODE.compression
         : ERROR_CODE.internal;
       const message = error instanceof Error ? error.message : String(error);
+      if (this.#prefaceAt < PREFACE.length) return this.#answerForeign(message);
       return this.#fail(code, code === ERROR_CODE.calm ? "flood" : "protocol", message);
     }
     if (!this.#reader.within && this.#block === undefined && this.#prefaceAt === PREFACE.length) {
@@ -250,9 +258,11 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (this.#prefaceAt === PREFACE.length) return chunk;
     const length = Math.min(PREFACE.length - this.#prefaceAt, chunk.length);
     if (chunk.compare(PREFACE, this.#prefaceAt, this.#prefaceAt + length, 0, length) !== 0) {
-      throw new ConnectionFault(ERROR_CODE.protocol, "The peer does not speak HTTP/2");
+      throw new ConnectionFault(ERROR_CODE.protocol, NO_PREFACE);
     }
     this.#prefaceAt += length;
+    // Not before: who speaks something else is answered in words.
+    if (this.#prefaceAt === PREFACE.length) this.#begin();
     return chunk.subarray(length);
   }
 
@@ -388,7 +398,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#block = undefined;
     // A block of a stream that is over is decoded too, or the table would differ from the peer's.
     const fields = this.#decoder.decode(
-      parts.length === 1 ? parts[0]! : joined(parts),
+      parts.length === 1 ? parts[0]! : concatenate(parts),
       this.#limits.headerListBytesMax,
     );
     const stream = this.#streams.get(id);
@@ -403,7 +413,7 @@ export class Http2Connection implements FrameSink, StreamHost {
       if (end) this.#cut(stream, ERROR_CODE.protocol, "A provisional answer ends its stream");
       return;
     }
-    if (!this.#begin(stream, fields)) return;
+    if (!this.#states(stream, fields)) return;
     this.#tell(stream, () => stream.events!.headers?.(fields));
     if (end) this.#remoteEnd(stream);
   }
@@ -432,7 +442,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     stream.events = IGNORED;
     const wrong = malformation(fields, "request");
     if (wrong !== undefined) return this.#cut(stream, ERROR_CODE.protocol, wrong);
-    if (!this.#begin(stream, fields)) return;
+    if (!this.#states(stream, fields)) return;
     if (end && (stream.statedBytes ?? 0) > 0) {
       return this.#cut(stream, ERROR_CODE.protocol, "The body is shorter than its content-length");
     }
@@ -442,7 +452,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 
   /** Notes what a header states of the body. @returns false where that is malformed. */
-  #begin(stream: Stream, fields: readonly Field[]): boolean {
+  #states(stream: Stream, fields: readonly Field[]): boolean {
     stream.headed = true;
     const stated = contentLength(fields);
     if (stated === "malformed") {
@@ -746,6 +756,11 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#close({ reason, code, message });
   }
 
+  #answerForeign(message: string): void {
+    this.#tellOwner(() => this.#writer.write(this.#events.foreign?.() ?? NOTHING));
+    this.#close({ reason: "foreign", code: ERROR_CODE.protocol, message });
+  }
+
   /** Sends what is written, and closes the socket once the peer has closed its side, or soon. */
   #close(end: ConnectionEnd): void {
     this.#closing = end;
@@ -838,6 +853,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 }
 
+const NO_PREFACE = "The peer does not speak HTTP/2";
 const NOTHING = new Uint8Array(0);
 const PING = new Uint8Array(PING_BYTES);
 /** What is read of the words in a GOAWAY. */
@@ -845,16 +861,6 @@ const DEBUG_BYTES_MAX = 256;
 
 /** Of a stream that was refused: what still comes is of no use. */
 const IGNORED: StreamEvents = { data() {}, end() {}, cut() {} };
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((bytes, part) => bytes + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
 
 function exactly(length: number, wanted: number): void {
   if (length !== wanted) {

@@ -4,6 +4,7 @@
  * @module
  */
 import { type SignalName, signalOf } from "../signal.ts";
+import { messageField, readFields, readMessage, stringField, text, varintField } from "./small_message.ts";
 
 /** The two encodings of OTLP/HTTP, as media types. */
 export type MediaType = "application/x-protobuf" | "application/json";
@@ -55,10 +56,10 @@ export function encodeSuccess(
     return UTF8_ENCODER.encode(JSON.stringify({ partialSuccess: fields }));
   }
   if (partialSuccess === undefined) return new Uint8Array(0);
-  return lengthDelimited(1, [
+  return new Uint8Array(messageField(1, [
     ...(partialSuccess.rejected > 0 ? varintField(1, partialSuccess.rejected) : []),
-    ...stringField(2, partialSuccess.message),
-  ]);
+    ...stringField(2, bounded(partialSuccess.message)),
+  ]));
 }
 
 /** An error body. OTLP: the response body of every 4xx and 5xx "MUST be a Protobuf-encoded Status", or its JSON. */
@@ -77,16 +78,18 @@ export function encodeStatus(mediaType: MediaType, status: Status): Uint8Array<A
     };
     return UTF8_ENCODER.encode(JSON.stringify({ code: status.code, message, ...details }));
   }
-  const details = violation === undefined ? [] : lengthDelimited(3, [
-    ...stringField(1, BAD_REQUEST),
-    ...lengthDelimited(2, [
-      ...lengthDelimited(1, [
-        ...(violation.field === "" ? [] : stringField(1, violation.field)),
-        ...stringField(2, violation.description),
-      ]),
+  const details = violation === undefined ? [] : statusDetail(BAD_REQUEST, [
+    ...messageField(1, [
+      ...(violation.field === "" ? [] : stringField(1, bounded(violation.field))),
+      ...stringField(2, bounded(violation.description)),
     ]),
   ]);
   return new Uint8Array([...varintField(1, status.code), ...stringField(2, message), ...details]);
+}
+
+/** One of the `details` of a Status: a `google.protobuf.Any`. */
+export function statusDetail(type: string, message: readonly number[]): number[] {
+  return messageField(3, [...stringField(1, type), ...messageField(2, message)]);
 }
 
 /**
@@ -205,80 +208,4 @@ function parseJson(body: Uint8Array): unknown {
 
 function jsonObject(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return typeof value === "object" && value !== null ? value as Record<string, unknown> : undefined;
-}
-
-function varintField(number: number, value: number): number[] {
-  return [number << 3, ...varint(value)];
-}
-
-function stringField(number: number, value: string): number[] {
-  const encoded = UTF8_ENCODER.encode(bounded(value));
-  return [(number << 3) | 2, ...varint(encoded.length), ...encoded];
-}
-
-function lengthDelimited(number: number, content: readonly number[]): Uint8Array<ArrayBuffer> {
-  return new Uint8Array([(number << 3) | 2, ...varint(content.length), ...content]);
-}
-
-function varint(value: number): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 128) | 0x80);
-    rest = Math.floor(rest / 128);
-  }
-  bytes.push(rest);
-  return bytes;
-}
-
-function text(value: number | Uint8Array | undefined): string {
-  return value instanceof Uint8Array ? UTF8_DECODER.decode(value) : "";
-}
-
-/** The varint and length-delimited fields of a small message, the last of each number; stops at what it cannot read. */
-function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
-  return readMessage(body).fields;
-}
-
-/** The same, and whether it could be read to its last byte. */
-function readMessage(body: Uint8Array): { readonly fields: Map<number, number | Uint8Array>; readonly whole: boolean } {
-  const fields = new Map<number, number | Uint8Array>();
-  let position = 0;
-  // Past the end of the body when it is not whole.
-  const readVarint = (): number => {
-    let value = 0;
-    for (let index = 0; index < 10; index++) {
-      const byte = body[position++] ?? 0x80;
-      value += (byte & 0x7f) * 2 ** (7 * index);
-      if (byte < 0x80) return value;
-    }
-    position = Infinity;
-    return value;
-  };
-  while (position < body.length) {
-    const tag = readVarint();
-    let value: number | Uint8Array | undefined;
-    switch (tag % 8) {
-      case 0:
-        value = readVarint();
-        break;
-      case 1:
-        position += 8;
-        break;
-      case 2: {
-        const length = readVarint();
-        value = body.subarray(position, position + length);
-        position += length;
-        break;
-      }
-      case 5:
-        position += 4;
-        break;
-      default:
-        return { fields, whole: false };
-    }
-    if (position > body.length || tag < 8) return { fields, whole: false };
-    if (value !== undefined) fields.set(Math.floor(tag / 8), value);
-  }
-  return { fields, whole: true };
 }

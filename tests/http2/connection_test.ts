@@ -65,6 +65,7 @@ async function echo(
           cut: (cause) => void cuts.push(cause),
         };
       },
+      foreign: () => Buffer.from("HTTP/2 only"),
       closed: ended.resolve,
       failed: (error) => void failures.push(error),
     };
@@ -428,7 +429,6 @@ const FAULTS: Readonly<Record<string, readonly [code: number, act: (peer: RawHtt
     1,
     (peer) => peer.write(PREFACE, frame(FRAME_TYPE.settings, FLAG.ack, 0, Buffer.alloc(0))),
   ],
-  "no preface": [1, (peer) => peer.write(Buffer.from("GET / HTTP/1.1\r\nhost: x\r\n\r\n"))],
   "a frame that is too large": [6, (peer) => peer.write(frame(FRAME_TYPE.headers, 0, 1, Buffer.alloc(16_385)))],
   "DATA on stream 0": [1, (peer) => peer.data(0, "a")],
   "DATA on a stream that is not open": [1, (peer) => peer.data(5, "a")],
@@ -517,7 +517,7 @@ for (const [name, [code, act]] of Object.entries(FAULTS)) {
     const peer = await server.raw();
     const { end, failures } = await accepted;
     // Those that are about the beginning bring their own.
-    if (!/first frame|preface/.test(name)) peer.begin();
+    if (!/first frame/.test(name)) peer.begin();
     act(peer);
     assert.equal(await peer.goaway(), code);
     await peer.closed;
@@ -628,12 +628,29 @@ Deno.test("what an owner throws resets its stream alone, and is told", async () 
   peer.destroy();
 });
 
+Deno.test("who does not speak HTTP/2 is answered what the owner says, and nothing else", async () => {
+  await using server = await echo();
+  const accepted = server.accepted();
+  const socket = net.connect(server.port, "127.0.0.1");
+  const pieces: Buffer[] = [];
+  socket.on("data", (piece: Buffer) => void pieces.push(piece));
+  socket.write("PRI");
+  socket.write("SM / HTTP/1.1\r\n\r\n");
+  await new Promise((resolve) => socket.once("end", resolve));
+  assert.equal(Buffer.concat(pieces).toString(), "HTTP/2 only");
+  assert.equal((await (await accepted).end).reason, "foreign");
+  socket.destroy();
+});
+
 Deno.test("times: no SETTINGS, half a header, silence with and without a stream", async () => {
   await using late = await echo({ headerMs: 50 });
   const mute = await late.raw();
-  assert.equal(await mute.goaway(), ERROR_CODE.settingsTimeout);
   await mute.closed;
   mute.destroy();
+  const wordless = await late.raw();
+  wordless.write(PREFACE);
+  assert.equal(await wordless.goaway(), ERROR_CODE.settingsTimeout);
+  wordless.destroy();
   const half = await late.raw();
   half.begin();
   half.write(frame(FRAME_TYPE.headers, 0, 1, encodeFields(REQUEST)));
