@@ -62,6 +62,8 @@ export interface ReceiverOptions {
   readonly preparer: Preparer;
   /** Counts what each token is used for; absent: nobody does. */
   readonly usage?: Usage;
+  /** Why the queue would refuse so many payload bytes for these targets now; undefined where it would take them. */
+  readonly admits: (targets: readonly TargetId[], bytes: number) => Refusal | undefined;
   /** The queue's entrance; see `Batcher.append`. */
   readonly append: (submission: Submission) => Promise<Accepted>;
   /** Where the sender's data of a signal goes. */
@@ -115,6 +117,13 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
   let kept = false;
   try {
     const held = permit = options.admission.admit(stated, sender.id);
+    if (stated !== 0) {
+      // What another encoding or a redactor makes of the body may be less than is stated: whether that fits, the append says.
+      const asIs = encoding === "gzip" && mediaType === "application/x-protobuf" &&
+        options.preparer.settings.redactor === undefined;
+      const full = options.admits(targets, asIs && stated !== undefined ? stated : 0);
+      if (full !== undefined) throw full;
+    }
     const reading = readBody(inbound.body, stated, limits, (bytes) => held.arrived(bytes));
     const body = reading instanceof Promise ? await reading : reading;
     held.whole();

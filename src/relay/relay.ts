@@ -209,6 +209,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     limits: { bodyBytesMax: http.max_request_body_size, deadlines: bodies },
     preparer,
     targetsFor: targetsOf(routing, queue),
+    admits: (targets, bytes) => queue.admits(targets, bytes),
     append: (submission) => batcher.append(submission),
     events: receiver,
     allowedOrigins: http.cors.allowed_origins,

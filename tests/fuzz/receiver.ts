@@ -66,6 +66,7 @@ export class FuzzReceiver implements Disposable {
       limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
       preparer: this.#preparer,
       targetsFor: () => [1],
+      admits: () => undefined,
       append: (submission) => {
         this.#submission = submission;
         return Promise.resolve({});

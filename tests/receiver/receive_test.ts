@@ -487,6 +487,59 @@ testEachWay("what is over a bound has the answer and the reason of README.md's t
   }
 });
 
+testEachWay(
+  "what the queue has no room for is refused before its body is read, of a stated length and of none",
+  async (receiver) => {
+    const full = new Refusal("queue_full", "The queue is full for eu; retry", { retryAfterS: 1 });
+    const asked: [readonly number[], number][] = [];
+    let read = 0;
+    const body = () =>
+      new ReadableStream({
+        pull(controller) {
+          read++;
+          controller.enqueue(new Uint8Array(16));
+          if (read > 1_000) controller.error(new Error("It is read on and on"));
+        },
+      }, { highWaterMark: 0 });
+    const { post, told, submissions } = receiver({
+      targetsFor: (signal, sender) => signal === "logs" && sender === "anonymous" ? [2, 7] : [1],
+      admits: (targets, bytes) => {
+        asked.push([targets, bytes]);
+        return targets.includes(7) ? full : undefined;
+      },
+    });
+    const logs = { path: "/v1/logs", type: PROTOBUF };
+    await assertRefused(
+      await post(body(), { ...logs, "content-length": "500" }),
+      503,
+      /^The queue is full for eu/,
+      PROTOBUF,
+    );
+    await assertRefused(
+      await post(body(), { ...logs, "content-length": "500", "content-encoding": "gzip" }),
+      503,
+      /full for eu/,
+      PROTOBUF,
+    );
+    assert.ok(read < 1_000, `${read} pieces were read`);
+    await assertRefused(await post(body(), logs), 503, /full for eu/, PROTOBUF);
+    // Only what comes as it is kept has a length that is known; of an empty request nothing is kept.
+    assert.deepEqual(asked.splice(0), [[[2, 7], 0], [[2, 7], 500], [[2, 7], 0]]);
+    assert.equal((await post(new Uint8Array(0), { ...logs, "content-length": "0" })).status, 200);
+    assert.deepEqual(asked, []);
+    assert.equal((await post(ONE_SPAN_PROTOBUF, { type: PROTOBUF })).status, 200);
+    assert.deepEqual(asked, [[[1], 0]]);
+    assert.equal(submissions.length, 1);
+    assert.deepEqual(told.map((one) => "code" in one ? one.code : one.kind), [
+      "queue_full",
+      "queue_full",
+      "queue_full",
+      "accepted",
+      "accepted",
+    ]);
+  },
+);
+
 testEachWay("refusals of append keep their status, Retry-After and words", async (receiver) => {
   const refusals: [Refusal, number, string | null][] = [
     [new Refusal("queue_full", "The queue is full; retry", { retryAfterS: 17 }), 503, "2"],

@@ -265,8 +265,13 @@ class SqliteQueue implements SendingQueue {
   }
 
   admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
-    const targets = targetsOf(ids, (id) => this.#targetOf(id));
     const cost = costOf(bytes, 0);
+    // Asked for each request: with one target there is nothing to look up.
+    const [first] = ids;
+    if (this.#targets.size === 1 && ids.length === 1 && first !== undefined && this.#targets.has(first)) {
+      return this.#refusalOf(cost);
+    }
+    const targets = targetsOf(ids, (id) => this.#targetOf(id));
     return this.#refusalOf(cost) ?? this.#skipped(targets, cost).refusal;
   }
 

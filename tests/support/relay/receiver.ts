@@ -93,6 +93,7 @@ export function makeReceiver(
     limiter: new Limiter({ defaults: {}, queueBytesMax: 1 << 30, shares: new Shares(Date.now) }),
     preparer: stack.use(new Preparer({ payloadEncoding, bounds, redactor }, { threadless: fail, crashed: fail })),
     targetsFor: () => [1],
+    admits: () => undefined,
     append: (submission) => {
       submissions.push(submission);
       return Promise.resolve({});
