@@ -193,6 +193,10 @@ export const ConfigSchema = section({
         duration("100ms", "1h").prefault("1m"),
         "How long a connection may be silent between requests; then it is closed",
       ),
+      max_connection_age: option(
+        duration("1s", "24h").exactOptional(),
+        "After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never",
+      ),
       tls: section({
         cert_file: option(file().exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),
         key_file: option(file().exactOptional(), "The certificate's key"),

@@ -36,6 +36,8 @@ export interface Config {
       read_header_timeout: number;
       /** How long a connection may be silent between requests; then it is closed. In ms. Default: `"1m"`. */
       idle_timeout: number;
+      /** After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never. In ms. */
+      max_connection_age?: number;
       /** `tls`. */
       tls: {
         /** Serves HTTPS with this certificate, its chain behind it. */
@@ -585,6 +587,8 @@ export interface ConfigInput {
       read_header_timeout?: string | number;
       /** How long a connection may be silent between requests; then it is closed. Default: `"1m"`. */
       idle_timeout?: string | number;
+      /** After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never. */
+      max_connection_age?: string | number;
       /** `tls`. */
       tls?: {
         /** Serves HTTPS with this certificate, its chain behind it. */

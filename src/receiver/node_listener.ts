@@ -9,6 +9,7 @@ import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
 import { encodeStatus } from "../otlp/response.ts";
 import type { ReceiverEnvironment } from "./app.ts";
+import { ConnectionAge } from "./connection_age.ts";
 import { Connections } from "./connections.ts";
 import type { Answer } from "./inbound.ts";
 import { SelfCheck } from "./self_check.ts";
@@ -28,6 +29,8 @@ export interface ConnectionLimits {
   readonly bodyMs: number;
   /** Between two requests of a connection, in ms; then it is closed. */
   readonly idleMs: number;
+  /** After about so long a connection ends with its next answer, in ms; no bound unless given. */
+  readonly ageMs?: number;
 }
 
 /** What the listener tells beside what the app does. */
@@ -52,6 +55,8 @@ export interface ListenOptions {
   readonly answer: (request: Request, environment: ReceiverEnvironment) => Response | Promise<Response>;
   /** Paths whose POST is handed over as {@link ReceiverEnvironment.inbound}; its answer is then an {@link Answer}. None by default. */
   readonly lightPaths?: ReadonlySet<string>;
+  /** ms of a clock that never steps; for tests. */
+  readonly now?: () => number;
   /** How often it is looked whether it still accepts connections, in ms. Default: 5 s. */
   readonly selfCheckMs?: number;
   /** Makes the server: `node:http`'s own unless another is given, e.g. that of `node:https`. */
@@ -85,6 +90,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   const make = options.server ?? createServer;
   const last = new WeakMap<Socket, ServerResponse>();
   const connections = new Connections<Socket>(limits, events.dropped);
+  const ages = new ConnectionAge<Socket>(limits.ageMs, options.now);
   const server = make({
     // Node's types have no such constructor; what they ask for is what the parser gives.
     IncomingMessage: NodeMessage as unknown as typeof IncomingMessage,
@@ -114,6 +120,8 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     const connection = connectionOf(message.socket);
     last.set(message.socket, response);
     connections.used(connection);
+    // Not closed while it is idle: that could meet a request on its way, and no sender can tell whether it was taken.
+    if (ages.reached(connection)) response.shouldKeepAlive = false;
     // After the parser has handed over what came with the header: most bodies are whole then, and nobody waits for them.
     queueMicrotask(() => {
       serve(options, message, response, () => connections.proved(connection)).catch((error: unknown) => {
@@ -138,6 +146,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     check.accepted();
     if (ours && connections.size >= limits.connectionsMax) return void socket.destroy();
     if (!connections.opened(socket, limits.addressConnectionsMax > 0 ? socket.remoteAddress ?? "" : "")) return;
+    ages.opened(socket);
     socket.once("close", () => connections.closed(socket));
   });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {

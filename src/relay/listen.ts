@@ -101,6 +101,7 @@ async function onNode(
       headerMs: http.read_header_timeout,
       bodyMs: http.request_body_timeout,
       idleMs: http.idle_timeout,
+      ...(http.max_connection_age === undefined ? {} : { ageMs: http.max_connection_age }),
     },
     answer,
     lightPaths: SIGNAL_PATHS,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { createServer } from "node:https";
+import { Agent as HttpAgent, get as httpGet } from "node:http";
+import { Agent as HttpsAgent, createServer, get as httpsGet } from "node:https";
 import type { Socket } from "node:net";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -491,4 +492,49 @@ Deno.test("an event stream is sent as it comes, and its source is told when the 
   clearInterval(writing);
   await reader.closed.catch(() => {});
   assert.deepEqual(listening.told.failed, []);
+});
+
+Deno.test("a connection that has its age ends with the answer to its next request, plain or with TLS", async () => {
+  await using certificates = await testCertificates();
+  const { certificate: cert, key } = certificates.server;
+  for (const secure of [false, true]) {
+    let now = 0;
+    const listening = await listenOnNode({
+      hostname: "127.0.0.1",
+      port: 0,
+      limits: { ...limits, idleMs: 60_000, ageMs: 60_000 },
+      now: () => now,
+      ...(secure ? { server: (options, listener) => createServer({ ...options, cert, key }, listener) } : {}),
+      answer: () => new Response("ok"),
+      events: { refused: () => {}, failed: assert.fail, dropped: () => {} },
+    });
+    const kept = { keepAlive: true, maxSockets: 1 };
+    const agent = secure ? new HttpsAgent({ ...kept, ca: certificates.ca.certificate }) : new HttpAgent(kept);
+    const ask = () => {
+      const { promise, resolve, reject } = Promise.withResolvers<{ connection: string | undefined; local: number }>();
+      (secure ? httpsGet : httpGet)({ host: "localhost", port: listening.port, agent }, (response) => {
+        const local = response.socket.localPort ?? 0;
+        response.resume().on("end", () => resolve({ connection: response.headers.connection, local })).on(
+          "error",
+          reject,
+        );
+      }).on("error", reject);
+      return promise;
+    };
+    const first = await ask();
+    now = 53_000;
+    const second = await ask();
+    assert.equal(second.local, first.local);
+    now = 67_000;
+    const last = await ask();
+    assert.deepEqual([last.local, last.connection], [first.local, "close"]);
+    now = 68_000;
+    const anew = await ask();
+    assert.notEqual(anew.local, first.local);
+    assert.notEqual(anew.connection, "close");
+    agent.destroy();
+    const closed = listening.close();
+    listening.abandon();
+    await closed;
+  }
 });

@@ -1,12 +1,12 @@
-/** An nginx in which TLS ends, demanding a client certificate, before a Collector: as many do it. */
+/** An nginx in which TLS ends, demanding a client certificate, before a Collector: as many do it; and one before relays. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
-import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Pair } from "../files/certificates.ts";
 import { startProgram } from "../program/program.ts";
+import { freePort } from "./collector.ts";
+import { MissingTool } from "./tool.ts";
 
 /** One `server` of the configuration. */
 export interface NginxServer {
@@ -33,10 +33,24 @@ export interface Nginx extends AsyncDisposable {
 
 /** Starts it and resolves when it takes connections. */
 export async function startNginx(options: NginxOptions): Promise<Nginx> {
-  const dir = await mkdtemp(join(tmpdir(), "edgeferry-nginx-"));
   const ports = new Map<string, number>();
   for (const { name } of options.servers) ports.set(name, await freePort());
-  await writeFile(join(dir, "nginx.conf"), configOf(options, ports, dir));
+  const program = await startWith((dir) => configOf(options, ports, dir));
+  return {
+    url(name) {
+      const port = ports.get(name);
+      if (port === undefined) throw new Error(`No server is called ${name}`);
+      return `https://localhost:${port}`;
+    },
+    lines: program.lines,
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
+
+/** Starts one on the configuration for its folder, which goes with it. */
+async function startWith(configFor: (dir: string) => string) {
+  const dir = await mkdtemp(join(tmpdir(), "edgeferry-nginx-"));
+  await writeFile(join(dir, "nginx.conf"), configFor(dir));
   const program = startProgram({ command: "nginx", args: ["-e", "stderr", "-c", join(dir, "nginx.conf")], cwd: dir });
   const leave = async () => {
     await program.stop();
@@ -49,15 +63,7 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
     await leave();
     throw error;
   }
-  return {
-    url(name) {
-      const port = ports.get(name);
-      if (port === undefined) throw new Error(`No server is called ${name}`);
-      return `https://localhost:${port}`;
-    },
-    lines: program.lines,
-    [Symbol.asyncDispose]: leave,
-  };
+  return { lines: program.lines, [Symbol.asyncDispose]: leave };
 }
 
 function configOf({ servers, upstream }: NginxOptions, ports: ReadonlyMap<string, number>, dir: string): string {
@@ -98,12 +104,27 @@ ${blocks.join("\n")}
 `;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+/** One that passes connections on without a look at them, in turn, as a balancer of layer 4 does. */
+export async function startNginxStream(ports: readonly number[]): Promise<AsyncDisposable & { readonly port: number }> {
+  const module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+  if (!existsSync(module)) throw new MissingTool("nginx stream");
+  const port = await freePort();
+  const program = await startWith((dir) => `
+load_module ${module};
+daemon off;
+worker_processes 1;
+pid ${join(dir, "nginx.pid")};
+error_log stderr notice;
+events { worker_connections 512; }
+stream {
+  upstream relays {
+    ${ports.map((each) => `server 127.0.0.1:${each} max_fails=0;`).join("\n    ")}
+  }
+  server {
+    listen 127.0.0.1:${port};
+    proxy_pass relays;
+  }
+}
+`);
+  return { port, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
 }

@@ -10,6 +10,7 @@ const INSTALL: Readonly<Record<string, string>> = {
   mount: "apt-get install mount",
   mvn: "apt-get install maven",
   nginx: "apt-get install nginx-light",
+  "nginx stream": "apt-get install libnginx-mod-stream",
   npm: "install Node 22 or newer",
   npx: "install Node 22 or newer",
   openssl: "apt-get install openssl",
