@@ -11,7 +11,7 @@ const root = join(import.meta.dirname!, "..");
  */
 const FLOORS: readonly (readonly string[])[] = [
   ["errors.ts", "signal.ts", "version.ts", "within.ts"],
-  ["codec", "config", "files"],
+  ["codec", "config", "files", "helper_thread.ts"],
   ["otlp", "http2"],
   ["otlp/json", "otlp/rewrite"],
   ["telemetry", "pki", "queue"],
@@ -62,6 +62,8 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "http2/hpack_tables.ts": "http2/hpack_test.ts",
   "http2/stream.ts": "http2/connection_test.ts",
   "otlp/small_message.ts": "otlp/response_test.ts",
+  "exporter/recode_protocol.ts": "exporter/recoder_test.ts",
+  "exporter/recode_thread.ts": "exporter/recoder_test.ts",
   "otlp/json/error.ts": "otlp/json/transcode_test.ts",
   "postgres/connect_error.ts": "integration/postgres/connector_test.ts",
   "postgres/driver.ts": "integration/postgres/support_test.ts",

@@ -12,6 +12,7 @@ import { ConfigError, messageOf } from "../errors.ts";
 import { concatenate } from "../codec/bytes.ts";
 import { type DecodedMessage, decodeRequest } from "../otlp/decode.ts";
 import { gunzip } from "../codec/gzip.ts";
+import { unzstd } from "../codec/zstd.ts";
 import { transcodeJson } from "../otlp/json/transcode.ts";
 import { encodeStatus, encodeSuccess, type MediaType } from "../otlp/response.ts";
 import { bySignal, type Signal, type SignalName, SIGNALS } from "../signal.ts";
@@ -225,7 +226,17 @@ function isGzip(request: IncomingMessage): boolean {
 
 function contentOf(request: IncomingMessage, raw: Uint8Array<ArrayBuffer> | undefined): Uint8Array {
   if (raw === undefined) throw new RangeError("http: request body too large");
-  return isGzip(request) ? gunzip(raw, BODY_BYTES_MAX).content.take() : raw;
+  const coding = request.headers["content-encoding"] ?? "identity";
+  switch (coding) {
+    case "gzip":
+      return gunzip(raw, BODY_BYTES_MAX).content.take();
+    case "zstd":
+      return unzstd(raw, BODY_BYTES_MAX);
+    case "identity":
+      return raw;
+    default:
+      throw new RangeError(`unsupported Content-Encoding: ${coding}`);
+  }
 }
 
 /** What the request holds, or why it is refused. */

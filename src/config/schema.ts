@@ -72,7 +72,7 @@ const signalTls = () =>
 const signalOverrides = () =>
   section({
     headers: option(headers().exactOptional(), "Replaces exporter.headers for this signal"),
-    compression: option(choice("passthrough", "gzip", "none").exactOptional(), "Replaces exporter.compression"),
+    compression: option(choice("passthrough", "gzip", "zstd", "none").exactOptional(), "Replaces exporter.compression"),
     timeout: option(duration("1ms", "10m").exactOptional(), "Replaces exporter.timeout"),
     tls: signalTls().prefault({}),
   }).prefault({});
@@ -89,8 +89,9 @@ const exporterKeys = () => ({
   profiles_endpoint: option(url().exactOptional(), "URL for profiles, used as it is"),
   headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
   compression: option(
-    choice("passthrough", "gzip", "none").prefault("passthrough"),
-    "passthrough forwards the sender's own compressed data and compresses what came plain",
+    choice("passthrough", "gzip", "zstd", "none").prefault("passthrough"),
+    "passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. " +
+      "Where zstd is not read, gzip is sent",
   ),
   timeout: option(duration("1ms", "10m").prefault("10s"), "Time for one attempt, connecting included"),
   retry_on_failure: section({

@@ -197,8 +197,8 @@ export interface Config {
     profiles_endpoint?: string;
     /** Header fields sent with every request to the Collector. Default: `{}`. */
     headers: Record<string, string>;
-    /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
-    compression: "passthrough" | "gzip" | "none";
+    /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+    compression: "passthrough" | "gzip" | "zstd" | "none";
     /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
     timeout: number;
     /** `retry_on_failure`. */
@@ -240,7 +240,7 @@ export interface Config {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. In ms. */
         timeout?: number;
         /** `tls`. */
@@ -266,7 +266,7 @@ export interface Config {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. In ms. */
         timeout?: number;
         /** `tls`. */
@@ -292,7 +292,7 @@ export interface Config {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. In ms. */
         timeout?: number;
         /** `tls`. */
@@ -318,7 +318,7 @@ export interface Config {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. In ms. */
         timeout?: number;
         /** `tls`. */
@@ -399,8 +399,8 @@ export interface Config {
       profiles_endpoint?: string;
       /** Header fields sent with every request to the Collector. Default: `{}`. */
       headers: Record<string, string>;
-      /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
-      compression: "passthrough" | "gzip" | "none";
+      /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+      compression: "passthrough" | "gzip" | "zstd" | "none";
       /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
       timeout: number;
       /** `retry_on_failure`. */
@@ -442,7 +442,7 @@ export interface Config {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. In ms. */
           timeout?: number;
           /** `tls`. */
@@ -468,7 +468,7 @@ export interface Config {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. In ms. */
           timeout?: number;
           /** `tls`. */
@@ -494,7 +494,7 @@ export interface Config {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. In ms. */
           timeout?: number;
           /** `tls`. */
@@ -520,7 +520,7 @@ export interface Config {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. In ms. */
           timeout?: number;
           /** `tls`. */
@@ -748,8 +748,8 @@ export interface ConfigInput {
     profiles_endpoint?: string;
     /** Header fields sent with every request to the Collector. Default: `{}`. */
     headers?: Record<string, string>;
-    /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
-    compression?: "passthrough" | "gzip" | "none";
+    /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+    compression?: "passthrough" | "gzip" | "zstd" | "none";
     /** Time for one attempt, connecting included. Default: `"10s"`. */
     timeout?: string | number;
     /** `retry_on_failure`. */
@@ -791,7 +791,7 @@ export interface ConfigInput {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. */
         timeout?: string | number;
         /** `tls`. */
@@ -817,7 +817,7 @@ export interface ConfigInput {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. */
         timeout?: string | number;
         /** `tls`. */
@@ -843,7 +843,7 @@ export interface ConfigInput {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. */
         timeout?: string | number;
         /** `tls`. */
@@ -869,7 +869,7 @@ export interface ConfigInput {
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
-        compression?: "passthrough" | "gzip" | "none";
+        compression?: "passthrough" | "gzip" | "zstd" | "none";
         /** Replaces exporter.timeout. */
         timeout?: string | number;
         /** `tls`. */
@@ -950,8 +950,8 @@ export interface ConfigInput {
       profiles_endpoint?: string;
       /** Header fields sent with every request to the Collector. Default: `{}`. */
       headers?: Record<string, string>;
-      /** passthrough forwards the sender's own compressed data and compresses what came plain. Default: `"passthrough"`. */
-      compression?: "passthrough" | "gzip" | "none";
+      /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+      compression?: "passthrough" | "gzip" | "zstd" | "none";
       /** Time for one attempt, connecting included. Default: `"10s"`. */
       timeout?: string | number;
       /** `retry_on_failure`. */
@@ -993,7 +993,7 @@ export interface ConfigInput {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. */
           timeout?: string | number;
           /** `tls`. */
@@ -1019,7 +1019,7 @@ export interface ConfigInput {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. */
           timeout?: string | number;
           /** `tls`. */
@@ -1045,7 +1045,7 @@ export interface ConfigInput {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. */
           timeout?: string | number;
           /** `tls`. */
@@ -1071,7 +1071,7 @@ export interface ConfigInput {
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
-          compression?: "passthrough" | "gzip" | "none";
+          compression?: "passthrough" | "gzip" | "zstd" | "none";
           /** Replaces exporter.timeout. */
           timeout?: string | number;
           /** `tls`. */

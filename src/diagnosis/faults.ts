@@ -498,6 +498,14 @@ const FAULTS: readonly FaultRow[] = [
     matches: never,
   },
   {
+    code: "zstd_unread",
+    what: "The endpoint does not read zstd, so requests are compressed by gzip",
+    remedy: "nothing is lost; set exporter.compression: gzip, or send to a Collector that reads zstd",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
     code: "connection_silent",
     what: "A connection to the Collector went silent, while a new one is answered",
     remedy:

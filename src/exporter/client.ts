@@ -11,6 +11,7 @@ import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.
 import { decodeStatus, type PartialSuccess, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
 import { largeBody } from "./bytes_blob.ts";
+import type { Coding } from "./recode.ts";
 
 /** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
 export interface ClientIdentity {
@@ -68,13 +69,13 @@ export interface SendOptions {
   readonly abort?: AbortSignal;
   /** Less than the target's own time for an attempt, in ms. */
   readonly timeoutMs?: number;
-  /** The body is of several gzip members, which not every endpoint reads. */
-  readonly severalMembers?: boolean;
+  /** The body is of a form that not every endpoint reads: several gzip members, or zstd. */
+  readonly needsProof?: boolean;
   /** Whose data the body is, where the headers name the sender. */
   readonly sender?: string;
 }
 
-/** Whether gzip members are all read, or the answer that says neither. */
+/** Whether a form of body is read to its end (see `members.ts`), or the answer that says neither. */
 export interface Prover {
   prove(): Promise<"all" | "first_only" | "unknown" | Answer>;
   /** As it was last; undefined where nothing is known. */
@@ -89,7 +90,7 @@ export interface ExportClient {
   send(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
-    encoding: "gzip" | "identity",
+    encoding: Coding,
     options?: SendOptions,
   ): Promise<Answer>;
   /** Names what was wrong with an attempt. */
@@ -229,7 +230,7 @@ export class CollectorClient implements ExportClient {
   async send(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
-    encoding: "gzip" | "identity",
+    encoding: Coding,
     { abort, timeoutMs = Infinity, sender }: SendOptions = {},
   ): Promise<Answer> {
     const started = performance.now();
@@ -260,7 +261,7 @@ export class CollectorClient implements ExportClient {
   async #attempt(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
-    encoding: "gzip" | "identity",
+    encoding: Coding,
     abort: AbortSignal | undefined,
     timeoutMsMax: number,
     sender: string | undefined,
@@ -281,7 +282,7 @@ export class CollectorClient implements ExportClient {
         headers: {
           ...(named === undefined ? headers : headersFor(headers, named)),
           "content-type": "application/x-protobuf",
-          ...(encoding === "gzip" ? { "content-encoding": "gzip" } : {}),
+          ...(encoding === "identity" ? {} : { "content-encoding": encoding }),
           "user-agent": userAgent,
         },
         body: content,

@@ -9,7 +9,8 @@ import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { ExportClient } from "./client.ts";
 import { Lane, type LaneEvents } from "./lane.ts";
-import type { Compression } from "./payload.ts";
+import type { Compression } from "./recode.ts";
+import type { Recoder } from "./recoder.ts";
 import { type Failure, type SharedEndpoint, Way, type WayEvents } from "./way.ts";
 
 /** What the exporter tells. */
@@ -27,6 +28,7 @@ export interface ExporterOptions {
   /** Requests of a signal are one sender's each, since a header names it; of none unless given. */
   readonly bySender?: Readonly<Record<SignalName, boolean>>;
   readonly compression: Readonly<Record<SignalName, Compression>>;
+  readonly recoder: Recoder;
   /** Requests at once, for each signal. */
   readonly consumers: number;
   /** The same where each request is one sender's, who waits for its answer; `consumers` unless given. */
@@ -68,7 +70,9 @@ export class Exporter {
       },
     };
     const shared = (signal: SignalName) => options.shared === undefined ? {} : { shared: options.shared[signal] };
-    this.#ways = bySignal((signal) => new Way(signal, { client: clients[signal], retry, events, ...shared(signal) }));
+    this.#ways = bySignal((signal) =>
+      new Way(signal, { client: clients[signal], compression: compression[signal], retry, events, ...shared(signal) })
+    );
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(this.#ways[signal], {

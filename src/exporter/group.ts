@@ -8,6 +8,7 @@ import type { SignalName } from "../signal.ts";
 import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
 import { type EndpointHealth, LOAD_MS_MAX } from "./endpoint_health.ts";
 import type { Members, MembersProof } from "./members.ts";
+import type { Coding } from "./recode.ts";
 
 /** How a group chooses. `failover`: the first that works. `balance`: one of those that work, by weight. */
 export type GroupKind = "failover" | "balance";
@@ -21,7 +22,7 @@ export interface GroupMember {
   readonly weight: number;
   /** What is known of it; shared by all targets that it is in. */
   readonly health: EndpointHealth;
-  /** Whether it reads all gzip members of a body; shared in the same way. */
+  /** Whether it reads the form of body that is sent; shared in the same way. */
   readonly proof: MembersProof;
 }
 
@@ -100,7 +101,7 @@ export class GroupClient implements ExportClient {
     return (this.#givenBy.get(answer) ?? this.#current).client.diagnose(answer);
   }
 
-  /** Whether what is sent now may be of several gzip members: each member is asked for itself before the first merged request to it. */
+  /** Whether what is sent now may be of the form: each member is asked for itself before the first such request to it. */
   readonly proof: Prover = {
     prove: () => this.#prove(),
     known: () => this.#known(),
@@ -115,11 +116,11 @@ export class GroupClient implements ExportClient {
   async send(
     signal: SignalName,
     body: Uint8Array<ArrayBuffer>,
-    encoding: "gzip" | "identity",
+    encoding: Coding,
     options: SendOptions = {},
   ): Promise<Answer> {
     const started = this.#now();
-    const { timeoutMs = Infinity, abort, severalMembers = false } = options;
+    const { timeoutMs = Infinity, abort, needsProof = false } = options;
     const order = this.#order();
     const failed: Failed[] = [];
     let last: Answer | undefined;
@@ -132,7 +133,7 @@ export class GroupClient implements ExportClient {
       const probes = !member.health.up;
       if (probes) member.health.probe();
       // What is merged goes to nobody of whom it is not known that all of it is read.
-      const proved = severalMembers ? await member.proof.prove() : "all";
+      const proved = needsProof ? await member.proof.prove() : "all";
       if (typeof proved === "string" && proved !== "all") {
         member.health.unknown();
         partial ??= member;

@@ -13,7 +13,8 @@ import type { SignalName } from "../signal.ts";
 import type { Answer } from "./client.ts";
 import { halves } from "./cut.ts";
 import type { Mark, Marks } from "./marks.ts";
-import { type Compression, contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
+import { contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
+import type { Recoder } from "./recoder.ts";
 import {
   type Failing,
   type Found,
@@ -46,7 +47,7 @@ export interface InquestOptions {
   readonly marks: Marks;
   /** Requests of data that the endpoint has taken: of the sender, where it tells senders apart. */
   readonly taken: (piece: Piece) => number;
-  readonly compression: Compression;
+  readonly recoder: Recoder;
   /** Searches under way at once. */
   readonly atOnceMax: number;
   /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
@@ -289,7 +290,7 @@ export class Inquest {
     voyage: Voyage,
     requestsMax: number,
   ): Promise<Kept | undefined> {
-    const { way, compression } = this.#options;
+    const { way, recoder } = this.#options;
     let content: Uint8Array;
     try {
       content = contentOf([piece]);
@@ -306,7 +307,9 @@ export class Inquest {
       post: async (unit) => {
         const leftMs = voyage.shipment.until([piece]) - performance.now();
         if (leftMs <= 0) return NO_TIME;
-        const body = encodeContent(unit, compression);
+        const compression = await way.compression();
+        if (typeof compression === "object") return { kind: "stopped", answer: compression };
+        const body = await encodeContent(unit, compression, recoder);
         const { items } = this.#walker.walk(way.signal, unit);
         const timeoutMs = leftMs === Infinity ? {} : { timeoutMs: leftMs };
         const post = await way.post(body, {

@@ -4,7 +4,6 @@
  * @module
  */
 import { discard } from "../codec/bytes.ts";
-import { messageOf } from "../errors.ts";
 import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
 import type { Fault } from "../diagnosis/faults.ts";
@@ -12,7 +11,9 @@ import type { Permit } from "./breaker.ts";
 import type { Answer } from "./client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
-import { compose, type Compression, itemsOf, partOf, type Piece, type RequestBody } from "./payload.ts";
+import { compose, itemsOf, partOf, type Piece, type RequestBody } from "./payload.ts";
+import { type Compression, DamagedError } from "./recode.ts";
+import type { Recoder } from "./recoder.ts";
 import type { Verdict } from "./search.ts";
 import { SenderStandings, type SenderWait } from "./sender_standings.ts";
 import { type Alone, type Kept, type Refused, Shipment, type Voyage } from "./shipment.ts";
@@ -34,6 +35,7 @@ export interface LaneOptions {
   /** Whose records are sent. */
   readonly target: TargetId;
   readonly compression: Compression;
+  readonly recoder: Recoder;
   /** Each request is of one sender alone, since a header names it: how long one waits that is refused. Absent: no header does. */
   readonly bySender?: SenderWait | undefined;
   /** Requests at once. */
@@ -82,13 +84,13 @@ export class Lane {
     this.signal = way.signal;
     this.#way = way;
     this.#options = options;
-    const { bySender, compression, consumers, apart, events } = options;
+    const { bySender, recoder, consumers, apart, events } = options;
     const standings = this.#standings = bySender === undefined ? undefined : new SenderStandings(bySender);
     this.#inquest = new Inquest({
       way,
       marks: this.#marks,
       taken: standings === undefined ? () => way.taken : (piece) => standings.takenOf(partOf(piece).sender),
-      compression,
+      recoder,
       // The last consumer never looks; the only one has another beside it while it does.
       atOnceMax: Math.max(1, consumers - 1),
       apart,
@@ -174,10 +176,7 @@ export class Lane {
 
   /** Whether requests of several senders may share one, as far as is known. */
   #merges(): boolean {
-    const { batchBytesMax, compression } = this.#options;
-    if (batchBytesMax === 0) return false;
-    const { members } = this.#way;
-    return compression !== "passthrough" || members === undefined || members === "all";
+    return this.#options.batchBytesMax > 0 && this.#way.merges;
   }
 
   /** Where senders wait for the answer each goes alone while there are consumers enough, and the last one takes all that wait. */
@@ -335,9 +334,7 @@ export class Lane {
   async #mayMerge(pieces: readonly Piece[]): Promise<boolean | Answer> {
     const severalMembers = pieces.length > 1 && this.#options.compression === "passthrough" &&
       pieces[0]!.delivery.encoding === "gzip";
-    if (!severalMembers) return true;
-    const members = await this.#way.prove();
-    return typeof members === "object" ? members : members === "all";
+    return severalMembers ? await this.#way.mayShareMembers() : true;
   }
 
   async #sendGroup(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
@@ -364,11 +361,14 @@ export class Lane {
 
   /** Sends pieces as one request; what is taken has its outcome then. */
   async #post(pieces: readonly Piece[], { shipment, permit }: Voyage, timeoutMs?: number): Promise<Verdict> {
+    const compression = await this.#way.compression();
+    if (typeof compression === "object") return { kind: "stopped", answer: compression };
     let body: RequestBody;
     try {
-      body = compose(pieces, this.#options.compression);
+      body = await compose(pieces, compression, this.#options.recoder);
     } catch (error) {
-      return { kind: "refused", reason: `Damaged in the queue: ${messageOf(error)}` };
+      if (!(error instanceof DamagedError)) throw error;
+      return { kind: "refused", reason: `Damaged in the queue: ${error.message}` };
     }
     const post = await this.#way.post(body, {
       items: itemsOf(pieces),

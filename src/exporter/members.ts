@@ -1,20 +1,29 @@
 /**
- * Whether an endpoint reads every member of a gzip body: one that reads the first alone would lose what is merged behind it, and
- * answer with a success.
+ * Whether an endpoint reads a form of body that not every one does. One that reads the first member of a gzip body alone would lose what is
+ * merged behind it, and answer with a success; so would one that takes what it cannot inflate for nothing.
  * @module
  */
 import { concatenate } from "../codec/bytes.ts";
 import { gzipMember } from "../codec/gzip.ts";
 import type { Answer, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
+import { type Coding, encode } from "./recode.ts";
 
-/** What is known of an endpoint. `unknown`: it refuses what proves nothing, so that its refusal of the probe would prove nothing. */
+/** The forms: several members in a gzip body; one zstd frame. */
+export type ProvedForm = "gzip_members" | "zstd";
+
+/**
+ * What is known of an endpoint. `first_only`: it takes what nobody who reads all could take. `unknown`: it refuses what proves nothing, so
+ * that its refusal of the probe would prove nothing.
+ */
 export type Members = "all" | "first_only" | "unknown";
 
 /** Settings of a proof. */
 export interface MembersProofOptions {
-  /** Sends a body of gzip members, once. */
-  readonly ask: (body: Uint8Array<ArrayBuffer>) => Promise<Answer>;
+  /** What is proved; gzip members unless given. */
+  readonly form?: ProvedForm;
+  /** Sends a body of that form, once. */
+  readonly ask: (body: Uint8Array<ArrayBuffer>, encoding: Coding) => Promise<Answer>;
   /** Changes when every connection is a new one. */
   readonly connections: () => number;
   /** The answer is another than the last one was. */
@@ -26,13 +35,28 @@ export interface MembersProofOptions {
 /** A request of one resource whose length overruns the body: no decoder takes it. */
 const MALFORMED = new Uint8Array([0x0a, 0x7f]);
 
-const EMPTY = gzipMember(new Uint8Array(0));
+interface Form {
+  readonly encoding: Coding;
+  /** Empty requests. Who refuses them would refuse the probe, too, whatever it reads of it. */
+  readonly control: Uint8Array<ArrayBuffer>;
+  /** The same, with a malformed one at its end. */
+  readonly probe: Uint8Array<ArrayBuffer>;
+}
 
-/** Two empty requests. Who refuses them would refuse the probe, too, whatever it reads of it. */
-const CONTROL = concatenate([EMPTY, EMPTY]);
+const NOTHING = new Uint8Array(0);
+const EMPTY = gzipMember(NOTHING);
 
-/** An empty request, and behind it a malformed one. */
-const PROBE = concatenate([EMPTY, gzipMember(MALFORMED)]);
+const FORMS: Readonly<Record<ProvedForm, Form>> = {
+  gzip_members: {
+    encoding: "gzip",
+    control: concatenate([EMPTY, EMPTY]),
+    probe: concatenate([EMPTY, gzipMember(MALFORMED)]),
+  },
+  zstd: { encoding: "zstd", control: encode(NOTHING, "zstd"), probe: encode(MALFORMED, "zstd") },
+};
+
+/** RFC 9110, 15.5.16: the content coding, among others, is not supported. Of a control it says that, and nothing of the way. */
+const UNSUPPORTED = 415;
 
 /**
  * How long a proof holds, in ms. A lost connection ends it at once; but `fetch` also reconnects silently, when an idle connection
@@ -73,14 +97,15 @@ export class MembersProof implements Prover {
   }
 
   /**
-   * The control first: two members with nothing wrong in either must be taken. Then 400 to the probe says that its second member was
-   * read; 2xx that it was not, and would have been lost behind a success.
+   * The control first, in which nothing is wrong, must be taken. Then 400 to the probe says that what is malformed in it was read; 2xx that
+   * it was not, and would have been lost behind a success.
    */
   async #ask(): Promise<Members | Answer> {
     const connections = this.#options.connections();
-    const control = await this.#taken(CONTROL);
+    const { encoding, control: empty, probe: malformed } = FORMS[this.#options.form ?? "gzip_members"];
+    const control = await this.#taken(empty, encoding);
     if (typeof control !== "boolean") return control;
-    const probe = control ? await this.#taken(PROBE) : undefined;
+    const probe = control ? await this.#taken(malformed, encoding) : undefined;
     if (typeof probe === "object") return probe;
     const members = probe === undefined ? "unknown" : probe ? "first_only" : "all";
     this.#proof = { members, connections, until: this.#now() + PROOF_MS_MAX };
@@ -90,9 +115,11 @@ export class MembersProof implements Prover {
   }
 
   /** Whether it is taken; the answer where it says neither. */
-  async #taken(body: Uint8Array<ArrayBuffer>): Promise<boolean | Answer> {
-    const answer = await this.#options.ask(body);
+  async #taken(body: Uint8Array<ArrayBuffer>, encoding: Coding): Promise<boolean | Answer> {
+    // What is kept is never handed on: whoever sends a body may give its memory back.
+    const answer = await this.#options.ask(body.slice(), encoding);
     if (answer.kind === "none") return answer;
+    if (answer.status === UNSUPPORTED && encoding !== "gzip") return false;
     const disposition = dispositionOf(answer);
     return disposition === "delivered" ? true : disposition === "inspect" ? false : answer;
   }

@@ -2,13 +2,10 @@
  * From queued parts to the body of one request.
  * @module
  */
-import { gunzipSync, gzipSync } from "node:zlib";
 import { concatenate } from "../codec/bytes.ts";
-import { gzipMember } from "../codec/gzip.ts";
-import type { Delivery, Part, PayloadEncoding } from "../queue/queue.ts";
-
-/** `exporter.compression`: members as the senders made them, one recompressed member, or none. */
-export type Compression = "passthrough" | "gzip" | "none";
+import type { Delivery, Part } from "../queue/queue.ts";
+import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode.ts";
+import type { Recoder } from "./recoder.ts";
 
 /** One part of a record. */
 export interface Piece {
@@ -34,7 +31,7 @@ export interface RequestBody {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Whether the bytes are the body's alone, and not a record's payload. */
   readonly own: boolean;
-  readonly encoding: PayloadEncoding;
+  readonly encoding: Coding;
   /** gzip members in it; 1 where it is not compressed. */
   readonly members: number;
 }
@@ -51,32 +48,64 @@ export function itemsOf(pieces: readonly Piece[]): number {
 
 /**
  * Pieces of one encoding as one uncompressed request, all their members inflated.
- * @throws {Error} when they do not inflate, or to more than was found at the door: the storage has damaged them.
+ * @throws {DamagedError}
  */
 export function contentOf(pieces: readonly Piece[]): Uint8Array {
-  const bytes = join(pieces);
-  if (pieces[0]!.delivery.encoding === "identity") return bytes;
-  const inflatedBytes = pieces.reduce((sum, piece) => sum + partOf(piece).inflatedBytes, 0);
-  // A bound of 0 is not taken by zlib. One chunk for all of it: it is not held in pieces and as a whole then.
-  return gunzipSync(bytes, { maxOutputLength: Math.max(1, inflatedBytes), chunkSize: Math.max(64, inflatedBytes + 1) });
+  return inflate(join(pieces), pieces[0]!.delivery.encoding, inflatedBytesOf(pieces));
 }
 
-/** Puts pieces of one encoding into one body. A single piece is not copied. */
-export function compose(pieces: readonly Piece[], compression: Compression): RequestBody {
+function inflatedBytesOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, piece) => sum + partOf(piece).inflatedBytes, 0);
+}
+
+/**
+ * Puts pieces of one encoding into one body. What is forwarded of a single piece is not copied.
+ * @throws {DamagedError}
+ */
+export function compose(
+  pieces: readonly Piece[],
+  compression: Compression,
+  recoder: Recoder,
+): RequestBody | Promise<RequestBody> {
   const { encoding } = pieces[0]!.delivery;
-  if (compression === "passthrough" && encoding === "gzip") {
-    // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
-    if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) {
-      return { bytes: owned(contentOf(pieces)), own: true, encoding: "identity", members: 1 };
-    }
-    return {
-      bytes: join(pieces),
-      own: pieces.some(({ delivery }) => delivery !== pieces[0]!.delivery),
-      encoding,
-      members: pieces.length,
-    };
-  }
-  return encodeContent(contentOf(pieces), compression);
+  if (compression !== "passthrough" || encoding !== "gzip") return recoded(pieces, compression, recoder);
+  // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
+  if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) return recoded(pieces, "none", recoder);
+  return {
+    bytes: join(pieces),
+    own: pieces.some(({ delivery }) => delivery !== pieces[0]!.delivery),
+    encoding,
+    members: pieces.length,
+  };
+}
+
+function recoded(
+  pieces: readonly Piece[],
+  compression: Compression,
+  recoder: Recoder,
+): RequestBody | Promise<RequestBody> {
+  const { encoding } = pieces[0]!.delivery;
+  return anew(runsOf(pieces), { encoding, inflatedBytes: inflatedBytesOf(pieces), compression }, recoder);
+}
+
+/** An uncompressed request as a body. */
+export function encodeContent(
+  content: Uint8Array,
+  compression: Compression,
+  recoder: Recoder,
+): RequestBody | Promise<RequestBody> {
+  return anew([content], { encoding: "identity", inflatedBytes: content.length, compression }, recoder);
+}
+
+function anew(runs: readonly Uint8Array[], recoding: Recoding, recoder: Recoder): RequestBody | Promise<RequestBody> {
+  const body = (bytes: Uint8Array<ArrayBuffer>): RequestBody => ({
+    bytes,
+    own: runs.every(({ buffer }) => buffer !== bytes.buffer),
+    encoding: CODINGS[recoding.compression],
+    members: 1,
+  });
+  const bytes = recoder.recode(runs, recoding);
+  return bytes instanceof Promise ? bytes.then(body) : body(bytes);
 }
 
 /** From here on, in bytes, a body is near the 20 MiB that are the Collector's own limit. */
@@ -87,20 +116,9 @@ function isLargeAndGrown(piece: Piece): boolean {
   return bytes > LARGE_BYTES && bytes > inflatedBytes;
 }
 
-/** Encodes an uncompressed request as the exporter is told to. */
-export function encodeContent(content: Uint8Array, compression: Compression): RequestBody {
-  if (compression === "none") return { bytes: owned(content), own: false, encoding: "identity", members: 1 };
-  return {
-    bytes: compression === "gzip" ? owned(gzipSync(content)) : gzipMember(content),
-    own: true,
-    encoding: "gzip",
-    members: 1,
-  };
-}
-
 function join(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
   const runs = runsOf(pieces);
-  return runs.length === 1 ? owned(runs[0]!) : concatenate(runs);
+  return runs.length === 1 ? inArrayBuffer(runs[0]!) : concatenate(runs);
 }
 
 /** Views of the payloads, pieces that follow each other in one: most requests are made of whole records. */
@@ -119,8 +137,4 @@ function runsOf(pieces: readonly Piece[]): Uint8Array[] {
     index = last;
   }
   return runs;
-}
-
-function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer ? bytes as Uint8Array<ArrayBuffer> : bytes.slice();
 }

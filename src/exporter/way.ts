@@ -11,8 +11,9 @@ import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
 import type { Answer, ExportClient, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
-import { type Members, MembersProof } from "./members.ts";
+import { type Members, MembersProof, type ProvedForm } from "./members.ts";
 import type { RequestBody } from "./payload.ts";
+import type { Compression } from "./recode.ts";
 import type { Failing, Refused } from "./search.ts";
 
 /** What a way tells. */
@@ -25,8 +26,10 @@ export interface WayEvents {
   failed(signal: SignalName, fault: Fault, detail: { cause: string; failures: number; retryMs: number }): void;
   /** The first success after failures. */
   recovered(signal: SignalName, failures: number): void;
-  /** Whether the endpoint reads all gzip members of a body; where it may read the first only, every request goes by itself. */
-  members(signal: SignalName, members: Members, url: string): void;
+  /**
+   * Whether the endpoint reads a form of body: all gzip members, or else every request goes by itself; zstd, or else gzip is sent.
+   */
+  members(signal: SignalName, form: ProvedForm, members: Members, url: string): void;
   /** An attempt had no answer in time on a connection that was open, and the next one, on a new connection, had. */
   silent(signal: SignalName, fault: Fault, url: string): void;
 }
@@ -42,6 +45,7 @@ export interface WayOptions {
   readonly client: ExportClient;
   /** Absent where no other target sends there. */
   readonly shared?: SharedEndpoint;
+  readonly compression: Compression;
   readonly retry: BreakerOptions;
   readonly events: WayEvents;
 }
@@ -91,6 +95,7 @@ export class Way {
   readonly signal: SignalName;
   readonly breaker: Breaker;
   readonly #client: ExportClient;
+  readonly #compression: Compression;
   readonly #events: WayEvents;
   readonly #members: Prover;
   readonly #health: EndpointHealth | undefined;
@@ -100,16 +105,19 @@ export class Way {
   /** An attempt on an open connection had no answer in time, and none has been answered since. */
   #silent = false;
 
-  constructor(signal: SignalName, { client, shared, retry, events }: WayOptions) {
+  constructor(signal: SignalName, { client, compression, shared, retry, events }: WayOptions) {
     this.signal = signal;
     this.breaker = new Breaker(retry);
     this.#client = client;
+    this.#compression = compression;
     this.#events = events;
     this.#health = shared?.health;
+    const form = formOf(compression);
     this.#members = client.proof ?? shared?.proof ?? new MembersProof({
-      ask: (body) => client.send(signal, body, "gzip", { abort: this.#giveUp.signal }),
+      form,
+      ask: (body, encoding) => client.send(signal, body, encoding, { abort: this.#giveUp.signal }),
       connections: () => client.renewed,
-      onChange: (members) => events.members(signal, members, client.target(signal).url),
+      onChange: (members) => events.members(signal, form, members, client.target(signal).url),
       ...(retry.now === undefined ? {} : { now: retry.now }),
     });
     client.whenReplaced(() => this.breaker.hasten());
@@ -152,14 +160,22 @@ export class Way {
     this.#giveUp.abort();
   }
 
-  /** Whether it reads every gzip member of a body, or the answer that says neither. */
-  prove(): Promise<Members | Answer> {
-    return this.#members.prove();
+  /** Whether several requests that are forwarded as members may share one; the answer where it cannot be found out now. */
+  async mayShareMembers(): Promise<boolean | Answer> {
+    const members = await this.#members.prove();
+    return typeof members === "object" ? members : members === "all";
   }
 
-  /** What is known of its members; undefined while nothing is. */
-  get members(): Members | undefined {
-    return this.#members.known();
+  /** Whether requests may share one, as far as is known. */
+  get merges(): boolean {
+    const members = this.#compression === "passthrough" ? this.#members.known() : undefined;
+    return members === undefined || members === "all";
+  }
+
+  /** How what is sent now is compressed; the answer where it cannot be found out. What everybody reads is not asked for. */
+  compression(): Compression | Promise<Compression | Answer> {
+    if (this.#compression !== "zstd") return this.#compression;
+    return this.#members.prove().then((read) => typeof read === "object" ? read : read === "all" ? "zstd" : "gzip");
   }
 
   /**
@@ -174,7 +190,7 @@ export class Way {
     const answer = await this.#client.send(signal, body.bytes, body.encoding, {
       abort: this.#giveUp.signal,
       sender,
-      severalMembers: body.members > 1,
+      needsProof: body.members > 1 || body.encoding === "zstd",
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     this.#listen(answer);
@@ -283,6 +299,11 @@ export class Way {
     this.#events.failed(this.signal, fault, { cause, failures: this.breaker.failures, retryMs: afterMs });
     return { afterMs, cause: `${fault.what} (${cause})`, ...(askedMs === undefined ? {} : { askedMs }) };
   }
+}
+
+/** What an endpoint has to have shown to read before it is sent. */
+export function formOf(compression: Compression): ProvedForm {
+  return compression === "zstd" ? "zstd" : "gzip_members";
 }
 
 /** In the words of what failed. */

@@ -21,9 +21,8 @@ export interface Job {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** `begun` answers {@link Start}; the others a {@link Job}. The payload's buffer is transferred. */
+/** Answers a {@link Job}. The payload's buffer is transferred. */
 export type Answer =
-  | { readonly kind: "begun" }
   | { readonly kind: "prepared"; readonly prepared: Prepared }
   | {
     readonly kind: "refused";

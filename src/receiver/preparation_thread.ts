@@ -4,30 +4,18 @@
  */
 import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { messageOf, Refusal } from "../errors.ts";
+import { serveJobs } from "../helper_thread.ts";
 import { Redactor } from "../otlp/rewrite/redaction.ts";
 import { type PreparationSettings, prepare } from "./preparation.ts";
 import type { Answer, Job, Start } from "./preparation_protocol.ts";
 
-/** What a Worker's global scope has; the compiler is given the main thread's. */
-interface WorkerScope {
-  postMessage(message: Answer, transfer: Transferable[]): void;
-  onmessage: ((event: MessageEvent<Start | Job>) => void) | null;
-}
-
-const scope = self as unknown as WorkerScope;
-
-let settings: PreparationSettings | undefined;
-
-scope.onmessage = ({ data }) => {
-  if ("body" in data) {
-    const answer = answerTo(settings!, data);
-    scope.postMessage(answer, answer.kind === "prepared" ? [answer.prepared.payload.buffer] : []);
-    return;
-  }
-  const { payloadEncoding, bounds, redaction } = data;
-  settings = { payloadEncoding, bounds, redactor: redaction && new Redactor(redaction) };
-  scope.postMessage({ kind: "begun" }, []);
-};
+serveJobs<Start, Job, Answer>(({ payloadEncoding, bounds, redaction }) => {
+  const settings = { payloadEncoding, bounds, redactor: redaction && new Redactor(redaction) };
+  return (job) => {
+    const answer = answerTo(settings, job);
+    return { content: answer, transfer: answer.kind === "prepared" ? [answer.prepared.payload.buffer] : [] };
+  };
+});
 
 function answerTo(settings: PreparationSettings, { form, body }: Job): Answer {
   try {

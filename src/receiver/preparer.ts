@@ -5,7 +5,8 @@
  * @module
  */
 import { OwnedBytes } from "../codec/owned_bytes.ts";
-import { messageOf, Refusal } from "../errors.ts";
+import { Refusal } from "../errors.ts";
+import { HelperThread, ThreadCrashError, ThreadlessError } from "../helper_thread.ts";
 import {
   type BodyForm,
   type Budget,
@@ -47,18 +48,13 @@ interface PendingJob {
 export class Preparer implements Disposable {
   readonly settings: PreparationSettings;
   readonly #events: PreparerEvents;
-  readonly #idleMs: number;
-  readonly #threadUrl: URL;
+  readonly #thread: HelperThread<Start, Job, Answer>;
   /** By sender, in turn: who has been served goes to the end. */
   readonly #waiting = new Map<string, PendingJob[]>();
   /** What is done on the event loop. */
   readonly #turns = new Turns();
-  #worker: Worker | undefined;
-  /** Whether the thread has ever begun. */
-  #proved = false;
   #threadless = false;
   #working: PendingJob | undefined;
-  #idle: ReturnType<typeof setTimeout> | undefined;
 
   /** @param options For tests: how long a thread without work is kept, and its module. */
   constructor(
@@ -68,13 +64,17 @@ export class Preparer implements Disposable {
   ) {
     this.settings = settings;
     this.#events = events;
-    this.#idleMs = options.idleMs ?? IDLE_MS;
-    this.#threadUrl = options.threadUrl ?? new URL("./preparation_thread.ts", import.meta.url);
+    const { payloadEncoding, bounds, redactor } = settings;
+    this.#thread = new HelperThread({
+      module: options.threadUrl ?? new URL("./preparation_thread.ts", import.meta.url),
+      start: { payloadEncoding, bounds, redaction: redactor?.settings },
+      idleMs: options.idleMs ?? IDLE_MS,
+    });
   }
 
   /** Whether a thread runs. */
   get threaded(): boolean {
-    return this.#worker !== undefined;
+    return this.#thread.running;
   }
 
   /**
@@ -116,58 +116,20 @@ export class Preparer implements Disposable {
   #next(): void {
     if (this.#working !== undefined) return;
     const [first] = this.#waiting;
-    clearTimeout(this.#idle);
-    if (first === undefined) {
-      this.#idle = setTimeout(() => this.#end(), this.#idleMs);
-      return;
-    }
+    if (first === undefined) return;
     const [sender, theirs] = first;
     const waiting = theirs.shift()!;
     this.#waiting.delete(sender);
     if (theirs.length > 0) this.#waiting.set(sender, theirs);
     this.#working = waiting;
-    const worker = this.#worker ??= this.#start();
-    if (worker === undefined) {
-      this.#withoutThread();
-      return;
-    }
-    // Before it has begun the body stays here: where there are no threads it is prepared without one.
-    if (this.#proved) this.#hand(worker, waiting);
+    this.#thread.run(() => {
+      const body = waiting.body.take();
+      return { content: { form: waiting.form, body }, transfer: [body.buffer] };
+    }).then((answer) => this.#hear(answer), (error: unknown) => this.#fail(error));
   }
 
-  #hand(worker: Worker, { form, body }: PendingJob): void {
-    const bytes = body.take();
-    worker.postMessage({ form, body: bytes } satisfies Job, [bytes.buffer]);
-  }
-
-  #start(): Worker | undefined {
-    let worker: Worker;
-    try {
-      worker = new Worker(this.#threadUrl, { type: "module" });
-    } catch (error) {
-      this.#threadless = true;
-      this.#events.threadless(messageOf(error));
-      return undefined;
-    }
-    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#hear(worker, data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#crash(event.message);
-    };
-    worker.onmessageerror = () => this.#crash("A message of it cannot be read");
-    const { payloadEncoding, bounds, redactor } = this.settings;
-    worker.postMessage({ payloadEncoding, bounds, redaction: redactor?.settings } satisfies Start);
-    return worker;
-  }
-
-  #hear(worker: Worker, answer: Answer): void {
+  #hear(answer: Answer): void {
     const working = this.#working;
-    if (answer.kind === "begun") {
-      const waits = !this.#proved;
-      this.#proved = true;
-      if (waits && working !== undefined) this.#hand(worker, working);
-      return;
-    }
     this.#working = undefined;
     if (answer.kind === "prepared") working?.resolve(answer.prepared);
     else if (answer.kind === "refused") {
@@ -178,18 +140,20 @@ export class Preparer implements Disposable {
     this.#next();
   }
 
-  #crash(cause: string): void {
-    this.#end();
-    if (!this.#proved) {
+  #fail(error: unknown): void {
+    const working = this.#working;
+    if (error instanceof ThreadlessError) {
       this.#threadless = true;
-      this.#events.threadless(cause);
+      this.#events.threadless(error.message);
       this.#withoutThread();
       return;
     }
-    const working = this.#working;
     this.#working = undefined;
-    this.#events.crashed(cause);
-    working?.reject(new Error(`The thread that prepares bodies ended by an error: ${cause}`));
+    if (working === undefined) return;
+    if (error instanceof ThreadCrashError) {
+      this.#events.crashed(error.message);
+      working.reject(new Error(`The thread that prepares bodies ended by an error: ${error.message}`));
+    } else working.reject(error);
     this.#next();
   }
 
@@ -207,19 +171,13 @@ export class Preparer implements Disposable {
     }
   }
 
-  #end(): void {
-    clearTimeout(this.#idle);
-    this.#worker?.terminate();
-    this.#worker = undefined;
-  }
-
   /** Ends the thread. What waits is its sender's to send again. */
   [Symbol.dispose](): void {
-    this.#end();
     const all = [...(this.#working === undefined ? [] : [this.#working]), ...[...this.#waiting.values()].flat()];
     this.#working = undefined;
     this.#waiting.clear();
     for (const { reject } of all) reject(new Refusal("shutting_down", "The relay is shutting down"));
+    this.#thread[Symbol.dispose]();
   }
 }
 

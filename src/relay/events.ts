@@ -3,10 +3,11 @@
  * @module
  */
 import { shownUrl } from "../config/shown.ts";
-import { concernsTheEndpoint } from "../diagnosis/faults.ts";
+import { concernsTheEndpoint, faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/exporter.ts";
 import type { GroupEvents } from "../exporter/group.ts";
+import type { RecoderEvents } from "../exporter/recoder.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { PreparerEvents } from "../receiver/preparer.ts";
 import type { SignalName } from "../signal.ts";
@@ -74,6 +75,18 @@ export function preparerEvents(log: Log): PreparerEvents {
       log.limited("preparer crashed", LOG_INTERVAL_MS).warn(
         "The thread that prepares large bodies ended by an error; the sender was told to retry, and a new thread starts",
         { cause },
+      ),
+  };
+}
+
+export function recoderEvents(log: Log): RecoderEvents {
+  return {
+    recodesInline: (cause) =>
+      log.warn(
+        "Large requests are compressed on the event loop, where others wait for them: there is no thread for it",
+        {
+          cause,
+        },
       ),
   };
 }
@@ -172,9 +185,13 @@ export function exporterEvents(
     },
     returned: (signal, name) => log.info("An exporter of the group takes data again", { signal, exporter: name }),
     recovered: (signal, failures) => log.info("The Collector takes the signal again", { signal, failures }),
-    members(signal, members, to) {
+    members(signal, form, members, to) {
       const url = shownUrl(to);
-      if (members === "all") {
+      if (form === "zstd") {
+        const { what, remedy } = faultNamed("zstd_unread");
+        if (members === "all") log.debug("The endpoint reads zstd", { signal, url });
+        else log.warn(what, { signal, url, remedy });
+      } else if (members === "all") {
         log.debug("The endpoint reads every gzip member of a body: requests are merged", { signal, url });
       } else if (members === "first_only") {
         log.warn("The endpoint reads only the first gzip member of a body, so every request goes by itself", {

@@ -9,8 +9,9 @@ import type { CollectorClient, ExportClient } from "../exporter/client.ts";
 import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
 import { EndpointHealth } from "../exporter/endpoint_health.ts";
 import { GroupClient, type GroupEvents } from "../exporter/group.ts";
-import { MembersProof } from "../exporter/members.ts";
-import type { Failure, SharedEndpoint } from "../exporter/way.ts";
+import { MembersProof, type ProvedForm } from "../exporter/members.ts";
+import type { Recoder } from "../exporter/recoder.ts";
+import { type Failure, formOf, type SharedEndpoint } from "../exporter/way.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -88,6 +89,7 @@ export interface ExporterSetOptions {
   readonly routing: Routing;
   readonly queue: SendingQueue;
   readonly opened: OpenedExporters;
+  readonly recoder: Recoder;
   /** Whether senders have been refused lately because the queue is full. */
   readonly refusing: () => boolean;
   /** Of a target; without a name where there is one alone. */
@@ -96,7 +98,9 @@ export interface ExporterSetOptions {
 
 /** What is known of the exporters of groups, by exporter and signal: each is shared by all targets that send there. */
 class Endpoints {
-  readonly #endpoints = new Map<string, Endpoint>();
+  readonly #healths = new Map<string, Endpoint>();
+  /** By the form of body, too. */
+  readonly #proofs = new Map<string, MembersProof>();
   readonly #opened: OpenedExporters;
 
   constructor(opened: OpenedExporters) {
@@ -104,30 +108,31 @@ class Endpoints {
   }
 
   get all(): readonly Endpoint[] {
-    return [...this.#endpoints.values()];
+    return [...this.#healths.values()];
   }
 
   /** @param events Told what is found out. */
-  of(exporter: string, signal: SignalName, events: ExporterEvents): Endpoint {
+  of(exporter: string, signal: SignalName, form: ProvedForm, events: ExporterEvents): Endpoint & SharedEndpoint {
     const key = `${exporter} ${signal}`;
-    const known = this.#endpoints.get(key);
-    if (known !== undefined) return known;
     const client = this.#opened.clientsOf(exporter)[signal];
-    const proof = new MembersProof({
-      ask: (body) => client.send(signal, body, "gzip"),
+    const endpoint = this.#healths.get(key) ?? { exporter, signal, client, health: new EndpointHealth() };
+    this.#healths.set(key, endpoint);
+    const proof = this.#proofs.get(`${key} ${form}`) ?? new MembersProof({
+      form,
+      ask: (body, encoding) => client.send(signal, body, encoding),
       connections: () => client.renewed,
-      onChange: (members) => events.members(signal, members, client.target(signal).url),
+      onChange: (members) => events.members(signal, form, members, client.target(signal).url),
     });
-    const endpoint = { exporter, signal, client, health: new EndpointHealth(), proof };
-    this.#endpoints.set(key, endpoint);
-    return endpoint;
+    this.#proofs.set(`${key} ${form}`, proof);
+    return { ...endpoint, proof };
   }
 }
 
-interface Endpoint extends SharedEndpoint {
+interface Endpoint {
   readonly exporter: string;
   readonly signal: SignalName;
   readonly client: CollectorClient;
+  readonly health: EndpointHealth;
 }
 
 interface Sending {
@@ -209,22 +214,24 @@ export class ExporterSet {
 function exporterFor(
   target: ExportTarget,
   endpoints: Endpoints,
-  { config, routing, queue, opened, refusing, events }: ExporterSetOptions,
+  { config, routing, queue, opened, recoder, refusing, events }: ExporterSetOptions,
 ): Exporter {
   // What a group sends is composed as its first exporter wants it.
   const [first] = target.members;
   const settings = bySignal((signal) => exporterSettings(config, signal, first?.name));
+  const forms = bySignal((signal) => formOf(settings[signal].compression));
   const alone = routing.targets.length === 1 && target.members.length === 1;
   const told = events(target, alone ? undefined : target.name);
   const { sending_queue: queueSettings } = config;
   return new Exporter({
     queue,
     target: queue.target(target.name),
-    clients: bySignal((signal) => clientFor(target, signal, endpoints, opened, told)),
+    clients: bySignal((signal) => clientFor(target, signal, forms[signal], endpoints, opened, told)),
     // A group that has it, too, learns from what is sent here, and the other way round.
     ...(target.kind === "single" && first !== undefined && inGroup(first.name, routing)
-      ? { shared: bySignal((signal) => endpoints.of(first.name, signal, told)) }
+      ? { shared: bySignal((signal) => endpoints.of(first.name, signal, forms[signal], told)) }
       : {}),
+    recoder,
     compression: bySignal((signal) => settings[signal].compression),
     bySender: bySignal((signal) =>
       target.members.some(({ name }) => namesSender(exporterSettings(config, signal, name).headers))
@@ -245,6 +252,7 @@ function inGroup(name: string, { targets }: Routing): boolean {
 function clientFor(
   { kind, members }: ExportTarget,
   signal: SignalName,
+  form: ProvedForm,
   endpoints: Endpoints,
   opened: OpenedExporters,
   events: ExporterEvents & GroupEvents,
@@ -254,7 +262,7 @@ function clientFor(
   return new GroupClient({
     signal,
     kind,
-    members: members.map(({ name, weight }) => ({ name, weight, ...endpoints.of(name, signal, events) })),
+    members: members.map(({ name, weight }) => ({ name, weight, ...endpoints.of(name, signal, form, events) })),
     events,
   });
 }

@@ -26,7 +26,8 @@ import type { ReceiverEvents } from "../receiver/receive.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./clients.ts";
 import { ExporterSet, openExporters, targetsOf } from "./exporters.ts";
-import { exporterEvents, preparerEvents, receiverEvents } from "./events.ts";
+import { Recoder } from "../exporter/recoder.ts";
+import { exporterEvents, preparerEvents, receiverEvents, recoderEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
 import { sampleAtHead } from "../telemetry/head_sampling.ts";
@@ -164,6 +165,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     routing,
     queue,
     opened,
+    recoder: stack.use(new Recoder(recoderEvents(log))),
     refusing: () => performance.now() - fullAt < REFUSING_MS,
     events: (target, name) => exporterEvents(metrics, log, (signal) => opened.originOf(target, signal), name),
   });

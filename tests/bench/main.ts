@@ -32,7 +32,7 @@ const { values: flags } = parseArgs({
     subjects: {
       type: "string",
       default:
-        "floor,nginx,rotel,sqlite,sqlite-tls,sqlite-mtls,sqlite-jwt,sqlite-redaction,none,collector-memory,collector-file",
+        "floor,nginx,rotel,sqlite,sqlite-tls,sqlite-mtls,sqlite-jwt,sqlite-redaction,sqlite-zstd,sqlite-gzip,none,collector-memory,collector-file",
     },
     out: { type: "string" },
   },

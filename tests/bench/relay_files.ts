@@ -35,6 +35,7 @@ export async function writeRelayFiles(dir: string, files: RelayFiles): Promise<v
     exporter: {
       endpoint: `https://localhost:${sink.port}`,
       tls: { ca_file: `${certs}/ca.crt`, cert_file: `${certs}/client.crt`, key_file: `${certs}/client.key` },
+      ...config.exporter,
     },
     telemetry: { admin: { endpoint: "127.0.0.1:0" } },
   };

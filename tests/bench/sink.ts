@@ -10,7 +10,7 @@ import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
-import { gunzipSync } from "node:zlib";
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { SIGNALS } from "../../src/signal.ts";
 import { Walker } from "../../src/otlp/wire.ts";
@@ -21,6 +21,12 @@ let items = 0;
 let bytes = 0;
 let requests = 0;
 
+const INFLATE: Readonly<Record<string, (raw: Uint8Array) => Uint8Array>> = {
+  identity: (raw) => raw,
+  gzip: (raw) => gunzipSync(raw),
+  zstd: (raw) => zstdDecompressSync(raw),
+};
+
 async function take(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of request as AsyncIterable<Uint8Array>) chunks.push(chunk);
@@ -28,7 +34,7 @@ async function take(request: IncomingMessage, response: ServerResponse): Promise
   const signal = SIGNALS.find(({ path }) => path === request.url);
   if (signal !== undefined && raw.length > 0) {
     try {
-      const sent = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
+      const sent = INFLATE[request.headers["content-encoding"] ?? "identity"]!(raw);
       const json = request.headers["content-type"] === "application/json";
       const content = json ? transcodeJson(signal.name, sent, 1 << 26).protobuf : sent;
       items += signal.name === "traces" ? walker.walk(signal.name, content).items : 0;

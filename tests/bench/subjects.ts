@@ -96,13 +96,18 @@ function configOf(proof: Proof, certs: string, jwksUrl: string | undefined): Con
   };
 }
 
-async function relay(storage: "sqlite" | "none", place: Place, proof: Proof = "token"): Promise<Running> {
+async function relay(
+  storage: "sqlite" | "none",
+  place: Place,
+  proof: Proof = "token",
+  exporter: NonNullable<ConfigInput["exporter"]> = {},
+): Promise<Running> {
   const dir = join(place.folder, `relay-${storage}-${crypto.randomUUID()}`);
   const issued = proof === "jwt" ? await issuer() : undefined;
   await writeRelayFiles(dir, {
     ...place,
     token: tokenOf(proof),
-    config: { ...configOf(proof, place.certs, issued?.url), sending_queue: { storage } },
+    config: { ...configOf(proof, place.certs, issued?.url), exporter, sending_queue: { storage } },
   });
   const running = await startRelay(dir);
   await issued?.server.shutdown();
@@ -229,6 +234,12 @@ const ofRelay = (title: string, storage: "sqlite" | "none", proof?: Proof, wayIn
   start: (place) => relay(storage, place, proof),
 });
 
+const ofExporter = (title: string, exporter: NonNullable<ConfigInput["exporter"]>): Subject => ({
+  title,
+  wayIn: NODE,
+  start: (place) => relay("sqlite", place, "token", exporter),
+});
+
 /** Every subject, by name. */
 export const SUBJECTS: Readonly<Record<string, Subject>> = {
   floor: { title: "a bare Hono handler that answers", wayIn: "Deno.serve", start: floor },
@@ -241,6 +252,8 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   "sqlite-jwt": ofRelay("edgeferry, JWT", "sqlite", "jwt"),
   "sqlite-tls": ofRelay("edgeferry, TLS in", "sqlite", "tls", "node:https"),
   "sqlite-mtls": ofRelay("edgeferry, mutual TLS in", "sqlite", "certificate", "node:https"),
+  "sqlite-zstd": ofExporter("edgeferry, `compression: zstd`", { compression: "zstd" }),
+  "sqlite-gzip": ofExporter("edgeferry, `compression: gzip`", { compression: "gzip" }),
   "sqlite-attributes": ofRelay("edgeferry, resource attributes", "sqlite", "attributes"),
   "sqlite-redaction": ofRelay("edgeferry, redaction that hits", "sqlite", "redaction"),
   "sqlite-redaction-idle": ofRelay("edgeferry, redaction that hits nothing", "sqlite", "redaction-idle"),

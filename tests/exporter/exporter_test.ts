@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
 import type { CollectorClient } from "../../src/exporter/client.ts";
+import { Recoder } from "../../src/exporter/recoder.ts";
 import { Exporter, type ExporterEvents, type ExporterOptions } from "../../src/exporter/exporter.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 
@@ -145,6 +146,7 @@ function exporterOf(
     target: 1,
     clients: bySignal(() => client),
     compression: bySignal(() => "passthrough"),
+    recoder: new Recoder({ recodesInline: assert.fail }),
     consumers: 4,
     batchBytesMax: 1 << 20,
     retry: { initialMs: 1, maxMs: 1 },

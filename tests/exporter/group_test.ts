@@ -143,7 +143,7 @@ Deno.test("a group whose ways all changed under a merge does not merge for the s
   eu.readsAll.add("m");
   const once = async () => {
     const proof = await eu.client.proof.prove();
-    return await eu.send({ severalMembers: proof === "all" });
+    return await eu.send({ needsProof: proof === "all" });
   };
   assert.equal(await once(), "m 200");
   eu.says("m", answered(503));
@@ -299,7 +299,7 @@ Deno.test("each member is asked for itself whether it reads all that is merged, 
   for (const name of ["a", "b"]) all.readsAll.add(name);
   for (let request = 0; request < 10; request++) {
     assert.equal(await all.client.proof.prove(), "all");
-    assert.equal(await all.send({ severalMembers: true }), "b 200");
+    assert.equal(await all.send({ needsProof: true }), "b 200");
   }
   assert.deepEqual(all.asked, ["a", "a", "b", "b"], "a control and a probe each");
   all.readsAll.delete("b");
@@ -316,12 +316,12 @@ Deno.test("a member that is cut off is asked again before anything merged goes t
   for (const name of ["a", "b"]) eu.readsAll.add(name);
   assert.equal(await eu.client.proof.prove(), "all");
   eu.says("a", gone());
-  assert.equal(await eu.send({ severalMembers: true }), "a b 200");
+  assert.equal(await eu.send({ needsProof: true }), "a b 200");
   eu.readsAll.delete("a");
   eu.says("a", answered(200));
   eu.later(30_000);
   assert.equal(
-    await eu.send({ severalMembers: true }),
+    await eu.send({ needsProof: true }),
     "b 200",
     "another server stands there, that reads the first alone",
   );
@@ -335,13 +335,13 @@ Deno.test("one that cannot be asked is down as soon as another answers", async (
   eu.says("a", gone());
   assert.equal(await eu.client.proof.prove(), "all");
   assert.deepEqual(eu.told, ["traces: a -> b, fault of a"]);
-  assert.equal(await eu.send({ severalMembers: true }), "b 200");
+  assert.equal(await eu.send({ needsProof: true }), "b 200");
 });
 
 Deno.test("what is merged goes to nobody who may read its first member alone", async () => {
   const eu = group("failover", ["a", "b"]);
   // The fake clients take the malformed second member of the probe: they read the first alone.
-  const answer = await eu.client.send("traces", BODY, "gzip", { severalMembers: true });
+  const answer = await eu.client.send("traces", BODY, "gzip", { needsProof: true });
   assert.ok(answer.kind === "none" && answer.aborted, "it is to be made anew, each by itself");
   assert.equal(await eu.send(), "a 200");
 });

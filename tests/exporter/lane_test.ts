@@ -145,7 +145,7 @@ Deno.test("one that is not mergeable is not cut when it is refused", async () =>
   await assertBooks(ends, { accepted: 2, delivered: 0, deadLettered: 2 });
 });
 
-for (const compression of ["passthrough", "gzip", "none"] as const) {
+for (const compression of ["passthrough", "gzip", "zstd", "none"] as const) {
   for (const encoding of ["gzip", "identity"] as const) {
     Deno.test(`compression ${compression}, of what is kept as ${encoding}`, async () => {
       await using ends = await exporting({ held: true, consumers: 1, compression, misbehave: refusePoison });
@@ -157,13 +157,52 @@ for (const compression of ["passthrough", "gzip", "none"] as const) {
       ends.start();
       await ends.emptied();
       assert.deepEqual(ends.accepted, ["a", "b", "c", "d"]);
-      assert(data(ends).every(({ gzip }) => gzip === (compression !== "none")));
-      const probed = ends.seen.entries.some(({ probe }) => probe);
-      assert.equal(probed, compression === "passthrough" && encoding === "gzip", "asked only where members are merged");
+      const coding = ({ gzip, zstd }: Seen) => gzip ? "gzip" : zstd ? "zstd" : "none";
+      const expected = compression === "passthrough" ? "gzip" : compression;
+      assert(data(ends).every((seen) => coding(seen) === expected));
+      const probed = ends.seen.entries.filter(({ probe }) => probe).map(coding);
+      const asked = compression === "zstd"
+        ? "zstd"
+        : compression === "passthrough" && encoding === "gzip"
+        ? "gzip"
+        : "";
+      // An empty request asks whether anything is taken, once something was refused; it is in no coding.
+      assert.deepEqual([...new Set(probed.filter((each) => each !== "none"))], asked === "" ? [] : [asked]);
       await assertBooks(ends, { accepted: 5, delivered: 4, deadLettered: 1 });
     });
   }
 }
+
+for (const [answer, whose] of [[415, "RFC 9110"], [400, "the Collector"]] as const) {
+  Deno.test(`an endpoint that does not read zstd and answers ${answer}, as ${whose} has it, gets gzip`, async () => {
+    await using ends = await exporting({
+      held: true,
+      compression: "zstd",
+      misbehave: ({ zstd }) => zstd ? status(answer) : undefined,
+    });
+    await appendSpans(ends.queue, ["a"], ["b"], ["c"]);
+    ends.start();
+    await ends.emptied();
+    assert.deepEqual(data(ends).filter(({ zstd }) => zstd), []);
+    assert.deepEqual(data(ends).map(({ names }) => names), [["a", "b", "c"]], "merged all the same");
+    assert(ends.seen.entries.some(({ zstd, probe }) => zstd && probe));
+    assert.deepEqual(ends.told.entries.filter(({ event }) => event === "members"), [
+      { event: "members", signal: "traces", form: "zstd", members: "unknown" },
+    ]);
+    await assertBooks(ends, { accepted: 3, delivered: 3 });
+  });
+}
+
+Deno.test("what is large is compressed by a thread, and is cut where it is refused", async () => {
+  await using ends = await exporting({ held: true, consumers: 1, compression: "zstd", misbehave: refusePoison });
+  const long = "x".repeat(2_000);
+  const names = numbered(200).map((name) => `${name} ${long}`);
+  await append(ends.queue, submission("traces", requestOf("traces", names, [POISON])));
+  ends.start();
+  await ends.emptied();
+  assert.deepEqual(ends.accepted.toSorted(), names.toSorted());
+  await assertBooks(ends, { accepted: 201, delivered: 200, deadLettered: 1 });
+});
 
 // --- several members in one body
 
@@ -176,7 +215,7 @@ Deno.test("requests are merged only after the endpoint has shown that it reads e
   assert(control?.probe && probe?.probe);
   assert.deepEqual(merged?.names, ["a", "b", "c"]);
   assert.deepEqual(ends.told.entries.filter(({ event }) => event === "members"), [
-    { event: "members", signal: "traces", members: "all" },
+    { event: "members", signal: "traces", form: "gzip_members", members: "all" },
   ]);
   await assertBooks(ends, { accepted: 3, delivered: 3 });
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
+import { unzstd } from "../../src/codec/zstd.ts";
 import type { Answer } from "../../src/exporter/client.ts";
-import { type Members, MembersProof, PROOF_MS_MAX } from "../../src/exporter/members.ts";
+import { type Members, MembersProof, PROOF_MS_MAX, type ProvedForm } from "../../src/exporter/members.ts";
 
 function answered(status: number): Answer {
   return {
@@ -15,13 +16,15 @@ function answered(status: number): Answer {
   };
 }
 
-function setup(answers: Answer[]) {
+function setup(answers: Answer[], form?: ProvedForm) {
   const clock = { ms: 0 };
   const pool = { connections: 0 };
   const told: Members[] = [];
   const probes: Uint8Array[] = [];
   const proof = new MembersProof({
-    ask: (probe) => {
+    ...(form === undefined ? {} : { form }),
+    ask: (probe, encoding) => {
+      assert.equal(encoding, form === "zstd" ? "zstd" : "gzip");
       probes.push(probe);
       return Promise.resolve(answers.shift()!);
     },
@@ -50,6 +53,16 @@ Deno.test("where the control is refused, a refusal proves nothing: it is not ask
     assert.deepEqual(told, ["unknown"]);
     assert.equal(probes.length, 1);
   }
+});
+
+Deno.test("zstd is asked for in zstd, and where the coding itself is refused nothing is held up", async () => {
+  const reads = setup([answered(200), answered(400)], "zstd");
+  assert.equal(await reads.proof.prove(), "all");
+  assert.deepEqual(reads.probes.map((probe) => [...unzstd(probe, 16)]), [[], [0x0a, 0x7f]]);
+  for (const status of [400, 415]) assert.equal(await setup([answered(status)], "zstd").proof.prove(), "unknown");
+  assert.equal(await setup([answered(200), answered(200)], "zstd").proof.prove(), "first_only");
+  // A 415 to gzip, which everybody reads, is about the way.
+  assert.deepEqual(await setup([answered(415)]).proof.prove(), answered(415));
 });
 
 Deno.test("another answer, or none, says neither, and is asked again", async () => {

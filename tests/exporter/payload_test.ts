@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import {
-  compose,
+  compose as composeBy,
   contentOf,
   encodeContent,
   itemsOf,
@@ -12,8 +12,14 @@ import {
 } from "../../src/exporter/payload.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
+import { unzstd } from "../../src/codec/zstd.ts";
+import { type Compression, DamagedError } from "../../src/exporter/recode.ts";
+import { Recoder } from "../../src/exporter/recoder.ts";
 import type { Delivery, PayloadEncoding } from "../../src/queue/queue.ts";
 import { namesIn, requestOf } from "../support/relay/exporting.ts";
+
+const recoder = new Recoder({ recodesInline: assert.fail });
+const compose = (pieces: readonly Piece[], compression: Compression) => composeBy(pieces, compression, recoder);
 
 function deliveryOf(encoding: PayloadEncoding, ...requests: readonly (readonly string[])[]): Delivery {
   const contents = requests.map((names) => requestOf("traces", names));
@@ -50,17 +56,17 @@ Deno.test("a record is cut at its parts, in order", () => {
   }
 });
 
-Deno.test("passthrough forwards the senders' members as they are, and compresses what came plain", () => {
+Deno.test("passthrough forwards the senders' members as they are, and compresses what came plain", async () => {
   const gzipped = deliveryOf("gzip", ["a"], ["b"]);
-  const forwarded = compose(piecesOf(gzipped), "passthrough");
+  const forwarded = await compose(piecesOf(gzipped), "passthrough");
   assert.equal(forwarded.encoding, "gzip");
   assert.deepEqual(forwarded.bytes, gzipped.payload);
-  const plain = compose(piecesOf(deliveryOf("identity", ["a"], ["b"])), "passthrough");
+  const plain = await compose(piecesOf(deliveryOf("identity", ["a"], ["b"])), "passthrough");
   assert.equal(plain.encoding, "gzip");
   assert.deepEqual(namesIn("traces", gunzipSync(plain.bytes)), ["a", "b"]);
 });
 
-Deno.test("pieces that do not follow each other are joined in their order; a body of one record's bytes is not the body's own", () => {
+Deno.test("pieces that do not follow each other are joined in their order; a body of one record's bytes is not the body's own", async () => {
   const first = deliveryOf("gzip", ["a"], ["b"], ["c"]);
   const second = deliveryOf("gzip", ["d"], ["e"]);
   const [a, b, c] = piecesOf(first);
@@ -72,37 +78,45 @@ Deno.test("pieces that do not follow each other are joined in their order; a bod
     [[a!, c!, e!], ["a", "c", "e"], true],
   ];
   for (const [pieces, names, own] of sets) {
-    const body = compose(pieces, "passthrough");
+    const body = await compose(pieces, "passthrough");
     assert.deepEqual(namesIn("traces", gunzipSync(body.bytes)), names);
     assert.equal(body.own, own);
     assert.equal(body.bytes.buffer === first.payload.buffer, !own);
   }
 });
 
-Deno.test("gzip makes one member of several, none sends what was inflated", () => {
+Deno.test("gzip and zstd make one body of several, none sends what was inflated", async () => {
   for (const encoding of ["gzip", "identity"] as const) {
     const pieces = piecesOf(deliveryOf(encoding, ["a"], ["b"]));
-    const one = compose(pieces, "gzip");
+    const one = await compose(pieces, "gzip");
     assert.equal(one.encoding, "gzip");
     assert.deepEqual(namesIn("traces", gunzipSync(one.bytes)), ["a", "b"]);
-    const none = compose(pieces, "none");
+    const zstd = await compose(pieces, "zstd");
+    assert.equal(zstd.encoding, "zstd");
+    assert.deepEqual(namesIn("traces", unzstd(zstd.bytes, 1 << 20, 1)), ["a", "b"]);
+    const none = await compose(pieces, "none");
     assert.equal(none.encoding, "identity");
     assert.deepEqual(namesIn("traces", none.bytes), ["a", "b"]);
   }
   const content = requestOf("traces", ["x"]);
-  assert.deepEqual(encodeContent(content, "none"), { bytes: content, own: false, encoding: "identity", members: 1 });
+  assert.deepEqual(await encodeContent(content, "none", recoder), {
+    bytes: content,
+    own: false,
+    encoding: "identity",
+    members: 1,
+  });
 });
 
 Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {
   const damaged = deliveryOf("gzip", ["a".repeat(500)]);
   damaged.payload[damaged.payload.length - 5]! ^= 0xff;
-  assert.throws(() => contentOf(piecesOf(damaged)));
+  assert.throws(() => contentOf(piecesOf(damaged)), DamagedError);
   const whole = deliveryOf("gzip", ["a".repeat(500)]);
   const lying = { ...whole, parts: whole.parts.map((part) => ({ ...part, inflatedBytes: part.inflatedBytes - 1 })) };
-  assert.throws(() => contentOf(piecesOf(lying)));
+  assert.throws(() => contentOf(piecesOf(lying)), DamagedError);
 });
 
-Deno.test("a large body that did not compress goes as it came: its framing could be too much for the Collector", () => {
+Deno.test("a large body that did not compress goes as it came: its framing could be too much for the Collector", async () => {
   const content = new Uint8Array(16 * 1024 * 1024 + 1);
   for (let at = 0; at < content.length; at += 65_536) crypto.getRandomValues(content.subarray(at, at + 65_536));
   const payload = gzipMember(content);
@@ -118,7 +132,8 @@ Deno.test("a large body that did not compress goes as it came: its framing could
     payload,
     settle: () => Promise.resolve(),
   };
-  const body = compose(piecesOf(large), "passthrough");
+  using recoder = new Recoder({ recodesInline: assert.fail });
+  const body = await composeBy(piecesOf(large), "passthrough", recoder);
   assert.equal(body.encoding, "identity");
   assert.equal(Buffer.compare(body.bytes, content), 0);
 });

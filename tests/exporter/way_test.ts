@@ -28,7 +28,12 @@ async function setup(stack: AsyncDisposableStack, options: { timeoutMs?: number;
     members: (_, members) => told.push(`members ${members}`),
     silent: (_, fault) => told.push(`silent ${fault.code}`),
   };
-  const way = new Way("traces", { client, retry: { initialMs: 1_000, maxMs: 8_000, random: () => 0 }, events });
+  const way = new Way("traces", {
+    client,
+    compression: "passthrough",
+    retry: { initialMs: 1_000, maxMs: 8_000, random: () => 0 },
+    events,
+  });
   const post = () => way.post(BODY, { items: 3, requests: 2, sender: "s", permit: way.breaker.pass() });
   return { endpoint, way, told, post, proxy };
 }

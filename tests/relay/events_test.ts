@@ -145,9 +145,12 @@ Deno.test("what goes well is told once, and counted", async () => {
   const { exporter, lines, counted } = setup();
   exporter.sent("traces", { items: 7, requests: 2, bytes: 100, durationMs: 5 });
   exporter.recovered("traces", 3);
-  exporter.members("traces", "all", "https://collector:4318/v1/traces");
-  exporter.members("traces", "first_only", "https://collector:4318/v1/traces");
-  assert.deepEqual(lines.map(({ level }) => level), ["info", "debug", "warn"]);
+  const url = "https://collector:4318/v1/traces";
+  for (const form of ["gzip_members", "zstd"] as const) {
+    for (const members of ["all", "first_only", "unknown"] as const) exporter.members("traces", form, members, url);
+  }
+  const levels = ["info", "debug", "warn", "warn", "debug", "warn", "warn"];
+  assert.deepEqual(lines.map(({ level }) => level), levels);
   assert.deepEqual(await counted("edgeferry_exporter_sent_items"), [{ signal: "traces", value: 7 }]);
 });
 

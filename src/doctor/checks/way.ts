@@ -8,7 +8,8 @@ import { concernsTheWay, diagnose, type Fault, SERVER_FORM_FAULTS } from "../../
 import { shakeHands } from "../../diagnosis/handshake.ts";
 import { messageOf } from "../../errors.ts";
 import type { Answer } from "../../exporter/client.ts";
-import { MembersProof } from "../../exporter/members.ts";
+import { MembersProof, type ProvedForm } from "../../exporter/members.ts";
+import { formOf } from "../../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../../signal.ts";
 import { chainOf, describe, exportPrivateKey, lifeLeft } from "../../pki/certificate.ts";
 import { expiryLevel } from "../../pki/expiry.ts";
@@ -293,33 +294,43 @@ async function checkRequest(way: Way, signal: SignalName): Promise<Finding> {
 }
 
 async function checkMembers(way: Way): Promise<Finding> {
-  if (way.compression !== "passthrough") {
-    return {
-      status: "skipped",
-      finding: `Skipped: exporter.compression is ${way.compression}, which needs one member`,
-    };
+  const { compression } = way;
+  if (compression === "gzip" || compression === "none") {
+    return { status: "skipped", finding: `Skipped: exporter.compression is ${compression}, which needs one member` };
   }
+  const form = formOf(compression);
   const proof = new MembersProof({
-    ask: (probe) => way.client.send(present(way.signals[0]), probe, "gzip"),
+    form,
+    ask: (probe, encoding) => way.client.send(present(way.signals[0]), probe, encoding),
     connections: () => 0,
     onChange: () => {},
   });
   const members = await proof.prove();
-  if (members === "all") return ok("Every member of a body is read", "a malformed second member was refused");
-  if (members === "first_only") {
-    return warning(
-      "first_member_only",
-      "A body whose second gzip member is malformed was accepted: the first member alone was read",
-    );
-  }
-  if (members === "unknown") {
-    return warning(
-      "first_member_only",
-      "An empty request of two gzip members was refused, so that it cannot be found out whether both are read",
-    );
-  }
-  return unanswered(members, way.client.diagnose(members));
+  if (typeof members === "object") return unanswered(members, way.client.diagnose(members));
+  if (members === "all") return ok(...READ[form]);
+  return warning(...(members === "first_only" ? TAKES_MALFORMED : REFUSES_EMPTY)[form]);
 }
+
+const READ: Readonly<Record<ProvedForm, readonly [finding: string, evidence: string]>> = {
+  gzip_members: ["Every member of a body is read", "a malformed second member was refused"],
+  zstd: ["zstd is read", "a malformed body in zstd was refused"],
+};
+
+const TAKES_MALFORMED: Readonly<Record<ProvedForm, readonly [code: string, finding: string]>> = {
+  gzip_members: [
+    "first_member_only",
+    "A body whose second gzip member is malformed was accepted: the first member alone was read",
+  ],
+  zstd: ["zstd_unread", "A malformed body in zstd was accepted: it was not read"],
+};
+
+const REFUSES_EMPTY: Readonly<Record<ProvedForm, readonly [code: string, finding: string]>> = {
+  gzip_members: [
+    "first_member_only",
+    "An empty request of two gzip members was refused, so that it cannot be found out whether both are read",
+  ],
+  zstd: ["zstd_unread", "An empty request in zstd was refused"],
+};
 
 function unanswered(answer: Answer, fault: Fault): Finding {
   return unexplained(fault, fault.what, evidenceOf(answer));

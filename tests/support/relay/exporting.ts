@@ -10,10 +10,12 @@ import type { BreakerOptions } from "../../../src/exporter/breaker.ts";
 import { type ClientIdentity, CollectorClient } from "../../../src/exporter/client.ts";
 import { Exporter } from "../../../src/exporter/exporter.ts";
 import type { ExporterEvents } from "../../../src/exporter/exporter.ts";
-import type { Members } from "../../../src/exporter/members.ts";
-import type { Compression } from "../../../src/exporter/payload.ts";
+import type { Members, ProvedForm } from "../../../src/exporter/members.ts";
+import type { Compression } from "../../../src/exporter/recode.ts";
+import { Recoder } from "../../../src/exporter/recoder.ts";
 import { decodeRequest } from "../../../src/otlp/decode.ts";
 import { gzipMember } from "../../../src/codec/gzip.ts";
+import { unzstd } from "../../../src/codec/zstd.ts";
 import { MESSAGES, REQUEST_MESSAGE } from "../../../src/otlp/schema.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName, signalOf } from "../../../src/signal.ts";
 import { Walker } from "../../../src/otlp/wire.ts";
@@ -73,6 +75,7 @@ export interface Seen {
   readonly probe: boolean;
   /** It came compressed. */
   readonly gzip: boolean;
+  readonly zstd: boolean;
 }
 
 /** What the exporter told. */
@@ -122,7 +125,7 @@ export type Told =
   }
   | { readonly event: "silent"; readonly signal: SignalName; readonly fault: Fault }
   | { readonly event: "recovered"; readonly signal: SignalName; readonly failures: number }
-  | { readonly event: "members"; readonly signal: SignalName; readonly members: Members };
+  | { readonly event: "members"; readonly signal: SignalName; readonly form: ProvedForm; readonly members: Members };
 
 export interface ExportingOptions {
   readonly storage?: "sqlite" | "none";
@@ -204,6 +207,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
     key: certs.client.key,
   }, options.timeoutMs);
   stack.defer(() => client.close());
+  const recoder = stack.use(new Recoder({ recodesInline: assert.fail }));
   let exporter: Exporter | undefined;
   const start = () => {
     exporter = new Exporter({
@@ -211,6 +215,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
       target: 1,
       clients: bySignal(() => client),
       compression: bySignal(() => options.compression ?? "passthrough"),
+      recoder,
       consumers: options.consumers ?? 4,
       batchBytesMax: options.batchBytesMax ?? 4 << 20,
       retry: { initialMs: 20, maxMs: 200, ...options.retry },
@@ -286,23 +291,30 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
     looking: (signal, detail) => told.push({ event: "looking", signal, ...detail }),
     silent: (signal, fault) => told.push({ event: "silent", signal, fault }),
     recovered: (signal, failures) => told.push({ event: "recovered", signal, failures }),
-    members: (signal, members) => told.push({ event: "members", signal, members }),
+    members: (signal, form, members) => told.push({ event: "members", signal, form, members }),
   };
 }
 
 function seenOf(signal: SignalName, number: number, body: Uint8Array): Seen {
   const gzip = body[0] === 0x1f && body[1] === 0x8b;
+  const zstd = isZstd(body);
   let content = body;
   let probe = false;
   try {
     if (gzip) content = gunzipSync(body);
+    if (zstd) content = unzstd(body, 1 << 26);
     probe = content.length === 0 || content.length === 2 && content[1] === 0x7f;
   } catch {
     // What is damaged is the Collector's to refuse.
     content = new Uint8Array(0);
   }
   const names = probe ? [] : namesIn(signal, content);
-  return { signal, number, at: performance.now(), names, wireBytes: body.length, probe, gzip };
+  return { signal, number, at: performance.now(), names, wireBytes: body.length, probe, gzip, zstd };
+}
+
+/** RFC 8878, 3.1.1: the magic number. */
+export function isZstd(body: Uint8Array): boolean {
+  return body[0] === 0x28 && body[1] === 0xb5 && body[2] === 0x2f && body[3] === 0xfd;
 }
 
 /** The names of spans, metrics and log records (their event name), in order. */
