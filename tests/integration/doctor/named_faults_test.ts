@@ -18,6 +18,7 @@ import { startNginx } from "../../support/tools/nginx.ts";
 import { ODD_FORMS, oddServers } from "../../support/tools/odd_servers.ts";
 import { LIBRARY_ONLY } from "../../docs/pages.ts";
 import { startProgram } from "../../support/program/program.ts";
+import { isZstd } from "../../support/relay/exporting.ts";
 import { doctor, FAULTS, type Files, SERVERS, serversOf } from "../../support/relay/relay_faults.ts";
 
 const root = new URL("../../../", import.meta.url);
@@ -116,6 +117,10 @@ Deno.test("each row of the table of faults is produced by doctor", async () => {
     return note(await examine({ file, env: { DENO_TLS_CA_STORE: "" }, ...options }));
   };
   await examined(more);
+  const unread = await embedded({
+    misbehave: (_, __, body) => isZstd(body) ? { kind: "status", status: 415 } : undefined,
+  });
+  await examined({ exporter: { endpoint: unread, compression: "zstd" } });
   const past9 = await certs.issueServer("past9", { days: 1, now: new Date(Date.now() - 10 * 86_400_000) });
   await examined({
     receiver: { http: { tls: { cert_file: past9.certificateFile, key_file: past9.keyFile } } },

@@ -128,6 +128,8 @@ export type Told =
   | { readonly event: "members"; readonly signal: SignalName; readonly form: ProvedForm; readonly members: Members };
 
 export interface ExportingOptions {
+  /** Made for it unless given. */
+  readonly certs?: TestCertificates;
   readonly storage?: "sqlite" | "none";
   /** How the Collector misbehaves. */
   readonly misbehave?: (seen: Seen) => Misbehaviour | undefined;
@@ -170,7 +172,7 @@ export interface Exporting extends AsyncDisposable {
 /** Starts the ends and what is between them. */
 export async function exporting(options: ExportingOptions = {}): Promise<Exporting> {
   await using stack = new AsyncDisposableStack();
-  const certs = stack.use(await testCertificates());
+  const certs = options.certs ?? stack.use(await testCertificates());
   const dir = await mkdtemp(join(tmpdir(), "edgeferry-exporting-"));
   stack.defer(() => rm(dir, { recursive: true, force: true }));
   const seen = new Journal<Seen>();
