@@ -117,18 +117,55 @@ function wholeSeconds(estimate: number | undefined): number {
   return Math.min(RETRY_AFTER_MAX_S, Math.max(1, seconds));
 }
 
+/** What an error says, in its parts; whoever shows them apart takes no sentence apart. */
+export interface Statement {
+  /** What cannot be done with which thing: `Cannot read client key certs/client.key`. */
+  readonly what: string;
+  /** How that thing is: `it is encrypted`. */
+  readonly state: string;
+  /** What to do; absent where nobody here can say. */
+  readonly remedy?: string | undefined;
+}
+
+/** The one sentence, without a period. */
+export function sentenceOf({ what, state, remedy }: Statement): string {
+  return `${what}: ${state}${remedy === undefined ? "" : `; ${remedy}`}`;
+}
+
+/** An error that states its parts as fields; the message is the one sentence. */
+export class StatedError extends Error implements Statement {
+  /** The thing, and what cannot be done with it. */
+  readonly what: string;
+  /** How the thing is. */
+  readonly state: string;
+  /** What to do. */
+  readonly remedy: string | undefined;
+
+  /** Renders the statement. */
+  constructor(statement: Statement, options?: ErrorOptions) {
+    super(sentenceOf(statement), options);
+    this.what = statement.what;
+    this.state = statement.state;
+    this.remedy = statement.remedy;
+  }
+}
+
 /** A configuration that cannot be used: names the key (with line and column where it came from a file) and the remedy. */
 export class ConfigError extends Error {
   /** Tells it from other errors, also across copies of this module. */
   override readonly name = "ConfigError";
   /** Everything that is wrong, one sentence each; the message has one a line. */
   readonly faults: readonly string[];
+  /** The parts of the sentence; undefined where several things are wrong, or one that stands in a file at a line. */
+  readonly statement: Statement | undefined;
 
   /** Of one fault, or of several, a sentence each. */
-  constructor(fault: string | readonly string[], options?: ErrorOptions) {
-    const faults = typeof fault === "string" ? [fault] : fault;
+  constructor(fault: Statement | string | readonly string[], options?: ErrorOptions) {
+    const statement = typeof fault === "object" && "what" in fault ? fault : undefined;
+    const faults = statement === undefined ? [fault as string | readonly string[]].flat() : [sentenceOf(statement)];
     super(faults.join("\n"), options);
     this.faults = faults;
+    this.statement = statement;
   }
 }
 
@@ -153,41 +190,17 @@ export type CertificateErrorCode =
   | "revoked"
   | "unwritable";
 
-/** What an error says, in its parts; whoever shows them apart takes no sentence apart. */
-export interface Statement {
-  /** What cannot be done with which thing: `Cannot read client key certs/client.key`. */
-  readonly what: string;
-  /** How that thing is: `it is encrypted`. */
-  readonly state: string;
-  /** What to do; absent where nobody here can say. */
-  readonly remedy?: string | undefined;
-}
-
-/** The one sentence, without a period. */
-export function sentenceOf({ what, state, remedy }: Statement): string {
-  return `${what}: ${state}${remedy === undefined ? "" : `; ${remedy}`}`;
-}
-
 /** A certificate, key or CA that cannot be used: names the file or setting, its state and the remedy. */
-export class CertificateError extends Error implements Statement {
+export class CertificateError extends StatedError {
   /** Tells it from other errors, also across copies of this module. */
   override readonly name = "CertificateError";
   /** What is wrong. */
   readonly code: CertificateErrorCode;
-  /** The file or setting, and what cannot be done with it. */
-  readonly what: string;
-  /** How it is. */
-  readonly state: string;
-  /** What to do. */
-  readonly remedy: string | undefined;
 
   /** The message is the statement as one sentence. */
   constructor(code: CertificateErrorCode, statement: Statement, options?: ErrorOptions) {
-    super(sentenceOf(statement), options);
+    super(statement, options);
     this.code = code;
-    this.what = statement.what;
-    this.state = statement.state;
-    this.remedy = statement.remedy;
   }
 }
 

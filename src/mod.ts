@@ -100,5 +100,13 @@ export {
   type TelemetryOptions,
 } from "./telemetry/telemetry.ts";
 export type { OtlpTarget } from "./telemetry/exporter.ts";
-export { createLog, type Log, type LogFields, type LogLevel, type LogOptions } from "./telemetry/log.ts";
-export { CertificateError, type CertificateErrorCode, ConfigError, type Statement } from "./errors.ts";
+export {
+  createLog,
+  type Log,
+  type LogFields,
+  type LogLevel,
+  type LogLine,
+  type LogLineField,
+  type LogOptions,
+} from "./telemetry/log.ts";
+export { CertificateError, type CertificateErrorCode, ConfigError, StatedError, type Statement } from "./errors.ts";

@@ -22,6 +22,7 @@ Deno.test("the library exports what it promises, by hand", () => {
   assert.deepEqual(Object.keys(edgeferry).sort(), [
     "CertificateError",
     "ConfigError",
+    "StatedError",
     "configFrom",
     "createLog",
     "createRelay",

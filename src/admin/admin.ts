@@ -132,9 +132,11 @@ export async function startAdmin(
     };
   } catch (error) {
     throw new ConfigError(
-      `Cannot listen at telemetry.admin.endpoint ${formatEndpoint(endpoint)}: ${
-        messageOf(error)
-      }; free the port or choose another`,
+      {
+        what: `Cannot listen at telemetry.admin.endpoint ${formatEndpoint(endpoint)}`,
+        state: messageOf(error),
+        remedy: "free the port or choose another",
+      },
       { cause: error },
     );
   }

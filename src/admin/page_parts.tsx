@@ -76,7 +76,7 @@ function Facts({ version, startedAt, at }: Status) {
 /** What the sentence of the state has no room for. */
 function Notices(status: Status) {
   const { health, ways, at, durable } = status;
-  const { sentence } = verdictOf(status);
+  const { of: told } = verdictOf(status);
   return (
     <>
       {health.reasons.slice(1).map((reason) => (
@@ -87,9 +87,9 @@ function Notices(status: Status) {
         </div>
       ))}
       {[...Map.groupBy(ways.filter(isFailing), ({ last }) => last?.fault.code).values()].map((alike) => (
-        <Outage ways={alike} at={at} durable={durable} said={sentence} />
+        <Outage ways={alike} at={at} durable={durable} told={told} />
       ))}
-      {health.warnings.filter((warning) => sentence !== `${warning}.`).map((warning) => (
+      {health.warnings.filter((warning) => warning !== told).map((warning) => (
         <div class="notice mild">
           <p>{warning}</p>
         </div>
@@ -104,14 +104,14 @@ function isFailing(way: WayStatus): boolean {
 
 /** Those with the same fault. */
 function Outage(
-  { ways, at, durable, said }: { ways: readonly WayStatus[]; at: number; durable: boolean; said: string },
+  { ways, at, durable, told }: { ways: readonly WayStatus[]; at: number; durable: boolean; told: string | undefined },
 ) {
   const lasts = ways.flatMap(({ last }) => last ?? []);
   const last = lasts.reduce((a, b) => a.at >= b.at ? a : b);
   const waitS = Math.max(0, Math.min(...lasts.map(({ retryAt }) => retryAt)) - at) / 1000;
   return (
     <div class={last.fault.lasting ? "notice" : "notice mild"}>
-      {!said.startsWith(last.fault.what) && (
+      {told !== last.fault.what && (
         <p>
           <strong>{last.fault.what}</strong>
         </p>

@@ -12,6 +12,8 @@ export interface Verdict {
   readonly level: "good" | "warn" | "bad";
   readonly badge: string;
   readonly sentence: string;
+  /** The fault or warning that the sentence tells of; undefined where it is of none. */
+  readonly of?: string | undefined;
 }
 
 /** How long dead letters count as growing after the last one, in ms. */
@@ -57,7 +59,7 @@ export function verdictOf(status: Status): Verdict {
     };
   }
   const [warning] = health.warnings;
-  if (warning !== undefined) return { level: "warn", badge: "Ready", sentence: `${warning}.` };
+  if (warning !== undefined) return { level: "warn", badge: "Ready", sentence: `${warning}.`, of: warning };
   if (signals.every(({ accepted }) => accepted === 0)) {
     return { level: "good", badge: "Ready", sentence: "Nobody has sent anything yet." };
   }
@@ -82,6 +84,7 @@ function heldUp(failing: readonly WayStatus[], { ways, durable }: Status): Verdi
     level: lasting ? "bad" : "warn",
     badge: all ? "Collector takes nothing" : `${capital(listed(signals))} held up`,
     sentence: what === undefined ? rest : `${what}. ${rest}`,
+    of: what,
   };
 }
 

@@ -33,7 +33,7 @@ import { type PemDocument, readPem } from "../pki/pem.ts";
 import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
-import { counted, FaultFound, type Io, newCommand, painted, table } from "./io.ts";
+import { counted, FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
 
 interface ShowFlags extends CaPassphraseFlags {
   readonly dir?: string;
@@ -302,16 +302,22 @@ function linesOf(io: Io, shown: ShownFile, now: Date): string[] {
     const match = key.matches === null ? "" : `, matches ${key.matches}`;
     rows.push(["key", `${key.file}: ${type}${match}`]);
   }
-  for (const fault of shown.faults) rows.push([FAULT, fault]);
-  const lines = table(rows.map(([label, value]) => [`  ${label.padEnd(LABEL_WIDTH)}`, printable(value)]), io.width);
+  const lines = ([label, value]: readonly [string, string], paint = (text: string) => text): string[] => {
+    const [first = "", ...more] = fitted(
+      `  ${label.padEnd(LABEL_WIDTH)}  ${printable(value)}`,
+      io.width,
+      LABEL_WIDTH + 4,
+    );
+    return [first.slice(0, 2) + paint(label) + first.slice(2 + label.length), ...more];
+  };
   return [
     painted(io, "heading", printable(shown.file)),
-    ...lines.map((line) => line.startsWith(`  ${FAULT}`) ? line.replace(FAULT, painted(io, "bad", FAULT)) : line),
+    ...rows.flatMap((row) => lines(row)),
+    ...shown.faults.flatMap((fault) => lines(["FAULT", fault], (text) => painted(io, "bad", text))),
     "",
   ];
 }
 
-const FAULT = "FAULT";
 /** That of the longest label, `public key`. */
 const LABEL_WIDTH = 10;
 

@@ -151,8 +151,11 @@ function collectorOf(config: Config): Endpoint {
   const { protocol, hostname, port } = new URL(url);
   if (protocol !== "https:" || !isLoopback(hostname)) {
     throw new ConfigError(
-      `Cannot stand in for the Collector at ${url}: the embedded one is https:// on this machine; to use the Collector ` +
-        "that is there, run dev with --no-collector",
+      {
+        what: `Cannot stand in for the Collector at ${url}`,
+        state: "the embedded one is https:// on this machine",
+        remedy: "to use the Collector that is there, run dev with --no-collector",
+      },
     );
   }
   const host = hostname === "localhost" ? "127.0.0.1" : hostname.replaceAll(/^\[|\]$/g, "");

@@ -73,8 +73,7 @@ export async function runUntilStopped(io: Io, config: Config, options: RunOption
 /** The log on stderr: where a person reads it there as text, it is made for a terminal. */
 export function logOn(io: Io, { level, format }: Config["telemetry"]["log"]): Log {
   if (io.errLook === undefined || format === "json") return createLog({ level, format });
-  const write = (line: string) => void process.stderr.write(shownLogLine(line, io.errLook ?? {}));
-  return createLog({ level, format, write });
+  return createLog({ level, format: (line) => shownLogLine(line, io.errLook ?? {}) });
 }
 
 /** Deno trusts more than the CA given: said at start, because nothing later shows it. */

@@ -24,7 +24,7 @@ import type { Config } from "../config/schema.ts";
 import { formatEndpoint } from "../config/units.ts";
 import { loadIdentity } from "../pki/identity.ts";
 import { readPem } from "../pki/pem.ts";
-import { CertificateError, messageOf } from "../errors.ts";
+import { CertificateError, codeOf, messageOf } from "../errors.ts";
 import { decodeStatus } from "../otlp/response.ts";
 import { signalOf } from "../signal.ts";
 import { DEV_TOKEN_FILE } from "./dev_token.ts";
@@ -44,11 +44,20 @@ interface SendFlags {
 /** What the stock SDK has an exporter for. */
 type SentSignal = "traces" | "metrics" | "logs";
 
+/** What became of one. */
+interface Result {
+  /** What is printed. */
+  readonly text: string;
+  readonly accepted: boolean;
+  /** The HTTP status, or the system's code where there was no answer. */
+  readonly code?: number | string | undefined;
+}
+
 /** What was sent, by signal. */
 interface Sent {
   readonly traceId: string;
   readonly spanId: string;
-  readonly results: Record<SentSignal, string>;
+  readonly results: Record<SentSignal, Result>;
 }
 
 /** The command `send`. Throws {@link FaultFound} when one of the three was not taken. */
@@ -82,12 +91,12 @@ export function sendCommand(io: Io): Command {
         await devToken();
       const { url, agent } = await relayOf(flags);
       const { traceId, spanId, results } = await sendOnce({ url, agent, token, service: flags.service });
-      if (flags.json) io.out(JSON.stringify({ url, traceId, spanId, results }, null, 2));
+      if (flags.json) io.out(JSON.stringify({ url, traceId, spanId, results: textsOf(results) }, null, 2));
       else {
-        for (const [signal, result] of Object.entries(results)) put(io, `${signal.padEnd(7)} ${result}`, 8);
+        for (const [signal, result] of Object.entries(textsOf(results))) put(io, `${signal.padEnd(7)} ${result}`, 8);
         io.out(`trace id ${traceId}`);
       }
-      const refused = Object.values(results).filter((result) => result !== "accepted");
+      const refused = Object.values(results).filter(({ accepted }) => !accepted);
       if (refused.length > 0) {
         const remedy = remedyOf(refused, token);
         throw new FaultFound(
@@ -97,11 +106,11 @@ export function sendCommand(io: Io): Command {
     });
 }
 
-function remedyOf(refused: readonly string[], token: string | undefined): string | undefined {
-  if (refused.some((result) => result.includes("ECONNREFUSED"))) {
+function remedyOf(refused: readonly Result[], token: string | undefined): string | undefined {
+  if (refused.some(({ code }) => code === "ECONNREFUSED")) {
     return "nothing listens there: start it with 'deno task dev', or name another by --url";
   }
-  if (!refused.some((result) => result.startsWith("refused: 401"))) return undefined;
+  if (!refused.some(({ code }) => code === 401)) return undefined;
   return token === undefined
     ? "no token was sent: pass --token, set EDGEFERRY_TOKEN, or run dev in this folder"
     : "make a token with 'deno task token new', and pass it by --token or EDGEFERRY_TOKEN";
@@ -152,7 +161,7 @@ async function agentOf(config: Config, { ca, cert, key }: SendFlags): Promise<Re
     ca: ca ?? tls.ca.value,
     cert: cert ?? tls.cert.value,
     key: key ?? tls.key.value,
-    ...(key === undefined && tls.keyPassphrase !== undefined ? { keyPassphrase: tls.keyPassphrase } : {}),
+    ...(key === undefined ? { keyPassphrase: tls.keyPassphrase.value } : {}),
     exposedKeyAllowed: tls.exposedKeyAllowed,
     datesAllowed: true,
     settings: {
@@ -179,6 +188,13 @@ async function devToken(): Promise<string | undefined> {
   }
 }
 
+const NOT_SENT: Result = { text: "not sent", accepted: false };
+
+function textsOf(results: Sent["results"]): Record<SentSignal, string> {
+  const { traces, metrics, logs } = results;
+  return { traces: traces.text, metrics: metrics.text, logs: logs.text };
+}
+
 async function sendOnce(
   { url, agent, token, service }: RelayEnd & { readonly token: string | undefined; readonly service: string },
 ): Promise<Sent> {
@@ -188,7 +204,7 @@ async function sendOnce(
     ...(Object.keys(agent).length === 0 ? {} : { httpAgentOptions: agent }),
   });
   const resource = resourceFromAttributes({ "service.name": service });
-  const results: Record<SentSignal, string> = { traces: "not sent", metrics: "not sent", logs: "not sent" };
+  const results: Record<SentSignal, Result> = { traces: NOT_SENT, metrics: NOT_SENT, logs: NOT_SENT };
   const attributes: Attributes = { "http.request.method": "GET", "http.route": "/hello", "url.scheme": "https" };
 
   const traces = new Watched(new OTLPTraceExporter(options("traces")), (result) => results.traces = result);
@@ -233,17 +249,29 @@ interface Exporting<Item> {
 class Watched<Item, Exporter extends Exporting<Item>> {
   readonly exporter: Exporter;
 
-  constructor(exporter: Exporter & Exporting<Item>, told: (result: string) => void) {
+  constructor(exporter: Exporter & Exporting<Item>, told: (result: Result) => void) {
     const send = exporter.export.bind(exporter);
     exporter.export = (items, callback) =>
       send(items, (result) => {
         told(
-          result.code === ExportResultCode.SUCCESS ? "accepted" : `refused: ${reasonOf(result.error)}`,
+          result.code === ExportResultCode.SUCCESS
+            ? { text: "accepted", accepted: true }
+            : { text: `refused: ${reasonOf(result.error)}`, accepted: false, code: answerCodeOf(result.error) },
         );
         callback(result);
       });
     this.exporter = exporter;
   }
+}
+
+/** The HTTP status of an answer, or the code of the first of its causes that has one. */
+function answerCodeOf(error: unknown): number | string | undefined {
+  if (error instanceof OTLPExporterError && error.code !== undefined) return error.code;
+  for (let cause = error, left = 8; cause instanceof Error && left > 0; cause = cause.cause, left--) {
+    const code = codeOf(cause);
+    if (code !== undefined) return code;
+  }
+  return undefined;
 }
 
 /** The status and the relay's own words, where there was an answer. */

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import type { Config } from "../config/schema.ts";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
-import { ConfigError } from "../errors.ts";
+import { codeOf, ConfigError } from "../errors.ts";
 import { realPathOf, takeLock } from "../queue/sqlite/file/lock.ts";
 import { StorageError } from "../queue/sqlite/file/storage_error.ts";
 
@@ -40,7 +40,7 @@ export async function withAllThatIsTaken(config: Config, error: unknown, collect
 function isOfAnother(error: unknown): boolean {
   if (error instanceof StorageError) return error.code === "locked";
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && cause.code === "EADDRINUSE") return true;
+    if (codeOf(cause) === "EADDRINUSE") return true;
   }
   return false;
 }

@@ -2,6 +2,7 @@
  * What a terminal can show: colours, lines of a width, a bar that fills.
  * @module
  */
+import { type LogLine, textOf } from "../telemetry/log.ts";
 import { fitted, type Io, type Look, painted, type Progress } from "./io.ts";
 
 /** As far as a stream of `node:process` is looked at. */
@@ -46,31 +47,26 @@ export function shownMessage(text: string, look: Look): string {
   }).join("\n");
 }
 
-const LEVELS = { DEBUG: "aside", INFO: "note", WARN: "warning", ERROR: "bad" } as const;
+const COLOUR_OF = { debug: "aside", info: "note", warn: "warning", error: "bad" } as const;
 
 /** Where a line of the log in text goes on. */
 const LOG_INDENT = 6;
 
-/** The field of a line that says what to do. */
-const REMEDY = / remedy=("(?:[^"\\]|\\.)*"|\S+)/;
-
-/** A line of the log in text as a terminal shows it, its end included; what is to be done stands on a line of its own. */
-export function shownLogLine(line: string, look: Look): string {
-  const remedy = REMEDY.exec(line);
-  const [first = "", ...more] = fitted(line.replace(remedy?.[0] ?? "", "").trimEnd(), look.width, LOG_INDENT);
-  const head = /^(\S+) (DEBUG|INFO|WARN|ERROR)\b/.exec(first);
-  if (head === null) return line;
-  const [{ length }, time, level] = head as unknown as [string, string, keyof typeof LEVELS];
-  const shown = `${painted(look, "aside", time)} ${painted(look, LEVELS[level], level)}${first.slice(length)}`;
-  const todo = remedy === null
+/** A line of the log as a terminal shows it, its end included; what is to be done stands on a line of its own. */
+export function shownLogLine(line: LogLine, look: Look): string {
+  const remedy = line.fields.find(({ name }) => name === "remedy");
+  const fields = line.fields.filter((field) => field !== remedy);
+  const [first = "", ...more] = fitted(textOf({ ...line, fields }), look.width, LOG_INDENT);
+  const level = line.level.toUpperCase();
+  const headLength = line.time.length + 1 + level.length;
+  // On a narrow terminal the level stands on the next line.
+  const shown = first.length < headLength
+    ? first
+    : `${painted(look, "aside", line.time)} ${painted(look, COLOUR_OF[line.level], level)}${first.slice(headLength)}`;
+  const todo = remedy === undefined
     ? []
-    : fitted(`${" ".repeat(LOG_INDENT)}To do: ${unquoted(remedy[1]!)}`, look.width, LOG_INDENT);
+    : fitted(`${" ".repeat(LOG_INDENT)}To do: ${remedy.value}`, look.width, LOG_INDENT);
   return `${[shown, ...more, ...todo].join("\n")}\n`;
-}
-
-/** A field's value without its quotes. What is escaped in it stays so. */
-function unquoted(text: string): string {
-  return text.startsWith('"') ? text.slice(1, -1).replaceAll('\\"', '"') : text;
 }
 
 /** Loaded for the commands that show one. */

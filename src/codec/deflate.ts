@@ -2,6 +2,7 @@
  * `Content-Encoding: deflate`, which is a zlib stream (RFC 1950; RFC 9110, 8.4.1.2).
  * @module
  */
+import { codeOf } from "../errors.ts";
 import { InflatedTooLargeError } from "./gzip.ts";
 import { inflateSync } from "node:zlib";
 
@@ -25,7 +26,7 @@ export function inflateZlib(body: Uint8Array, bytesMax: number): Uint8Array {
   try {
     info = inflateSync(body, { maxOutputLength: bytesMax, info: true }) as unknown as InflateInfo;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
+    if (codeOf(error) === "ERR_BUFFER_TOO_LARGE") {
       throw new InflatedTooLargeError(bytesMax);
     }
     throw new DeflateError("Body is not deflate, as its Content-Encoding says", { cause: error });

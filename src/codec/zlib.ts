@@ -6,6 +6,7 @@
  * and used again; elsewhere the documented functions do the work.
  * @module
  */
+import { codeOf } from "../errors.ts";
 import { discard } from "./bytes.ts";
 import { constants, createDeflateRaw, createInflateRaw, deflateRawSync, inflateRawSync } from "node:zlib";
 
@@ -225,7 +226,7 @@ function inflateAnew(data: Uint8Array, bytesMax: number): Inflated {
     if (info.buffer.length > bytesMax) return { kind: "too_large" };
     return { kind: "done", content: info.buffer, consumed: info.engine.bytesWritten };
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code === "ERR_BUFFER_TOO_LARGE") return { kind: "too_large" };
     return { kind: code === "Z_BUF_ERROR" ? "truncated" : "damaged" };
   }

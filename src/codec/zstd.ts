@@ -3,6 +3,7 @@
  * returns what it has, of two frames the first, and of what follows a frame it says nothing. Each would be a loss behind a 200.
  * @module
  */
+import { codeOf } from "../errors.ts";
 import { constants, createZstdDecompress, zstdDecompressSync } from "node:zlib";
 import { concatenate } from "./bytes.ts";
 import { InflatedTooLargeError } from "./gzip.ts";
@@ -64,7 +65,7 @@ function decompress(frame: Uint8Array, bytesMax: number): Uint8Array {
     return content;
   } catch (error) {
     if (error instanceof InflatedTooLargeError) throw error;
-    if (error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
+    if (codeOf(error) === "ERR_BUFFER_TOO_LARGE") {
       throw new InflatedTooLargeError(bytesMax);
     }
     throw new ZstdError("Zstd body is damaged");

@@ -8,7 +8,7 @@ import { createServer } from "node:https";
 import { inflateRawSync } from "node:zlib";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { ConfigError, messageOf } from "../errors.ts";
+import { codeOf, ConfigError, messageOf, type Statement } from "../errors.ts";
 import { concatenate } from "../codec/bytes.ts";
 import { type DecodedMessage, decodeRequest } from "../otlp/decode.ts";
 import { gunzip } from "../codec/gzip.ts";
@@ -192,14 +192,16 @@ function reasonOf(error: unknown): string {
 }
 
 function cannotListen({ host, port }: CollectorOptions, error: unknown): ConfigError {
-  const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-  return new ConfigError(
-    taken
-      ? `Cannot start the embedded Collector: port ${port} of ${host} is taken; to use the Collector that is there, ` +
-        "run the relay without this one (deno task dev --no-collector), or free the port"
-      : `Cannot start the embedded Collector on ${host}:${port}: ${messageOf(error)}`,
-    { cause: error },
-  );
+  const taken = codeOf(error) === "EADDRINUSE";
+  const statement: Statement = taken
+    ? {
+      what: "Cannot start the embedded Collector",
+      state: `port ${port} of ${host} is taken`,
+      remedy:
+        "to use the Collector that is there, run the relay without this one (deno task dev --no-collector), or free the port",
+    }
+    : { what: `Cannot start the embedded Collector on ${host}:${port}`, state: messageOf(error) };
+  return new ConfigError(statement, { cause: error });
 }
 
 /** The body, or undefined when it is over the limit. */

@@ -21,7 +21,10 @@ export interface TlsSettings {
   readonly ca: PemSetting;
   readonly cert: PemSetting;
   readonly key: PemSetting;
-  readonly keyPassphrase: string | undefined;
+  readonly keyPassphrase: {
+    readonly value: string | undefined; /** The key that holds it. */
+    readonly setting: string;
+  };
   readonly reloadIntervalMs: number;
   /** A key file that every user of the machine can read is used all the same. */
   readonly exposedKeyAllowed: boolean;
@@ -78,7 +81,10 @@ export function exporterSettings(
       cert: source("cert"),
       key: source("key"),
       // A passphrase goes with its key: the general one does not open a signal's own key.
-      keyPassphrase: own.tls.key_passphrase ?? (ownKey === undefined ? exporter.tls.key_passphrase : undefined),
+      keyPassphrase: {
+        value: own.tls.key_passphrase ?? (ownKey === undefined ? exporter.tls.key_passphrase : undefined),
+        setting: `${ownKey === undefined ? `${section}.tls` : ownSection}.key_passphrase`,
+      },
       reloadIntervalMs: exporter.tls.reload_interval,
       exposedKeyAllowed: exporter.tls.key_readable_by_others,
       expiry: { warningMs: exporter.tls.expiry_warning, errorMs: exporter.tls.expiry_error },

@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { parse } from "@std/yaml";
 import type { z } from "zod";
-import { codeOf, ConfigError, messageOf } from "../errors.ts";
+import { codeOf, ConfigError, messageOf, type Statement } from "../errors.ts";
 import {
   dotEnvWarnings,
   type Environment,
@@ -108,9 +108,8 @@ export async function readDotEnvFile(cwd: string = process.cwd()): Promise<strin
   try {
     return await readFile(resolve(cwd, ".env"), "utf8");
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENOENT") return "";
-    throw new ConfigError(`Cannot read .env: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
+    if (codeOf(error) === "ENOENT") return "";
+    throw cannotRead("Cannot read .env", error);
   }
 }
 
@@ -129,11 +128,19 @@ class Variables {
   }
 }
 
-const FILE_STATES: Readonly<Record<string, string>> = {
-  ENOENT: "it does not exist; name another with --config, or leave it out to use the defaults and the environment",
-  EISDIR: "it is a folder; name a file in it",
-  EACCES: "this user may not read it; change its mode or owner",
+/** What the system says of a file that cannot be read, for people. */
+const FILE_STATES: Readonly<Record<string, Omit<Statement, "what">>> = {
+  ENOENT: {
+    state: "it does not exist",
+    remedy: "name another with --config, or leave it out to use the defaults and the environment",
+  },
+  EISDIR: { state: "it is a folder", remedy: "name a file in it" },
+  EACCES: { state: "this user may not read it", remedy: "change its mode or owner" },
 };
+
+function cannotRead(what: string, error: unknown): ConfigError {
+  return new ConfigError({ what, ...(FILE_STATES[codeOf(error) ?? ""] ?? { state: messageOf(error) }) });
+}
 
 interface ReadFile {
   readonly name: string;
@@ -146,9 +153,8 @@ async function readConfigFile(file: string | undefined, cwd = process.cwd()): Pr
   try {
     text = await readFile(resolve(cwd, name), "utf8");
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENOENT" && file === undefined) return undefined;
-    throw new ConfigError(`Cannot read configuration ${name}: ${FILE_STATES[code ?? ""] ?? messageOf(error)}`);
+    if (codeOf(error) === "ENOENT" && file === undefined) return undefined;
+    throw cannotRead(`Cannot read configuration ${name}`, error);
   }
   return { name, yaml: parseYaml(text, name) };
 }

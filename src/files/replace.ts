@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { codeOf } from "../errors.ts";
+import { syncFolder } from "./sync_folder.ts";
 
 /** How a file is written. */
 export interface ReplaceOptions {
@@ -61,15 +62,5 @@ export async function textOf(path: string): Promise<string | undefined> {
   } catch (error) {
     if (codeOf(error) === "ENOENT") return undefined;
     throw error;
-  }
-}
-
-/** So that a name is on disk when what follows is. Where a folder cannot be synced, the order is the system's. */
-export async function syncFolder(folder: string): Promise<void> {
-  const opened = await open(folder, "r").catch(() => undefined);
-  try {
-    await opened?.sync().catch(() => {});
-  } finally {
-    await opened?.close();
   }
 }

@@ -15,7 +15,11 @@ export function checkDeno(version: string | undefined): void {
     if (part > least) return;
     if (!(part < least)) continue;
     throw new ConfigError(
-      `Cannot run on Deno ${version}: it is too old; choose ${DENO_MIN.join(".")} or newer at the host`,
+      {
+        what: `Cannot run on Deno ${version}`,
+        state: "it is too old",
+        remedy: `choose ${DENO_MIN.join(".")} or newer at the host`,
+      },
     );
   }
 }

@@ -41,8 +41,11 @@ export async function deployConfig(env: Environment): Promise<{ config: Config; 
   });
   if (config.sending_queue.storage !== "none") {
     throw new ConfigError(
-      `Cannot use sending_queue.storage ${config.sending_queue.storage} here: what an instance writes goes with it; ` +
-        "remove EDGEFERRY_SENDING_QUEUE_STORAGE, or run src/main.ts where a disk lasts",
+      {
+        what: `Cannot use sending_queue.storage ${config.sending_queue.storage} here`,
+        state: "what an instance writes goes with it",
+        remedy: "remove EDGEFERRY_SENDING_QUEUE_STORAGE, or run src/main.ts where a disk lasts",
+      },
     );
   }
   const missing = missingOf(config);

@@ -7,7 +7,8 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateError, codeOf, messageOf } from "../errors.ts";
-import { syncFolder, writeSynced } from "../files/replace.ts";
+import { writeSynced } from "../files/replace.ts";
+import { syncFolder } from "../files/sync_folder.ts";
 
 /** Permission bits of a key's file. */
 export const KEY_MODE = 0o600;

@@ -43,13 +43,13 @@ function identityConfig(tls: TlsSettings): IdentityConfig {
     ca: tls.ca.value,
     cert: tls.cert.value,
     key: tls.key.value,
-    keyPassphrase: tls.keyPassphrase,
+    keyPassphrase: tls.keyPassphrase.value,
     exposedKeyAllowed: tls.exposedKeyAllowed,
     settings: {
       ca: tls.ca.setting,
       cert: tls.cert.setting,
       key: tls.key.setting,
-      passphrase: tls.key.setting.replace(/\.[^.]+$/, ".key_passphrase"),
+      passphrase: tls.keyPassphrase.setting,
     },
   };
 }

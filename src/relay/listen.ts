@@ -78,8 +78,11 @@ export async function listen(
   } catch (error) {
     if (error instanceof ConfigError || error instanceof CertificateError) throw error;
     throw new ConfigError(
-      `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}: ${messageOf(error)}; ` +
-        "free the port or choose another",
+      {
+        what: `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}`,
+        state: messageOf(error),
+        remedy: "free the port or choose another",
+      },
       { cause: error },
     );
   }

@@ -120,7 +120,11 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
 export async function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
   if (config.receiver.http.tls.cert_file !== undefined) {
     throw new ConfigError(
-      "Cannot use receiver.http.tls here: this relay has no socket of its own; set TLS up in the server that serves it",
+      {
+        what: "Cannot use receiver.http.tls here",
+        state: "this relay has no socket of its own",
+        remedy: "set TLS up in the server that serves it",
+      },
     );
   }
   await using stack = new AsyncDisposableStack();

@@ -154,9 +154,11 @@ async function textOf(file: string, optional: boolean): Promise<string | undefin
     if (optional && isMissing(error)) return undefined;
     const name = `receiver.auth.tokens_file ${shownPath(file)}`;
     const remedy = "make one with 'token new --id NAME'";
-    if (isMissing(error)) throw new ConfigError(`Cannot read ${name}: there is no such file; ${remedy}`);
+    if (isMissing(error)) {
+      throw new ConfigError({ what: `Cannot read ${name}`, state: "there is no such file", remedy });
+    }
     // The system's own words quote the path.
     const state = codeOf(error) ?? "it is no file that can be read";
-    throw new ConfigError(`Cannot read ${name}: ${state}; ${remedy}`);
+    throw new ConfigError({ what: `Cannot read ${name}`, state, remedy });
   }
 }

@@ -34,12 +34,30 @@ export interface Log {
   limited(key: string, intervalMs: number): Log;
 }
 
+/** A line as text, in its parts: bounded, and without characters that could forge a line or drive a terminal. */
+export interface LogLine {
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: readonly LogLineField[];
+}
+
+/** One detail of a {@link LogLine}. */
+export interface LogLineField {
+  readonly name: string;
+  /** The value as it is. */
+  readonly value: string;
+  /** The value as the line has it: in quotes where it is more than a word. */
+  readonly text: string;
+}
+
 /** How {@link createLog} writes. */
 export interface LogOptions {
   /** The least important level that is written. Default `info`. */
   readonly level?: LogLevel;
-  /** `text` for people, `json` for programs: one object a line. Default `text`. */
-  readonly format?: "text" | "json";
+  /** `text` for people, `json` for programs: one object a line; or what writes a line otherwise. Default `text`. */
+  readonly format?: "text" | "json" | ((line: LogLine) => string);
   /** Takes one line, its newline included. Default: standard error. */
   readonly write?: (line: string) => void;
   /** Milliseconds since the Unix epoch. */
@@ -51,7 +69,7 @@ export function createLog(options: LogOptions = {}): Log {
   const threshold = LOG_LEVELS.indexOf(options.level ?? "info");
   const write = options.write ?? ((line: string): void => void process.stderr.write(line));
   const now = options.now ?? Date.now;
-  const format = options.format === "json" ? jsonLine : textLine;
+  const format = writerOf(options.format ?? "text");
   const limits = new Map<string, { nextMs: number; withheld: number }>();
 
   const emit = (level: LogLevel, message: string, fields: LogFields): void => {
@@ -98,13 +116,27 @@ const FIELDS_MAX = 32;
 /** Keys of `limited` remembered; the oldest is forgotten first, which can only let a line through too early. */
 const LIMITED_KEYS_MAX = 1_000;
 
-function textLine(timeMs: number, level: LogLevel, message: string, fields: LogFields): string {
-  let line = `${new Date(timeMs).toISOString()} ${level.toUpperCase().padEnd(5)} ${shown(message, MESSAGE_CHARS_MAX)}`;
-  for (const [name, value] of bounded(fields)) {
-    const text = typeof value === "string" && !/^[\w.:/@%+,-]+$/.test(value) ? quoted(value) : String(value);
-    line += ` ${name}=${text}`;
-  }
-  return `${line}\n`;
+type LineWriter = (timeMs: number, level: LogLevel, message: string, fields: LogFields) => string;
+
+function writerOf(format: Exclude<LogOptions["format"], undefined>): LineWriter {
+  if (format === "json") return jsonLine;
+  const write = format === "text" ? (line: LogLine) => `${textOf(line)}\n` : format;
+  return (timeMs, level, message, fields) =>
+    write({
+      time: new Date(timeMs).toISOString(),
+      level,
+      message: shown(message, MESSAGE_CHARS_MAX),
+      fields: [...bounded(fields)].map(([name, value]) => {
+        const text = typeof value === "string" && !/^[\w.:/@%+,-]+$/.test(value) ? quoted(value) : String(value);
+        return { name, value: escaped(String(value)), text };
+      }),
+    });
+}
+
+/** A line in the text format, without its end. */
+export function textOf({ time, level, message, fields }: LogLine): string {
+  const details = fields.map(({ name, text }) => ` ${name}=${text}`).join("");
+  return `${time} ${level.toUpperCase().padEnd(5)} ${message}${details}`;
 }
 
 function jsonLine(timeMs: number, level: LogLevel, message: string, fields: LogFields): string {

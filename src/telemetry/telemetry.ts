@@ -135,11 +135,17 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   const log = options.log ?? createLog({ level: "warn" });
   const { samplingRatio = 1, metricIntervalMs = 60_000, spanDelayMs = 5_000, shutdownMs = 5_000 } = options;
   if (!(samplingRatio >= 0 && samplingRatio <= 1)) {
-    throw new ConfigError(`Cannot use samplingRatio ${samplingRatio}: it is not a number from 0 to 1`);
+    throw new ConfigError({
+      what: `Cannot use samplingRatio ${samplingRatio}`,
+      state: "it is not a number from 0 to 1",
+    });
   }
   for (const [name, ms] of Object.entries({ metricIntervalMs, spanDelayMs, shutdownMs })) {
     if (!(ms > 0 && ms <= TIMER_MS_MAX)) {
-      throw new ConfigError(`Cannot use ${name} ${ms}: it is not a time from 1 to ${TIMER_MS_MAX} ms`);
+      throw new ConfigError({
+        what: `Cannot use ${name} ${ms}`,
+        state: `it is not a time from 1 to ${TIMER_MS_MAX} ms`,
+      });
     }
   }
   const { targets, close } = "endpoint" in options.exporter
@@ -294,12 +300,19 @@ function targetsOf(collector: CollectorEndpoint): { targets: SignalTargets; clos
   const base = URL.parse(collector.endpoint);
   if (base === null || !/^https?:$/.test(base.protocol)) {
     throw new ConfigError(
-      `Cannot use exporter.endpoint ${collector.endpoint}: it is not a URL that starts with https:// or http://`,
+      {
+        what: `Cannot use exporter.endpoint ${collector.endpoint}`,
+        state: "it is not a URL that starts with https:// or http://",
+      },
     );
   }
   if (collector.tls !== undefined && base.protocol !== "https:") {
     throw new ConfigError(
-      `Cannot use exporter.tls with exporter.endpoint ${collector.endpoint}: nothing is encrypted there; make it https://`,
+      {
+        what: `Cannot use exporter.tls with exporter.endpoint ${collector.endpoint}`,
+        state: "nothing is encrypted there",
+        remedy: "make it https://",
+      },
     );
   }
   const client = clientOf(collector.tls);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
+import type { Look } from "../../src/cli/io.ts";
+import { createLog, LOG_LEVELS, type LogFields, type LogLevel } from "../../src/telemetry/log.ts";
 import { shownLogLine, shownMessage, terminalOf } from "../../src/cli/terminal.ts";
 
 /** A stream that keeps what is written. */
@@ -54,23 +56,35 @@ Deno.test("the bar says how much is done, and ends its line", async () => {
 });
 
 const ISO = "2030-01-02T03:04:05.678Z";
-const REFUSED = `${ISO} WARN  Refused a request reason=unauthenticated signal=traces`;
+
+/** One line of a log that is shown by this look. */
+function logged(look: Look, level: LogLevel, message: string, fields: LogFields = {}): string {
+  let text = "";
+  const log = createLog({
+    level: "debug",
+    format: (line) => shownLogLine(line, look),
+    write: (line) => void (text += line),
+    now: () => Date.parse(ISO),
+  });
+  log[level](message, fields);
+  return text;
+}
 
 Deno.test("a line of the log on a terminal: its level in colour, no longer than the terminal", () => {
   const colours = true;
+  const fields = { reason: "unauthenticated", signal: "traces" };
   assert.equal(
-    shownLogLine(`${REFUSED}\n`, { colours, width: 60 }),
+    logged({ colours, width: 60 }, "warn", "Refused a request", fields),
     `\u001b[2m${ISO}\u001b[22m \u001b[33mWARN\u001b[39m  Refused a request\n      reason=unauthenticated signal=traces\n`,
   );
-  assert.equal(shownLogLine(`${REFUSED}\n`, { width: 90 }), `${REFUSED}\n`);
-  const levels = ["DEBUG", "INFO ", "WARN ", "ERROR"].map((level) => shownLogLine(`${ISO} ${level} x\n`, { colours }));
+  assert.equal(
+    logged({ width: 90 }, "warn", "Refused a request", fields),
+    `${ISO} WARN  Refused a request reason=unauthenticated signal=traces\n`,
+  );
+  const levels = LOG_LEVELS.map((level) => logged({ colours }, level, "x"));
   // deno-lint-ignore no-control-regex
   assert.deepEqual(levels.map((line) => /\u001b\[(\d+)m[A-Z]/.exec(line)?.[1]), ["2", "36", "33", "31"]);
-  assert.equal(
-    shownLogLine('{"level":"info"}\n', { colours, width: 10 }),
-    '{"level":"info"}\n',
-    "no text, left as it is",
-  );
+  assert.equal(logged({ colours, width: 27 }, "error", "x"), `${ISO}\n      ERROR x\n`, "no room for the level");
 });
 
 Deno.test("a message on a terminal goes on set in; the lines of one that has several each by itself", () => {
@@ -84,14 +98,17 @@ Deno.test("a message on a terminal goes on set in; the lines of one that has sev
 });
 
 Deno.test("what is to be done stands on a line of its own, without its quotes", () => {
-  const line =
-    `${ISO} WARN  Nothing listens signal=traces remedy="start the \\"Collector\\", or correct the host" cause=x\n`;
+  const remedy = 'start the "Collector", or correct the host';
   assert.equal(
-    shownLogLine(line, { width: 200 }),
+    logged({ width: 200 }, "warn", "Nothing listens", { signal: "traces", remedy, cause: "x" }),
     `${ISO} WARN  Nothing listens signal=traces cause=x\n      To do: start the "Collector", or correct the host\n`,
   );
   assert.equal(
-    shownLogLine(`${ISO} ERROR x remedy=wait\n`, { width: 30 }),
+    logged({ width: 30 }, "error", "x", { remedy: "wait" }),
     `${ISO} ERROR\n      x\n      To do: wait\n`,
+  );
+  assert.equal(
+    logged({ width: 90 }, "error", "x", { remedy: "a\u001b[31m\nb" }),
+    `${ISO} ERROR x\n      To do: a\\u001b[31m\\u000ab\n`,
   );
 });

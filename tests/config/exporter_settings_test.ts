@@ -16,7 +16,7 @@ Deno.test("the defaults for each signal", () => {
         ca: { what: "CA", setting: "exporter.tls.ca_file", value: "certs/ca.crt" },
         cert: { what: "client certificate", setting: "exporter.tls.cert_file", value: "certs/client.crt" },
         key: { what: "client key", setting: "exporter.tls.key_file", value: "certs/client.key" },
-        keyPassphrase: undefined,
+        keyPassphrase: { value: undefined, setting: "exporter.tls.key_passphrase" },
         reloadIntervalMs: 5_000,
         exposedKeyAllowed: false,
         expiry: { warningMs: 30 * 86_400_000, errorMs: 3 * 86_400_000 },
@@ -50,9 +50,12 @@ Deno.test("PEM text wins over the default file, a signal's own over the general"
   assert.ok(traces && metrics && logs);
   assert.deepEqual(metrics.tls.ca, { what: "CA", setting: "exporter.tls.ca_pem", value: pem });
   assert.deepEqual(traces.tls.ca, { what: "CA", setting: "exporter.signals.traces.tls.ca_file", value: "t.crt" });
-  assert.equal(traces.tls.keyPassphrase, "general");
+  assert.deepEqual(traces.tls.keyPassphrase, { value: "general", setting: "exporter.tls.key_passphrase" });
   assert.equal(logs.tls.key.value, "logs.key");
-  assert.equal(logs.tls.keyPassphrase, undefined);
+  assert.deepEqual(logs.tls.keyPassphrase, {
+    value: undefined,
+    setting: "exporter.signals.logs.tls.key_passphrase",
+  });
   assert.deepEqual(logs.headers, { c: "3" });
 });
 

@@ -128,8 +128,7 @@ function checkPem(way: Way): Finding {
     checkKeyType(certificates[0].publicKey, cert.name);
   }]);
   steps.push(["key", () => {
-    const setting = way.tls.key.setting.replace(/\.[^.]+$/, ".key_passphrase");
-    privateKey = parsePrivateKey(key, { setting, value: way.tls.keyPassphrase });
+    privateKey = parsePrivateKey(key, way.tls.keyPassphrase);
   }]);
   const found = steps.flatMap(([role, step]) => {
     const error = errorOf(step);

@@ -452,7 +452,11 @@ export function openOrThrow(path: string, access: { readonly readOnly: boolean }
   if (!existsSync(path)) {
     throw new StorageError(
       "missing",
-      `Cannot read queue ${path}: there is no such file; name the relay's sending_queue.path`,
+      {
+        what: `Cannot read queue ${path}`,
+        state: "there is no such file",
+        remedy: "name the relay's sending_queue.path",
+      },
     );
   }
   try {
@@ -470,25 +474,37 @@ export function readable(path: string, error: unknown): StorageError {
     case "read_only":
       return new StorageError(
         "read_only",
-        `Cannot write queue ${path}: it is read-only for this user; run as the relay's`,
+        { what: `Cannot write queue ${path}`, state: "it is read-only for this user", remedy: "run as the relay's" },
         cause,
       );
     case "full":
-      return new StorageError("disk_full", `Cannot write queue ${path}: its disk is full; free space there`, cause);
+      return new StorageError("disk_full", {
+        what: `Cannot write queue ${path}`,
+        state: "its disk is full",
+        remedy: "free space there",
+      }, cause);
     case "busy":
       return new StorageError(
         "locked",
-        `Cannot use queue ${path}: another process keeps it locked; end its transaction`,
+        { what: `Cannot use queue ${path}`, state: "another process keeps it locked", remedy: "end its transaction" },
         cause,
       );
     case "corrupt":
       return new StorageError(
         "unusable",
-        `Cannot read queue ${path}: it is damaged or no database; the relay sets a damaged queue aside when it starts`,
+        {
+          what: `Cannot read queue ${path}`,
+          state: "it is damaged or no database",
+          remedy: "the relay sets a damaged queue aside when it starts",
+        },
         cause,
       );
     default:
-      return new StorageError("unusable", `Cannot use queue ${path}: ${messageOf(error)}; check owner and mode`, cause);
+      return new StorageError("unusable", {
+        what: `Cannot use queue ${path}`,
+        state: messageOf(error),
+        remedy: "check owner and mode",
+      }, cause);
   }
 }
 

@@ -53,7 +53,13 @@ async function inSteps(path: string, fromName: string, toName: string | undefine
   try {
     const from = numberOf(db, path, fromName);
     const to = toName === undefined ? undefined : numberOf(db, path, toName);
-    if (from === to) throw new StorageError("missing", `Cannot move target ${fromName} to itself; name another target`);
+    if (from === to) {
+      throw new StorageError("missing", {
+        what: `Cannot move target ${fromName}`,
+        state: "it would go to itself",
+        remedy: "name another target",
+      });
+    }
     let records = 0;
     let items = 0;
     for (;;) {
@@ -76,7 +82,11 @@ function numberOf(db: DatabaseSync, path: string, name: string): TargetId {
   const { targets } = new Routes(db);
   for (const [id, known] of targets) if (known === name) return id;
   const known = [...targets.values()].join(", ");
-  throw new StorageError("missing", `Queue ${path} knows no target ${name}; it has ${known}`);
+  throw new StorageError("missing", {
+    what: `Cannot find target ${name}`,
+    state: `queue ${path} does not have it`,
+    remedy: `name one of these: ${known}`,
+  });
 }
 
 function inOne<T>(db: DatabaseSync, work: () => T): T {

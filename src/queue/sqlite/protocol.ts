@@ -2,6 +2,7 @@
  * What the queue's main side and its Worker say to each other: plain data, cheap to clone.
  * @module
  */
+import type { Statement } from "../../errors.ts";
 import type { SignalName } from "../../signal.ts";
 import type { LaneRead } from "../lane_set.ts";
 import type { Settlement } from "../outcomes.ts";
@@ -148,7 +149,7 @@ export interface Replies {
 /** From the Worker: an answer, a refusal to answer, or news. */
 export type FromWorker =
   | { readonly kind: "reply"; readonly to: number; readonly reply: Replies[keyof Replies] }
-  | { readonly kind: "error"; readonly to: number; readonly code: StorageErrorCode; readonly text: string }
+  | { readonly kind: "error"; readonly to: number; readonly code: StorageErrorCode; readonly statement: Statement }
   | {
     readonly kind: "log";
     readonly level: "warn" | "error";

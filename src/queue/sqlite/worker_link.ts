@@ -3,7 +3,7 @@
  * @module
  */
 import type { FromWorker, Replies, Request, ToWorker } from "./protocol.ts";
-import { StorageError } from "./file/storage_error.ts";
+import { CANNOT_USE, StorageError } from "./file/storage_error.ts";
 
 /** What the Worker says unasked. */
 export type News = Exclude<FromWorker, { kind: "reply" | "error" }>;
@@ -56,7 +56,9 @@ export class WorkerLink {
     request: Omit<Request & { kind: Kind }, "kind">,
     transfer: Transferable[] = [],
   ): Promise<Replies[Kind]> {
-    if (this.#ended) return Promise.reject(new StorageError("unusable", "The queue's thread has ended"));
+    if (this.#ended) {
+      return Promise.reject(new StorageError("unusable", { what: CANNOT_USE, state: "its thread has ended" }));
+    }
     return new Promise<Replies[keyof Replies]>((resolve, reject) => {
       const seq = ++this.#seq;
       this.#asked.set(seq, { at: performance.now(), resolve, reject });
@@ -66,22 +68,21 @@ export class WorkerLink {
 
   /** Ends the Worker; open questions are rejected. */
   end(): void {
-    this.#end("The queue is closed");
+    this.#end("it is closed");
   }
 
-  #end(text: string): void {
+  #end(state: string): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#worker.terminate();
-    for (const { reject } of this.#asked.values()) reject(new StorageError("unusable", text));
+    for (const { reject } of this.#asked.values()) reject(new StorageError("unusable", { what: CANNOT_USE, state }));
     this.#asked.clear();
   }
 
   #crash(message: string): void {
     if (this.#ended) return;
-    const text = `The queue's thread ended by an error: ${message}`;
-    this.#end(text);
-    this.#listener.crashed(text);
+    this.#end(`its thread ended by an error: ${message}`);
+    this.#listener.crashed(`The queue's thread ended by an error: ${message}`);
   }
 
   #hear(message: FromWorker): void {
@@ -92,6 +93,6 @@ export class WorkerLink {
     const asked = this.#asked.get(message.to);
     this.#asked.delete(message.to);
     if (message.kind === "reply") asked?.resolve(message.reply);
-    else asked?.reject(new StorageError(message.code, message.text));
+    else asked?.reject(new StorageError(message.code, message.statement));
   }
 }

@@ -57,7 +57,11 @@ async function read(file: string): Promise<string | undefined> {
   } catch (error) {
     const name = shownPath(file);
     const state = name === file ? messageOf(error) : codeOf(error) ?? "it is no file";
-    throw new ConfigError(`Cannot read tokens file ${name}: ${state}; make it a file that this user can read`);
+    throw new ConfigError({
+      what: `Cannot read tokens file ${name}`,
+      state,
+      remedy: "make it a file that this user can read",
+    });
   }
 }
 
@@ -83,7 +87,11 @@ async function changeFile(file: string, change: (text: string | undefined) => st
       } catch (error) {
         if (!(error instanceof FileChanged) || readings === READINGS_MAX) {
           throw new ConfigError(
-            `Cannot write tokens file ${shownPath(file)}: ${messageOf(error)}; run the command again`,
+            {
+              what: `Cannot write tokens file ${shownPath(file)}`,
+              state: messageOf(error),
+              remedy: "run the command again",
+            },
             {
               cause: error,
             },

@@ -204,18 +204,29 @@ export function parseTokensFile(text: string, name: string): TokensFile {
     const message = issue.code === "unrecognized_keys"
       ? `there is no key ${issue.keys.map(shownName).join(", ")} here`
       : issue.message;
-    throw new ConfigError(`Cannot use tokens file ${place(name, file.valueAt(issue.path))}: ${path}: ${message}`);
+    throw new ConfigError({
+      what: `Cannot use tokens file ${place(name, file.valueAt(issue.path))}`,
+      state: `${path}: ${message}`,
+    });
   }
   const idByDigest = new Map<string, string>();
   for (const { id, sha256 } of result.data.tokens) {
     const digest = sha256.toLowerCase();
     const other = idByDigest.get(digest);
     if (other === id) {
-      throw new ConfigError(`Cannot use tokens file ${name}: token ${id} stands in it twice; remove one`);
+      throw new ConfigError({
+        what: `Cannot use tokens file ${name}`,
+        state: `token ${id} stands in it twice`,
+        remedy: "remove one",
+      });
     }
     if (other !== undefined) {
       throw new ConfigError(
-        `Cannot use tokens file ${name}: tokens ${other} and ${id} have one digest, so nobody can tell who sends; make a new one`,
+        {
+          what: `Cannot use tokens file ${name}`,
+          state: `tokens ${other} and ${id} have one digest, so nobody can tell who sends`,
+          remedy: "make a new one",
+        },
       );
     }
     idByDigest.set(digest, id);
@@ -224,7 +235,11 @@ export function parseTokensFile(text: string, name: string): TokensFile {
   const twice = keyIds.find((id, index) => keyIds.indexOf(id) !== index);
   if (twice !== undefined) {
     throw new ConfigError(
-      `Cannot use tokens file ${name}: signing key ${twice} stands in it twice; give it another id`,
+      {
+        what: `Cannot use tokens file ${name}`,
+        state: `signing key ${twice} stands in it twice`,
+        remedy: "give it another id",
+      },
     );
   }
   const { tokens, signing_keys: signingKeys, revoked } = result.data;

@@ -6,7 +6,10 @@ const LISTENER = { news: () => {}, crashed: () => {} };
 Deno.test("a question that the Worker cannot answer is rejected with its reason, and the next is asked all the same", async () => {
   const link = new WorkerLink(LISTENER);
   try {
-    await assert.rejects(link.ask("stats", {}), { name: "StorageError", message: "The queue is not open" });
+    await assert.rejects(link.ask("stats", {}), {
+      name: "StorageError",
+      message: "Cannot use the queue: it is not open",
+    });
     const settings = {
       path: "/nonexistent/queue.db",
       bytesMax: 1,
@@ -28,7 +31,7 @@ Deno.test("a question that the Worker cannot answer is rejected with its reason,
 
 Deno.test("the end of a link rejects what was asked, and what is asked after it", async () => {
   const link = new WorkerLink(LISTENER);
-  const open = assert.rejects(link.ask("stats", {}), { message: "The queue is closed" });
+  const open = assert.rejects(link.ask("stats", {}), { message: "Cannot use the queue: it is closed" });
   link.end();
   link.end();
   await open;

@@ -6,7 +6,7 @@
  */
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { fsyncFolder } from "./lock.ts";
+import { syncFolderSync } from "../../../files/sync_folder.ts";
 
 /** What belongs to a database: its WAL, its shared memory and its mark. The database itself has none. */
 const SUFFIXES = ["", "-wal", "-shm", ".mark"] as const;
@@ -39,7 +39,7 @@ export function setAside(
   for (const suffix of SUFFIXES) {
     if (existsSync(path + suffix) && which(suffix)) renameSync(path + suffix, aside + suffix);
   }
-  fsyncFolder(dirname(path));
+  syncFolderSync(dirname(path));
 }
 
 /**
@@ -67,7 +67,7 @@ export function finishSetAside(path: string, now: number): string | undefined {
     renameSync(`${path}-wal`, `${aside}-wal`);
   }
   rmSync(`${path}-shm`, { force: true });
-  if (moved || aside !== undefined) fsyncFolder(dirname(path));
+  if (moved || aside !== undefined) syncFolderSync(dirname(path));
   return aside === undefined ? undefined : `${aside}-wal`;
 }
 

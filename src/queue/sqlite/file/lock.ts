@@ -6,7 +6,6 @@ import {
   closeSync,
   constants,
   existsSync,
-  fsyncSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -17,6 +16,7 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../../errors.ts";
+import { syncFolderSync } from "../../../files/sync_folder.ts";
 import { sqliteFaultOf, StorageError } from "./storage_error.ts";
 
 /**
@@ -28,11 +28,15 @@ export function makeQueueFile(path: string): void {
   try {
     const missing = !existsSync(path);
     closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR, 0o600));
-    if (missing) fsyncFolder(dirname(path));
+    if (missing) syncFolderSync(dirname(path));
   } catch (error) {
     throw new StorageError(
       "read_only",
-      `Cannot write queue ${path}: ${messageOf(error)}; make it and its folder writable by this user`,
+      {
+        what: `Cannot write queue ${path}`,
+        state: messageOf(error),
+        remedy: "make it and its folder writable by this user",
+      },
       {
         cause: error,
       },
@@ -57,13 +61,17 @@ export function realPathOf(path: string): string {
       real = resolve(dirname(real), readlinkSync(real));
     }
   } catch (error) {
-    throw new StorageError("unusable", `Cannot find queue ${path}: ${messageOf(error)}; name a path that exists`, {
+    throw new StorageError("unusable", {
+      what: `Cannot find queue ${path}`,
+      state: messageOf(error),
+      remedy: "name a path that exists",
+    }, {
       cause: error,
     });
   }
   throw new StorageError(
     "unusable",
-    `Cannot find queue ${path}: its symbolic links form a circle; name the file itself`,
+    { what: `Cannot find queue ${path}`, state: "its symbolic links form a circle", remedy: "name the file itself" },
   );
 }
 
@@ -86,8 +94,11 @@ export function refuseOtherNames(path: string): void {
     if (sqliteFaultOf(error) !== "busy") return;
     throw new StorageError(
       "locked",
-      `Cannot open queue ${path}: its file has ${names} names (hard links), and another process has it open under one of them; ` +
-        "end that process, or remove the other names",
+      {
+        what: `Cannot open queue ${path}`,
+        state: `its file has ${names} names (hard links), and another process has it open under one of them`,
+        remedy: "end that process, or remove the other names",
+      },
       { cause: error },
     );
   } finally {
@@ -104,21 +115,15 @@ export function makeFolder(path: string): void {
   try {
     const first = mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
-    for (let made = folder; made.length >= first.length; made = dirname(made)) fsyncFolder(dirname(made));
+    for (let made = folder; made.length >= first.length; made = dirname(made)) syncFolderSync(dirname(made));
   } catch (error) {
-    throw new StorageError("unusable", `Cannot create folder ${folder}: ${messageOf(error)}; create it for this user`, {
+    throw new StorageError("unusable", {
+      what: `Cannot create folder ${folder}`,
+      state: messageOf(error),
+      remedy: "create it for this user",
+    }, {
       cause: error,
     });
-  }
-}
-
-/** Makes the entries of a folder durable. */
-export function fsyncFolder(folder: string): void {
-  const fd = openSync(folder, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 
@@ -172,13 +177,21 @@ function lockFile(path: string, lockPath: string): { readonly db: DatabaseSync; 
     if (sqliteFaultOf(error) === "busy") {
       throw new StorageError(
         "locked",
-        `Cannot open queue ${path}: another relay has it open; stop that one or set another sending_queue.path`,
+        {
+          what: `Cannot open queue ${path}`,
+          state: "another relay has it open",
+          remedy: "stop that one or set another sending_queue.path",
+        },
         { cause: error },
       );
     }
     throw new StorageError(
       sqliteFaultOf(error) === "read_only" ? "read_only" : "unusable",
-      `Cannot lock queue ${path}: ${messageOf(error)}; its folder must be writable by this user`,
+      {
+        what: `Cannot lock queue ${path}`,
+        state: messageOf(error),
+        remedy: "its folder must be writable by this user",
+      },
       { cause: error },
     );
   }

@@ -7,12 +7,13 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSyn
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../../errors.ts";
+import { syncFolderSync } from "../../../files/sync_folder.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { Disowned, WorkerSettings } from "../protocol.ts";
 import { doorBooksOf, type Totals } from "../../totals.ts";
 import { asideName, finishSetAside, markSalvaged, pendingAsides, setAside } from "./asides.ts";
 import type { FaultInjector } from "./injected_faults.ts";
-import { fsyncFolder, makeFolder, makeQueueFile } from "./lock.ts";
+import { makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
 import { addBook, OVERLAP, Routes } from "./routes.ts";
@@ -538,7 +539,7 @@ function copyInto(db: DatabaseSync, copy: string): void {
       closeSync(fd);
     }
     renameSync(part, copy);
-    fsyncFolder(dirname(copy));
+    syncFolderSync(dirname(copy));
   } catch (error) {
     rmSync(part, { force: true });
     throw error;

@@ -174,7 +174,11 @@ export function openDatabase(path: string, migrations: readonly string[] = MIGRA
     if (pragma(db, "journal_mode") !== "wal") {
       throw new StorageError(
         "unusable",
-        `Cannot use queue ${path}: its file system has no shared memory for a WAL; move it`,
+        {
+          what: `Cannot use queue ${path}`,
+          state: "its file system has no shared memory for a WAL",
+          remedy: "move it",
+        },
       );
     }
     if (version < migrations.length) {
@@ -198,13 +202,20 @@ export function openBeside(path: string, access: { readonly readOnly: boolean })
   try {
     const version = checkVersion(db, path, MIGRATIONS.length);
     if (version === 0) {
-      throw new StorageError("not_a_queue", `Cannot read queue ${path}: it is empty; name the relay's file`);
+      throw new StorageError("not_a_queue", {
+        what: `Cannot read queue ${path}`,
+        state: "it is empty",
+        remedy: "name the relay's file",
+      });
     }
     if (version < MIGRATIONS.length) {
       throw new StorageError(
         "older_version",
-        `Cannot read queue ${path}: its version is ${version}, this edgeferry reads ${MIGRATIONS.length}; start the relay ` +
-          "once, which migrates it",
+        {
+          what: `Cannot read queue ${path}`,
+          state: `its version is ${version}, this edgeferry reads ${MIGRATIONS.length}`,
+          remedy: "start the relay once, which migrates it",
+        },
       );
     }
     // A command's commit must be as durable as the relay's: it moves records that have been answered 200.
@@ -224,14 +235,21 @@ function checkVersion(db: DatabaseSync, path: string, newest: number): number {
   if (Number(pragma(db, "application_id")) !== APPLICATION_ID) {
     throw new StorageError(
       "not_a_queue",
-      `Cannot open queue ${path}: it is a SQLite file of another program; set sending_queue.path to a file of the relay's own`,
+      {
+        what: `Cannot open queue ${path}`,
+        state: "it is a SQLite file of another program",
+        remedy: "set sending_queue.path to a file of the relay's own",
+      },
     );
   }
   if (version > newest) {
     throw new StorageError(
       "newer_version",
-      `Cannot open queue ${path}: its version is ${version}, this edgeferry knows ${newest}; run the newer edgeferry or let it ` +
-        "drain there first",
+      {
+        what: `Cannot open queue ${path}`,
+        state: `its version is ${version}, this edgeferry knows ${newest}`,
+        remedy: "run the newer edgeferry or let it drain there first",
+      },
     );
   }
   return version;

@@ -2,7 +2,7 @@
  * What can be wrong with a queue's file, for the relay or for a command.
  * @module
  */
-import { messageOf } from "../../../errors.ts";
+import { messageOf, StatedError, type Statement } from "../../../errors.ts";
 
 /** Why a queue's file cannot be used. */
 export type StorageErrorCode =
@@ -15,13 +15,16 @@ export type StorageErrorCode =
   | "disk_full"
   | "unusable";
 
+/** What is said where no file is to be named: the queue as a whole. */
+export const CANNOT_USE = "Cannot use the queue";
+
 /** A queue's file that cannot be used: names the file, its state and the remedy. */
-export class StorageError extends Error {
+export class StorageError extends StatedError {
   override readonly name = "StorageError";
   readonly code: StorageErrorCode;
 
-  constructor(code: StorageErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(code: StorageErrorCode, statement: Statement, options?: ErrorOptions) {
+    super(statement, options);
     this.code = code;
   }
 }
@@ -78,7 +81,11 @@ export function sqliteFaultOf(error: unknown): SqliteFault {
 export function diskFull(path: string, cause?: unknown): StorageError {
   return new StorageError(
     "disk_full",
-    `Cannot write queue ${path}: its disk is full; free space there or lower sending_queue.queue_size`,
+    {
+      what: `Cannot write queue ${path}`,
+      state: "its disk is full",
+      remedy: "free space there or lower sending_queue.queue_size",
+    },
     { cause },
   );
 }
@@ -93,28 +100,33 @@ export function storageErrorOf(path: string, error: unknown): StorageError {
     case "read_only":
       return new StorageError(
         "read_only",
-        `Cannot write queue ${path}: the file is read-only; make it and its folder writable by this user`,
+        {
+          what: `Cannot write queue ${path}`,
+          state: "the file is read-only",
+          remedy: "make it and its folder writable by this user",
+        },
         cause,
       );
     case "cannot_open":
       return new StorageError(
         "unusable",
-        `Cannot open queue ${path}: it, its folder or a file beside it cannot be opened (${
-          messageOf(error)
-        }); check owner, ` +
-          "mode, mount, free inodes and the limit on open files",
+        {
+          what: `Cannot open queue ${path}`,
+          state: `it, its folder or a file beside it cannot be opened (${messageOf(error)})`,
+          remedy: "check owner, mode, mount, free inodes and the limit on open files",
+        },
         cause,
       );
     case "busy":
       return new StorageError(
         "locked",
-        `Cannot open queue ${path}: another process has locked it; end that process`,
+        { what: `Cannot open queue ${path}`, state: "another process has locked it", remedy: "end that process" },
         cause,
       );
     default:
       return new StorageError(
         "unusable",
-        `Cannot use queue ${path}: ${messageOf(error)}; check its disk, and that it has room`,
+        { what: `Cannot use queue ${path}`, state: messageOf(error), remedy: "check its disk, and that it has room" },
         cause,
       );
   }

@@ -2,13 +2,13 @@
  * The queue's thread: answers each request of `sqlite/queue.ts` in order, with one call of the store.
  * @module
  */
-import { messageOf } from "../../../errors.ts";
+import { messageOf, type Statement } from "../../../errors.ts";
 import { discard } from "../../../codec/bytes.ts";
 import { WorkerCrash } from "./injected_faults.ts";
 import type { FromWorker, Replies, Request, ToWorker } from "../protocol.ts";
 import type { StoreNews } from "./recovery.ts";
 import { SqliteStore, WATCH_MS } from "./store.ts";
-import { StorageError } from "./storage_error.ts";
+import { CANNOT_USE, StorageError, type StorageErrorCode } from "./storage_error.ts";
 
 /** What a Worker's global scope has; the compiler is given the main thread's. */
 interface WorkerScope {
@@ -43,13 +43,20 @@ scope.onmessage = ({ data: { seq, ...request } }) => {
     message = {
       kind: "error",
       to: seq,
-      code: error instanceof StorageError ? error.code : "unusable",
-      text: messageOf(error),
+      ...partsOf(error),
     };
   }
   scope.postMessage(message, transfer);
   idle();
 };
+
+function partsOf(error: unknown): { readonly code: StorageErrorCode; readonly statement: Statement } {
+  if (!(error instanceof StorageError)) {
+    return { code: "unusable", statement: { what: CANNOT_USE, state: messageOf(error) } };
+  }
+  const { code, what, state, remedy } = error;
+  return { code, statement: { what, state, remedy } };
+}
 
 function answer(request: Request, transfer: Transferable[]): Replies[keyof Replies] {
   if (request.kind === "open") {
@@ -61,7 +68,7 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
     store = undefined;
     return { closed: true };
   }
-  if (store === undefined) throw new StorageError("unusable", "The queue is not open");
+  if (store === undefined) throw new StorageError("unusable", { what: CANNOT_USE, state: "it is not open" });
   switch (request.kind) {
     case "commit": {
       const reply = store.commit(request);

@@ -31,7 +31,7 @@ Deno.test("SQLite's faults are known by code where there is one, by text where t
   ) {
     assert.equal(sqliteFaultOf(Object.assign(new Error("x"), { errcode })), fault);
   }
-  assert.equal(sqliteFaultOf(new StorageError("missing", "gone")), "other");
+  assert.equal(sqliteFaultOf(new StorageError("missing", { what: "Cannot read queue q.db", state: "gone" })), "other");
   assert.equal(sqliteFaultOf("text"), "other");
 });
 
