@@ -38,13 +38,17 @@ export interface Log {
 export interface LogLine {
   /** ISO 8601, UTC. */
   readonly time: string;
+  /** How much it matters. */
   readonly level: LogLevel;
+  /** What happened. */
   readonly message: string;
+  /** Its details, in order. */
   readonly fields: readonly LogLineField[];
 }
 
 /** One detail of a {@link LogLine}. */
 export interface LogLineField {
+  /** The key. */
   readonly name: string;
   /** The value as it is. */
   readonly value: string;
