@@ -260,22 +260,3 @@ Deno.test("the Kubernetes manifests", async (t) => {
     },
   );
 });
-
-Deno.test("the relay runs with the same flags of Deno's everywhere", async () => {
-  const manifest: { tasks: { start: { command: string } } } = JSON.parse(
-    await readFile(join(root, "deno.json"), "utf8"),
-  );
-  const lines = {
-    task: manifest.tasks.start.command,
-    systemd: (await docText("deploy/edgeferry.service")).replaceAll(/\\\n\s*/g, ""),
-    kubernetes: (await docText("deploy/kubernetes.yaml")).replaceAll(/\n\s+- (?=\S)/g, " "),
-    compose: (await readFile(join(root, "docker-compose.yaml"), "utf8")).replaceAll(/\n\s+- (?=\S)/g, " "),
-  };
-  /** Between `run` and the program, without what each place has its own of. */
-  const flags = Object.entries(lines).map(([where, line]) => {
-    const found = /\brun ((?:--\S+ )+)src\/main\.ts run\b/.exec(line);
-    assert(found, `${where} has the line deno run … src/main.ts run`);
-    return found[1]!.trim().split(" ").filter((flag) => !/^--(allow-\S+|frozen|cached-only|no-prompt)$/.test(flag));
-  });
-  for (const each of flags) assert.deepEqual(each, flags[0]);
-});

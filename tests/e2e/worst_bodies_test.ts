@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { WORST_BODIES } from "../support/bodies/worst.ts";
+import { START_TASK } from "../support/program/start_task.ts";
 import type { Took } from "../support/program/worst_body.ts";
 
 const STALL_MS_MAX = 100;
@@ -19,12 +20,11 @@ for (const [number, { name, refused }] of WORST_BODIES.entries()) {
         "run",
         "-A",
         "--no-check",
-        "--v8-flags=--heap-growing-percent=50,--max-semi-space-size=8,--no-parallel-scavenge",
+        ...START_TASK.v8Flags,
         program,
         String(number),
       ],
-      // As `deno task start` has them.
-      env: { MALLOC_MMAP_THRESHOLD_: "1048576", MALLOC_TRIM_THRESHOLD_: "1048576" },
+      env: START_TASK.allocator,
     }).output();
     assert.equal(code, 0, new TextDecoder().decode(stderr));
     const took = JSON.parse(new TextDecoder().decode(stdout)) as Took;

@@ -13,11 +13,15 @@ assert.deepEqual(
   "The task is deno run … src/main.ts run",
 );
 
+const env: Record<string, string> = Object.fromEntries(
+  words.slice(0, deno).map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]),
+);
+
 export const START_TASK = {
   /** The variables that it sets. */
-  env: Object.fromEntries(
-    words.slice(0, deno).map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]),
-  ),
+  env,
+  /** Those of them that are the allocator's (glibc). */
+  allocator: Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith("MALLOC_"))),
   /** Deno's arguments, permissions included, with the file's whole path. */
   args: words.slice(deno + 1).map((word) => word === "src/main.ts" ? join(ROOT, word) : word),
   /** What it gives V8. */
