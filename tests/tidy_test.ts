@@ -57,6 +57,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "doctor/finding.ts": "doctor/doctor_test.ts",
   "doctor/way.ts": "doctor/doctor_test.ts",
   "files/events.ts": "pki/identity_watch_test.ts",
+  "files/watch.ts": "pki/identity_watch_test.ts",
   "exporter/trial.ts": "relay/client_identity_test.ts",
   "http2/frame_writer.ts": "http2/connection_test.ts",
   "http2/hpack_tables.ts": "http2/hpack_test.ts",

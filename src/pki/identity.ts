@@ -117,7 +117,7 @@ async function readDocuments(config: IdentityConfig): Promise<Documents> {
 const READINGS_MAX = 10;
 
 /** Three files are not read at one moment: what is not as `known` counts when it is read the same twice in a row. */
-export async function readSettled(config: IdentityConfig, known: string): Promise<Documents> {
+export async function readSettled(config: IdentityConfig, known: string | undefined): Promise<Documents> {
   let documents = await readDocuments(config);
   for (let readings = 1; readings < READINGS_MAX && digestOf(documents) !== known; readings++) {
     const again = await readDocuments(config);

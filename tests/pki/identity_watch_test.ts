@@ -3,7 +3,8 @@ import { copyFile, mkdir, readFile, rename, rm, symlink, utimes, writeFile } fro
 import { join } from "node:path";
 import { CertificateError } from "../../src/errors.ts";
 import { type Identity, type IdentityConfig, loadIdentity } from "../../src/pki/identity.ts";
-import { type IdentityWatch, watchIdentity } from "../../src/pki/identity_watch.ts";
+import type { Watch } from "../../src/files/watch.ts";
+import { watchIdentity } from "../../src/pki/identity_watch.ts";
 import { type Pair, testCertificates } from "../support/files/certificates.ts";
 
 function configOf(ca: Pair, pair: Pair): IdentityConfig {
@@ -13,7 +14,7 @@ function configOf(ca: Pair, pair: Pair): IdentityConfig {
 /** A watch by hand over a client's files, and what it was told. */
 async function watched(
   config: IdentityConfig,
-  test: (watch: IdentityWatch, seen: { taken: string[]; refused: string[]; restored: number }) => Promise<void>,
+  test: (watch: Watch, seen: { taken: string[]; refused: string[]; restored: number }) => Promise<void>,
 ): Promise<void> {
   const seen = { taken: [] as string[], refused: [] as string[], restored: 0 };
   await using watch = watchIdentity(config, await loadIdentity(config), {

@@ -4,6 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { codeOf, ConfigError, messageOf } from "../../errors.ts";
+import { type Watch, watchSource } from "../../files/watch.ts";
 
 /** Options of {@link watchFile}. */
 export interface FileWatchOptions {
@@ -15,79 +16,28 @@ export interface FileWatchOptions {
   readonly onRefused: (reason: string) => void;
 }
 
-/** A watch; disposing of it ends it, and no callback is called after that. */
-export interface FileWatch extends AsyncDisposable {
-  /** Looks at once, after a look that is under way. Never rejects. */
-  checkNow(): Promise<"unchanged" | "changed" | "refused">;
-}
-
 /**
- * Watches a file by its content, so that rewriting, renaming over and switching a link are noticed, and touching is not.
- * @param current The content in use; undefined where there is no such file yet, which then is no fault.
+ * Watches a file by its text.
+ * @param current The text in use; undefined where there is no such file yet, which then is no fault.
  */
-export function watchFile(file: string, current: string | undefined, options: FileWatchOptions): FileWatch {
-  return watchText(() => readFile(file, "utf8"), file, current, options);
-}
-
-/** The same for a text that is read otherwise, e.g. from several files; `name` is what errors call it. */
-function watchText(
-  read: () => Promise<string>,
-  name: string,
-  current: string | undefined,
-  options: FileWatchOptions,
-): FileWatch {
-  let used = current;
-  /** What was refused last: its text, or why it could not be read. */
-  let refused: string | undefined;
-  let disposed = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let last: Promise<"unchanged" | "changed" | "refused"> = Promise.resolve("unchanged");
-
-  async function look(): Promise<"unchanged" | "changed" | "refused"> {
-    if (disposed) return "unchanged";
-    let seen: string | undefined;
-    try {
-      const text = await read();
-      if (disposed) return "unchanged";
-      seen = `text ${text}`;
-      if (text === used) {
-        refused = undefined;
-        return "unchanged";
-      }
-      if (seen === refused) return "refused";
-      options.onChange(text);
-      used = text;
-      refused = undefined;
-      return "changed";
-    } catch (error) {
-      if (disposed || (used === undefined && isMissing(error))) return "unchanged";
-      const reason = error instanceof ConfigError ? error.message : `Cannot read ${name}: ${messageOf(error)}`;
-      seen ??= `error ${reason}`;
-      if (seen !== refused) options.onRefused(reason);
-      refused = seen;
-      return "refused";
-    }
-  }
-
-  function checkNow() {
-    last = last.then(look);
-    return last;
-  }
-
-  function schedule(): void {
-    if (disposed || options.intervalMs === 0) return;
-    timer = setTimeout(() => void checkNow().then(schedule), options.intervalMs);
-  }
-
-  schedule();
-  return {
-    checkNow,
-    async [Symbol.asyncDispose]() {
-      disposed = true;
-      clearTimeout(timer);
-      await last;
+export function watchFile(file: string, current: string | undefined, options: FileWatchOptions): Watch {
+  return watchSource(
+    {
+      async read() {
+        const text = await readFile(file, "utf8");
+        return { content: text, digest: text };
+      },
+      take: options.onChange,
+      faultOf(error, used) {
+        if (used === undefined && isMissing(error)) return undefined;
+        return error instanceof ConfigError ? error.message : `Cannot read ${file}: ${messageOf(error)}`;
+      },
+      nameOf: (reason) => reason,
+      onRefused: options.onRefused,
     },
-  };
+    current,
+    { intervalMs: options.intervalMs },
+  );
 }
 
 /** Whether an error says that there is no such file. */
