@@ -378,7 +378,7 @@ export const ConfigSchema = section({
     dead_letters: section({
       max_size: option(
         size("0", "16TiB").prefault("256MiB"),
-        "Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR",
+        "Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR",
       ),
     }).prefault({}),
   }).prefault({}),

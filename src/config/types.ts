@@ -179,7 +179,7 @@ export interface Config {
     max_age?: number;
     /** `dead_letters`. */
     dead_letters: {
-      /** Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR. In bytes. Default: `"256MiB"`. */
+      /** Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR. In bytes. Default: `"256MiB"`. */
       max_size: number;
     };
   };
@@ -730,7 +730,7 @@ export interface ConfigInput {
     max_age?: string | number;
     /** `dead_letters`. */
     dead_letters?: {
-      /** Room for what the Collector will never take; when it is full the guilty part stays queued, with an ERROR. Default: `"256MiB"`. */
+      /** Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR. Default: `"256MiB"`. */
       max_size?: string | number;
     };
   };

@@ -26,3 +26,8 @@ export function targetsOfNew<Target>(
 export function shareOf({ share }: { readonly share?: number }, targets: number): number {
   return share ?? (targets === 1 ? 1 : 0.5);
 }
+
+/** Room for the dead letters of one target, in bytes: each has its own, so that a poisoned one makes no other wait. */
+export function deadLetterShareOf(bytesMax: number, targets: number): number {
+  return Math.floor(bytesMax / Math.max(1, targets));
+}

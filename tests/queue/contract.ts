@@ -610,6 +610,26 @@ export function queueContract(engine: Engine): void {
     },
   );
 
+  promise(durable, "dead letters that are full for one target hold back no other", async ({ open, log }) => {
+    await using queue = await open({ targets: [EU, US], deadLetterBytesMax: 2 * 32 });
+    const [eu, us] = [queue.target("eu"), queue.target("us")];
+    const dead = { kind: "dead", reason: "bad" } as const;
+    for (const number of [1, 2, 3]) await queue.append(record(number, { targets: [eu, us] }));
+    await settleAll(await take(queue, { target: eu }), dead);
+    assert.match((await log.line(/dead letters are full/)).message, /for eu/);
+    const letters = async (name: string) =>
+      (await queue.stats()).targets.find((target) => target.name === name)!.deadLetters.records;
+    assert.equal(await letters("eu"), 1, "each target has half of the room");
+    const [one, ...others] = await take(queue, { target: us });
+    await settleAll([one!], dead);
+    await settleAll(others);
+    assert.equal(await letters("us"), 1);
+    const stats = await queue.stats();
+    assert.equal(stats.targets.find(({ id }) => id === us)!.records, 0, "nothing of us is held");
+    assert.equal(stats.targets.find(({ id }) => id === eu)!.records, 2);
+    assertBalanced(stats);
+  });
+
   promise(
     durable,
     "records past their age are dropped on take, and counted as expired",

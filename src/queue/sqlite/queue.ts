@@ -28,7 +28,7 @@ import {
   type TargetStats,
 } from "../queue.ts";
 import { Shares } from "../shares.ts";
-import { shareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { deadLetterShareOf, shareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
@@ -524,10 +524,15 @@ class SqliteQueue implements SendingQueue {
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
         this.#recount.want();
+        const { name } = this.#targetOf(entry.target);
+        const several = this.#targets.size > 1;
+        const room = deadLetterShareOf(this.#settings.deadLetterBytesMax, this.#targets.size);
         this.#alarm.raise(
-          "dead letters",
-          `The dead letters are full (${this.#settings.deadLetterBytesMax} bytes): what the Collector refuses for good stays ` +
-            "queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
+          several ? `dead letters ${name}` : "dead letters",
+          `The dead letters are full${
+            several ? ` for ${name}` : ""
+          } (${room} bytes): what the Collector refuses for good ` +
+            "stays queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
           { path: this.#settings.path, signal: head.signal },
         );
       }

@@ -17,7 +17,7 @@ import { makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
 import { addBook, OVERLAP, Routes } from "./routes.ts";
-import { lastIdOf, Salvage, type SalvageStep } from "./salvage.ts";
+import { lastIdOf, type Progress, Salvage, type SalvageStep } from "./salvage.ts";
 import { openDatabase } from "./schema.ts";
 import {
   addBooks,
@@ -380,14 +380,37 @@ export class Recovery {
         continue;
       }
       if (row === undefined && known.has("")) continue;
-      const salvage = this.#openAside(aside, Number(row?.after ?? 0), Number(row?.records ?? 0));
+      const earlier = row === undefined ? this.#progressOf(aside, pending) : undefined;
+      const salvage = this.#openAside(
+        aside,
+        earlier?.after ?? Number(row?.after ?? 0),
+        earlier?.moved ?? Number(row?.records ?? 0),
+      );
       if (salvage === undefined) continue;
-      if (row === undefined) this.#beginSalvage(open, salvage);
-      return salvage;
+      if (row === undefined) this.#beginSalvage(open, salvage, earlier);
+      if (earlier?.done !== true) return salvage;
+      salvage.close();
+      this.#named(open, aside, false);
     }
     // Files that are gone need no row.
     for (const name of known.keys()) {
       if (name !== "" && !existsSync(join(dirname(path), name))) open.sql.removeSalvage.run(name);
+    }
+    return undefined;
+  }
+
+  /**
+   * How far a file had been moved into one that was then deleted itself: what came of it is in that one's copy, and must not come twice.
+   * Of a damaged file nobody knows what is left of it: there it begins anew.
+   */
+  #progressOf(aside: string, pending: readonly string[]): Progress | undefined {
+    for (const copy of pending.toReversed()) {
+      if (copy === aside) return undefined;
+      if (!copy.startsWith(`${this.#settings.path}.rescued-`)) continue;
+      const progress = this.#openAside(copy, 0, 0);
+      const found = progress?.progress().get(basename(aside));
+      progress?.close();
+      if (found !== undefined) return found;
     }
     return undefined;
   }
@@ -415,16 +438,19 @@ export class Recovery {
     }
   }
 
-  /** Enters the file and its closed books in one transaction, so that neither is done twice. */
-  #beginSalvage(open: Open, salvage: Salvage): void {
+  /**
+   * Enters the file and its closed books in one transaction, so that neither is done twice.
+   * @param earlier How far it had been moved before: its books are in those of the copy that has what was moved.
+   */
+  #beginSalvage(open: Open, salvage: Salvage, earlier: Progress | undefined): void {
     const aside = salvage.path;
     try {
       inTransaction(open, () => {
         const meta = open.sql.meta.get() as Row;
-        open.sql.addSalvage.run(basename(aside), 0, 0, 0);
+        open.sql.addSalvage.run(basename(aside), salvage.after, salvage.moved, earlier?.done === true ? 1 : 0);
         // Ids go on from where they were, so that none ever names two records.
         setMeta(open, meta, { next_id: Math.max(Number(meta.next_id), salvage.lastId() + 1) });
-        for (const { target, signal, abandoned, ...closed } of salvage.books()) {
+        for (const { target, signal, abandoned, ...closed } of earlier === undefined ? salvage.books() : []) {
           // What is moved below is entered as it arrives; what is not is lost, and stays out of the books.
           const number = target === undefined ? OVERLAP : open.routes.targetOf(target);
           addBook(open.db, number, signal);

@@ -15,6 +15,9 @@ export class Routes {
   readonly #targets = new Map<TargetId, string>();
   readonly #routes = new Map<number, readonly TargetId[]>();
   readonly #ids = new Map<string, number>();
+  /** What the present transaction has made: a rollback takes it out of the file. */
+  readonly #madeTargets: TargetId[] = [];
+  readonly #madeRoutes: number[] = [];
 
   constructor(db: DatabaseSync) {
     this.#db = db;
@@ -39,10 +42,14 @@ export class Routes {
   /** The number of a target; one that is new gets its books too. Inside a transaction. */
   targetOf(name: string): TargetId {
     for (const [id, known] of this.#targets) if (known === name) return id;
-    const row = this.#db.prepare("INSERT INTO targets (name) VALUES (?) RETURNING id").get(name);
+    // Another process may have made it meanwhile.
+    const row = this.#db.prepare(
+      "INSERT INTO targets (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id",
+    ).get(name);
     const id = Number(row?.id);
     for (const signal of SIGNAL_NAMES) addBook(this.#db, id, signal);
     this.#targets.set(id, name);
+    this.#madeTargets.push(id);
     return id;
   }
 
@@ -53,10 +60,29 @@ export class Routes {
     if (id !== undefined) return id;
     const sorted = [...targets].sort((a, b) => a - b);
     if (sorted.length > 1) { for (const signal of SIGNAL_NAMES) addBook(this.#db, OVERLAP, signal); }
-    const row = this.#db.prepare("INSERT INTO routes (targets) VALUES (?) RETURNING id").get(JSON.stringify(sorted));
+    const row = this.#db.prepare(
+      "INSERT INTO routes (targets) VALUES (?) ON CONFLICT (targets) DO UPDATE SET targets = excluded.targets RETURNING id",
+    ).get(JSON.stringify(sorted));
     id = Number(row?.id);
     this.#add(id, sorted);
+    this.#madeRoutes.push(id);
     return id;
+  }
+
+  /** What the transaction has made is in the file. */
+  committed(): void {
+    this.#madeTargets.length = 0;
+    this.#madeRoutes.length = 0;
+  }
+
+  /** What the transaction has made is not in the file: a record that named it could be read by nobody. */
+  rolledBack(): void {
+    for (const id of this.#madeTargets) this.#targets.delete(id);
+    for (const id of this.#madeRoutes) {
+      this.#ids.delete(this.#routes.get(id)?.join() ?? "");
+      this.#routes.delete(id);
+    }
+    this.committed();
   }
 
   /** The targets of a route, in ascending order. */

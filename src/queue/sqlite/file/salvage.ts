@@ -40,6 +40,14 @@ export interface ClosedBooks {
   readonly expired: number;
 }
 
+/** How far a file has been moved into another. */
+export interface Progress {
+  /** As {@link Salvage.after}. */
+  readonly after: number;
+  readonly moved: number;
+  readonly done: boolean;
+}
+
 /** What one step has read. */
 export interface SalvageStep {
   readonly records: readonly SalvagedRecord[];
@@ -89,6 +97,16 @@ export class Salvage {
   /** Which database it is: the random number in its `meta` row, or in its mark. */
   identity(): number | undefined {
     return this.#value("SELECT identity AS value FROM meta") ?? this.#mark?.identity;
+  }
+
+  /** How far it had come with files that were to be moved into it, by their names. */
+  progress(): ReadonlyMap<string, Progress> {
+    return new Map(
+      this.#all("SELECT name, after, records, done FROM salvages").map(({ name, after, records, done }) => [
+        String(name),
+        { after: Number(after), moved: Number(records), done: done === 1 },
+      ]),
+    );
   }
 
   books(): ClosedBooks[] {

@@ -77,7 +77,9 @@ const STATEMENTS = {
   isDone: "SELECT 1 FROM done WHERE record = ? AND target = ?",
   setDone: "INSERT OR IGNORE INTO done VALUES (?, ?)",
   forgetDone: "DELETE FROM done WHERE record = ?",
-  heldFitting: `SELECT ${HEAD}, route FROM records WHERE held = 1 AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
+  deadBytesOf: "SELECT sum(dead_bytes) AS bytes FROM books WHERE target = ?",
+  heldFitting:
+    `SELECT ${HEAD} FROM records WHERE held = 1 AND route = ? AND bytes <= ? ORDER BY bytes LIMIT ${RELEASE_MAX}`,
   release: "UPDATE records SET held = 0 WHERE id = ?",
   releaseAll: "UPDATE records SET held = 0 WHERE held = 1",
   oldest: "SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1",
@@ -121,14 +123,20 @@ export function prepareStatements(db: DatabaseSync): Statements {
 }
 
 /** One transaction; rolled back where `work` throws. `committed` is told after the commit. */
-export function inTransaction(open: Pick<Open, "db" | "sql">, work: () => void, committed?: () => void): void {
-  open.sql.begin.run();
+export function inTransaction(
+  { db, sql, routes }: Pick<Open, "db" | "sql" | "routes">,
+  work: () => void,
+  committed?: () => void,
+): void {
+  sql.begin.run();
   try {
     work();
-    open.sql.commit.run();
+    sql.commit.run();
+    routes.committed();
     committed?.();
   } catch (error) {
-    if (open.db.isTransaction) open.sql.rollback.run();
+    routes.rolledBack();
+    if (db.isTransaction) sql.rollback.run();
     throw error;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { messageOf } from "../../../errors.ts";
 import type { TargetId } from "../../queue.ts";
+import { deadLetterShareOf } from "../../targets.ts";
 import { asideName, setAside } from "./asides.ts";
 import { type FaultInjector, faultInjector, WorkerCrash } from "./injected_faults.ts";
 import { MarkFile } from "./mark.ts";
@@ -42,6 +43,8 @@ export class SqliteStore {
   #open: Open | undefined;
   /** Why nothing is appended although the file is open: it is not at its path. */
   #absent: string | undefined;
+  /** Another file is to be opened: ids known until now will name nothing any more. */
+  #resets = false;
   /** By `performance.now`. */
   #watchAt = 0;
   /** Whether what can wait has failed, and has been told of. */
@@ -68,6 +71,12 @@ export class SqliteStore {
       throw storageErrorOf(this.#settings.path, error);
     }
     this.#upkeep.takeReserve();
+  }
+
+  /** Room for the dead letters of each target, in bytes. */
+  get #deadLetterShare(): number {
+    const { deadLetterBytesMax, targets } = this.#settings;
+    return deadLetterShareOf(deadLetterBytesMax, targets.length);
   }
 
   get totals(): Totals {
@@ -175,13 +184,17 @@ export class SqliteStore {
     const heads: RecordHead[] = [];
     inTransaction(open, () => {
       const meta = open.sql.meta.get() as Row;
-      let room = this.#settings.deadLetterBytesMax - Number(meta.dead_bytes);
-      for (const row of open.sql.heldFitting.all(room)) {
-        const head = headOf(row, open.routes.targetsOf(Number(row.route)));
-        if (head.bytes > room) break;
-        room -= head.bytes;
-        open.sql.release.run(head.id);
-        heads.push(head);
+      // What is held is one target's alone, whose room it waits for.
+      for (const target of open.routes.targets.keys()) {
+        const [route] = open.routes.to(target).filter(({ targets }) => targets.length === 1);
+        let room = this.#deadLetterShare - Number(open.sql.deadBytesOf.get(target)?.bytes ?? 0);
+        for (const row of route === undefined ? [] : open.sql.heldFitting.all(route.id, room)) {
+          const head = headOf(row, [target]);
+          if (head.bytes > room) break;
+          room -= head.bytes;
+          open.sql.release.run(head.id);
+          heads.push(head);
+        }
       }
       setMeta(open, meta, { held: Number(meta.held) - heads.length });
     });
@@ -255,13 +268,12 @@ export class SqliteStore {
 
   /** Looks whether the files at the path are still the open ones, and puts right what can be. Never throws but for a fault on purpose. */
   watch(): void {
-    const open = this.#open;
     const now = performance.now();
-    if (open === undefined || now < this.#watchAt) return;
+    if ((this.#open === undefined && !this.#resets) || now < this.#watchAt) return;
     this.#watchAt = now + WATCH_MS;
     const { path } = this.#settings;
     try {
-      this.#setAbsent(this.#putRight(open));
+      this.#setAbsent(this.#putRight(this.#ensureOpen()));
     } catch (error) {
       if (error instanceof WorkerCrash) throw error;
       this.#setAbsent(`The queue's file ${path} is not where it was, and cannot be put right: ${messageOf(error)}`);
@@ -278,8 +290,7 @@ export class SqliteStore {
         return `The queue's file ${path} was moved away while the relay ran; put it back, or restart the relay to begin a new one`;
       case "deleted":
       case "replaced":
-        this.#open = this.#recovery.rescue(open, Date.now());
-        this.#news.rows(true, this.#open.totals);
+        this.#rescue(open);
         return undefined;
       case "log_lost":
         this.#remakeLog(open);
@@ -297,14 +308,27 @@ export class SqliteStore {
     }
   }
 
+  #rescue(open: Open): void {
+    try {
+      this.#open = this.#recovery.rescue(open, Date.now());
+    } catch (error) {
+      if (!open.db.isOpen) {
+        // The copy is made, and a new file could not be opened: that is tried again.
+        this.#open = undefined;
+        this.#resets = true;
+      }
+      throw error;
+    }
+    this.#news.rows(true, this.#open.totals);
+  }
+
   /** The WAL that is open has no name any more: what it holds is copied into the database, and another is begun. */
   #remakeLog(open: Open): void {
     const { path } = this.#settings;
     const checkpoint = open.sql.truncate.get() as Row;
     if (Number(checkpoint.busy) !== 0) {
       // Somebody reads an older state: the database cannot have it all, a copy can.
-      this.#open = this.#recovery.rescue(open, Date.now());
-      this.#news.rows(true, this.#open.totals);
+      this.#rescue(open);
       return;
     }
     // Of another database, perhaps: it must not be applied to this one.
@@ -374,7 +398,7 @@ export class SqliteStore {
       foreign = firstId !== open.nextId;
       // With its rows another process may have brought routes, which a read would not look at.
       if (foreign) open.routes.load();
-      transaction = new Transaction(open, meta, request.now, this.#settings.deadLetterBytesMax);
+      transaction = new Transaction(open, meta, request.now, this.#deadLetterShare);
       for (const append of appends) {
         transaction.append(append, payloadOf(append, request.packed));
         for (const target of append.skipped) transaction.skip(target, append.signal, append.items);
@@ -443,7 +467,9 @@ export class SqliteStore {
 
   #replaceDamaged(why: string): void {
     this.#closeAfterFailure();
+    this.#resets = true;
     this.#open = this.#recovery.replaceDamaged(why);
+    this.#resets = false;
     this.#news.rows(true, this.#open.totals);
   }
 
@@ -474,6 +500,11 @@ export class SqliteStore {
   #ensureOpen(): Open {
     if (this.#open !== undefined) return this.#open;
     const open = this.#open = this.#recovery.open();
+    if (this.#resets) {
+      this.#resets = false;
+      this.#news.rows(true, open.totals);
+      return open;
+    }
     // Of another process, or of a commit that failed and is in the file all the same.
     if (this.#nextIdTold !== undefined && open.nextId !== this.#nextIdTold) this.#news.rows(false, open.totals);
     return open;

@@ -18,6 +18,8 @@ export class Transaction {
   readonly #meta: Row;
   readonly #now: number;
   readonly #deadBytesMax: number;
+  /** Of a target, counted from the first dead letter on. */
+  readonly #deadBytesOf = new Map<TargetId, number>();
   readonly #deltas = new Map<
     string,
     { readonly target: TargetId; readonly signal: SignalName; readonly delta: Delta }
@@ -27,6 +29,7 @@ export class Transaction {
   #deadBytes: number;
   #held: number;
 
+  /** @param deadBytesMax Room for the dead letters of each target, in bytes. */
   constructor(open: Open, meta: Row, now: number, deadBytesMax: number) {
     this.#open = open;
     this.#meta = meta;
@@ -194,8 +197,9 @@ export class Transaction {
     const { sql } = this.#open;
     const { id, target, outcomes } = op;
     const delta = this.#delta(target, head.signal);
-    let deadBytes = this.#deadBytes;
+    let deadBytes: number | undefined;
     const { delivered, rejected, dead, buried, retried, held } = settleParts(head, payload, outcomes, (bytes) => {
+      deadBytes ??= this.#deadBytesFor(target);
       if (deadBytes + bytes > this.#deadBytesMax) return false;
       deadBytes += bytes;
       return true;
@@ -303,9 +307,14 @@ export class Transaction {
     unbind(this.#open, "dead", letter.payload.length);
     this.#deadRecords += 1;
     this.#deadBytes += letter.bytes;
+    this.#deadBytesOf.set(letter.target, this.#deadBytesFor(letter.target) + letter.bytes);
     const delta = this.#delta(letter.target, letter.signal);
     delta.deadRecords += 1;
     delta.deadBytes += letter.bytes;
+  }
+
+  #deadBytesFor(target: TargetId): number {
+    return this.#deadBytesOf.get(target) ?? Number(this.#open.sql.deadBytesOf.get(target)?.bytes ?? 0);
   }
 
   #delta(target: TargetId, signal: SignalName): Delta {

@@ -38,3 +38,33 @@ Deno.test("a route that another process has added is found; one that is nowhere 
   assert.throws(() => routes.targetsOf(99), { errcode: 11 });
   db.close();
 });
+
+Deno.test("what a transaction has made that is rolled back is made again, and names no record before", () => {
+  const db = fresh();
+  const routes = new Routes(db);
+  db.exec("BEGIN");
+  const eu = routes.targetOf("eu");
+  routes.idOf([1, eu]);
+  routes.rolledBack();
+  db.exec("ROLLBACK");
+  assert.deepEqual([...routes.targets.values()], ["default"]);
+  assert.deepEqual(routes.to(eu), []);
+  db.exec("BEGIN");
+  const again = routes.idOf([1, routes.targetOf("eu")]);
+  routes.committed();
+  db.exec("COMMIT");
+  routes.rolledBack();
+  assert.deepEqual(new Routes(db).targetsOf(again), routes.targetsOf(again), "what is committed stays");
+  db.close();
+});
+
+Deno.test("a target and a route that another process has made meanwhile are the same ones", () => {
+  const db = fresh();
+  const routes = new Routes(db);
+  const other = new Routes(db);
+  const eu = other.targetOf("eu");
+  const both = other.idOf([1, eu]);
+  assert.equal(routes.targetOf("eu"), eu);
+  assert.equal(routes.idOf([1, eu]), both);
+  db.close();
+});

@@ -46,7 +46,7 @@ class Shelf {
       signal: "logs",
       encoding: "identity",
       afterId,
-      bytesMax: 1e6,
+      bytesMax: 1e9,
       recordsMax: 500,
     });
     return this.store.load(rows.map(({ id }) => id)).payloads.map((payload) => decoder.decode(payload));
@@ -174,6 +174,50 @@ inPlace("ids of a file that is deleted while an earlier one is salvaged name no 
   assert.deepEqual(shelf.texts().sort(), [...numbered(5), "new"].sort());
   shelf.store.close();
 });
+
+inPlace("a second deletion during a salvage brings no record back twice", async (path, folder) => {
+  // Larger than what one step of a salvage moves.
+  const large = numbered(4).map((text) => text.padEnd(3_000_000, "."));
+  const shelf = new Shelf(path);
+  shelf.append(large);
+  // Done is done: its account comes with it once, too.
+  shelf.append([], [], [doneWith(shelf.append(["done"]).firstId, shelf.target)]);
+  rmSync(path);
+  await shelf.look();
+  while (shelf.texts().length === 0) shelf.store.idle();
+  assert.ok(shelf.texts().length < 4, "some are moved, and some are not");
+  rmSync(path);
+  await shelf.look();
+  shelf.append(["new"]);
+  shelf.idle();
+  const texts = shelf.texts().map((text) => `${text.slice(0, 10)} of ${text.length}`).sort();
+  assert.deepEqual(texts, [...numbered(4).map((text) => `${text} of 3000000`), "new of 3"].sort());
+  const { accepted, delivered, queued } = shelf.store.totals.targets[shelf.target]!.books.logs;
+  assert.deepEqual({ accepted, delivered, queued }, { accepted: 6, delivered: 1, queued: 5 });
+  assert.deepEqual(readdirSync(folder).filter((name) => name.includes("rescued")), [], "none stands aside any more");
+  shelf.store.close();
+});
+
+inPlace(
+  "a file that cannot be opened right after a deletion is opened without a request or a failure",
+  async (path) => {
+    const shelf = new Shelf(path);
+    shelf.append(numbered(3));
+    rmSync(path);
+    // It stands where the new file's WAL is to be.
+    rmSync(`${path}-wal`);
+    mkdirSync(`${path}-wal`);
+    await shelf.look();
+    assert.deepEqual(shelf.resets, []);
+    rmSync(`${path}-wal`, { recursive: true });
+    await shelf.look();
+    assert.deepEqual(shelf.resets, [true], "ids of before name nothing any more");
+    shelf.idle();
+    assert.deepEqual(shelf.texts(), numbered(3));
+    assert.equal(shelf.append(["new"]).appendFailure, undefined);
+    shelf.store.close();
+  },
+);
 
 inPlace("ids go on above those of all files that stand aside at a start", async (path) => {
   const first = new Shelf(path);
