@@ -80,12 +80,17 @@ export class HelperThread<Start, Job, Reply> implements Disposable {
 
   #start(): Worker {
     const worker = new Worker(this.#options.module, { type: "module" });
-    worker.onmessage = ({ data }: MessageEvent<FromThread<Reply>>) => this.#hear(data);
+    // What an earlier thread says late concerns no job of the present one.
+    worker.onmessage = ({ data }: MessageEvent<FromThread<Reply>>) => {
+      if (worker === this.#worker) this.#hear(data);
+    };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#crash(event.message);
+      if (worker === this.#worker) this.#crash(event.message);
     };
-    worker.onmessageerror = () => this.#crash("A message of it cannot be read");
+    worker.onmessageerror = () => {
+      if (worker === this.#worker) this.#crash("A message of it cannot be read");
+    };
     worker.postMessage({ start: this.#options.start } satisfies ToThread<Start, Job>);
     return worker;
   }
