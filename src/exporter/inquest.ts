@@ -3,7 +3,7 @@
  * is wrong with it, and set aside, or left to wait alone. Nothing is condemned before the endpoint has shown that it takes something.
  * @module
  */
-import { concatenate, discard } from "../codec/bytes.ts";
+import { concatenate } from "../codec/bytes.ts";
 import { gzipMember } from "../codec/gzip.ts";
 import type { Fault } from "../diagnosis/faults.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
@@ -309,7 +309,7 @@ export class Inquest {
         if (leftMs <= 0) return NO_TIME;
         const compression = await way.compression();
         if (typeof compression === "object") return { kind: "stopped", answer: compression };
-        const body = await encodeContent(unit, compression, recoder);
+        using body = await encodeContent(unit, compression, recoder);
         const { items } = this.#walker.walk(way.signal, unit);
         const timeoutMs = leftMs === Infinity ? {} : { timeoutMs: leftMs };
         const post = await way.post(body, {
@@ -319,7 +319,6 @@ export class Inquest {
           permit: voyage.permit,
           ...timeoutMs,
         });
-        if (body.own) discard(body.bytes);
         if (post.kind === "taken") {
           rejected += post.rejected;
           message ??= post.message;

@@ -3,7 +3,6 @@
  * part once.
  * @module
  */
-import { discard } from "../codec/bytes.ts";
 import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
 import type { Fault } from "../diagnosis/faults.ts";
@@ -11,7 +10,7 @@ import type { Permit } from "./breaker.ts";
 import type { Answer } from "./client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
-import { compose, itemsOf, partOf, type Piece, type RequestBody } from "./payload.ts";
+import { compose, itemsOf, partOf, type Piece, RequestBody } from "./payload.ts";
 import { type Compression, DamagedError } from "./recode.ts";
 import type { Recoder } from "./recoder.ts";
 import type { Verdict } from "./search.ts";
@@ -363,13 +362,9 @@ export class Lane {
   async #post(pieces: readonly Piece[], { shipment, permit }: Voyage, timeoutMs?: number): Promise<Verdict> {
     const compression = await this.#way.compression();
     if (typeof compression === "object") return { kind: "stopped", answer: compression };
-    let body: RequestBody;
-    try {
-      body = await compose(pieces, compression, this.#options.recoder);
-    } catch (error) {
-      if (!(error instanceof DamagedError)) throw error;
-      return { kind: "refused", reason: `Damaged in the queue: ${error.message}` };
-    }
+    const composed = await this.#compose(pieces, compression);
+    if (!(composed instanceof RequestBody)) return composed;
+    using body = composed;
     const post = await this.#way.post(body, {
       items: itemsOf(pieces),
       requests: pieces.length,
@@ -377,12 +372,20 @@ export class Lane {
       permit,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
-    if (body.own) discard(body.bytes);
     if (post.kind === "taken") {
       this.#standings?.taken(partOf(pieces[0]!).sender);
       settleTaken(pieces, post, shipment);
     }
     return post;
+  }
+
+  async #compose(pieces: readonly Piece[], compression: Compression): Promise<RequestBody | Verdict> {
+    try {
+      return await compose(pieces, compression, this.#options.recoder);
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
+      return { kind: "refused", reason: `Damaged in the queue: ${error.message}` };
+    }
   }
 
   /** Keeps what has no outcome, and opens the breaker, unless it may be the sender alone that is refused. */

@@ -2,7 +2,7 @@
  * From queued parts to the body of one request.
  * @module
  */
-import { concatenate } from "../codec/bytes.ts";
+import { concatenate, discard } from "../codec/bytes.ts";
 import type { Delivery, Part } from "../queue/queue.ts";
 import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode.ts";
 import type { Recoder } from "./recoder.ts";
@@ -27,13 +27,32 @@ export function piecesOf(delivery: Delivery): Piece[] {
 }
 
 /** A body, ready to be sent. */
-export interface RequestBody {
+export class RequestBody implements Disposable {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Whether the bytes are the body's alone, and not a record's payload. */
-  readonly own: boolean;
   readonly encoding: Coding;
   /** gzip members in it; 1 where it is not compressed. */
   readonly members: number;
+  /** Whether the bytes are the body's alone, and not a record's payload. */
+  readonly own: boolean;
+
+  constructor(
+    { bytes, encoding, members, own }: {
+      readonly bytes: Uint8Array<ArrayBuffer>;
+      readonly encoding: Coding;
+      readonly members: number;
+      readonly own: boolean;
+    },
+  ) {
+    this.bytes = bytes;
+    this.encoding = encoding;
+    this.members = members;
+    this.own = own;
+  }
+
+  /** Gives back what is its own. */
+  [Symbol.dispose](): void {
+    if (this.own) discard(this.bytes);
+  }
 }
 
 /** The part of a piece: its sender and its counts. */
@@ -71,12 +90,12 @@ export function compose(
   if (compression !== "passthrough" || encoding !== "gzip") return recoded(pieces, compression, recoder);
   // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
   if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) return recoded(pieces, "none", recoder);
-  return {
+  return new RequestBody({
     bytes: join(pieces),
     own: pieces.some(({ delivery }) => delivery !== pieces[0]!.delivery),
     encoding,
     members: pieces.length,
-  };
+  });
 }
 
 function recoded(
@@ -98,12 +117,13 @@ export function encodeContent(
 }
 
 function anew(runs: readonly Uint8Array[], recoding: Recoding, recoder: Recoder): RequestBody | Promise<RequestBody> {
-  const body = (bytes: Uint8Array<ArrayBuffer>): RequestBody => ({
-    bytes,
-    own: runs.every(({ buffer }) => buffer !== bytes.buffer),
-    encoding: CODINGS[recoding.compression],
-    members: 1,
-  });
+  const body = (bytes: Uint8Array<ArrayBuffer>) =>
+    new RequestBody({
+      bytes,
+      own: runs.every(({ buffer }) => buffer !== bytes.buffer),
+      encoding: CODINGS[recoding.compression],
+      members: 1,
+    });
   const bytes = recoder.recode(runs, recoding);
   return bytes instanceof Promise ? bytes.then(body) : body(bytes);
 }

@@ -4,10 +4,10 @@ import type { Answer, ExportClient } from "../../src/exporter/client.ts";
 import { EndpointHealth } from "../../src/exporter/endpoint_health.ts";
 import { GroupClient } from "../../src/exporter/group.ts";
 import { MembersProof } from "../../src/exporter/members.ts";
-import type { RequestBody } from "../../src/exporter/payload.ts";
+import { RequestBody } from "../../src/exporter/payload.ts";
 import { Way } from "../../src/exporter/way.ts";
 
-const BODY: RequestBody = { bytes: new Uint8Array(1), own: false, encoding: "identity", members: 1 };
+const BODY = new RequestBody({ bytes: new Uint8Array(1), own: false, encoding: "identity", members: 1 });
 const gone = (): Answer => ({
   kind: "none",
   cause: "connection refused",

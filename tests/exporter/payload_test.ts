@@ -9,6 +9,7 @@ import {
   partOf,
   type Piece,
   piecesOf,
+  RequestBody,
 } from "../../src/exporter/payload.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
@@ -82,7 +83,17 @@ Deno.test("pieces that do not follow each other are joined in their order; a bod
     assert.deepEqual(namesIn("traces", gunzipSync(body.bytes)), names);
     assert.equal(body.own, own);
     assert.equal(body.bytes.buffer === first.payload.buffer, !own);
+    body[Symbol.dispose]();
+    assert(first.payload.length > 0, "a record's payload is not the body's to give back");
   }
+});
+
+Deno.test("a body gives back what is its own", () => {
+  const bytes = new Uint8Array(1 << 20);
+  new RequestBody({ bytes, own: false, encoding: "identity", members: 1 })[Symbol.dispose]();
+  assert.equal(bytes.length, 1 << 20);
+  new RequestBody({ bytes, own: true, encoding: "identity", members: 1 })[Symbol.dispose]();
+  assert.equal(bytes.length, 0);
 });
 
 Deno.test("gzip and zstd make one body of several, none sends what was inflated", async () => {
@@ -99,12 +110,10 @@ Deno.test("gzip and zstd make one body of several, none sends what was inflated"
     assert.deepEqual(namesIn("traces", none.bytes), ["a", "b"]);
   }
   const content = requestOf("traces", ["x"]);
-  assert.deepEqual(await encodeContent(content, "none", recoder), {
-    bytes: content,
-    own: false,
-    encoding: "identity",
-    members: 1,
-  });
+  assert.deepEqual(
+    await encodeContent(content, "none", recoder),
+    new RequestBody({ bytes: content, own: false, encoding: "identity", members: 1 }),
+  );
 });
 
 Deno.test("what the storage has damaged is an error, and so is what inflates to more than was let in", () => {

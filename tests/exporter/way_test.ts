@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import type { RequestBody } from "../../src/exporter/payload.ts";
+import { RequestBody } from "../../src/exporter/payload.ts";
 import { Way, type WayEvents } from "../../src/exporter/way.ts";
 import { startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
 import { startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { clientFor, requestOf } from "../support/relay/exporting.ts";
 
-const BODY: RequestBody = { bytes: requestOf("traces", ["a"]), own: false, encoding: "identity", members: 1 };
+const BODY = new RequestBody({ bytes: requestOf("traces", ["a"]), own: false, encoding: "identity", members: 1 });
 
 /** A way to an endpoint whose answers are given, and what it tells. */
 async function setup(stack: AsyncDisposableStack, options: { timeoutMs?: number; frozen?: boolean } = {}) {
