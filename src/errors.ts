@@ -48,9 +48,10 @@ export type RefusalCode = keyof typeof REFUSALS;
 
 /**
  * Why a connection was closed without an answer; the label of its metric. `max_connections` or `max_connections_per_address` were
- * open; `handshake`: TLS failed, or was not through in the time of a header; `idle`: no further request came in time.
+ * open; `handshake`: TLS failed, or was not through in the time of a header; `idle`: no further request came in time; `protocol`: it broke
+ * the rules of HTTP/2, or sent floods of frames that ask for nothing.
  */
-export type DropReason = "max_connections" | "max_connections_per_address" | "handshake" | "idle";
+export type DropReason = "max_connections" | "max_connections_per_address" | "handshake" | "idle" | "protocol";
 
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;

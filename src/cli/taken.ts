@@ -53,6 +53,9 @@ function needsOf({ receiver, telemetry, sending_queue }: Config, collector: Endp
   });
   return [
     endpoint("receiver.http.endpoint", "EDGEFERRY_RECEIVER_HTTP_ENDPOINT", receiver.http.endpoint),
+    ...(receiver.grpc.endpoint === undefined
+      ? []
+      : [endpoint("receiver.grpc.endpoint", "EDGEFERRY_RECEIVER_GRPC_ENDPOINT", receiver.grpc.endpoint)]),
     endpoint("telemetry.admin.endpoint", "EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT", telemetry.admin.endpoint),
     ...(sending_queue.storage === "sqlite"
       ? [{

@@ -383,14 +383,28 @@ class Draft {
 
   /** What no single key can know. */
   #crossCheck(config: Config): void {
-    const { receiver: { http, auth }, sending_queue: queue } = config;
-    if (auth.insecure && !isLoopback(http.endpoint.hostname)) {
+    const { receiver: { http, grpc, auth }, sending_queue: queue } = config;
+    for (const [key, endpoint] of [["http", http.endpoint], ["grpc", grpc.endpoint]] as const) {
+      if (!auth.insecure || endpoint === undefined || isLoopback(endpoint.hostname)) continue;
       this.fault(
-        ["receiver", "http", "endpoint"],
-        `Cannot bind receiver.http.endpoint ${
-          formatEndpoint(http.endpoint)
+        ["receiver", key, "endpoint"],
+        `Cannot bind receiver.${key}.endpoint ${
+          formatEndpoint(endpoint)
         } without authentication: it is not loopback; ` +
           "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
+      );
+    }
+    const others = {
+      "receiver.http.endpoint": http.endpoint,
+      "telemetry.admin.endpoint": config.telemetry.admin.endpoint,
+    };
+    for (const [name, endpoint] of Object.entries(others)) {
+      if (grpc.endpoint === undefined || !sameEndpoint(grpc.endpoint, endpoint)) continue;
+      this.fault(
+        ["receiver", "grpc", "endpoint"],
+        `Cannot use receiver.grpc.endpoint ${
+          formatEndpoint(grpc.endpoint)
+        }: it is ${name} too, and a port takes either HTTP or gRPC; choose another port`,
       );
     }
     const { tls } = http;

@@ -221,6 +221,17 @@ export const ConfigSchema = section({
         allowed_origins: option(origins().prefault([]), "Web origins whose pages may post here; none by default"),
       }).prefault({}),
     }).prefault({}),
+    grpc: section({
+      endpoint: option(
+        endpoint().exactOptional(),
+        "Where senders export by OTLP/gRPC; off unless set. Limits, TLS and client certificates are those of receiver.http; each of " +
+          "the two takes as many connections",
+      ),
+      max_concurrent_streams: option(
+        number(1, 10_000, true).prefault(100),
+        "Calls that one connection may have open at once; one more is refused as not processed, and the sender's library tries again",
+      ),
+    }).prefault({}),
     auth: section({
       tokens_file: option(
         file().prefault("config/tokens.yaml"),

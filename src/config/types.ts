@@ -65,6 +65,13 @@ export interface Config {
         allowed_origins: string[];
       };
     };
+    /** `grpc`. */
+    grpc: {
+      /** Where senders export by OTLP/gRPC; off unless set. Limits, TLS and client certificates are those of receiver.http; each of the two takes as many connections. */
+      endpoint?: Endpoint;
+      /** Calls that one connection may have open at once; one more is refused as not processed, and the sender's library tries again. Default: `100`. */
+      max_concurrent_streams: number;
+    };
     /** `auth`. */
     auth: {
       /** The file that says who may send: the ids of senders, and the SHA-256 of their tokens. Default: `"config/tokens.yaml"`. */
@@ -615,6 +622,13 @@ export interface ConfigInput {
         /** Web origins whose pages may post here; none by default. Default: `[]`. */
         allowed_origins?: string[];
       };
+    };
+    /** `grpc`. */
+    grpc?: {
+      /** Where senders export by OTLP/gRPC; off unless set. Limits, TLS and client certificates are those of receiver.http; each of the two takes as many connections. */
+      endpoint?: string;
+      /** Calls that one connection may have open at once; one more is refused as not processed, and the sender's library tries again. Default: `100`. */
+      max_concurrent_streams?: number;
     };
     /** `auth`. */
     auth?: {

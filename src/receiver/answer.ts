@@ -44,6 +44,7 @@ export function refusalAnswer(asked: HeaderFields, refusal: Refusal, toldS?: num
       ...(toldS === undefined ? {} : { "retry-after": String(toldS) }),
     },
     body: encodeStatus(mediaType, { code: grpcCode, message, violation }),
+    refused: { refusal, toldS },
   });
 }
 

@@ -49,6 +49,11 @@ export class Connections<Connection extends Closable> {
     return this.#open.size;
   }
 
+  /** Those that are open. */
+  all(): Iterable<Connection> {
+    return this.#open.keys();
+  }
+
   /** Takes a connection in that has just opened; false where there is no room for it, and it is closed. */
   opened(connection: Connection, address: string): boolean {
     const { connectionsMax, addressConnectionsMax } = this.#bounds;

@@ -1,9 +1,10 @@
 /**
  * A request as the receiver's steps take it, and the answer that they give. No transport owns either: each way in brings the first
- * and writes the second, and has no steps of its own. A message of gRPC would come the same way, its content as the body, still
- * compressed, and `grpc-encoding` as the field `content-encoding`.
+ * and writes the second, and has no steps of its own. A message of gRPC comes the same way, its content as the body, still compressed, and
+ * `grpc-encoding` as the field `content-encoding`.
  * @module
  */
+import type { Refusal } from "../errors.ts";
 import type { HeaderFields, Peer } from "./senders/peer.ts";
 
 /** The body of a request, as it arrives. */
@@ -41,4 +42,6 @@ export interface Answer {
   /** Names in small letters. No `content-length`: that is for who writes it. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array<ArrayBuffer>;
+  /** That it is a refusal, for a way in that says so in words of its own. `toldS`: what the sender is told to wait, in seconds. */
+  readonly refused?: { readonly refusal: Refusal; readonly toldS: number | undefined } | undefined;
 }

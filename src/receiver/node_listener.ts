@@ -9,10 +9,8 @@ import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
 import { encodeStatus } from "../otlp/response.ts";
 import type { ReceiverEnvironment } from "./app.ts";
-import { ConnectionAge } from "./connection_age.ts";
-import { Connections } from "./connections.ts";
+import { connectionOf, Gate } from "./gate.ts";
 import type { Answer } from "./inbound.ts";
-import { SelfCheck } from "./self_check.ts";
 import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts";
 
 /** Bounds on connections, whatever is sent over them. */
@@ -82,15 +80,11 @@ export interface Listener {
 /** How often late connections are looked for, in ms: the precision of the times above. */
 const CHECK_MS = 1_000;
 
-const SELF_CHECK_MS = 5_000;
-
 /** Listens. Rejects with the system's error when the address cannot be had. */
 export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   const { limits, events } = options;
   const make = options.server ?? createServer;
   const last = new WeakMap<Socket, ServerResponse>();
-  const connections = new Connections<Socket>(limits, events.dropped);
-  const ages = new ConnectionAge<Socket>(limits.ageMs, options.now);
   const server = make({
     // Node's types have no such constructor; what they ask for is what the parser gives.
     IncomingMessage: NodeMessage as unknown as typeof IncomingMessage,
@@ -107,13 +101,8 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     connectionsCheckingInterval: Math.min(CHECK_MS, limits.headerMs),
   }, (incoming, response) => take(incoming, response));
 
-  const check = new SelfCheck({
-    server,
-    hostname: options.hostname,
-    intervalMs: options.selfCheckMs ?? SELF_CHECK_MS,
-    onListenedAnew: () => events.listenedAnew?.(),
-    onFailed: events.failed,
-  });
+  const gate = new Gate({ ...options, server });
+  const { connections, ages } = gate;
 
   function take(incoming: IncomingMessage, response: ServerResponse): void {
     const message = incoming as NodeMessage;
@@ -140,15 +129,6 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   server.on("checkExpectation", take);
   // Who has sent its request may close its half of the connection and is answered all the same, as by Go and by Deno.serve.
   Object.assign(server, { httpAllowHalfOpen: true });
-  // Not `maxConnections`, which tells nobody here (no "drop" event in Deno 2.9.6).
-  server.on("connection", (socket: Socket) => {
-    const ours = check.checking;
-    check.accepted();
-    if (ours && connections.size >= limits.connectionsMax) return void socket.destroy();
-    if (!connections.opened(socket, limits.addressConnectionsMax > 0 ? socket.remoteAddress ?? "" : "")) return;
-    ages.opened(socket);
-    socket.once("close", () => connections.closed(socket));
-  });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
     // A connection that has said nothing, or that broke, has nobody to be answered.
     if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
@@ -161,10 +141,6 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     events.refused(refusal);
     socket.end(answerAlone(refusal), () => socket.destroy());
   });
-  server.on("tlsClientError", (error: Error & { code?: string }) => {
-    // Who leaves meanwhile, as a probe of the port does, was not closed by us.
-    if (error.code !== "ECONNRESET") events.dropped("handshake");
-  });
   server.on("timeout", (socket: Socket) => {
     events.dropped("idle");
     socket.destroy();
@@ -174,13 +150,13 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   server.listen(options.port, options.hostname, () => listening.resolve());
   await listening.promise;
   const { port } = server.address() as AddressInfo;
-  check.start(port);
+  gate.start(port);
   return {
     port,
     connections: () => connections.size,
-    accepting: () => check.accepting,
+    accepting: () => gate.accepting,
     close() {
-      check[Symbol.dispose]();
+      gate[Symbol.dispose]();
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
       server.closeIdleConnections();
@@ -188,12 +164,6 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     },
     abandon: () => server.closeAllConnections(),
   };
-}
-
-/** The connection below TLS, which is the one that the server counts. */
-function connectionOf(socket: Socket): Socket {
-  const below: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "_parent") : undefined;
-  return below === undefined ? socket : below as Socket;
 }
 
 /** Why `node:http` gave a request up (llhttp's codes, and node's own for lateness). */
@@ -214,7 +184,7 @@ function refusalOf(code: string | undefined, limits: ConnectionLimits, withinBod
 }
 
 /** A whole answer, for a connection on which no request could be read. */
-function answerAlone(refusal: Refusal): string {
+export function answerAlone(refusal: Refusal): string {
   const body = new TextDecoder().decode(
     encodeStatus("application/json", { code: REFUSALS[refusal.code].grpcCode, message: refusal.message }),
   );

@@ -1,19 +1,21 @@
 /**
- * Where the receiver listens: on `node:http`, plain or with TLS, or on `Deno.serve` for hosts that start a program by it.
+ * Where the receiver listens: on `node:http` and for gRPC, plain or with TLS, or on `Deno.serve` for hosts that start a program by it.
  * @module
  */
 import type { RequestListener, ServerOptions } from "node:http";
 import { readFile } from "node:fs/promises";
-import { createServer, type Server } from "node:https";
+import { createServer } from "node:https";
 import type { Socket } from "node:net";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 import type { Config } from "../config/schema.ts";
-import { formatEndpoint } from "../config/units.ts";
+import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { CertificateError, ConfigError, messageOf } from "../errors.ts";
 import type { Expiry } from "../pki/expiry.ts";
 import type { Identity } from "../pki/identity.ts";
 import { refusalAnswer } from "../receiver/answer.ts";
 import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
-import { listenOnNode } from "../receiver/node_listener.ts";
+import { type GrpcListener, listenOnGrpc } from "../receiver/grpc/listener.ts";
+import { type ConnectionLimits, type Listener, type ListenerEvents, listenOnNode } from "../receiver/node_listener.ts";
 import type { ReceiverEnvironment } from "../receiver/app.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import { SIGNALS } from "../signal.ts";
@@ -22,24 +24,30 @@ import { keepServerIdentity, openServerIdentity } from "./server_identity.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
 
-/** The receiver's socket. */
+/** The receiver's sockets. */
 export interface Listening {
   /** e.g. `http://127.0.0.1:4319`, with the port that was had. */
   readonly url: string;
+  /** The same of OTLP/gRPC, e.g. `http://127.0.0.1:4327`; undefined where it is not taken. */
+  readonly grpcUrl: string | undefined;
   /** Connections open now; undefined where nobody can tell. */
   connections(): number | undefined;
   /** Whether it accepts connections, as far as anybody can tell. */
   accepting(): boolean;
   /** The end of each certificate that it shows or trusts. */
   expiries(): Expiry[];
+  /** Asks senders that hold connections to take their next requests elsewhere, as far as their protocol can. */
+  drain(): void;
   /** Takes no new connections and resolves when those that are left have closed. */
   close(): Promise<void>;
   /** Closes what is left, as far as it can be. */
   abandon(): void;
 }
 
-/** What is told of connections. */
+/** What is told of connections, and what they ask. */
 export interface ListeningEvents {
+  /** Whether the relay is ready, for the health service of gRPC. */
+  readonly isReady: () => boolean;
   readonly receiver: ReceiverEvents;
   readonly metrics: RelayMetrics;
   readonly log: Log;
@@ -57,29 +65,90 @@ const LOG_INTERVAL_MS = 10_000;
 /** What POSTs of these paths are is known before anything is made of them. */
 const SIGNAL_PATHS: ReadonlySet<string> = new Set(SIGNALS.map(({ path }) => path));
 
+/** One of the receiver's sockets. */
+type Socketed = Omit<Listening, "url" | "grpcUrl" | "drain"> & { readonly port: number };
+
 /**
- * Listens at `receiver.http.endpoint`.
- * @throws {ConfigError} when the address cannot be had; {@link CertificateError} for what cannot be shown there.
+ * Listens at `receiver.http.endpoint`, and at `receiver.grpc.endpoint` where there is one.
+ * @throws {ConfigError} when an address cannot be had; {@link CertificateError} for what cannot be shown there.
  */
 export async function listen(
-  http: Config["receiver"]["http"],
+  { http, grpc }: Config["receiver"],
   events: ListeningEvents,
   answer: AppAnswer,
   way: WayIn = "node",
 ): Promise<Listening> {
-  const { hostname, port } = http.endpoint;
-  const { log } = events;
+  if (way === "deno_serve") {
+    if (grpc.endpoint !== undefined) {
+      throw new ConfigError({
+        what: "Cannot use receiver.grpc here",
+        state: "the host serves one port, of HTTP",
+        remedy: "remove it, or run the relay on a machine of its own",
+      });
+    }
+    const listening = await at("receiver.http.endpoint", http.endpoint, () => onDenoServe(http, events, answer));
+    return {
+      ...listening,
+      url: urlOf(http, http.endpoint, listening.port, events.log),
+      grpcUrl: undefined,
+      drain() {},
+    };
+  }
+  const tls = await openTls(http.tls, events.log);
+  const taken = await connectionsWithinFiles(http.max_connections, grpc.endpoint === undefined ? 1 : 2, events.log);
+  const byHttp = await at("receiver.http.endpoint", http.endpoint, () => onNode(http, taken, tls, events, answer));
+  const url = urlOf(http, http.endpoint, byHttp.port, events.log);
+  const { endpoint } = grpc;
+  if (endpoint === undefined) return { ...withIdentity([byHttp], tls), url, grpcUrl: undefined, drain() {} };
   try {
-    const listening = way === "node" ? await onNode(http, events, answer) : onDenoServe(http, events, answer);
-    const scheme = http.tls.cert_file === undefined ? "http" : "https";
-    const url = `${scheme}://${formatEndpoint({ hostname, port: listening.port })}`;
-    log.info("Receiving", { url });
-    return { ...listening, url };
+    const byGrpc = await at("receiver.grpc.endpoint", endpoint, () => {
+      const { max_concurrent_streams: streamsMax } = grpc;
+      return onGrpc(http, { endpoint, streamsMax }, taken, tls, events, answer);
+    });
+    tls?.onReplaced(byGrpc.renew);
+    return {
+      ...withIdentity([byHttp, byGrpc], tls),
+      url,
+      grpcUrl: urlOf(http, endpoint, byGrpc.port, events.log, "grpc"),
+      drain: byGrpc.drain,
+    };
+  } catch (error) {
+    const closed = byHttp.close();
+    byHttp.abandon();
+    await closed;
+    throw error;
+  }
+}
+
+/** Several sockets as one, which show one identity. */
+function withIdentity(
+  sockets: readonly Listener[],
+  tls: Tls | undefined,
+): Omit<Listening, "url" | "grpcUrl" | "drain"> {
+  const kept = tls?.keep();
+  return {
+    connections: () => sockets.reduce((sum, each) => sum + each.connections(), 0),
+    accepting: () => sockets.every((each) => each.accepting()),
+    expiries: () => kept?.expiries() ?? [],
+    async close() {
+      await kept?.[Symbol.asyncDispose]();
+      await Promise.all(sockets.map((each) => each.close()));
+    },
+    abandon() {
+      for (const each of sockets) each.abandon();
+    },
+  };
+}
+
+/** Listens, or says why the address of a setting cannot be had. */
+async function at<Opened>(setting: string, endpoint: Endpoint, open: () => Opened | Promise<Opened>): Promise<Opened> {
+  try {
+    return await open();
   } catch (error) {
     if (error instanceof ConfigError || error instanceof CertificateError) throw error;
     throw new ConfigError(
       {
-        what: `Cannot listen at receiver.http.endpoint ${formatEndpoint({ hostname, port })}`,
+        what: `Cannot listen at ${setting} ${formatEndpoint(endpoint)}`,
         state: messageOf(error),
         remedy: "free the port or choose another",
       },
@@ -88,50 +157,82 @@ export async function listen(
   }
 }
 
-async function onNode(
+function urlOf(
   http: Config["receiver"]["http"],
-  { receiver, metrics, log }: ListeningEvents,
+  { hostname }: Endpoint,
+  port: number,
+  log: Log,
+  protocol?: "grpc",
+): string {
+  const scheme = http.tls.cert_file === undefined ? "http" : "https";
+  const url = `${scheme}://${formatEndpoint({ hostname, port })}`;
+  log.info(protocol === undefined ? "Receiving" : "Receiving gRPC", { url });
+  return url;
+}
+
+function onNode(
+  http: Config["receiver"]["http"],
+  connectionsMax: number,
+  tls: Tls | undefined,
+  events: ListeningEvents,
   answer: AppAnswer,
-): Promise<Omit<Listening, "url"> & { readonly port: number }> {
-  const tls = await openTls(http.tls, log);
-  const listener = await listenOnNode({
+): Promise<Listener> {
+  return listenOnNode({
     ...(tls === undefined ? {} : { server: tls.server }),
     ...http.endpoint,
-    limits: {
-      connectionsMax: await connectionsWithinFiles(http.max_connections, log),
-      addressConnectionsMax: http.max_connections_per_address,
-      headerBytesMax: http.max_header_size,
-      headerMs: http.read_header_timeout,
-      bodyMs: http.request_body_timeout,
-      idleMs: http.idle_timeout,
-      ...(http.max_connection_age === undefined ? {} : { ageMs: http.max_connection_age }),
-    },
+    limits: connectionLimits(http, connectionsMax),
     answer,
     lightPaths: SIGNAL_PATHS,
-    events: {
-      refused: (refusal) => receiver.refused({ refusal }),
-      failed: (error) => receiver.failed(error),
-      listenedAnew: () =>
-        log.error("The receiver had stopped accepting connections and listens again; raise the limit on open files", {
-          max_connections: http.max_connections,
-        }),
-      dropped: (reason) => {
-        metrics.droppedConnection(reason);
-        if (reason !== "max_connections" && reason !== "max_connections_per_address") return;
-        log.limited(reason, LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
-          [reason]: http[reason],
-        });
-      },
-    },
+    events: listenerEvents(http, events),
   });
-  if (tls === undefined) return { ...listener, expiries: () => [] };
-  const kept = tls.keep();
+}
+
+function onGrpc(
+  http: Config["receiver"]["http"],
+  { endpoint, streamsMax }: { readonly endpoint: Endpoint; readonly streamsMax: number },
+  connectionsMax: number,
+  tls: Tls | undefined,
+  events: ListeningEvents,
+  answer: AppAnswer,
+): Promise<GrpcListener> {
+  return listenOnGrpc({
+    ...(tls === undefined ? {} : { server: tls.grpcServer }),
+    ...endpoint,
+    limits: connectionLimits(http, connectionsMax),
+    streamsMax,
+    unreadBytesMax: http.max_in_flight_bytes / 4,
+    isReady: events.isReady,
+    answer,
+    events: listenerEvents(http, events),
+  });
+}
+
+function connectionLimits(http: Config["receiver"]["http"], connectionsMax: number): ConnectionLimits {
   return {
-    ...listener,
-    expiries: kept.expiries,
-    async close() {
-      await kept[Symbol.asyncDispose]();
-      await listener.close();
+    connectionsMax,
+    addressConnectionsMax: http.max_connections_per_address,
+    headerBytesMax: http.max_header_size,
+    headerMs: http.read_header_timeout,
+    bodyMs: http.request_body_timeout,
+    idleMs: http.idle_timeout,
+    ...(http.max_connection_age === undefined ? {} : { ageMs: http.max_connection_age }),
+  };
+}
+
+function listenerEvents(http: Config["receiver"]["http"], { receiver, metrics, log }: ListeningEvents): ListenerEvents {
+  return {
+    refused: (refusal) => receiver.refused({ refusal }),
+    failed: (error) => receiver.failed(error),
+    listenedAnew: () =>
+      log.error("The receiver had stopped accepting connections and listens again; raise the limit on open files", {
+        max_connections: http.max_connections,
+      }),
+    dropped: (reason) => {
+      metrics.droppedConnection(reason);
+      if (reason !== "max_connections" && reason !== "max_connections_per_address") return;
+      log.limited(reason, LOG_INTERVAL_MS).warn("Closed a connection: as many as are allowed are open", {
+        [reason]: http[reason],
+      });
     },
   };
 }
@@ -141,11 +242,14 @@ const FILES_RESERVED = 200;
 /** The fewest connections that are taken, however few files there are. */
 const CONNECTIONS_MIN = 16;
 
-/** As many connections as there are files for: without one Deno stops accepting for good, and panics where it looks for a signal. */
-async function connectionsWithinFiles(connectionsMax: number, log: Log): Promise<number> {
+/**
+ * As many connections, for each of the listeners, as there are files for: without one Deno stops accepting for good, and panics where
+ * it looks for a signal.
+ */
+async function connectionsWithinFiles(connectionsMax: number, listeners: number, log: Log): Promise<number> {
   const filesMax = await openFilesMax();
   if (filesMax === undefined) return connectionsMax;
-  const room = Math.max(CONNECTIONS_MIN, filesMax - FILES_RESERVED);
+  const room = Math.max(CONNECTIONS_MIN, Math.floor((filesMax - FILES_RESERVED) / listeners));
   if (room >= connectionsMax) return connectionsMax;
   log.warn("Fewer connections are taken than receiver.http.max_connections says; raise the limit on open files", {
     max_connections: connectionsMax,
@@ -167,7 +271,9 @@ async function openFilesMax(): Promise<number | undefined> {
   }
 }
 
-/** How to make a server of `node:https`, and to keep its identity; undefined without a certificate. */
+type Tls = NonNullable<Awaited<ReturnType<typeof openTls>>>;
+
+/** How to make the servers that show one identity, and to keep it; undefined without a certificate. */
 async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
   const config = serverIdentityConfig(tls);
   if (config === undefined) return undefined;
@@ -175,24 +281,29 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
   /** Which identity a connection was let in with; they are counted. */
   const shown = new WeakMap<Socket, number>();
   let current = 0;
-  let server: Server | undefined;
+  const servers: TlsServer[] = [];
+  const replaced: (() => void)[] = [];
+  // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/senders/certificate.ts`.
+  const settings = { minVersion: "TLSv1.2", requestCert: config.ca !== undefined, rejectUnauthorized: false } as const;
   return {
     server(options: ServerOptions, listener: RequestListener) {
-      // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/senders/certificate.ts`.
-      server = createServer({
-        ...options,
-        ...secureContext(identity),
-        minVersion: "TLSv1.2",
-        requestCert: config.ca !== undefined,
-        rejectUnauthorized: false,
-      }, (request, response) => {
+      const server = createServer({ ...options, ...secureContext(identity), ...settings }, (request, response) => {
         // A connection of the old identity ends with the answer to its next request: closed while it is idle, it could meet a
         // request that is on its way, and no sender can tell whether that one was taken.
         if (shown.get(request.socket) !== current) response.shouldKeepAlive = false;
         listener(request, response);
       });
+      servers.push(server);
       return server.on("secureConnection", (socket) => void shown.set(socket, current));
     },
+    grpcServer(options: { readonly handshakeTimeout: number }, listener: (socket: Socket) => void) {
+      const context = { ...options, ...secureContext(identity), ...settings, ALPNProtocols: ["h2"] };
+      const server = createTlsServer(context, listener);
+      servers.push(server);
+      return server;
+    },
+    /** Told after each change, e.g. to have the connections of the old identity end. */
+    onReplaced: (use: () => void) => void replaced.push(use),
     keep: () =>
       keepServerIdentity({
         tls,
@@ -200,8 +311,9 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
         identity,
         log,
         replace(next) {
-          server?.setSecureContext(secureContext(next));
+          for (const server of servers) server.setSecureContext(secureContext(next));
           current++;
+          for (const use of replaced) use();
         },
       }),
   };
@@ -216,7 +328,7 @@ function onDenoServe(
   http: Config["receiver"]["http"],
   { receiver }: ListeningEvents,
   answer: AppAnswer,
-): Omit<Listening, "url"> & { readonly port: number } {
+): Socketed {
   const server = Deno.serve({
     ...http.endpoint,
     onListen: () => {},

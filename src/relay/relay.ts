@@ -5,7 +5,7 @@
 import { Hono } from "hono";
 import { accessOf } from "../admin/access.ts";
 import { adminApp, type AdminSources, startAdmin } from "../admin/admin.ts";
-import type { HealthSources } from "../admin/health.ts";
+import { healthOf, type HealthSources } from "../admin/health.ts";
 import { historyFileOf } from "../admin/history_file.ts";
 import { StatusPage } from "../admin/status_page.ts";
 import type { Config } from "../config/schema.ts";
@@ -48,6 +48,8 @@ export interface RunningRelay extends AsyncDisposable {
 export interface Relay extends RunningRelay {
   /** Where senders post, e.g. `http://127.0.0.1:4319`. */
   readonly url: string;
+  /** Where senders export by OTLP/gRPC; undefined without `receiver.grpc.endpoint`. */
+  readonly grpcUrl: string | undefined;
   /** Where health is asked for. */
   readonly adminUrl: string;
 }
@@ -85,6 +87,8 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   await using stack = new AsyncDisposableStack();
   const core = await build(config, log, stack, seams.faults);
   const { http } = config.receiver;
+  let listening = false;
+  const isReady = () => listening && healthOf(health).ready;
   const health = {
     ...core,
     certificates: () => [...core.certificates(), ...server.expiries()],
@@ -94,10 +98,12 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   const sources = openAdmin(config, core, health, onePort, stack);
   const onReceiver = onePort ? adminApp(sources) : undefined;
   const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
-  const server = await listen(http, { receiver: core.receiver, metrics: core.metrics, log }, (request, environment) => {
+  const told = { receiver: core.receiver, metrics: core.metrics, log, isReady };
+  const server = await listen(config.receiver, told, (request, environment) => {
     const forHealth = onePort && environment.inbound === undefined && healthPaths.has(new URL(request.url).pathname);
     return core.track(Promise.resolve((forHealth ? onReceiver! : core.app).fetch(request, environment)));
   }, seams.way);
+  listening = true;
   // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
   stack.defer(async () => {
     await within(server.close(), CLOSE_MS_MAX);
@@ -109,7 +115,12 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   if (admin !== undefined) stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
   // Before the servers close, which would wait for those who look at it.
   stack.defer(() => sources.page?.[Symbol.dispose]());
-  return { ...running(config, log, core, stack.move()), url: server.url, adminUrl: admin?.url ?? server.url };
+  return {
+    ...running(config, log, core, stack.move(), () => server.drain()),
+    url: server.url,
+    grpcUrl: server.grpcUrl,
+    adminUrl: admin?.url ?? server.url,
+  };
 }
 
 /**
@@ -118,6 +129,13 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
 export async function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
+  if (config.receiver.grpc.endpoint !== undefined) {
+    throw new ConfigError({
+      what: "Cannot use receiver.grpc.endpoint here",
+      state: "this relay has no socket of its own",
+      remedy: "start one that has, with startRelay",
+    });
+  }
   if (config.receiver.http.tls.cert_file !== undefined) {
     throw new ConfigError(
       {
@@ -297,6 +315,7 @@ function running(
   log: Log,
   { exporter, batcher, admission, limiter, bodies, answering, queue }: Core,
   stack: AsyncDisposableStack,
+  drain: () => void = () => {},
 ): RunningRelay {
   const failed = exporter.running.then(() => new Promise<never>(() => {}));
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
@@ -307,6 +326,7 @@ function running(
     const remainingMs = () => Math.max(0, deadline - performance.now());
     admission.close();
     limiter.close();
+    drain();
     // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
     await within(Promise.allSettled(answering), remainingMs());
     // Who has not sent all of its body by now is told to send it again, while there is a connection to say so on.

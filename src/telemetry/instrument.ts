@@ -316,7 +316,7 @@ function serverOf(url: string): { address: string; port?: number } | undefined {
 
 /** The HTTP version, which a Fetch `Request` does not tell; servers on `node:http` pass their own request along. */
 function protocolVersionOf(env: unknown): string | undefined {
-  const incoming = property(env, "incoming");
+  const incoming = property(env, "incoming") ?? property(env, "inbound");
   const version = property(incoming, "httpVersion");
   return version === "2.0" ? "2" : typeof version === "string" ? cut(version, 8) : undefined;
 }

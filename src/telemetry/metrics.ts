@@ -124,7 +124,7 @@ export const INSTRUMENTS = {
     kind: "counter",
     unit: "{connection}",
     description:
-      "Connections closed without an answer: max_connections were open, no TLS handshake, or no further request in idle_timeout",
+      "Connections closed without an answer: max_connections were open, no TLS handshake, no further request in idle_timeout, or frames against the rules of HTTP/2",
     attributes: ["reason"],
   },
   edgeferry_queue_append_duration: {

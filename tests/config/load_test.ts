@@ -104,7 +104,7 @@ Deno.test("an unknown key names its place and the nearest key", async () => {
 
 Deno.test("a bad value names its place, the key, the value and what is wanted", async () => {
   assert.deepEqual(await faults("sending_queue:\n  queue_size: 8XiB\nexporter: { timeout: soon }\nreceiver: 5\n"), [
-    "relay.yaml:4:11: Cannot use receiver: it must be a mapping with the keys http, auth, limits",
+    "relay.yaml:4:11: Cannot use receiver: it must be a mapping with the keys http, grpc, auth, limits",
     'relay.yaml:2:15: Cannot use sending_queue.queue_size "8XiB": it must be a size such as 8MiB, 8MB or 1024 (bytes), from 1MiB to 16TiB',
     'relay.yaml:3:22: Cannot use exporter.timeout "soon": it must be a duration such as 200ms, 10s or 1m30s, from 1ms to 10m',
   ]);
@@ -119,6 +119,19 @@ Deno.test("a relay bound off loopback without authentication is refused where th
     EDGEFERRY_RECEIVER_HTTP_ENDPOINT: "0.0.0.0:1",
   });
   assert.match(fault ?? "", /^EDGEFERRY_RECEIVER_HTTP_ENDPOINT: Cannot bind/);
+});
+
+Deno.test("gRPC: off loopback it needs authentication, and a port that no other listener has", async () => {
+  assert.deepEqual(await faults("receiver:\n  grpc: { endpoint: 0.0.0.0:4327 }\n  auth: { insecure: true }\n"), [
+    "relay.yaml:2:21: Cannot bind receiver.grpc.endpoint 0.0.0.0:4327 without authentication: it is not loopback; " +
+    "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
+  ]);
+  for (const [port, other] of [[4319, "receiver.http.endpoint"], [9464, "telemetry.admin.endpoint"]] as const) {
+    assert.deepEqual(await faults(`receiver:\n  grpc: { endpoint: 127.0.0.1:${port} }\n`), [
+      `relay.yaml:2:21: Cannot use receiver.grpc.endpoint 127.0.0.1:${port}: it is ${other} too, and a port takes either HTTP ` +
+      "or gRPC; choose another port",
+    ]);
+  }
 });
 
 Deno.test("variables in the file: by the option's type when they are the whole value", async () => {

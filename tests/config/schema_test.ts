@@ -32,6 +32,7 @@ Deno.test("the defaults, in the units of the type", () => {
       },
       cors: { allowed_origins: [] },
     },
+    grpc: { max_concurrent_streams: 100 },
     auth: {
       tokens_file: "config/tokens.yaml",
       reload_interval: 500,

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
+import type { TLSSocket } from "node:tls";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { ConfigSchema } from "../../src/config/schema.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { receiverEvents } from "../../src/relay/events.ts";
-import { listen, type WayIn } from "../../src/relay/listen.ts";
+import { type AppAnswer, listen, type WayIn } from "../../src/relay/listen.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { GrpcClient } from "../support/far_end/grpc_client.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { Journal } from "../support/relay/exporting.ts";
 import { openRaw, sendRaw } from "../support/bodies/raw_http.ts";
@@ -14,16 +16,21 @@ import { MetricCollector } from "../support/relay/telemetry.ts";
 
 const request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 
-async function listening(http: Record<string, unknown>, way: WayIn = "node") {
+async function listening(
+  http: Record<string, unknown>,
+  way: WayIn = "node",
+  grpc: Record<string, unknown> = {},
+  answer: AppAnswer = () => Promise.resolve(new Response("here")),
+) {
   const lines = new Journal<Record<string, unknown>>();
   const log = createLog({ level: "debug", format: "json", write: (line) => lines.push(JSON.parse(line)) });
   const reader = new MetricCollector();
   const metrics = createMetrics(new MeterProvider({ readers: [reader] }));
-  const config = ConfigSchema.parse({ receiver: { http: { endpoint: "127.0.0.1:0", ...http } } });
+  const config = ConfigSchema.parse({ receiver: { http: { endpoint: "127.0.0.1:0", ...http }, grpc } });
   const server = await listen(
-    config.receiver.http,
-    { receiver: receiverEvents(metrics, log), metrics, log },
-    () => Promise.resolve(new Response("here")),
+    config.receiver,
+    { receiver: receiverEvents(metrics, log), metrics, log, isReady: () => true },
+    answer,
     way,
   );
   return {
@@ -126,3 +133,93 @@ for (const way of ["node", "deno_serve"] as const) {
     assert.ok(!JSON.stringify(one.lines.entries).includes("secret"), JSON.stringify(one.lines.entries));
   });
 }
+
+const GRPC = { endpoint: "127.0.0.1:0" };
+
+/** An app that takes a call without looking at it. What is none is no call. */
+const taking: AppAnswer = (_, { inbound }) => {
+  if (inbound === undefined) return Promise.resolve(new Response("here"));
+  inbound.body.cancel();
+  return Promise.resolve({ status: 200, headers: {}, body: new Uint8Array(0) } as unknown as Response);
+};
+
+Deno.test("gRPC: it says where it listens beside HTTP, counts the connections of both, and closes both", async () => {
+  await using one = await listening({}, "node", GRPC, taking);
+  const { url, grpcUrl } = one.server;
+  assert.deepEqual(one.lines.entries.map(({ message, url }) => [message, url]), [
+    ["Receiving", url],
+    ["Receiving gRPC", grpcUrl],
+  ]);
+  await using client = await GrpcClient.connect(grpcUrl!);
+  assert.equal((await client.call(new Uint8Array(0))).code, 0);
+  using byHttp = await openRaw(url);
+  byHttp.write(request);
+  await byHttp.answer();
+  assert.equal(one.server.connections(), 2);
+  assert.equal(one.server.accepting(), true);
+  const closed = one.server.close();
+  await client.ended;
+  one.server.abandon();
+  await closed;
+  await assert.rejects(GrpcClient.connect(grpcUrl!));
+});
+
+Deno.test("gRPC: a port that is taken is named by its setting, and HTTP is not left open", async () => {
+  await using one = await listening({});
+  const taken = new URL(one.server.url).host;
+  await assert.rejects(listening({}, "node", { endpoint: taken }), (error) => {
+    assert(error instanceof ConfigError);
+    assert.match(
+      error.message,
+      /^Cannot listen at receiver\.grpc\.endpoint 127\.0\.0\.1:\d+: .+; free the port or choose/,
+    );
+    return true;
+  });
+  await assert.rejects(listening({}, "deno_serve", GRPC), /Cannot use receiver\.grpc here/);
+});
+
+Deno.test("gRPC over TLS: a new certificate is shown at once, and calls of the old connection are answered", async () => {
+  await using certs = await testCertificates();
+  const { certificateFile: cert_file, keyFile: key_file } = certs.server;
+  let go = Promise.resolve();
+  await using one = await listening(
+    { tls: { cert_file, key_file, reload_interval: "100ms" } },
+    "node",
+    GRPC,
+    async (...asked) => {
+      await go;
+      return await taking(...asked);
+    },
+  );
+  const { grpcUrl } = one.server;
+  assert.match(grpcUrl!, /^https:/);
+  const tls = { ca: certs.ca.certificate, servername: "localhost" };
+  const serial = ({ socket }: GrpcClient) => (socket as TLSSocket).getPeerCertificate().serialNumber;
+  await using old = await GrpcClient.connect(grpcUrl!, tls);
+  assert.equal((old.socket as TLSSocket).alpnProtocol, "h2");
+  assert.equal((await old.call(new Uint8Array(0))).code, 0);
+  const gate = Promise.withResolvers<void>();
+  go = gate.promise;
+  const under = old.call(new Uint8Array(0));
+  const next = await certs.issueServer("next");
+  await writeFile(key_file, next.key);
+  await writeFile(cert_file, next.certificate);
+  await one.lines.find(({ message }) => message === "Took up a changed certificate of receiver.http.tls", "the change");
+  await old.goaway;
+  await using renewed = await GrpcClient.connect(grpcUrl!, tls);
+  assert.notEqual(serial(renewed), serial(old));
+  gate.resolve();
+  assert.equal((await under).code, 0);
+  assert.equal((await old.ended).reason, "closed");
+  assert.equal((await renewed.call(new Uint8Array(0))).code, 0);
+});
+
+Deno.test("gRPC over TLS: who speaks no TLS, or TLS without HTTP/2, comes to nothing", async () => {
+  await using certs = await testCertificates();
+  const { certificateFile: cert_file, keyFile: key_file } = certs.server;
+  await using one = await listening({ tls: { cert_file, key_file } }, "node", GRPC, taking);
+  const plain = await GrpcClient.connect(one.server.grpcUrl!.replace("https", "http"));
+  await plain.ended;
+  const tls = { ca: certs.ca.certificate, servername: "localhost", ALPNProtocols: ["http/1.1"] };
+  await assert.rejects(GrpcClient.connect(one.server.grpcUrl!, tls));
+});

@@ -9,13 +9,15 @@ import { configFrom } from "../../src/config/load.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { CertificateError, ConfigError } from "../../src/errors.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { type Relay, startRelay } from "../../src/relay/relay.ts";
+import { GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
+import { createRelay, type Relay, startRelay } from "../../src/relay/relay.ts";
 import { StorageError } from "../../src/queue/sqlite/file/storage_error.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startCollector } from "../../src/collector/server.ts";
 import { relayConfig, SILENT } from "../support/relay/config.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { Journal, requestOf } from "../support/relay/exporting.ts";
+import { GrpcClient } from "../support/far_end/grpc_client.ts";
 import { type MtlsEndpoint, startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
 
 const TOKEN = "a-token-of-the-tests";
@@ -464,4 +466,57 @@ Deno.test("on one port the rest of admin is behind its token, and not there with
   await using _relay = await here.start(input());
   for (const path of open) assert.equal(await status(path), 200, path);
   for (const path of guarded) assert.equal(await status(path), 404, path);
+});
+
+Deno.test("gRPC: what is answered OK reaches the Collector; at a stop calls under way are answered, and senders go elsewhere", async () => {
+  await using here = await place();
+  await using endpoint = await startMtlsEndpoint(here.certs);
+  const relay = await here.start(here.config(endpoint.url, { receiver: { grpc: { endpoint: "127.0.0.1:0" } } }));
+  await using client = await GrpcClient.connect(relay.grpcUrl!);
+  const metadata = [["authorization", `Bearer ${TOKEN}`]] as const;
+  assert.equal((await client.call(requestOf("traces", ["one"]), { metadata })).code, 0);
+  await endpoint.arrived(1);
+  const health = { path: "/grpc.health.v1.Health/Check" };
+  assert.deepEqual((await client.call(new Uint8Array(0), health)).messages.map((each) => [...each]), [[8, 1]]);
+  // Its message is still to come when the relay stops: it is told to send it again, while there is a connection to say so on.
+  const half = client.open({ metadata });
+  half.stream.sendData(messagePrefix(100, false));
+  const stopped = relay.stop();
+  await client.goaway;
+  const { code, retryMs } = await half.answer;
+  assert.equal(code, GRPC_CODE.UNAVAILABLE);
+  assert(retryMs !== undefined && retryMs >= 1_000);
+  await client.ended;
+  await stopped;
+  await assert.rejects(GrpcClient.connect(relay.grpcUrl!));
+});
+
+Deno.test("gRPC: a client certificate in a token's place, by the CA of receiver.http.tls", async () => {
+  await using here = await place();
+  await using endpoint = await startMtlsEndpoint(here.certs);
+  const { ca, server, client, otherClient } = here.certs;
+  const tls = { cert_file: server.certificateFile, key_file: server.keyFile, client_ca_file: ca.certificateFile };
+  const receiver = { http: { tls }, grpc: { endpoint: "127.0.0.1:0" } };
+  await using relay = await here.start(here.config(endpoint.url, { receiver }));
+  const call = async (pair?: { readonly certificate: string; readonly key: string }) => {
+    const own = pair === undefined ? {} : { cert: pair.certificate, key: pair.key };
+    await using one = await GrpcClient.connect(relay.grpcUrl!, { ca: ca.certificate, servername: "localhost", ...own });
+    return await one.call(requestOf("traces", ["by certificate"]));
+  };
+  assert.equal((await call(client)).code, 0);
+  await endpoint.arrived(1);
+  const [none, other] = [await call(), await call(otherClient)];
+  assert.deepEqual([none.code, other.code], [GRPC_CODE.UNAUTHENTICATED, GRPC_CODE.UNAUTHENTICATED]);
+  assert.match(none.message, /no client certificate/);
+  assert.match(other.message, /is not of a CA in receiver\.http\.tls\.client_ca_file/);
+});
+
+Deno.test("gRPC needs a socket of the relay's own", async () => {
+  await using here = await place();
+  const config = configFrom(here.config("https://localhost:1", { receiver: { grpc: { endpoint: "127.0.0.1:0" } } }));
+  await assert.rejects(createRelay(config), (error) => {
+    assert(error instanceof ConfigError);
+    assert.match(error.message, /^Cannot use receiver\.grpc\.endpoint here: this relay has no socket of its own/);
+    return true;
+  });
 });

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { Hono } from "hono";
+import type { Refusal } from "../../../src/errors.ts";
 import { UNBOUNDED } from "../../../src/otlp/bounds.ts";
 import { transcodeJson } from "../../../src/otlp/json/transcode.ts";
 import { decodeStatus, type MediaType } from "../../../src/otlp/response.ts";
@@ -15,6 +16,7 @@ import { Admission } from "../../../src/receiver/admission.ts";
 import { mountReceiver, type ReceiverAppOptions, type ReceiverEnvironment } from "../../../src/receiver/app.ts";
 import { Deadlines } from "../../../src/receiver/deadlines.ts";
 import { Limiter } from "../../../src/receiver/limiter.ts";
+import { listenOnGrpc } from "../../../src/receiver/grpc/listener.ts";
 import { listenOnNode } from "../../../src/receiver/node_listener.ts";
 import type { PreparationSettings } from "../../../src/receiver/preparation.ts";
 import { Preparer } from "../../../src/receiver/preparer.ts";
@@ -25,7 +27,7 @@ import { openRaw } from "../bodies/raw_http.ts";
 
 /** How requests come in. */
 export const WAYS_IN = ["web", "node", "deno_serve"] as const;
-export type WayIn = typeof WAYS_IN[number];
+export type WayIn = typeof WAYS_IN[number] | "grpc";
 
 /** The limit on bodies, in bytes. */
 export const BODY_BYTES_MAX = 10_000;
@@ -51,6 +53,8 @@ export interface TestReceiver {
   readonly submissions: Submission[];
   readonly told: Told[];
   readonly admission: Admission;
+  /** Where its socket is. */
+  url(): Promise<string>;
   /** Posts; rejects where the connection ends without an answer. */
   post(body: PostBody, options?: PostOptions): Promise<Response>;
 }
@@ -119,6 +123,7 @@ export function makeReceiver(
     submissions,
     told,
     admission,
+    url,
     async post(body, { path = "/v1/traces", type = JSON_TYPE, method = "POST", ...more } = {}) {
       const headers = { ...(type === "" ? {} : { "content-type": type }), ...more };
       if (way === "web") return await app.request(path, { method, body, headers });
@@ -139,7 +144,7 @@ async function openWay(
     stack.defer(() => server.shutdown());
     return `http://127.0.0.1:${server.addr.port}`;
   }
-  const listener = await listenOnNode({
+  const common = {
     ...at,
     limits: {
       connectionsMax: 1_000,
@@ -149,10 +154,16 @@ async function openWay(
       bodyMs: 10_000,
       idleMs: 10_000,
     },
-    lightPaths: new Set(SIGNALS.map(({ path }) => path)),
     answer: fetch,
-    events: { refused: (refusal) => events.refused({ refusal }), failed: events.failed, dropped: () => {} },
-  });
+    events: {
+      refused: (refusal: Refusal) => events.refused({ refusal }),
+      failed: (error: unknown) => events.failed(error),
+      dropped: () => {},
+    },
+  };
+  const listener = way === "grpc"
+    ? await listenOnGrpc({ ...common, streamsMax: 100, unreadBytesMax: 1 << 20, isReady: () => true })
+    : await listenOnNode({ ...common, lightPaths: new Set(SIGNALS.map(({ path }) => path)) });
   stack.defer(async () => {
     const closed = listener.close();
     listener.abandon();

@@ -1,0 +1,257 @@
+/**
+ * The way in by gRPC: a call as the receiver's steps take it. Its message is the body, still compressed; its metadata are the header
+ * fields, and the names by which gRPC says of a body what HTTP says are read as those.
+ * @module
+ */
+import type { Socket } from "node:net";
+import { Refusal } from "../../errors.ts";
+import { fieldOf } from "../../http2/fields.ts";
+import type { Field } from "../../http2/hpack_tables.ts";
+import type { Http2Stream, StreamCut } from "../../http2/stream.ts";
+import { GRPC_CODE, parseGrpcTimeout } from "../../otlp/grpc.ts";
+import type { Answer, Inbound, InboundBody, InboundPeer } from "../inbound.ts";
+import type { HeaderFields } from "../senders/peer.ts";
+import { answerMessage, answerRefusal, answerStatus } from "./answer.ts";
+import { MessageReader } from "./message.ts";
+
+/** What a call asks of its listener. */
+export interface CallHost {
+  readonly socket: Socket;
+  /** The prefix of its message is there, or what is wrong with it is known: the rest is for the receiver's steps. */
+  begun(call: Call): void;
+  /** It has been answered, or is gone. */
+  ended(call: Call): void;
+  /** Its sender has proved who it is. */
+  proved(): void;
+  /** So many bytes more, or fewer, are held of bodies that nobody reads yet; false where that is too much. */
+  hold(bytes: number): boolean;
+}
+
+/** One call of a method that takes a signal. */
+export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
+  /** As the instrumentation reads it of a request. */
+  readonly method = "POST";
+  readonly httpVersion = "2.0";
+  readonly openedAt = performance.now();
+  /** By when its sender wants the answer, by `performance.now()`; `Infinity`: whenever. */
+  readonly deadline: number;
+  readonly #host: CallHost;
+  readonly #stream: Http2Stream;
+  readonly #fields: readonly Field[];
+  readonly #reader = new MessageReader();
+  #begun = false;
+  #whole = false;
+  #over = false;
+  #forgotten = false;
+  #unread: Uint8Array[] = [];
+  #unreadBytes = 0;
+  #take: ((piece: Uint8Array) => void) | undefined;
+  #reading: PromiseWithResolvers<void> | undefined;
+  #broken: unknown;
+
+  /** @param url Of the signal that its method takes. */
+  constructor(host: CallHost, stream: Http2Stream, readonly url: string, fields: readonly Field[]) {
+    this.#host = host;
+    this.#stream = stream;
+    this.#fields = fields;
+    const timeout = fieldOf(fields, "grpc-timeout");
+    const ms = timeout === undefined ? Infinity : parseGrpcTimeout(timeout);
+    this.deadline = this.openedAt + (ms ?? Infinity);
+    if (ms === undefined) this.#break(new Refusal("malformed", "grpc-timeout is not up to 8 digits and a unit"));
+  }
+
+  /** Whether the prefix of its message is still to come. */
+  get waits(): boolean {
+    return !this.#begun && !this.#over;
+  }
+
+  // As the stream has it.
+
+  data(piece: Uint8Array): void {
+    if (this.#over || this.#forgotten) return this.#stream.consumed(piece.length);
+    let content: Uint8Array;
+    try {
+      content = this.#reader.take(piece);
+    } catch (error) {
+      this.#stream.consumed(piece.length);
+      return this.#break(error);
+    }
+    this.#stream.consumed(piece.length - content.length);
+    if (this.#take !== undefined) this.#hand(this.#take, content);
+    else if (content.length > 0) this.#keep(content);
+    if (this.#reader.length !== undefined) this.#begin();
+  }
+
+  end(): void {
+    if (this.#over) return;
+    try {
+      if (this.#broken === undefined) this.#reader.end();
+    } catch (error) {
+      return this.#break(error);
+    }
+    this.#whole = true;
+    this.#reading?.resolve();
+  }
+
+  cut({ message }: StreamCut): void {
+    if (this.#over) return;
+    this.#close();
+    this.#break(new Error(message));
+  }
+
+  // As the receiver's steps have it.
+
+  get headers(): HeaderFields {
+    return this;
+  }
+
+  get body(): InboundBody {
+    return this;
+  }
+
+  get peer(): InboundPeer {
+    return this;
+  }
+
+  get socket(): Socket {
+    return this.#host.socket;
+  }
+
+  address(): string | undefined {
+    return this.#host.socket.remoteAddress;
+  }
+
+  proved(): void {
+    this.#host.proved();
+  }
+
+  get(name: string): string | null {
+    switch (name) {
+      case "content-type":
+        return "application/x-protobuf";
+      case "content-length":
+        return this.#reader.length === undefined ? null : String(this.#reader.length);
+      case "content-encoding":
+        return this.#encoding();
+      case "accept-encoding":
+        // It is about messages here; an answer is a few bytes.
+        return null;
+    }
+    let joined: string | undefined;
+    for (const [each, value] of this.#fields) {
+      if (each === name) joined = joined === undefined ? value : `${joined}, ${value}`;
+    }
+    return joined ?? null;
+  }
+
+  keys(): Iterable<string> {
+    return this.#fields.map(([name]) => name).filter((name) => !name.startsWith(":"));
+  }
+
+  forEachPiece(take: (piece: Uint8Array) => void): Promise<void> | undefined {
+    if (this.#broken !== undefined) throw this.#broken;
+    const ready = this.#unread;
+    const bytes = this.#forgetUnread();
+    for (const piece of ready) take(piece);
+    this.#stream.consumed(bytes);
+    if (this.#whole) return undefined;
+    this.#take = take;
+    this.#reading = Promise.withResolvers<void>();
+    return this.#reading.promise;
+  }
+
+  cancel(): void {
+    this.#forgotten = true;
+    this.#take = undefined;
+    this.#stream.consumed(this.#forgetUnread());
+  }
+
+  // As the listener has it.
+
+  /** Answers, unless that has been done or nobody is there any more. @returns whether it did. */
+  answer(answer: Answer): boolean {
+    if (this.#over) return false;
+    this.#close();
+    const { refused } = answer;
+    if (refused === undefined) answerMessage(this.#stream, answer.body);
+    else answerRefusal(this.#stream, refused.refusal, refused.toldS);
+    return true;
+  }
+
+  /** Its message is waited for no longer. */
+  refuse(refusal: Refusal): void {
+    this.#break(refusal);
+  }
+
+  /** Its sender waits no longer. What was under way goes on, and may be kept. */
+  expire(): void {
+    if (this.#over) return;
+    this.#break(new Refusal("body_timeout", "Body did not arrive within grpc-timeout; retry"));
+    this.#close();
+    answerStatus(this.#stream, {
+      code: GRPC_CODE.DEADLINE_EXCEEDED,
+      message: "grpc-timeout has passed; the data may have been kept all the same",
+    });
+  }
+
+  #begin(): void {
+    if (this.#begun || this.#over) return;
+    this.#begun = true;
+    // When all that has come with the prefix has been handed over: most messages are whole then, and nobody waits for them.
+    queueMicrotask(() => this.#host.begun(this));
+  }
+
+  #encoding(): string | null {
+    if (!this.#reader.compressed) return null;
+    const encoding = fieldOf(this.#fields, "grpc-encoding");
+    if (encoding !== undefined && encoding !== "identity") return encoding;
+    throw new Refusal("malformed", "The message is flagged as compressed, and grpc-encoding says by nothing");
+  }
+
+  #keep(content: Uint8Array): void {
+    // A small part would hold the memory of all that it came in.
+    this.#unread.push(content.length * 2 < content.buffer.byteLength ? content.slice() : content);
+    this.#unreadBytes += content.length;
+    if (this.#host.hold(content.length)) return;
+    this.#break(
+      new Refusal(
+        "overloaded",
+        "The relay holds as much as it may of bodies whose senders it does not know yet; retry",
+      ),
+    );
+  }
+
+  /** What the reader throws ends its reading, and not the connection's. */
+  #hand(take: (piece: Uint8Array) => void, content: Uint8Array): void {
+    try {
+      take(content);
+      this.#stream.consumed(content.length);
+    } catch (error) {
+      this.cancel();
+      this.#stream.consumed(content.length);
+      this.#reading?.reject(error);
+    }
+  }
+
+  /** The reader of the body is told, now or when it asks: by then it is known who sends what is refused. */
+  #break(error: unknown): void {
+    if (this.#broken !== undefined) return;
+    this.#broken = error;
+    this.cancel();
+    this.#reading?.reject(error);
+    this.#begin();
+  }
+
+  #forgetUnread(): number {
+    const bytes = this.#unreadBytes;
+    this.#unread = [];
+    this.#unreadBytes = 0;
+    if (bytes > 0) this.#host.hold(-bytes);
+    return bytes;
+  }
+
+  #close(): void {
+    this.#over = true;
+    this.#host.ended(this);
+  }
+}
