@@ -8,10 +8,11 @@ import pg, {
   type ClientConfig,
   type DatabaseError as PgDatabaseError,
   type Notice,
+  type QueryConfig,
   type QueryResult,
 } from "pg";
 
-export type { ClientConfig, Notice, QueryResult };
+export type { ClientConfig, Notice, QueryConfig, QueryResult };
 /** A connection. It works on one statement at a time; others queue in the driver. */
 export const Client = pg.Client;
 export type Client = PgClient;

@@ -117,6 +117,22 @@ export class LaneSet {
     }
   }
 
+  /** A record that has just been written, and is this process's own: kept in any case. Its first target has the payload. */
+  own(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
+    const head = { ...op, id };
+    for (const target of op.targets) {
+      const mine = target === op.targets[0] ? payload : undefined;
+      const entry = { target, head, parts, payload: mine, dueAt: 0, knownAt: this.#now() };
+      const lane = this.laneOf(target, op);
+      if (id > lane.cursor) {
+        this.#cachedBytes += memoryOfEntry(entry);
+        lane.push(entry);
+      } else {
+        this.giveBack(entry, 0);
+      }
+    }
+  }
+
   /** Rows that were read behind the lane's cursor. */
   fill(lane: Lane, { rows, exhausted, seenTo }: LaneRead): void {
     const knownAt = this.#now();

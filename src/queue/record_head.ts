@@ -4,7 +4,7 @@
  */
 import type { SignalName } from "../signal.ts";
 import { costOf } from "./cost.ts";
-import type { PayloadEncoding, TargetId } from "./queue.ts";
+import type { PayloadEncoding, QueueRecord, TargetId } from "./queue.ts";
 
 /** A record without its payload. */
 export interface RecordHead {
@@ -26,6 +26,34 @@ export interface RecordHead {
   readonly enqueuedAt: number;
   /** The parts, as the JSON of `[sender, items, bytes, inflatedBytes][]`. */
   readonly parts: string;
+}
+
+/**
+ * The head of a record that has no id yet.
+ * @param skipped Those of its targets that it does not go to.
+ */
+export function headOf(
+  record: QueueRecord,
+  enqueuedAt: number,
+  skipped: readonly TargetId[] = [],
+): Omit<RecordHead, "id"> {
+  const { signal, encoding, mergeable, parts, payload } = record;
+  const targets = record.targets.length === 1
+    ? record.targets
+    : record.targets.filter((target) => !skipped.includes(target)).sort((a, b) => a - b);
+  const written = encodeParts(parts);
+  return {
+    targets,
+    signal,
+    encoding,
+    mergeable,
+    items: parts.reduce((sum, part) => sum + part.items, 0),
+    bytes: payload.length,
+    cost: costOfRow(payload.length, written),
+    inflatedBytes: parts.reduce((sum, part) => sum + part.inflatedBytes, 0),
+    enqueuedAt,
+    parts: written,
+  };
 }
 
 /** The parts' JSON. */

@@ -60,7 +60,7 @@ interface Bench {
 
 /** Registers the suite for one engine. */
 export function queueContract(engine: Engine): void {
-  const { durable, merges } = engine.claims;
+  const { durable, merges, shared } = engine.claims;
 
   function promise(claimed: boolean, name: string, body: (bench: Bench) => Promise<void>): void {
     if (!claimed) return;
@@ -981,7 +981,50 @@ export function queueContract(engine: Engine): void {
     },
   );
 
-  promise(durable, "a second opener of the same storage is refused", async ({ open }) => {
+  promise(shared, "several openers take each record once, and all see the books of all", async ({ open }) => {
+    await using one = await open();
+    await using two = await open();
+    await using three = await open();
+    const queues = [one, two, three];
+    const numbers = Array.from({ length: 300 }, (_, number) => number);
+    await Promise.all(numbers.map((number) => queues[number % 3]!.append(record(number))));
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const takers = queues.map(async (queue) => {
+      for (;;) {
+        const deliveries = await queue.take({ ...LIMIT, recordsMax: 7 }, abort.signal);
+        if (deliveries.length === 0) return;
+        await settleAll(deliveries);
+        seen.push(...deliveries.map(numberOf));
+      }
+    });
+    while ((await statsOf(two)).records > 0);
+    abort.abort();
+    await Promise.all(takers);
+    assert.deepEqual(seen.sort((a, b) => a - b), numbers);
+    for (const queue of queues) {
+      const stats = await statsOf(queue);
+      assert.deepEqual([stats.books.traces.accepted, stats.books.traces.delivered, stats.bytes], [900, 900, 0]);
+      assertBalanced(stats);
+    }
+  });
+
+  promise(shared, "what an opener had when it went is taken by another; its late settle is void", async ({ open }) => {
+    await using other = await open();
+    const queue = await open();
+    for (const number of [1, 2, 3]) await queue.append(record(number));
+    const [mine] = await take(queue, { recordsMax: 1 });
+    await queue[Symbol.asyncDispose]();
+    const deliveries = await takeAll(other, 3);
+    assert.deepEqual(deliveries.map(numberOf), [1, 2, 3]);
+    await assert.rejects(mine!.settle([{ kind: "delivered" }]), { code: "shutting_down" });
+    await settleAll(deliveries);
+    const stats = await statsOf(other);
+    assert.deepEqual([stats.books.traces.delivered, stats.records], [9, 0]);
+    assertBalanced(stats);
+  });
+
+  promise(durable && !shared, "a second opener of the same storage is refused", async ({ open }) => {
     await using queue = await open();
     await assert.rejects(open(), { name: "StorageError", code: "locked", message: /another relay has it open/ });
     await queue.append(record(1));

@@ -4,7 +4,7 @@
  */
 import type { QueueRecord, TargetId } from "../queue.ts";
 import type { AppendOp, SettleOp } from "./protocol.ts";
-import { costOfRow, encodeParts } from "../record_head.ts";
+import { headOf } from "../record_head.ts";
 
 /** Payloads up to this size, in bytes, are copied into one buffer a transaction: a transfer costs more than the copy then. */
 export const PACKED_BYTES_MAX = 8 * 1024;
@@ -21,24 +21,7 @@ export interface Append {
  * @param skipped Those of its targets that it does not go to.
  */
 export function rowOf(record: QueueRecord, enqueuedAt: number, skipped: readonly TargetId[] = []): Append["op"] {
-  const { signal, encoding, mergeable, parts, payload } = record;
-  const targets = record.targets.length === 1
-    ? record.targets
-    : record.targets.filter((target) => !skipped.includes(target)).sort((a, b) => a - b);
-  const written = encodeParts(parts);
-  return {
-    targets,
-    skipped,
-    signal,
-    encoding,
-    mergeable,
-    items: parts.reduce((sum, part) => sum + part.items, 0),
-    bytes: payload.length,
-    cost: costOfRow(payload.length, written),
-    inflatedBytes: parts.reduce((sum, part) => sum + part.inflatedBytes, 0),
-    enqueuedAt,
-    parts: written,
-  };
+  return { ...headOf(record, enqueuedAt, skipped), skipped };
 }
 
 /** What a `commit` asks the Worker for. */

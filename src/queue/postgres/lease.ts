@@ -1,0 +1,96 @@
+/**
+ * What a relay owns records by: a row that it prolongs, and that runs out by the clock of the database when it does not. A relay that
+ * has not been able to for a while gives up what it owned and takes a new lease, before another may own it: each lease has a number of
+ * its own, which fences what was taken under an older one.
+ * @module
+ */
+import { randomUUID } from "node:crypto";
+import type { Connections } from "./connections.ts";
+import { END_LEASE, LEASE, RENEW } from "./statements.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
+
+/** How often a lease is prolonged, in ms. */
+const RENEW_MS = 5_000;
+/** For how long, in seconds: a killed relay's records are sent by another after it. */
+const ALIVE_S = 25;
+/** After so long without having prolonged it, in ms of a clock of its own, a relay holds its lease for lost. */
+const LOST_MS = 20_000;
+/** How long one attempt may take, in ms. */
+const WITHIN_MS = 4_000;
+
+export interface LeaseSettings {
+  /** Of this relay, for people. */
+  readonly name: string;
+  readonly role: string;
+}
+
+export class Lease {
+  readonly #connections: Pick<Connections, "run">;
+  readonly #settings: LeaseSettings;
+  readonly #lost: () => void;
+  readonly #relay = randomUUID();
+  #id: number | undefined;
+  /** When the last attempt that succeeded began, by `performance.now`. */
+  #renewedAt = 0;
+  #triedAt = -Infinity;
+  #working = false;
+
+  /** @param lost Called when it was held, and is not any more. */
+  constructor(connections: Pick<Connections, "run">, settings: LeaseSettings, lost: () => void) {
+    this.#connections = connections;
+    this.#settings = settings;
+    this.#lost = lost;
+  }
+
+  /** Its number; undefined while there is none. */
+  get id(): number | undefined {
+    if (this.#id !== undefined && performance.now() - this.#renewedAt > LOST_MS) this.#lose();
+    return this.#id;
+  }
+
+  /** Prolongs it where that is due, takes a new one where there is none. @throws {PostgresFailure} */
+  async keep(): Promise<void> {
+    const startedAt = performance.now();
+    const held = this.id;
+    if (this.#working || (held !== undefined && startedAt - this.#triedAt < RENEW_MS)) return;
+    this.#working = true;
+    this.#triedAt = startedAt;
+    try {
+      if (held === undefined) await this.#take(startedAt);
+      else await this.#renew(held, startedAt);
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  /** Ends it: what it owned is free at once. @throws {PostgresFailure} */
+  async end(): Promise<void> {
+    const held = this.#id;
+    this.#id = undefined;
+    if (held !== undefined) {
+      await this.#connections.run({ name: "end_lease", text: END_LEASE, values: [held] }, WITHIN_MS);
+    }
+  }
+
+  async #take(startedAt: number): Promise<void> {
+    const { name, role } = this.#settings;
+    const [row] = await this.#connections.run({
+      text: LEASE,
+      values: [this.#relay, name, role, SCHEMA_VERSION, ALIVE_S],
+    }, WITHIN_MS);
+    this.#id = Number(row?.id);
+    this.#renewedAt = startedAt;
+  }
+
+  async #renew(held: number, startedAt: number): Promise<void> {
+    const rows = await this.#connections.run({ name: "renew", text: RENEW, values: [held, ALIVE_S] }, WITHIN_MS);
+    if (this.#id !== held) return;
+    if (rows.length > 0) this.#renewedAt = startedAt;
+    else this.#lose();
+  }
+
+  #lose(): void {
+    this.#id = undefined;
+    this.#lost();
+  }
+}

@@ -1,0 +1,735 @@
+/**
+ * The `postgres` engine: the durable queue that several relays share. A record comes in by the {@link Appender}, which makes this relay its
+ * owner while there is room in memory; others, and what is nobody's, are taken by the {@link Reader}; it leaves by the {@link Settler}. What
+ * a relay owns is its own for as long as its {@link Lease} lives.
+ * @module
+ */
+import { messageOf, Refusal } from "../../errors.ts";
+import { bySignal, type SignalName } from "../../signal.ts";
+import { within } from "../../within.ts";
+import { Alarm } from "../alarm.ts";
+import { RECORD_BYTES } from "../cost.ts";
+import { DrainRate, roomIn } from "../drain_rate.ts";
+import { LaneSet } from "../lane_set.ts";
+import { type Entry, giveUpPayload, type Lane, oldestOf, partsOf } from "../lanes.ts";
+import { retryAfterMs, settlementOf } from "../outcomes.ts";
+import {
+  type Accepted,
+  DEFAULT_TARGETS,
+  type Delivery,
+  type PartOutcome,
+  type QueueRecord,
+  type QueueStats,
+  type SendingQueue,
+  type TakeLimit,
+  type TargetId,
+  type TargetSettings,
+  type TargetStats,
+} from "../queue.ts";
+import { decodeParts, headOf } from "../record_head.ts";
+import { Shares } from "../shares.ts";
+import { Takers } from "../takers.ts";
+import { shareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
+import { Appender, type PendingAppend } from "./appender.ts";
+import { idsOf, type Snapshot, snapshotOf } from "./books.ts";
+import { Connections, PostgresFailure } from "./connections.ts";
+import { Lease } from "./lease.ts";
+import { placeOf, Reader } from "./reader.ts";
+import { Room } from "./room.ts";
+import { checkSchema } from "./schema.ts";
+import type { PostgresQueueSettings } from "./settings.ts";
+import { type PendingSettle, type Settled, Settler } from "./settler.ts";
+import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
+
+/** A target that is configured. */
+interface Target extends TargetSettings {
+  readonly id: TargetId;
+  /** The bound on what may wait for it, in bytes. */
+  readonly bytesMax: number;
+  readonly inFlight: Record<SignalName, number>;
+  /** Of those in flight, whose outcome waits for a transaction. */
+  readonly settling: Record<SignalName, number>;
+}
+
+/** How often a relay looks after the queue, in ms. */
+const TICK_MS = 1_000;
+/** How long one such piece of work may take, in ms. */
+const WITHIN_MS = 8_000;
+/** How long the state of the queue is waited for, in ms, before what was last known is told. */
+const STATS_MS = 1_000;
+/** How long a stop waits for what is under way, in ms. */
+const CLOSE_MS = 5_000;
+/** How long a count may stand that was made while something was being written, in ms. */
+const INEXACT_MS = 5_000;
+/** How often the ledgers are folded from their beginning, and partitions are looked after, in ms. */
+const SWEEP_MS = 60_000;
+const ROTATE_MS = 5_000;
+
+/**
+ * Opens the queue.
+ * @throws {StorageError} where there are no tables, or those of another version
+ * @throws {PostgresFailure} where the database cannot be reached or refuses
+ */
+export async function openPostgresQueue(settings: PostgresQueueSettings): Promise<SendingQueue> {
+  const client = await settings.connect();
+  try {
+    await checkSchema(client);
+  } finally {
+    await client.end();
+  }
+  return await PostgresQueue.open(settings);
+}
+
+class PostgresQueue implements SendingQueue {
+  readonly capabilities = { durable: true, merges: true, shared: true };
+  readonly shares: Shares;
+
+  readonly #settings: PostgresQueueSettings;
+  readonly #targets = new Map<TargetId, Target>();
+  #names: ReadonlyMap<TargetId, string> = new Map();
+  readonly #now: () => number;
+  readonly #steady: () => number;
+  readonly #alarm: Alarm;
+  readonly #drain: DrainRate;
+  readonly #connections: Connections;
+  readonly #room = new Room();
+  readonly #lease: Lease;
+  readonly #lanes: LaneSet;
+  readonly #reader: Reader;
+  readonly #appender: Appender;
+  readonly #settler: Settler;
+  readonly #takers: Takers;
+  #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, targets: {} };
+  #trouble: string | undefined;
+  #closing = false;
+  #disposal: Promise<void> | undefined;
+  #tick: ReturnType<typeof setInterval> | undefined;
+  #ticking: Promise<void> | undefined;
+  /** Whether a taker waits for what is taken to become less. */
+  #heldUp = false;
+  #looking: Promise<void> | undefined;
+  #lookedAt = -Infinity;
+  #countedAt = -Infinity;
+  #sweptAt = -Infinity;
+  #rotatedAt = -Infinity;
+
+  private constructor(settings: PostgresQueueSettings) {
+    const { now = Date.now, steady = () => performance.now(), databaseNow, role = "both", name } = settings;
+    this.#settings = settings;
+    this.#now = now;
+    this.#steady = steady;
+    this.#alarm = new Alarm(settings.log, steady);
+    this.#drain = new DrainRate(steady);
+    this.shares = new Shares(steady);
+    const connections = new Connections({
+      connect: () => settings.connect(),
+      max: settings.connectionsMax ?? 4,
+      prepare: settings.prepare ?? false,
+    });
+    this.#connections = connections;
+    this.#lease = new Lease(connections, { name, role }, () => this.#leaseLost());
+    this.#lanes = new LaneSet(settings.takenBytesMax, steady);
+    this.#reader = new Reader({
+      connections,
+      lanes: this.#lanes,
+      steady,
+      databaseNow,
+      lease: () => this.#lease.id,
+      failed: (text) => this.#failed(text),
+    });
+    this.#appender = new Appender({
+      connections,
+      room: this.#room,
+      bytesMax: settings.bytesMax,
+      bytesMaxOf: (target) => this.#targetOf(target),
+      databaseNow,
+      lease: () => role === "both" ? this.#lease.id : undefined,
+      keeps: (head, besideBytes) =>
+        head.targets.every((target) => !this.#lanes.laneOf(target, head).behind) &&
+        this.#lanes.keeps(head, besideBytes),
+      kept: (append, id, lease) => this.#kept(append, id, lease),
+      strange: (lease, appends, ids) => this.#giveBack(lease, appends, ids),
+      tooLarge: (append) => this.#again(append),
+      done: (failed) => this.#done(failed),
+    });
+    this.#settler = new Settler({
+      connections,
+      room: this.#room,
+      deadLetterBytesMax: settings.deadLetterBytesMax,
+      settled: (settle, result) => this.#settled(settle, result),
+      done: (failed) => {
+        this.#done(failed);
+        if (this.#heldUp) this.#takers.wake();
+        this.#heldUp = false;
+      },
+    });
+    this.#takers = new Takers({ now: steady });
+  }
+
+  static async open(settings: PostgresQueueSettings): Promise<PostgresQueue> {
+    const queue = new PostgresQueue(settings);
+    try {
+      await queue.#open();
+    } catch (error) {
+      await queue.#connections.close();
+      throw error;
+    }
+    return queue;
+  }
+
+  async #open(): Promise<void> {
+    const { bytesMax, deadLetterBytesMax, role = "both", background = true } = this.#settings;
+    const configured = this.#settings.targets ?? DEFAULT_TARGETS;
+    await this.#connections.run({
+      text: `WITH bounds AS (
+          UPDATE edgeferry.meta SET bytes_max = $2, dead_letter_bytes_max = $3
+            WHERE bytes_max <> $2 OR dead_letter_bytes_max <> $3
+        )
+        INSERT INTO edgeferry.targets (name) SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS wanted(name, place)
+          WHERE name NOT IN (SELECT name FROM edgeferry.targets) ORDER BY place ON CONFLICT DO NOTHING`,
+      values: [configured.map(({ name }) => name), bytesMax, deadLetterBytesMax],
+    }, WITHIN_MS);
+    const { names, totals } = await this.#look();
+    for (const settings of configured) {
+      const id = [...names].find(([, name]) => name === settings.name)?.[0];
+      if (id === undefined) throw new Error(`The queue did not enter target ${settings.name}`);
+      this.#targets.set(id, {
+        ...settings,
+        id,
+        bytesMax: Math.floor(shareOf(settings, configured.length) * bytesMax),
+        inFlight: bySignal(() => 0),
+        settling: bySignal(() => 0),
+      });
+    }
+    await this.#countSenders();
+    this.#tellForgotten(totals);
+    if (role !== "receiver") {
+      // What had no room among the dead letters is tried again.
+      if (totals.held > 0) await this.#connections.run({ text: RELEASE, values: [null] }, WITHIN_MS);
+      await this.#lease.keep();
+    }
+    if (background) this.#tick = setInterval(() => this.#onTick(), TICK_MS);
+  }
+
+  // --- targets
+
+  /** What is kept for targets that are not configured stays until somebody says where it goes. */
+  #tellForgotten(totals: Totals): void {
+    for (const id of idsOf([], totals)) {
+      const name = this.#names.get(id);
+      const { records, bytes } = totals.targets[id]!;
+      if (name === undefined || records === 0 || this.#targets.has(id)) continue;
+      this.#settings.log.warn(
+        `Target ${name} is not configured, and what is queued for it stays: configure it again, move it to another target with ` +
+          "`queue move`, or give it up with `queue abandon`",
+        { target: name, records, bytes },
+      );
+    }
+  }
+
+  target(name: string): TargetId {
+    for (const target of this.#targets.values()) if (target.name === name) return target.id;
+    throw new RangeError(`No target is called ${name}`);
+  }
+
+  /** @throws {RangeError} */
+  #targetOf(id: TargetId): Target {
+    const target = this.#targets.get(id);
+    if (target === undefined) throw new RangeError(`No configured target has the number ${id}`);
+    return target;
+  }
+
+  admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
+    const targets = targetsOf(ids, (id) => this.#targetOf(id));
+    const cost = bytes + RECORD_BYTES;
+    return this.#refusalOf(cost) ?? this.#skipped(targets, cost).refusal;
+  }
+
+  /** Which of the targets have no room for a record of such a cost, and why it is refused for them. */
+  #skipped(
+    targets: readonly Target[],
+    cost: number,
+  ): { readonly skipped: readonly TargetId[]; readonly refusal?: Refusal } {
+    if (this.#targets.size === 1) return { skipped: [] };
+    const full = targets.filter(({ id, bytesMax }) => this.#room.of(id) + this.#appender.bytesOf(id) + cost > bytesMax);
+    // Of none that is kept a 200 may be given.
+    const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
+    if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
+    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
+    const message = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes; ${text}`;
+    return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
+  }
+
+  // --- append
+
+  append(record: QueueRecord): Promise<Accepted> {
+    let targets: Target[];
+    try {
+      targets = targetsOfNew(record, (id) => this.#targetOf(id));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return new Promise((resolve, reject) => this.#append({ record, targets, tries: 0, resolve, reject }));
+  }
+
+  #append(wanted: Wanted): void {
+    const { record, targets, resolve, reject, tries } = wanted;
+    const whole = headOf(record, this.#steady());
+    const { skipped, refusal: full } = this.#skipped(targets, whole.cost);
+    const refusal = this.#refusalOf(whole.cost) ?? full;
+    if (refusal !== undefined) {
+      // Others may have made room since the last look.
+      if (refusal.code !== "queue_full" || tries > 0) return reject(refusal);
+      this.#look().then(() => this.#append({ ...wanted, tries: 1 }), () => reject(refusal));
+      return;
+    }
+    const head = skipped.length === 0 ? whole : headOf(record, whole.enqueuedAt, skipped);
+    if (skipped.length > 0) {
+      const names = skipped.map((id) => this.#names.get(id)).join(", ");
+      this.#alarm.warn(`full ${names}`, `The queue is full for ${names}, which is not required: it is left out`, {
+        target: names,
+      });
+    }
+    this.#appender.append({ record, head, skipped, tries, resolve, reject });
+    if (this.#tick === undefined && this.#steady() - this.#lookedAt > TICK_MS) this.#look().catch(() => {});
+  }
+
+  /** The database has seen more than was known here. */
+  #again({ record, tries, resolve, reject }: PendingAppend): void {
+    if (tries < 2) {
+      const targets = record.targets.map((id) => this.#targetOf(id));
+      this.#append({ record, targets, tries: tries + 1, resolve, reject });
+    } else {
+      reject(
+        new Refusal("queue_full", `The queue is full: ${this.#settings.bytesMax} bytes; ${roomIn(undefined).text}`),
+      );
+    }
+  }
+
+  /** Why a record of such a cost, in bytes, is not even tried. */
+  #refusalOf(cost: number): Refusal | undefined {
+    if (this.#closing) return new Refusal("shutting_down", "The relay is shutting down");
+    const { bytesMax } = this.#settings;
+    const over = this.#room.bytes + this.#appender.bytes + cost - bytesMax;
+    if (over <= 0) return undefined;
+    // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
+    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
+    return new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS });
+  }
+
+  #kept({ record, head }: PendingAppend, id: number, lease: number | undefined): void {
+    this.shares.add(record.parts);
+    if (lease !== undefined && lease === this.#lease.id) this.#lanes.own(id, head, record.parts, record.payload);
+    else for (const target of head.targets) this.#reader.feed(this.#lanes.laneOf(target, head));
+    for (const target of head.targets) this.#takers.wake(kindOf(target, head.signal));
+  }
+
+  /** Records that this relay owns by its lease and does not know are anybody's again. */
+  #giveBack(lease: number, appends: readonly PendingAppend[], ids: readonly number[]): void {
+    const places = appends.flatMap(({ head }, index) =>
+      head.targets.map((target) => ({ ...placeOf({ ...head, target }), record: ids[index] }))
+    );
+    const lanes = appends.flatMap(({ head }) => head.targets.map((target) => this.#lanes.laneOf(target, head)));
+    this.#connections.run({ text: GIVE_BACK, values: [lease, JSON.stringify(places)] }, WITHIN_MS).then(
+      () => {
+        for (const lane of lanes) this.#reader.feed(lane);
+        this.#takers.wake();
+      },
+      (error) => {
+        this.#failed(messageOf(error));
+        // They come back with the end of the lease.
+        void this.#lease.end().catch(() => {}).finally(() => this.#leaseLost());
+      },
+    );
+  }
+
+  // --- take
+
+  async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
+    const target = this.#targetOf(limit.target);
+    const lanes = this.#lanes.of(limit.target, limit.signal);
+    const kind = kindOf(limit.target, limit.signal);
+    for (;;) {
+      if (this.#closing) throw new Refusal("shutting_down", "The queue is closed");
+      if (signal.aborted) return [];
+      const now = this.#steady();
+      for (const lane of lanes) lane.wake(now);
+      const read = this.#reader.readFor(lanes, limit);
+      if (read !== undefined) {
+        await read;
+        continue;
+      }
+      const lane = oldestOf(lanes);
+      const waitsUntil = lane?.lingersUntil(limit, now) ?? Infinity;
+      if (lane === undefined || waitsUntil > 0) {
+        await this.#takers.wait(kind, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
+        continue;
+      }
+      if (!this.#lanes.mayTake(lane)) {
+        this.#heldUp = true;
+        await this.#takers.wait(kind, signal);
+        continue;
+      }
+      const lease = this.#lease.id;
+      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit), lease));
+      if (run.length === 0) continue;
+      if (lease === undefined || this.#lease.id !== lease) {
+        for (const entry of run) this.#lanes.release(entry);
+        continue;
+      }
+      if (signal.aborted || this.#closing) {
+        for (const entry of run) this.#lanes.leave(entry, 0);
+        this.#takers.wake();
+        continue;
+      }
+      target.inFlight[limit.signal] += run.length;
+      return run.map((entry) => this.#deliveryOf(entry, lease));
+    }
+  }
+
+  /** Without those past their age, which leave the queue. */
+  #unexpired(run: Entry[], lease: number | undefined): Entry[] {
+    const { maxAgeMs } = this.#settings;
+    if (maxAgeMs === undefined || lease === undefined) return run;
+    const now = this.#steady();
+    return run.filter((entry) => {
+      const { head } = entry;
+      if (now - head.enqueuedAt <= maxAgeMs) return true;
+      this.#lanes.release(entry);
+      const settlement = { kind: "expired" } as const;
+      this.#settler.settle({ settlement, entry, lease, dueAt: 0, taken: false, resolve: () => {}, reject: () => {} });
+      this.#alarm.raise(
+        `expired ${head.signal}`,
+        `Dropped ${head.signal} that had been queued longer than sending_queue.max_age`,
+        { signal: head.signal, maxAgeMs },
+        head.items,
+      );
+      return false;
+    });
+  }
+
+  #deliveryOf(entry: Entry, lease: number): Delivery {
+    const { id, signal, encoding, mergeable, enqueuedAt } = entry.head;
+    const parts = partsOf(entry);
+    const payload = entry.payload!;
+    let settled = false;
+    return {
+      id,
+      target: entry.target,
+      signal,
+      encoding,
+      mergeable,
+      parts,
+      payload,
+      enqueuedAt: this.#atOf(enqueuedAt),
+      settle: (outcomes) => {
+        if (outcomes.length !== parts.length) {
+          return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
+        }
+        if (settled) return Promise.reject(new Error(`Record ${id} has been settled before`));
+        settled = true;
+        return this.#settle(entry, lease, outcomes);
+      },
+    };
+  }
+
+  /** In ms since the Unix epoch, by the clock as it is set now: records know by the other when they came. */
+  #atOf(steadyMs: number): number {
+    return Math.round(this.#now() - (this.#steady() - steadyMs));
+  }
+
+  hasten(signal: SignalName, target: TargetId): void {
+    this.#lanes.hasten(target, signal);
+    this.#takers.wake(kindOf(target, signal));
+  }
+
+  // --- settle
+
+  #settle(entry: Entry, lease: number, outcomes: readonly PartOutcome[]): Promise<void> {
+    const { id, signal } = entry.head;
+    const target = this.#targetOf(entry.target);
+    const dueAt = this.#steady() + retryAfterMs(outcomes);
+    const settlement = settlementOf(partsOf(entry), outcomes);
+    if (settlement === undefined) {
+      target.inFlight[signal] -= 1;
+      if (lease === this.#lease.id) this.#lanes.leave(entry, dueAt);
+      else this.#lanes.release(entry);
+      this.#takers.wake();
+      return Promise.resolve();
+    }
+    if (this.#closing) {
+      return Promise.reject(
+        new Refusal("shutting_down", `The queue is closed: record ${id} stays in it and will be sent again`),
+      );
+    }
+    if (settlement.kind === "done") giveUpPayload(entry);
+    target.settling[signal] += 1;
+    return new Promise<void>((resolve, reject) => {
+      this.#settler.settle({ settlement, entry, lease, dueAt, taken: true, resolve, reject });
+      if (this.#awaitsOutcomes(target, signal)) this.#settler.hurry();
+    });
+  }
+
+  /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
+  #awaitsOutcomes({ id, settling, inFlight }: Target, signal: SignalName): boolean {
+    return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
+      this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
+  }
+
+  #settled({ entry, lease, dueAt, taken, resolve }: PendingSettle, result: Settled): void {
+    const { head } = entry;
+    const { effective, finished, outcome } = result;
+    giveUpPayload(entry);
+    if (taken) {
+      const { inFlight, settling } = this.#targetOf(entry.target);
+      inFlight[head.signal] -= 1;
+      settling[head.signal] -= 1;
+      this.#lanes.release(entry);
+    }
+    if (effective) {
+      const left = outcome === undefined ? [] : [outcome.retried, outcome.held].filter(({ empty }) => !empty);
+      const heads = left.map((remnant) => remnant.head(head));
+      if (finished) {
+        this.#drain.note(head.cost - heads.reduce((sum, { cost }) => sum + cost, 0));
+        this.shares.remove(partsOf(entry));
+      }
+      for (const { parts } of heads) this.shares.add(decodeParts(parts));
+      if (outcome?.held.empty === false) {
+        this.#alarm.raise(
+          "dead letters",
+          `The dead letters are full (${this.#settings.deadLetterBytesMax} bytes): what the Collector refuses for good stays ` +
+            "queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
+          { signal: head.signal },
+        );
+      }
+    }
+    if (result.split === true) this.#reader.feed(this.#lanes.laneOf(entry.target, head));
+    if (result.head !== undefined && lease === this.#lease.id) {
+      entry.head = { ...result.head, enqueuedAt: head.enqueuedAt };
+      entry.parts = undefined;
+      this.#lanes.giveBack(entry, dueAt);
+      this.#takers.wake();
+    } else if (result.split === true) {
+      this.#takers.wake();
+    }
+    resolve();
+  }
+
+  // --- state
+
+  /** Looks at the totals; calls at one time share a look. @throws {PostgresFailure} */
+  #look(): Promise<Snapshot> {
+    return this.#lookingAt ??= this.#lookNow().finally(() => this.#lookingAt = undefined);
+  }
+  #lookingAt: Promise<Snapshot> | undefined;
+
+  async #lookNow(): Promise<Snapshot> {
+    let snapshot: Snapshot | undefined;
+    await this.#room.look(async () => {
+      const [row] = await this.#connections.run({
+        name: "stats",
+        text: STATS,
+        values: [this.#settings.databaseNow?.() ?? null],
+      }, WITHIN_MS);
+      snapshot = snapshotOf(row!);
+      return snapshot.totals;
+    });
+    this.#lookedAt = this.#steady();
+    this.#totals = snapshot!.totals;
+    this.#names = snapshot!.names;
+    return snapshot!;
+  }
+
+  /** Takes what stands in the database in place of what was counted here. */
+  async #countSenders(): Promise<void> {
+    const mark = this.#room.mark;
+    const rows = await this.#connections.run({ name: "senders", text: SENDERS }, WITHIN_MS);
+    const now = performance.now();
+    if ((!this.#room.quiet || mark !== this.#room.mark) && now - this.#countedAt < INEXACT_MS) return;
+    this.#countedAt = now;
+    this.shares.replace(rows.map(({ sender, bytes }) => ({ sender: String(sender), bytes: Number(bytes) })));
+  }
+
+  async stats(): Promise<QueueStats> {
+    let oldestAt: number | undefined;
+    if (!this.#closing) {
+      // What is asked now is of now: a look that began before may not have what was just kept.
+      const asked = this.#lookNow();
+      asked.catch(() => {});
+      try {
+        if (await within(asked, STATS_MS)) {
+          const { oldestMs } = await asked;
+          oldestAt = oldestMs === undefined ? undefined : Math.round(this.#now() - oldestMs);
+        }
+      } catch (error) {
+        // `readiness` tells of it; what was last known is the best answer here.
+        this.#failed(messageOf(error));
+      }
+    }
+    const totals = this.#totals;
+    return {
+      records: totals.records,
+      bytes: totals.bytes,
+      bytesMax: this.#settings.bytesMax,
+      drainS: this.#drain.secondsFor(totals.bytes),
+      oldestAt,
+      inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0),
+      storageWaitMs: this.#appender.waitMs,
+      deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
+      books: bySignal((signal) => doorBooksOf(totals, signal)),
+      targets: this.#targetStats(totals),
+    };
+  }
+
+  #targetStats(totals: Totals): TargetStats[] {
+    return idsOf(this.#targets.keys(), totals).flatMap((id): TargetStats[] => {
+      const target = this.#targets.get(id);
+      const name = this.#names.get(id);
+      const { records, bytes, skipped, deadRecords, deadBytes, books } = totals.targets[id] ?? emptyTarget();
+      const idle = target === undefined && records === 0 && deadRecords === 0 &&
+        Object.values(books).every(({ accepted }) => accepted === 0);
+      if (name === undefined || idle) return [];
+      const oldest = this.#lanes.oldestAt(id);
+      return [{
+        id,
+        name,
+        configured: target !== undefined,
+        records,
+        bytes,
+        bytesMax: target?.bytesMax ?? 0,
+        oldestAt: oldest === undefined ? undefined : this.#atOf(oldest),
+        inFlight: target === undefined ? 0 : sumOf(target.inFlight),
+        skipped,
+        deadLetters: { records: deadRecords, bytes: deadBytes },
+        books,
+      }];
+    });
+  }
+
+  readiness(): { readonly ready: boolean; readonly reason?: string } {
+    if (this.#closing) return { ready: false, reason: "The queue is closed" };
+    if (this.#trouble !== undefined) return { ready: false, reason: this.#trouble };
+    if (this.#room.bytes + this.#appender.bytes + RECORD_BYTES >= this.#settings.bytesMax) {
+      return { ready: false, reason: `The queue is full: ${this.#settings.bytesMax} bytes` };
+    }
+    return { ready: true };
+  }
+
+  #done(failed: string | undefined): void {
+    if (failed === undefined) this.#trouble = undefined;
+    else this.#failed(failed);
+  }
+
+  #failed(text: string): void {
+    if (this.#closing) return;
+    this.#trouble = `The queue's storage failed: ${text}`;
+    this.#alarm.raise("storage", this.#trouble, { abandoned: this.#connections.abandoned });
+  }
+
+  // --- upkeep
+
+  #onTick(): void {
+    this.#ticking ??= this.#upkeep()
+      .then(() => this.#trouble = undefined, (error) => this.#failed(messageOf(error)))
+      .finally(() => this.#ticking = undefined);
+  }
+
+  /** What is to be done each second. @throws {PostgresFailure} */
+  async #upkeep(): Promise<void> {
+    const receiver = this.#settings.role === "receiver";
+    const before = this.#totals.deadBytes;
+    if (!receiver) {
+      const held = this.#lease.id;
+      await this.#lease.keep();
+      if (held === undefined) this.#fallBehind();
+      const lanes = [...this.#targets.keys()].flatMap((target) => this.#lanesOf(target));
+      for (const { target, signal } of await this.#reader.look(lanes)) this.#takers.wake(kindOf(target, signal));
+    }
+    await this.#fold();
+    const { totals } = await this.#look();
+    await this.#countSenders();
+    if (!receiver && totals.held > 0 && totals.deadBytes < before) {
+      const room = this.#settings.deadLetterBytesMax - totals.deadBytes;
+      await this.#connections.run({ text: RELEASE, values: [room] }, WITHIN_MS);
+    }
+    await this.#appender.disown();
+  }
+
+  async #fold(): Promise<void> {
+    const now = performance.now();
+    const sweep = now - this.#sweptAt > SWEEP_MS;
+    const [row] = await this.#connections.run({ name: "fold", text: FOLD, values: [sweep] }, WITHIN_MS);
+    if (row?.folded === true && sweep) {
+      this.#sweptAt = now;
+      await this.#connections.run({ text: FORGET_SENDERS }, WITHIN_MS);
+    }
+    if (now - this.#rotatedAt < ROTATE_MS) return;
+    this.#rotatedAt = now;
+    await this.#connections.run({ text: "SELECT edgeferry.rotate()" }, WITHIN_MS);
+  }
+
+  #lanesOf(target: TargetId): Lane[] {
+    return Object.values(bySignal((signal) => this.#lanes.of(target, signal))).flat();
+  }
+
+  /** What was owned and not sent is others' to take, and what is on its way may arrive twice. */
+  #leaseLost(): void {
+    if (this.#closing) return;
+    this.#lanes.reset();
+    this.#alarm.warn(
+      "lease",
+      "This relay could not prolong its lease in time: what it had taken is others' to send, and may arrive twice",
+      { inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0) },
+    );
+  }
+
+  #fallBehind(): void {
+    for (const target of this.#targets.keys()) for (const lane of this.#lanesOf(target)) this.#reader.feed(lane);
+    this.#takers.wake();
+  }
+
+  // --- the end
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#disposal ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { log } = this.#settings;
+    clearInterval(this.#tick);
+    this.#closing = true;
+    this.#takers.close();
+    const closed = this.#finish().catch((error) => log.warn(`Closing the queue failed: ${messageOf(error)}`, {}));
+    if (!await within(closed, CLOSE_MS)) {
+      log.warn("The queue did not close in time; what was answered is safe in the database", { waitedMs: CLOSE_MS });
+    }
+    this.#appender.abandon();
+    this.#settler.abandon();
+    await this.#connections.close();
+  }
+
+  /** Writes what is pending, unless storage fails, and lets go of what was taken. */
+  async #finish(): Promise<void> {
+    await Promise.all([this.#appender.drain(), this.#settler.drain(), this.#ticking]);
+    await this.#lease.end();
+  }
+}
+
+/** A record that is to be appended, as far as there is room. */
+interface Wanted {
+  readonly record: QueueRecord;
+  readonly targets: readonly Target[];
+  readonly tries: number;
+  readonly resolve: (accepted: Accepted) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Who takes of one signal for one target. */
+function kindOf(target: TargetId, signal: SignalName): string {
+  return `${target} ${signal}`;
+}
+
+function sumOf(counts: Readonly<Record<SignalName, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
