@@ -79,6 +79,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "queue/postgres/ledger.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/partial.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/payload.ts": "queue/postgres/queue_test.ts",
+  "queue/postgres/pending_settle.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/reader.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/room.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/schema.ts": "queue/postgres/queue_test.ts",

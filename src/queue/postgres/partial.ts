@@ -8,7 +8,7 @@ import { type LedgerRow, LedgerRows, OVERLAP, sendersOf } from "./ledger.ts";
 import { bytesOf } from "./payload.ts";
 import { decodeParts, type RecordHead } from "../record_head.ts";
 import { type Burial, settleParts } from "../settlement.ts";
-import type { PendingSettle, Settled } from "./settler.ts";
+import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { ALL_BOOKS, LEDGER } from "./statements.ts";
 
 /** Where a row of `deliveries` is: its primary key. */
@@ -47,7 +47,7 @@ export interface SettledPartly extends Settled {
 
 const VOID: SettledPartly = { effective: false, finished: false, ledger: [] };
 
-/** Within a transaction. @throws {PostgresFailure} */
+/** Within a transaction. @param deadLetterBytesMax Room for the dead letters of one target, in bytes. @throws {PostgresFailure} */
 export async function settlePartly(
   ask: Ask,
   { settlement, entry, lease }: PendingSettle,
@@ -72,7 +72,10 @@ export async function settlePartly(
   };
   // A settle that is repeated may meet what it has cut down already: its outcomes are of parts that have gone.
   if (was.bytes !== settlement.bytes) return { effective: true, finished: false, head: was, ledger: [] };
-  const [dead] = await ask({ text: `SELECT coalesce(sum(dead_bytes), 0)::bigint AS bytes FROM ${ALL_BOOKS} books` });
+  const [dead] = await ask({
+    text: `SELECT coalesce(sum(dead_bytes), 0)::bigint AS bytes FROM ${ALL_BOOKS} books WHERE target = $1`,
+    values: [target],
+  });
   let room = deadLetterBytesMax - Number(dead?.bytes);
   const settled = settleParts(was, bytesOf(row.payload), settlement.outcomes, (bytes) => {
     if (bytes > room) return false;

@@ -29,17 +29,18 @@ import {
 import { decodeParts, headOf } from "../record_head.ts";
 import { Shares } from "../shares.ts";
 import { Takers } from "../takers.ts";
-import { shareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { deadLetterShareOf, shareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
 import { idsOf, type Snapshot, snapshotOf } from "./books.ts";
-import { Connections, PostgresFailure } from "./connections.ts";
+import { Connections } from "./connections.ts";
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
 import { Room } from "./room.ts";
 import { checkSchema } from "./schema.ts";
 import type { PostgresQueueSettings } from "./settings.ts";
-import { type PendingSettle, type Settled, Settler } from "./settler.ts";
+import type { PendingSettle, Settled } from "./pending_settle.ts";
+import { Settler } from "./settler.ts";
 import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
 
 /** A target that is configured. */
@@ -108,9 +109,11 @@ class PostgresQueue implements SendingQueue {
   #ticking: Promise<void> | undefined;
   /** Whether a taker waits for what is taken to become less. */
   #heldUp = false;
-  #looking: Promise<void> | undefined;
+  #looking: Promise<Snapshot> | undefined;
   #lookedAt = -Infinity;
   #countedAt = -Infinity;
+  /** Of all dead letters, when the queue was last looked after. */
+  #deadBytes = 0;
   #sweptAt = -Infinity;
   #rotatedAt = -Infinity;
 
@@ -156,7 +159,7 @@ class PostgresQueue implements SendingQueue {
     this.#settler = new Settler({
       connections,
       room: this.#room,
-      deadLetterBytesMax: settings.deadLetterBytesMax,
+      deadLetterBytesMax: this.#deadRoom,
       settled: (settle, result) => this.#settled(settle, result),
       done: (failed) => {
         this.#done(failed);
@@ -323,6 +326,12 @@ class PostgresQueue implements SendingQueue {
     if (lease !== undefined && lease === this.#lease.id) this.#lanes.own(id, head, record.parts, record.payload);
     else for (const target of head.targets) this.#reader.feed(this.#lanes.laneOf(target, head));
     for (const target of head.targets) this.#takers.wake(kindOf(target, head.signal));
+  }
+
+  /** Room for the dead letters of each target, in bytes. */
+  get #deadRoom(): number {
+    const { targets = DEFAULT_TARGETS, deadLetterBytesMax } = this.#settings;
+    return deadLetterShareOf(deadLetterBytesMax, targets.length);
   }
 
   /** Records that this relay owns by its lease and does not know are anybody's again. */
@@ -496,11 +505,15 @@ class PostgresQueue implements SendingQueue {
       }
       for (const { parts } of heads) this.shares.add(decodeParts(parts));
       if (outcome?.held.empty === false) {
+        const several = this.#targets.size > 1;
+        const { name } = this.#targetOf(entry.target);
         this.#alarm.raise(
-          "dead letters",
-          `The dead letters are full (${this.#settings.deadLetterBytesMax} bytes): what the Collector refuses for good stays ` +
-            "queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
-          { signal: head.signal },
+          several ? `dead letters ${name}` : "dead letters",
+          `The dead letters are full${
+            several ? ` for ${name}` : ""
+          } (${this.#deadRoom} bytes): what the Collector refuses for good ` +
+            "stays queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
+          { signal: head.signal, ...(several ? { target: name } : {}) },
         );
       }
     }
@@ -520,9 +533,8 @@ class PostgresQueue implements SendingQueue {
 
   /** Looks at the totals; calls at one time share a look. @throws {PostgresFailure} */
   #look(): Promise<Snapshot> {
-    return this.#lookingAt ??= this.#lookNow().finally(() => this.#lookingAt = undefined);
+    return this.#looking ??= this.#lookNow().finally(() => this.#looking = undefined);
   }
-  #lookingAt: Promise<Snapshot> | undefined;
 
   async #lookNow(): Promise<Snapshot> {
     let snapshot: Snapshot | undefined;
@@ -638,7 +650,6 @@ class PostgresQueue implements SendingQueue {
   /** What is to be done each second. @throws {PostgresFailure} */
   async #upkeep(): Promise<void> {
     const receiver = this.#settings.role === "receiver";
-    const before = this.#totals.deadBytes;
     if (!receiver) {
       const held = this.#lease.id;
       await this.#lease.keep();
@@ -649,9 +660,10 @@ class PostgresQueue implements SendingQueue {
     await this.#fold();
     const { totals } = await this.#look();
     await this.#countSenders();
-    if (!receiver && totals.held > 0 && totals.deadBytes < before) {
-      const room = this.#settings.deadLetterBytesMax - totals.deadBytes;
-      await this.#connections.run({ text: RELEASE, values: [room] }, WITHIN_MS);
+    const room = totals.deadBytes < this.#deadBytes;
+    this.#deadBytes = totals.deadBytes;
+    if (!receiver && totals.held > 0 && room) {
+      await this.#connections.run({ text: RELEASE, values: [this.#deadRoom] }, WITHIN_MS);
     }
     await this.#appender.disown();
   }

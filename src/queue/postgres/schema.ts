@@ -3,11 +3,13 @@
  * the owner of the tables runs; a relay only reads which version there is.
  * @module
  */
-import { StorageError } from "../sqlite/file/storage_error.ts";
+import { CANNOT_USE, StorageError } from "../sqlite/file/storage_error.ts";
 import type { Client } from "../../postgres/driver.ts";
 
 /** How many bits of an id count within one partition of the payloads: a million. */
 const PARTITION_BITS = 20;
+
+const CANNOT_MIGRATE = "Cannot migrate the queue";
 
 /** The size at which ids move on to the next partition, in bytes. */
 const PARTITION_BYTES = 64 * 1024 * 1024;
@@ -239,23 +241,27 @@ export async function schemaState(client: Client): Promise<SchemaState | undefin
 export async function checkSchema(client: Client): Promise<void> {
   const state = await schemaState(client);
   if (state === undefined || state.version === 0) {
-    throw new StorageError(
-      "not_a_queue",
-      "The database has no queue: run `queue migrate` once, as the owner of its tables",
-    );
+    throw new StorageError("not_a_queue", {
+      what: CANNOT_USE,
+      state: "the database has no tables of a queue",
+      remedy: "run `queue migrate` once, as the owner of its tables",
+    });
   }
   if (state.version < SCHEMA_VERSION) {
-    throw new StorageError(
-      "older_version",
-      `The queue's tables have version ${state.version}, this edgeferry needs ${SCHEMA_VERSION}: run \`queue migrate\``,
-    );
+    throw new StorageError("older_version", {
+      what: CANNOT_USE,
+      state: `its tables have version ${state.version}, this edgeferry needs ${SCHEMA_VERSION}`,
+      remedy: "run `queue migrate`",
+    });
   }
   if (state.usableFrom > SCHEMA_VERSION) {
-    throw new StorageError(
-      "newer_version",
-      `The queue's tables have version ${state.version}, for relays of version ${state.usableFrom} on; this edgeferry knows ` +
-        `${SCHEMA_VERSION}: run a newer one`,
-    );
+    throw new StorageError("newer_version", {
+      what: CANNOT_USE,
+      state:
+        `its tables have version ${state.version}, which needs a relay of version ${state.usableFrom}, and this one has ` +
+        `${SCHEMA_VERSION}`,
+      remedy: "run a newer edgeferry",
+    });
   }
 }
 
@@ -283,10 +289,11 @@ export async function migrate(
     const from = state?.version ?? 0;
     const to = migrations.length;
     if (from > to) {
-      throw new StorageError(
-        "newer_version",
-        `The queue's tables have version ${from}, this edgeferry knows ${to}: run a newer one`,
-      );
+      throw new StorageError("newer_version", {
+        what: CANNOT_MIGRATE,
+        state: `its tables have version ${from}, this edgeferry knows ${to}`,
+        remedy: "run a newer edgeferry",
+      });
     }
     if (state === undefined) await run("CREATE SCHEMA IF NOT EXISTS edgeferry");
     const usableFrom = migrations.at(-1)?.usableFrom ?? 0;
@@ -297,11 +304,12 @@ export async function migrate(
         values: [usableFrom],
       });
       if (Number(oldest?.relays) > 0) {
-        throw new StorageError(
-          "older_version",
-          `${oldest?.relays} relays of version ${oldest?.version} run, and the tables of version ${to} need ${usableFrom}: ` +
-            "bring the relays up to date first",
-        );
+        throw new StorageError("older_version", {
+          what: CANNOT_MIGRATE,
+          state:
+            `${oldest?.relays} relays of version ${oldest?.version} run, and tables of version ${to} need ${usableFrom}`,
+          remedy: "bring the relays up to date first",
+        });
       }
     }
     for (const { sql } of migrations.slice(from)) await run(sql);

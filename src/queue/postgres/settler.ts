@@ -4,16 +4,13 @@
  * @module
  */
 import { messageOf, Refusal } from "../../errors.ts";
-import type { SettledParts } from "../settlement.ts";
-import type { Settlement } from "../outcomes.ts";
-import type { Entry } from "../lanes.ts";
 import { partsOf } from "../lanes.ts";
 import { codeOfEncoding, codeOfSignal } from "./codes.ts";
 import { type Connections, PostgresFailure } from "./connections.ts";
 import { type LedgerRow, OVERLAP, sendersOf } from "./ledger.ts";
 import { settlePartly } from "./partial.ts";
+import type { PendingSettle, Settled } from "./pending_settle.ts";
 import type { Room } from "./room.ts";
-import type { RecordHead } from "../record_head.ts";
 import { SETTLE } from "./statements.ts";
 
 /** How long an outcome waits for a transaction that it can share, in ms: a crash in this time delivers again what it was of. */
@@ -22,33 +19,6 @@ const SETTLES_MAX = 256;
 const WITHIN_MS = 8_000;
 /** The pause after a transaction that failed, in ms. */
 const PAUSE_MS = 1_000;
-
-/** One that waits for its transaction. */
-export interface PendingSettle {
-  readonly settlement: Settlement;
-  readonly entry: Entry;
-  /** The lease that it was taken under. */
-  readonly lease: number;
-  /** When what is left of the record may be taken again, in ms of a clock that never steps. */
-  readonly dueAt: number;
-  /** Whether it is in flight; an expired one is not. */
-  readonly taken: boolean;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** What became of one. */
-export interface Settled {
-  /** Whether it was still this relay's. */
-  readonly effective: boolean;
-  /** Whether no other target waits for the record. */
-  readonly finished: boolean;
-  /** What stays for this target under its id. */
-  readonly head?: RecordHead | undefined;
-  readonly outcome?: SettledParts | undefined;
-  /** Something was left that is a record of its own now. */
-  readonly split?: boolean | undefined;
-}
 
 export interface SettlerSettings {
   readonly connections: Connections;
