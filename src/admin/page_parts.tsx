@@ -13,7 +13,7 @@ import { bytes, count, duration, moment, rate } from "./format.ts";
 import { RANGES } from "./history.ts";
 import { BINARY, Chart, DECIMAL, sinceKnown, TEMPORAL } from "./page_charts.tsx";
 import { Letters, LettersNote } from "./page_letters.tsx";
-import type { SignalStatus, Status, WayStatus } from "./status.ts";
+import type { BooksStatus, SignalStatus, Status, WayStatus } from "./status.ts";
 import { verdictOf } from "./verdict.ts";
 
 /** What stands in each element. */
@@ -221,21 +221,38 @@ function Signals({ signals }: Status) {
   return (
     <>
       {signals.filter(isShown).map((row) => (
-        <tr role="row">
-          <th scope="row" role="rowheader">{row.signal}</th>
-          <Cell label="In /s" number>{rate(row.taken)}</Cell>
-          <Cell label="Out /s" number>{rate(row.sent)}</Cell>
-          <Cell label="Accepted" number>{count(row.accepted)}</Cell>
-          <Cell label="Delivered" number>{count(row.delivered)}</Cell>
-          <Cell label="Rejected" number bad={row.rejected > 0}>{count(row.rejected)}</Cell>
-          <Cell label="Dead" number bad={row.deadLettered > 0}>{count(row.deadLettered)}</Cell>
-          <Cell label="Expired" number bad={row.expired > 0}>{count(row.expired)}</Cell>
-          <Cell label="Queued" number>{count(row.queued)}</Cell>
-          <Cell label="Books">
-            {row.balanced ? <span class="good">balanced</span> : <span class="bad">do not balance</span>}
-          </Cell>
-        </tr>
+        <>
+          <tr role="row">
+            <th scope="row" role="rowheader">{row.signal}</th>
+            <Cell label="In /s" number>{rate(row.taken)}</Cell>
+            <Cell label="Out /s" number>{rate(row.sent)}</Cell>
+            {row.targets.length === 0 ? <Books row={row} /> : <td role="cell" colspan={7}></td>}
+          </tr>
+          {row.targets.map((own) => (
+            <tr role="row">
+              <th scope="row" role="rowheader" class="target">{row.signal} to {own.target}</th>
+              <td role="cell" colspan={2}></td>
+              <Books row={own} />
+            </tr>
+          ))}
+        </>
       ))}
+    </>
+  );
+}
+
+function Books({ row }: { readonly row: BooksStatus }) {
+  return (
+    <>
+      <Cell label="Accepted" number>{count(row.accepted)}</Cell>
+      <Cell label="Delivered" number>{count(row.delivered)}</Cell>
+      <Cell label="Rejected" number bad={row.rejected > 0}>{count(row.rejected)}</Cell>
+      <Cell label="Dead" number bad={row.deadLettered > 0}>{count(row.deadLettered)}</Cell>
+      <Cell label="Expired" number bad={row.expired > 0}>{count(row.expired)}</Cell>
+      <Cell label="Queued" number>{count(row.queued)}</Cell>
+      <Cell label="Books">
+        {row.balanced ? <span class="good">balanced</span> : <span class="bad">do not balance</span>}
+      </Cell>
     </>
   );
 }

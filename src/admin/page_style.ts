@@ -125,7 +125,7 @@ figure svg { width: 100%; height: 96px; overflow: visible; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; margin-top: 4px; }
 th, td { text-align: left; padding: 7px 10px; border-top: 1px solid var(--line); vertical-align: top; }
 thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: 12px; white-space: nowrap; }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; } tbody th.target { font-weight: 400; padding-left: 34px; }
 th:first-child, td:first-child { padding-left: 20px; } th:last-child, td:last-child { padding-right: 20px; }
 .n { text-align: right; white-space: nowrap; }
 td.words, .name { overflow-wrap: anywhere; }

@@ -9,14 +9,20 @@ import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { DeadLetterGroup } from "../queue/sqlite/inspect.ts";
 import type { Health } from "./health.ts";
 import type { History, RangeName, View } from "./history.ts";
-import type { Reading } from "./reading.ts";
+import type { Point, Reading } from "./reading.ts";
 
-/** One signal's row of rates and books; counts are items. */
-export interface SignalStatus {
+/** One signal's row of rates and books; counts are items, of all targets together. */
+export interface SignalStatus extends BooksStatus {
   readonly signal: SignalName;
   /** A second. */
   readonly taken: number;
   readonly sent: number;
+  /** Each target's own, where there are several: what they accepted together has come once. */
+  readonly targets: readonly (BooksStatus & { readonly target: string })[];
+}
+
+/** Accounts, in items. */
+export interface BooksStatus {
   readonly accepted: number;
   readonly delivered: number;
   readonly rejected: number;
@@ -153,28 +159,39 @@ export function statusOf(parts: StatusParts): Status {
 function signalsOf(reading: Reading, history: History): SignalStatus[] {
   const rates = history.rates();
   const books = reading.points("edgeferry_books_items");
+  const names = [...new Set(books.map(({ attributes }) => String(attributes["target"])))];
   return SIGNAL_NAMES.map((signal) => {
-    const account = (name: string) =>
-      books.filter(({ attributes }) => attributes["signal"] === signal && attributes["account"] === name)
-        .reduce((sum, { value }) => sum + value, 0);
-    const row = {
-      accepted: account("accepted"),
-      delivered: account("delivered"),
-      rejected: account("rejected_by_collector"),
-      deadLettered: account("dead_lettered"),
-      expired: account("expired"),
-      queued: account("queued"),
-    };
-    const { accepted, delivered, rejected, deadLettered, expired, queued } = row;
-    const abandoned = account("abandoned");
+    const own = books.filter(({ attributes }) => attributes["signal"] === signal);
+    const targets = names.map((target) => ({
+      target,
+      ...booksOf(own.filter(({ attributes }) => attributes["target"] === target)),
+    }));
     return {
       signal,
       taken: rates.taken[signal],
       sent: rates.sent[signal],
-      ...row,
-      balanced: accepted === delivered + rejected + deadLettered + expired + abandoned + queued,
+      ...booksOf(own),
+      // What one has too much another may lack.
+      balanced: targets.every(({ balanced }) => balanced),
+      targets: names.length > 1 ? targets.filter(({ accepted }) => accepted > 0) : [],
     };
   });
+}
+
+function booksOf(points: readonly Point[]): BooksStatus {
+  const account = (name: string) =>
+    points.reduce((sum, { attributes, value }) => attributes["account"] === name ? sum + value : sum, 0);
+  const row = {
+    accepted: account("accepted"),
+    delivered: account("delivered"),
+    rejected: account("rejected_by_collector"),
+    deadLettered: account("dead_lettered"),
+    expired: account("expired"),
+    queued: account("queued"),
+  };
+  const { accepted, delivered, rejected, deadLettered, expired, queued } = row;
+  const gone = delivered + rejected + deadLettered + expired + account("abandoned");
+  return { ...row, balanced: accepted === gone + queued };
 }
 
 /** Signals of a target that are alike are one row. */

@@ -80,6 +80,18 @@ Deno.test("rows: signals, ways, certificates, senders", () => {
   assert.match(shown("senders_note", { sendersMore: 4 }), /^4 more are not shown\. /);
 });
 
+Deno.test("where there are several targets each has its own books, and a signal its rates", () => {
+  const [traces] = statusWith().signals;
+  const { signal: _signal, taken: _taken, sent: _sent, targets: _targets, ...books } = traces!;
+  const eu = { ...books, target: "eu" };
+  const us = { ...books, target: "us", delivered: 999_990, queued: 120, balanced: false };
+  assert.deepEqual(shown("signals", { signals: [{ ...traces!, balanced: false, targets: [eu, us] }] }).split("\n"), [
+    "traces | 300 | 299 |  |",
+    "traces to eu |  | 1,000,121 | 1,000,100 | 5 | 6 | 0 | 10 | balanced |",
+    "traces to us |  | 1,000,121 | 999,990 | 5 | 6 | 0 | 120 | do not balance |",
+  ]);
+});
+
 Deno.test("profiles are shown once they are used", () => {
   const { signals } = statusWith();
   assert.doesNotMatch(shown("signals") + shown("ways"), /profiles/);

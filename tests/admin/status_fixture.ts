@@ -19,6 +19,7 @@ const UNUSED: Status["signals"][number] = {
   expired: 0,
   queued: 0,
   balanced: true,
+  targets: [],
 };
 
 /** Calm, unless parts are given. */
@@ -74,6 +75,7 @@ export function statusWith(parts: Partial<Status> = {}): Status {
         expired: 0,
         queued: 10,
         balanced: true,
+        targets: [],
       })
     ),
     ways: [{

@@ -92,6 +92,47 @@ Deno.test("the books are said to balance only where they do", async () => {
   assert.deepEqual([queue.records, queue.inFlight, queue.bytes, queue.bytesMax], [2, 1, 100, 1_000]);
 });
 
+Deno.test("of several targets each has its books: what all accepted together has come once", async () => {
+  const target = (name: string, traces: Partial<typeof NONE>) => ({
+    name,
+    records: 1,
+    bytes: 100,
+    bytesMax: 1_000,
+    oldestAt: AT,
+    skipped: 0,
+    books: { ...bySignal(() => NONE), traces: { ...NONE, ...traces } },
+  });
+  const { signals: [traces, metrics] } = await status((metrics) =>
+    metrics.observeQueue(() => ({
+      records: 1,
+      bytes: 100,
+      bytesMax: 1_000,
+      drainS: undefined,
+      oldestAt: AT,
+      inFlight: 0,
+      storageWaitMs: 0,
+      deadLetters: { records: 0, bytes: 0 },
+      // Together they would balance.
+      targets: [target("eu", { accepted: 9, delivered: 10 }), target("us", { accepted: 9, delivered: 5, queued: 3 })],
+    }))
+  );
+  assert.deepEqual(
+    traces!.targets.map(({ target, accepted, delivered, queued, balanced }) => ({
+      target,
+      accepted,
+      delivered,
+      queued,
+      balanced,
+    })),
+    [
+      { target: "eu", accepted: 9, delivered: 10, queued: 0, balanced: false },
+      { target: "us", accepted: 9, delivered: 5, queued: 3, balanced: false },
+    ],
+  );
+  assert.equal(traces!.balanced, false);
+  assert.deepEqual(metrics!.targets, [], "of which no target has anything");
+});
+
 Deno.test("senders have their rates and refusals, the busiest first; what nobody had proved stands apart", async () => {
   const { senders, sendersMore, refused } = await status((metrics) => {
     metrics.accepted("traces", 10, "quiet");
