@@ -75,6 +75,67 @@ async function until(relay: RelayHere, test: (text: string) => boolean): Promise
   }
 }
 
+/** Alerts about one target of several. */
+const OF_SEVERAL: ReadonlySet<string> = new Set([
+  "EdgeferryTargetUnreachable",
+  "EdgeferryTargetFilling",
+  "EdgeferryTargetSkipped",
+  "EdgeferryExporterDown",
+]);
+
+interface Alert {
+  /** Beside those of its rule. */
+  readonly labels: object;
+  /** When it is asked for; the last of the ill ones unless given. */
+  readonly minute?: number;
+}
+
+/**
+ * Has promtool evaluate the rules that are asked for over what was scraped: of each nothing fires while the relay is well, and what
+ * is said, and nothing else, when it is ill.
+ */
+async function fire(
+  folder: string,
+  scrapes: readonly (string | undefined)[],
+  series: ReadonlyMap<string, readonly string[]>,
+  fired: Readonly<Record<string, Alert | readonly Alert[]>>,
+  isAsked: (alert: string) => boolean,
+): Promise<void> {
+  const inputSeries = [
+    { series: scraped("up"), values: scrapes.map((text) => text === undefined ? 0 : 1).join(" ") },
+    ...[...series].map(([name, values]) => ({ series: scraped(name), values: values.join(" ") })),
+  ];
+  const { groups }: Rules = parse(await readFile(RULES, "utf8"));
+  const rules = groups.flatMap((group) => group.rules).filter(({ alert }) => isAsked(alert));
+  assert.deepEqual(Object.keys(fired).sort(), rules.map(({ alert }) => alert).sort(), "every rule is tried");
+  const alertTests = rules.flatMap(({ alert, labels: own }) => {
+    const alerts = [fired[alert]!].flat();
+    return [
+      { alertname: alert, eval_time: `${WELL_MINUTES - 1}m`, exp_alerts: [] },
+      {
+        alertname: alert,
+        eval_time: `${alerts[0]?.minute ?? WELL_MINUTES + ILL_MINUTES - 1}m`,
+        exp_alerts: alerts.map(({ labels }) => ({
+          exp_labels: { instance: "a:9464", job: "edgeferry", ...own, ...labels },
+        })),
+      },
+    ];
+  });
+  // What an alert says is for people; which ones fire, and for what, is looked at here.
+  const silent = groups.map((group) => ({
+    name: "edgeferry",
+    rules: group.rules.map((rule) => ({ ...rule, annotations: {} })),
+  }));
+  await writeFile(join(folder, "rules.yaml"), stringify({ groups: silent }));
+  const test = { interval: "1m", input_series: inputSeries, alert_rule_test: alertTests };
+  await writeFile(
+    join(folder, "test.yaml"),
+    stringify({ rule_files: ["rules.yaml"], evaluation_interval: "1m", tests: [test] }),
+  );
+  const { ok, words } = await promtool(["test", "rules", join(folder, "test.yaml")]);
+  assert(ok, words);
+}
+
 const numberIn = (text: string, series: RegExp): number => Number(series.exec(text)?.[1] ?? 0);
 const FAILURES = /^edgeferry_exporter_send_failures_total\{.*signal="traces".*\} (\d+)$/m;
 
@@ -181,7 +242,6 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
   scrapes.push(...await Promise.all([1, 2, 3].map(() => scrape(relay.adminUrl))));
   assert.equal(scrapes.at(-1), undefined, "it has ended");
 
-  const minutes = (value: (minute: number) => number | string) => scrapes.map((_, minute) => value(minute)).join(" ");
   const series = seriesIn(scrapes);
   const illFrom = WELL_MINUTES;
   for (const [name, values] of series) {
@@ -190,13 +250,6 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
     const upTo = Number(/le="([^"]+)"/.exec(name)![1]!.replace("+Inf", "Infinity"));
     for (let minute = illFrom; minute < values.length; minute++) values[minute] = upTo > 1 ? String(minute * 5) : "0";
   }
-  const inputSeries = [
-    { series: scraped("up"), values: minutes((minute) => scrapes[minute] === undefined ? 0 : 1) },
-    ...[...series].map(([name, values]) => ({ series: scraped(name), values: values.join(" ") })),
-  ];
-
-  const { groups }: Rules = parse(await readFile(RULES, "utf8"));
-  const rules = groups.flatMap((group) => group.rules);
   const [nearEnd = ""] =
     [...series].find(([name, values]) =>
       name.startsWith('edgeferry_certificate_days_left{role="client"') && values[illFrom] === "1"
@@ -205,7 +258,7 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
     [...nearEnd.matchAll(/(\w+)="([^"]*)"/g)].map(([, label, value]) => [label, value]),
   );
   assert.equal(client["role"], "client");
-  const fired: Readonly<Record<string, { readonly labels: object; readonly minute?: number }>> = {
+  await fire(dir.path, scrapes, series, {
     EdgeferryDown: { labels: {}, minute: scrapes.length - 1 },
     EdgeferryCollectorUnreachable: { labels: { signal: "traces" } },
     EdgeferryQueueOld: { labels: {} },
@@ -217,30 +270,103 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
     EdgeferrySlow: { labels: {} },
     EdgeferryCertificateEndsSoon: { labels: client },
     EdgeferryCertificateEnds: { labels: client },
-  };
-  assert.deepEqual(Object.keys(fired).sort(), rules.map(({ alert }) => alert).sort(), "every rule is tried");
-  const alertTests = rules.flatMap(({ alert, labels: own }) => {
-    const { labels, minute = WELL_MINUTES + ILL_MINUTES - 1 } = fired[alert]!;
-    return [
-      { alertname: alert, eval_time: `${WELL_MINUTES - 1}m`, exp_alerts: [] },
-      {
-        alertname: alert,
-        eval_time: `${minute}m`,
-        exp_alerts: [{ exp_labels: { instance: "a:9464", job: "edgeferry", ...own, ...labels } }],
+  }, (alert) => !OF_SEVERAL.has(alert));
+});
+
+Deno.test("each alert about one target of several names it, and fires for no other", async () => {
+  await using stack = new AsyncDisposableStack();
+  const certificates = stack.use(await testCertificates());
+  const dir = stack.use(await folder());
+  let ill = false;
+  const far = async (fails: boolean) => {
+    const collector = await startCollector({
+      host: "127.0.0.1",
+      port: 0,
+      tls: {
+        ca: [certificates.ca.certificate],
+        cert: certificates.server.certificate,
+        key: certificates.server.key,
       },
-    ];
+      misbehave: () => fails && ill ? { kind: "status", status: 503 } : undefined,
+      onReceived: () => {},
+    });
+    stack.defer(() => collector.stop());
+    return collector.url;
+  };
+  const tls = {
+    ca_file: certificates.ca.certificateFile,
+    cert_file: certificates.client.certificateFile,
+    key_file: certificates.client.keyFile,
+  };
+  const retry_on_failure = { initial_interval: "10ms", max_interval: "20ms" };
+  const eu = await far(false);
+  const us = await far(true);
+  await using relay = await startRelayHere({
+    engine: "sqlite",
+    collectorUrl: eu,
+    certsDir: certificates.dir,
+    queuePath: join(dir.path, "queue.db"),
+    http: { max_request_body_size: "1MiB" },
+    config: {
+      exporters: {
+        eu: { endpoint: eu, tls, retry_on_failure },
+        us: { endpoint: us, tls, retry_on_failure },
+        audit: { endpoint: us, tls, retry_on_failure, required: false },
+      },
+      groups: { pair: { failover: ["us", "eu"] } },
+      routes: [
+        { signals: ["traces"], exporters: ["eu", "us"] },
+        { signals: ["logs"], exporters: ["eu", "audit"] },
+        { exporters: ["pair"] },
+      ],
+      sending_queue: { queue_size: "1MiB" },
+      telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
+    },
   });
-  // What an alert says is for people; which ones fire, and for what, is looked at here.
-  const silent = groups.map((group) => ({
-    name: "edgeferry",
-    rules: group.rules.map((rule) => ({ ...rule, annotations: {} })),
-  }));
-  await writeFile(join(dir.path, "rules.yaml"), stringify({ groups: silent }));
-  const test = { interval: "1m", input_series: inputSeries, alert_rule_test: alertTests };
-  await writeFile(
-    join(dir.path, "test.yaml"),
-    stringify({ rule_files: ["rules.yaml"], evaluation_interval: "1m", tests: [test] }),
+  const sums = (text: string, name: string, ...labels: string[]) =>
+    text.split("\n").filter((line) => line.startsWith(`${name}{`) && labels.every((label) => line.includes(label)))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
+  const books = (text: string, account: string, target: string) =>
+    sums(text, "edgeferry_books_items", `account="${account}"`, `target="${target}"`);
+  for (const signal of ["traces", "metrics", "logs"] as const) assert.equal(await send(relay, signal), 200);
+  const well = await until(
+    relay,
+    (text) => ["eu", "us", "audit", "pair"].every((target) => books(text, "delivered", target) > 0),
   );
-  const { ok, words } = await promtool(["test", "rules", join(dir.path, "test.yaml")]);
-  assert(ok, words);
+  const scrapes: (string | undefined)[] = Array.from({ length: WELL_MINUTES }, () => well);
+  ill = true;
+  assert.equal(await send(relay, "metrics"), 200);
+  const capacity = (text: string, target: string) =>
+    sums(text, "edgeferry_target_capacity_bytes", `target="${target}"`);
+  const size = (text: string, target: string) => sums(text, "edgeferry_target_size_bytes", `target="${target}"`);
+  // us is more than half full, and takes on; audit is full.
+  while (true) {
+    assert.equal(await send(relay, "traces", 2_000), 200);
+    const text = await until(relay, () => true);
+    if (size(text, "us") > 0.55 * capacity(text, "us")) break;
+  }
+  while (sums(await until(relay, () => true), "edgeferry_target_skipped_items") === 0) {
+    assert.equal(await send(relay, "logs", 5_000), 200);
+  }
+  await until(relay, (text) => sums(text, "edgeferry_exporter_up", 'exporter="us"', 'signal="metrics"') === 0);
+  await until(
+    relay,
+    (text) =>
+      sums(text, "edgeferry_target_failures", 'signal="traces"', 'target="us"') > 2 &&
+      books(text, "queued", "eu") === 0,
+  );
+  for (let minute = 0; minute < ILL_MINUTES; minute++) {
+    assert.equal(await send(relay, "logs", 5_000), 200, "which audit misses");
+    scrapes.push(await until(relay, (text) => sums(text, "edgeferry_target_failures", 'target="audit"') > 2));
+  }
+  await fire(dir.path, scrapes, seriesIn(scrapes), {
+    EdgeferryTargetUnreachable: [{ labels: { target: "us", signal: "traces" } }, {
+      labels: { target: "audit", signal: "logs" },
+    }],
+    EdgeferryTargetFilling: [{ labels: { target: "us" } }, { labels: { target: "audit" } }],
+    EdgeferryTargetSkipped: { labels: { target: "audit" } },
+    EdgeferryExporterDown: [{ labels: { exporter: "us", signal: "metrics" } }, {
+      labels: { exporter: "us", signal: "traces" },
+    }],
+  }, (alert) => OF_SEVERAL.has(alert));
 });

@@ -27,7 +27,9 @@ export function relayConfig({ collectorUrl, certsDir, queuePath }: RelayPlaces, 
     },
     telemetry: { admin: { endpoint: "127.0.0.1:0" } },
   };
-  return more.reduce(merged, base);
+  const { exporter, ...rest } = more.reduce(merged, base);
+  // Several have names, and the one without a name is none of them.
+  return rest.exporters === undefined && exporter !== undefined ? { ...rest, exporter } : rest;
 }
 
 /** A relay that sends nothing of its own. */
