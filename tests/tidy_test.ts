@@ -34,7 +34,8 @@ const FLOORS: readonly (readonly string[])[] = [
 /** Files that may say `Deno.`: what has no Web or `node:` equivalent. */
 const DENO_FILES = new Set([
   "cli/dev.ts",
-  "exporter/client.ts",
+  "exporter/grpc_socket.ts",
+  "exporter/http_transport.ts",
   "files/lock.ts",
   "relay/listen.ts",
   "telemetry/telemetry.ts",
@@ -63,6 +64,9 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "http2/hpack_tables.ts": "http2/hpack_test.ts",
   "http2/stream.ts": "http2/connection_test.ts",
   "otlp/small_message.ts": "otlp/response_test.ts",
+  "exporter/grpc_socket.ts": "exporter/grpc_transport_test.ts",
+  "exporter/http_transport.ts": "exporter/client_test.ts",
+  "exporter/transport.ts": "exporter/client_test.ts",
   "exporter/recode_protocol.ts": "exporter/recoder_test.ts",
   "exporter/recode_thread.ts": "exporter/recoder_test.ts",
   "otlp/json/error.ts": "otlp/json/transcode_test.ts",

@@ -106,18 +106,20 @@ const SUFFIXES: readonly SuffixRow[] = [
     read: (text, target) => {
       if (wordOf(text) !== "true") return;
       target.warn(
-        `${target.variable}=true has no effect: it is for gRPC endpoints without a scheme, and verification is never off`,
+        `${target.variable}=true has no effect: an endpoint without a scheme is https://, and verification is never off; ` +
+          "write http:// for an endpoint on this machine",
       );
     },
   },
   {
     suffix: "PROTOCOL",
-    keys: [],
+    keys: [["protocol"]],
     read: (text, target) => {
-      if (wordOf(text) === "http/protobuf") return;
+      const word = wordOf(text);
+      if (word === "http/protobuf" || word === "grpc") return target.set(["protocol"], word);
       target.warn(
-        `${target.variable} is not http/protobuf, but that is what the relay speaks to the Collector; ` +
-          "see that the endpoint is its OTLP/HTTP port, by custom 4318",
+        `${target.variable} is neither http/protobuf nor grpc, which are what the relay speaks to the Collector; ` +
+          "it speaks http/protobuf there: see that the endpoint is its OTLP/HTTP port, by custom 4318",
       );
     },
   },

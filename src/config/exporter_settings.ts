@@ -3,6 +3,8 @@
  * (headers are replaced, not merged), as the OpenTelemetry specification has it for the variables.
  * @module
  */
+import { signalOf } from "../signal.ts";
+import { protocolOf } from "./exporter_endpoints.ts";
 import { primaryExporter } from "./routes.ts";
 import type { Config, ExporterConfig, ExporterSignal } from "./schema.ts";
 
@@ -32,8 +34,12 @@ export interface TlsSettings {
   readonly expiry: { readonly warningMs: number; readonly errorMs: number };
 }
 
+/** What is spoken to a Collector, as `OTEL_EXPORTER_OTLP_PROTOCOL` calls it. */
+export type Protocol = ExporterConfig["protocol"];
+
 /** One signal's settings. */
 export interface ExporterSettings {
+  readonly protocol: Protocol;
   /** Complete, path included. */
   readonly url: string;
   /** The key that the URL is from, e.g. `["exporter", "endpoint"]`. */
@@ -65,12 +71,16 @@ export function exporterSettings(
 ): ExporterSettings {
   const { section, exporter } = sectionOf(config, name);
   const own = exporter.signals[signal];
+  const protocol = protocolOf(exporter, signal);
   const ownSection = `${section}.signals.${signal}.tls`;
   const ownKey = pemSetting(own.tls, "key", ownSection);
   const source = (stem: Stem): PemSetting =>
     pemSetting(own.tls, stem, ownSection) ?? pemSetting(exporter.tls, stem, `${section}.tls`);
   return {
-    url: exporter[`${signal}_endpoint`] ?? withSignalPath(exporter.endpoint, signal),
+    protocol,
+    url: protocol === "grpc"
+      ? withMethod(exporter[`${signal}_endpoint`] ?? exporter.endpoint, signal)
+      : exporter[`${signal}_endpoint`] ?? withSignalPath(exporter.endpoint, signal),
     urlKey: [...section.split("."), exporter[`${signal}_endpoint`] === undefined ? "endpoint" : `${signal}_endpoint`],
     headers: own.headers ?? exporter.headers,
     timeoutMs: own.timeout ?? exporter.timeout,
@@ -122,17 +132,14 @@ function pemSetting(tls: Partial<Files> & PemTexts, stem: Stem, section: string)
   return undefined;
 }
 
-/** Of each signal, below the base. */
-const PATHS: Readonly<Record<ExporterSignal, string>> = {
-  traces: "/v1/traces",
-  metrics: "/v1/metrics",
-  logs: "/v1/logs",
-  profiles: "/v1development/profiles",
-};
-
 /** OTLP exporter specification, "Endpoint URLs for OTLP/HTTP": the signal's path is relative to the base. */
 function withSignalPath(base: string, signal: ExporterSignal): string {
   const url = new URL(base);
-  url.pathname = url.pathname.replace(/\/+$/, "") + PATHS[signal];
+  url.pathname = url.pathname.replace(/\/+$/, "") + signalOf(signal).path;
   return url.href;
+}
+
+/** gRPC has no path of a base: the method's is all there is. */
+function withMethod(endpoint: string, signal: ExporterSignal): string {
+  return new URL(endpoint).origin + signalOf(signal).grpcPath;
 }

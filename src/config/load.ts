@@ -19,6 +19,7 @@ import {
 } from "./environment.ts";
 import { SIGNAL_NAMES } from "../signal.ts";
 import { routingFaults, routingWarnings } from "./check_routes.ts";
+import { endpointFaults, withEndpoints } from "./exporter_endpoints.ts";
 import { SENDER } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
 import { DEFAULT_EXPORTER, primaryExporter } from "./routes.ts";
@@ -33,7 +34,7 @@ import {
   OPTIONS,
   optionsWith,
 } from "./schema.ts";
-import { shownName } from "./shown.ts";
+import { shownName, shownUrl } from "./shown.ts";
 import { formatDuration, formatEndpoint, formatSize, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
@@ -262,8 +263,18 @@ class Draft {
       const more = this.faults.length - FAULTS_MAX;
       throw new ConfigError([...this.faults.slice(0, FAULTS_MAX), ...(more > 0 ? [`And ${more} more`] : [])]);
     }
-    const primary = result.data.exporters[primaryExporter(result.data)];
-    return primary === undefined ? result.data : { ...result.data, exporter: primary };
+    const settled = (section: readonly string[], exporter: ExporterConfig) =>
+      withEndpoints(exporter, (key) => this.#get([...section, key]) !== undefined);
+    const { exporter, exporters } = result.data;
+    const config: Config = {
+      ...result.data,
+      exporter: settled(["exporter"], exporter),
+      exporters: Object.fromEntries(
+        Object.entries(exporters).map(([name, each]) => [name, { ...each, ...settled(["exporters", name], each) }]),
+      ),
+    };
+    const primary = config.exporters[primaryExporter(config)];
+    return primary === undefined ? config : { ...config, exporter: primary };
   }
 
   /** Where a value came from. */
@@ -454,6 +465,12 @@ class Draft {
         `Cannot use redaction.actions: it hashes ${shownName(hashing.key)} and redaction.salt is empty; ` +
           "set a long random text there, e.g. ${env:REDACTION_SALT}",
       );
+    }
+    for (const [section, exporter] of exportersOf(config)) {
+      for (const { key, fault } of endpointFaults(exporter)) {
+        const value = JSON.stringify(shownUrl(exporter[key] ?? ""));
+        this.fault([...section, key], `Cannot use ${[...section, key].join(".")} ${value}: ${fault}`);
+      }
     }
     for (const [section, { retry_on_failure: retry }] of exportersOf(config)) {
       if (retry.initial_interval <= retry.max_interval) continue;

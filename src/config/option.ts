@@ -134,12 +134,29 @@ export function endpoint() {
 
 /** The URL of a Collector: https, or http on loopback. No user name or fragment. */
 export function url() {
-  return kind(z.string().refine(isCollectorUrl), {
+  return urlThat(isCollectorUrl, URL_WANTED);
+}
+
+/** The same, and host:port, which means https:// (OTLP exporter specification, "Configuration Options": of gRPC alone). */
+export function exporterUrl() {
+  return urlThat((text) => isCollectorUrl(text) || isAuthority(text), `${URL_WANTED}; of gRPC also host:port`);
+}
+
+export const URL_WANTED =
+  "an https:// URL without user name, password or fragment (http:// to this machine alone, for debugging)";
+
+function urlThat(fits: (text: string) => boolean, wanted: string) {
+  return kind(z.string().refine(fits), {
     type: "url",
-    wanted: "an https:// URL without user name, password or fragment (http:// to this machine alone, for debugging)",
+    wanted,
     format: (value) => shownUrl(String(value)),
     shown: (value) => shape(value) ?? quotedUnlessHidden(shownUrl(String(value))),
   });
+}
+
+/** Host and port without a scheme. */
+export function isAuthority(text: string): boolean {
+  return /^(?:[\w.-]+|\[[\da-f:.]+\]):\d{1,5}$/i.test(text.trim()) && isCollectorUrl(`https://${text.trim()}`);
 }
 
 function isCollectorUrl(text: string): boolean {
@@ -238,7 +255,8 @@ export function number(min: number, max: number, whole: boolean) {
 }
 
 /** Header fields that the relay or its HTTP client writes itself. */
-const RESERVED_HEADERS = /^(?:content-(?:type|encoding|length)|transfer-encoding|connection|host|te|trailer|upgrade)$/i;
+const RESERVED_HEADERS =
+  /^(?:content-(?:type|encoding|length)|transfer-encoding|connection|host|te|trailer|upgrade|grpc-.*)$/i;
 
 /** Whether a request may carry the field: an RFC 9110 token the relay does not write itself, and a value of visible text. */
 export function isHeader(name: string, value: string): boolean {

@@ -8,6 +8,7 @@ import {
   choice,
   duration,
   endpoint,
+  exporterUrl,
   file,
   flag,
   headers,
@@ -69,8 +70,11 @@ const signalTls = () =>
     key_passphrase: option(secretText("text").exactOptional(), "Passphrase of this signal's key"),
   });
 
+const protocol = () => choice("http/protobuf", "grpc");
+
 const signalOverrides = () =>
   section({
+    protocol: option(protocol().exactOptional(), "Replaces exporter.protocol"),
     headers: option(headers().exactOptional(), "Replaces exporter.headers for this signal"),
     compression: option(choice("passthrough", "gzip", "zstd", "none").exactOptional(), "Replaces exporter.compression"),
     timeout: option(duration("1ms", "10m").exactOptional(), "Replaces exporter.timeout"),
@@ -80,13 +84,15 @@ const signalOverrides = () =>
 /** What is said of one Collector, or of what stands before it. */
 const exporterKeys = () => ({
   endpoint: option(
-    url().prefault("https://localhost:4318"),
-    "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS",
+    exporterUrl().prefault("https://localhost:4318"),
+    "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. " +
+      "Of gRPC scheme, host and port; https://localhost:4317 unless set",
   ),
-  traces_endpoint: option(url().exactOptional(), "URL for traces, used as it is"),
-  metrics_endpoint: option(url().exactOptional(), "URL for metrics, used as it is"),
-  logs_endpoint: option(url().exactOptional(), "URL for logs, used as it is"),
-  profiles_endpoint: option(url().exactOptional(), "URL for profiles, used as it is"),
+  protocol: option(protocol().prefault("http/protobuf"), "What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC"),
+  traces_endpoint: option(exporterUrl().exactOptional(), "URL for traces, used as it is"),
+  metrics_endpoint: option(exporterUrl().exactOptional(), "URL for metrics, used as it is"),
+  logs_endpoint: option(exporterUrl().exactOptional(), "URL for logs, used as it is"),
+  profiles_endpoint: option(exporterUrl().exactOptional(), "URL for profiles, used as it is"),
   headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
   compression: option(
     choice("passthrough", "gzip", "zstd", "none").prefault("passthrough"),

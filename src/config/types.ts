@@ -192,8 +192,10 @@ export interface Config {
   };
   /** `exporter`. */
   exporter: {
-    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
     endpoint: string;
+    /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+    protocol: "http/protobuf" | "grpc";
     /** URL for traces, used as it is. */
     traces_endpoint?: string;
     /** URL for metrics, used as it is. */
@@ -244,6 +246,8 @@ export interface Config {
     signals: {
       /** `traces`. */
       traces: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -270,6 +274,8 @@ export interface Config {
       };
       /** `metrics`. */
       metrics: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -296,6 +302,8 @@ export interface Config {
       };
       /** `logs`. */
       logs: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -322,6 +330,8 @@ export interface Config {
       };
       /** `profiles`. */
       profiles: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -394,8 +404,10 @@ export interface Config {
   /** `exporters`. */
   exporters: {
     [name: string]: {
-      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
       endpoint: string;
+      /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+      protocol: "http/protobuf" | "grpc";
       /** URL for traces, used as it is. */
       traces_endpoint?: string;
       /** URL for metrics, used as it is. */
@@ -446,6 +458,8 @@ export interface Config {
       signals: {
         /** `traces`. */
         traces: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -472,6 +486,8 @@ export interface Config {
         };
         /** `metrics`. */
         metrics: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -498,6 +514,8 @@ export interface Config {
         };
         /** `logs`. */
         logs: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -524,6 +542,8 @@ export interface Config {
         };
         /** `profiles`. */
         profiles: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -750,8 +770,10 @@ export interface ConfigInput {
   };
   /** `exporter`. */
   exporter?: {
-    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
     endpoint?: string;
+    /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+    protocol?: "http/protobuf" | "grpc";
     /** URL for traces, used as it is. */
     traces_endpoint?: string;
     /** URL for metrics, used as it is. */
@@ -802,6 +824,8 @@ export interface ConfigInput {
     signals?: {
       /** `traces`. */
       traces?: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -828,6 +852,8 @@ export interface ConfigInput {
       };
       /** `metrics`. */
       metrics?: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -854,6 +880,8 @@ export interface ConfigInput {
       };
       /** `logs`. */
       logs?: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -880,6 +908,8 @@ export interface ConfigInput {
       };
       /** `profiles`. */
       profiles?: {
+        /** Replaces exporter.protocol. */
+        protocol?: "http/protobuf" | "grpc";
         /** Replaces exporter.headers for this signal. */
         headers?: Record<string, string>;
         /** Replaces exporter.compression. */
@@ -952,8 +982,10 @@ export interface ConfigInput {
   /** `exporters`. */
   exporters?: {
     [name: string]: {
-      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Default: `"https://localhost:4318"`. */
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
       endpoint?: string;
+      /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+      protocol?: "http/protobuf" | "grpc";
       /** URL for traces, used as it is. */
       traces_endpoint?: string;
       /** URL for metrics, used as it is. */
@@ -1004,6 +1036,8 @@ export interface ConfigInput {
       signals?: {
         /** `traces`. */
         traces?: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -1030,6 +1064,8 @@ export interface ConfigInput {
         };
         /** `metrics`. */
         metrics?: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -1056,6 +1092,8 @@ export interface ConfigInput {
         };
         /** `logs`. */
         logs?: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */
@@ -1082,6 +1120,8 @@ export interface ConfigInput {
         };
         /** `profiles`. */
         profiles?: {
+          /** Replaces exporter.protocol. */
+          protocol?: "http/protobuf" | "grpc";
           /** Replaces exporter.headers for this signal. */
           headers?: Record<string, string>;
           /** Replaces exporter.compression. */

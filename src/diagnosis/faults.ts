@@ -13,6 +13,8 @@ import type { ClientFacts } from "./client_facts.ts";
 export interface Evidence {
   /** The status that came back; undefined when there was no answer. */
   readonly status?: number;
+  /** The name of the gRPC code that `status` stands for. */
+  readonly grpc?: string | undefined;
   /** The error's text with its causes, or the answer's own words. */
   readonly text: string;
   readonly timedOut?: boolean;
@@ -83,7 +85,7 @@ const REFUSAL_ALERT =
 const SIGNATURE = /certificate: (InvalidCertificate\()?BadSignature/;
 /** A connection that ended without a word; some peers refuse a client certificate so. */
 const CUT =
-  /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed|handshake eof|socket hang up|disconnected before secure/i;
+  /close_notify|broken pipe|connection reset|unexpected.eof|BrokenPipe|connection closed|handshake eof|socket hang up|disconnected before secure|\bEPIPE\b|\bECONNRESET\b/i;
 /** nginx and those like it finish the handshake and answer 400: the page has this title. */
 const REFUSAL_PAGE = /^\s*<html>\s*<head><title>400 (No required SSL certificate was sent|The SSL certificate error)/;
 /** An https port was spoken to in plain HTTP: nginx's page, and the words of Go's server. */
@@ -298,6 +300,15 @@ const FAULTS: readonly FaultRow[] = [
     lasting: true,
     knownAs: ["unsuitable certificate purpose", "InvalidPurpose"],
     matches: says(/peer certificate.*(InvalidPurpose|extended key usage)/i),
+  },
+  {
+    code: "no_http2",
+    what: "The Collector's port does not speak HTTP/2, which gRPC needs",
+    remedy:
+      "set exporter.endpoint to the Collector's OTLP/gRPC port (4317 by default), with https:// where it has TLS, or exporter.protocol to http/protobuf",
+    lasting: true,
+    knownAs: [],
+    matches: says(/does not (?:offer|speak) HTTP\/2|NoApplicationProtocol/),
   },
   {
     code: "client_certificate_missing",
@@ -627,7 +638,7 @@ export function diagnose(evidence: Evidence): Fault {
     code: "unknown",
     what: evidence.status === undefined
       ? `The Collector could not be reached: ${evidence.text}`
-      : `The Collector answered ${evidence.status}: ${evidence.text}`,
+      : `The Collector answered ${evidence.grpc ?? evidence.status}: ${evidence.text}`,
     remedy: "see the Collector's log for its side",
     lasting: evidence.status !== undefined,
   };

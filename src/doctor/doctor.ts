@@ -123,12 +123,13 @@ function waysOf(
   for (const exporter of exporterNames(config)) {
     for (const signal of SIGNAL_NAMES) {
       const settings = exporterSettings(config, signal, exporter);
-      const key = JSON.stringify([exporter, new URL(settings.url).origin, settings.tls]);
+      const key = JSON.stringify([exporter, new URL(settings.url).origin, settings.tls, settings.protocol]);
       const way = ways.get(key) ?? new Way({
         exporter: exporterNames(config).length > 1 ? exporter : undefined,
         origin: new URL(settings.url),
         from: originOf(settings.urlKey),
         tls: settings.tls,
+        protocol: settings.protocol,
         compression: settings.compression,
         targets: targetsOf(config, exporter),
         now: options.now ?? (() => new Date()),

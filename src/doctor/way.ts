@@ -3,7 +3,7 @@
  * @module
  */
 import type { KeyObject, X509Certificate } from "node:crypto";
-import type { TlsSettings } from "../config/exporter_settings.ts";
+import type { Protocol, TlsSettings } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import type { Handshake } from "../diagnosis/handshake.ts";
 import { CollectorClient, type Target } from "../exporter/client.ts";
@@ -21,6 +21,7 @@ export interface WayOptions {
   /** Where the configuration has it from: a variable, a place in the file, or `the default`. */
   readonly from: string;
   readonly tls: TlsSettings;
+  readonly protocol: Protocol;
   readonly compression: Config["exporter"]["compression"];
   readonly targets: Readonly<Record<SignalName, Target>>;
   readonly now: () => Date;
@@ -40,6 +41,7 @@ export class Way {
   readonly port: number;
   readonly secure: boolean;
   readonly tls: TlsSettings;
+  readonly protocol: Protocol;
   readonly compression: WayOptions["compression"];
   readonly now: () => Date;
   readonly attemptMs: number;
@@ -62,6 +64,7 @@ export class Way {
     this.secure = origin.protocol === "https:";
     this.port = Number(origin.port || (this.secure ? 443 : 80));
     this.tls = options.tls;
+    this.protocol = options.protocol;
     this.compression = options.compression;
     this.now = options.now;
     this.attemptMs = options.attemptMs;
@@ -103,6 +106,7 @@ export class Way {
         }),
       },
       targets: this.#targets,
+      protocol: this.protocol,
       userAgent: USER_AGENT,
       idleConnectionsMax: 1,
     });

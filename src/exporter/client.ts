@@ -2,23 +2,16 @@
  * One attempt: one request to the Collector over mutual TLS, and its answer. No retry, no queue.
  * @module
  */
-import { headersFor } from "../config/exporter_settings.ts";
+import { headersFor, type Protocol } from "../config/exporter_settings.ts";
 import { clientFacts } from "../diagnosis/client_facts.ts";
 import { asksForServerKey, concernsTheWay, diagnose, type Fault } from "../diagnosis/faults.ts";
 import { sendsWeakKey } from "../diagnosis/handshake.ts";
 import { messageOf } from "../errors.ts";
-import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
-import { decodeStatus, type PartialSuccess, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
-import { largeBody } from "./bytes_blob.ts";
+import { GrpcTransport } from "./grpc_transport.ts";
+import { HttpTransport } from "./http_transport.ts";
 import type { Coding } from "./recode.ts";
-
-/** The identity that the relay shows, and the CA that it trusts: PEM texts, as `pki/identity.ts` has checked them. */
-export interface ClientIdentity {
-  readonly caCerts: readonly string[];
-  readonly cert?: string;
-  readonly key?: string;
-}
+import type { Answered, ClientIdentity, Transport } from "./transport.ts";
 
 /** Where one signal goes. */
 export interface Target {
@@ -35,18 +28,6 @@ export type Answer =
     readonly durationMs: number;
   }
   & (Answered | Unanswered);
-
-/** The Collector answered. */
-export interface Answered {
-  readonly kind: "answer";
-  readonly status: number;
-  /** The Collector's own words; empty for a success. Of a 2xx that is {@link foreign}, why it is. */
-  readonly message: string;
-  /** A 2xx that is no success of OTLP: whoever answered has not taken the data. */
-  readonly foreign: boolean;
-  readonly retryAfterMs: number | undefined;
-  readonly partialSuccess: PartialSuccess | undefined;
-}
 
 /** No answer: whether the Collector has the data is not known, so it counts as undelivered. */
 export interface Unanswered {
@@ -119,16 +100,15 @@ export interface CollectorClientOptions {
   readonly userAgent: string;
   /** Connections kept ready for each Collector. */
   readonly idleConnectionsMax: number;
+  /** `http/protobuf` unless given. */
+  readonly protocol?: Protocol;
   /**
-   * Whether HTTP/2 is offered; true unless given. Deno's client leaves Nagle's algorithm on, so that a small request over HTTP/2
+   * Of OTLP/HTTP: whether HTTP/2 is offered; true unless given. Deno's client leaves Nagle's algorithm on, so that a small request over HTTP/2
    * waits 44 ms for the peer's delayed acknowledgement, where over HTTP/1.1 it takes one: who waits for the answer had better not.
    * A server that speaks HTTP/2 alone is spoken to in it all the same.
    */
   readonly http2?: boolean;
 }
-
-/** From this size on a body is read by `fetch` piece by piece, in bytes. */
-const STREAMED_BYTES_MIN = 256 * 1024;
 
 /** Posts to the Collector. */
 export class CollectorClient implements ExportClient {
@@ -136,7 +116,7 @@ export class CollectorClient implements ExportClient {
   #spokenFor: string | undefined;
   #identity: ClientIdentity;
   #http2: boolean;
-  #http: Deno.HttpClient;
+  #transport: Transport;
   #replaced = 0;
   #renewed = 0;
   readonly #onReplaced: (() => void)[] = [];
@@ -147,24 +127,22 @@ export class CollectorClient implements ExportClient {
     this.#options = options;
     this.#identity = options.identity;
     this.#http2 = options.http2 ?? true;
-    this.#http = this.#create();
+    this.#transport = this.#create();
   }
 
-  #create(): Deno.HttpClient {
-    const { caCerts, cert, key } = this.#identity;
-    return Deno.createHttpClient({
-      caCerts: [...caCerts],
-      ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
-      poolMaxIdlePerHost: this.#options.idleConnectionsMax,
-      // HTTP/2, where it is offered and the server agrees by ALPN, HTTP/1.1 otherwise.
-      http1: true,
-      http2: this.#http2,
-    });
+  #create(): Transport {
+    const { userAgent, idleConnectionsMax, protocol } = this.#options;
+    const options = { identity: this.#identity, userAgent };
+    return protocol === "grpc"
+      ? new GrpcTransport(options)
+      : new HttpTransport({ ...options, idleConnectionsMax, http2: this.#http2 });
   }
 
-  /** The client as it is now; read it at the call of `fetch`, never before an `await`. */
-  get http(): Deno.HttpClient {
-    return this.#http;
+  /**
+   * What OTLP/HTTP is sent by, as it is now; undefined over gRPC. Read it at the call of `fetch`, never before an `await`.
+   */
+  get http(): HttpTransport["http"] | undefined {
+    return this.#transport instanceof HttpTransport ? this.#transport.http : undefined;
   }
 
   /** Shows another identity from the next request on; requests under way finish on the old one. */
@@ -178,8 +156,8 @@ export class CollectorClient implements ExportClient {
 
   /** All connections from now on are new ones; requests under way end on the old ones, which close when they are idle. */
   #renew(): void {
-    const old = this.#http;
-    this.#http = this.#create();
+    const old = this.#transport;
+    this.#transport = this.#create();
     this.#renewed++;
     old.close();
   }
@@ -215,7 +193,7 @@ export class CollectorClient implements ExportClient {
     return diagnose(
       answer.kind === "none"
         ? { text: answer.cause, timedOut: answer.timedOut, client, serverKeyWeak: this.#serverKeyWeak }
-        : { status: answer.status, text: answer.message, foreign: answer.foreign, client },
+        : { status: answer.status, grpc: answer.grpc, text: answer.message, foreign: answer.foreign, client },
     );
   }
 
@@ -267,31 +245,23 @@ export class CollectorClient implements ExportClient {
     sender: string | undefined,
     started: number = performance.now(),
   ): Promise<Answer> {
-    const { userAgent, targets } = this.#options;
-    const { url, headers, timeoutMs: ownMs } = targets[signal];
+    const { url, headers, timeoutMs: ownMs } = this.#options.targets[signal];
     const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, timeoutMsMax)));
-    const content = body.length < STREAMED_BYTES_MIN ? body : await largeBody(body);
     const named = sender ?? this.#spokenFor;
-    const http = this.#http;
+    const transport = this.#transport;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
     try {
-      const response = await fetch(url, {
-        method: "POST",
-        client: http,
-        headers: {
-          ...(named === undefined ? headers : headersFor(headers, named)),
-          "content-type": "application/x-protobuf",
-          ...(encoding === "identity" ? {} : { "content-encoding": encoding }),
-          "user-agent": userAgent,
-        },
-        body: content,
-        // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
-        redirect: "manual",
-        signal: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
+      const answer = await transport.post({
+        signal,
+        url,
+        headers: named === undefined ? headers : headersFor(headers, named),
+        body,
+        encoding,
+        timeoutMs,
+        abort: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
       });
-      const answer = await read(signal, response);
-      if (http === this.#http && !answer.foreign && !concernsTheWay(answer.status, answer.message)) {
+      if (transport === this.#transport && !answer.foreign && !concernsTheWay(answer.status, answer.message)) {
         this.#answered = true;
       }
       return { ...answer, durationMs: performance.now() - started };
@@ -299,7 +269,7 @@ export class CollectorClient implements ExportClient {
       const aborted = abort?.aborted === true;
       const timedOut = !aborted && timeout.signal.aborted;
       // An aborted fetch ends its stream, not the connection, and over HTTP/2 every next request would take the same one.
-      if (timedOut && http === this.#http) this.#renew();
+      if (timedOut && transport === this.#transport) this.#renew();
       const cause = aborted ? "given up" : timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
       return { kind: "none", cause, timedOut, aborted, durationMs: performance.now() - started };
     } finally {
@@ -308,22 +278,11 @@ export class CollectorClient implements ExportClient {
   }
 
   close(): void {
-    this.#http.close();
+    this.#transport.close();
   }
 }
 
-async function read(signal: SignalName, response: Response): Promise<Answered> {
-  const body = await readAnswer(response);
-  const contentType = response.headers.get("content-type");
-  const { status } = response;
-  const answered = { kind: "answer", status, retryAfterMs: retryAfterMs(response.headers.get("retry-after")) } as const;
-  if (status >= 200 && status < 300) {
-    const reading = readSuccess(signal, { status, contentType, body, whole: body.length < ANSWER_BYTES_MAX });
-    return reading.kind === "success"
-      ? { ...answered, message: "", foreign: false, partialSuccess: reading.partialSuccess }
-      : { ...answered, message: reading.why, foreign: true, partialSuccess: undefined };
-  }
-  const location = response.headers.get("location");
-  const message = location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body);
-  return { ...answered, message, foreign: false, partialSuccess: undefined };
+/** What was answered, in words: the gRPC code, or the status. */
+export function answeredCode({ grpc, status }: Pick<Answered, "grpc" | "status">): string {
+  return grpc ?? String(status);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { concernsTheWay } from "../diagnosis/faults.ts";
+import { GRPC_CODE } from "../otlp/grpc.ts";
 
 /**
  * - `delivered`: settled.
@@ -39,5 +40,56 @@ export function dispositionOf({ status, message = "", foreign = false }: Judged)
       return "inspect";
     default:
       return "hold";
+  }
+}
+
+/**
+ * What a gRPC code means, as the status of OTLP/HTTP that means the same, so that one table decides. OTLP 1.11, "OTLP/gRPC Response": a
+ * client may retry 1, 4, 10, 11, 14 and 15. What it must not retry is held where it is about us or the way, as over HTTP.
+ */
+const GRPC_STATUSES: Readonly<Record<number, number>> = {
+  [GRPC_CODE.OK]: 200,
+  [GRPC_CODE.CANCELLED]: 503,
+  [GRPC_CODE.UNKNOWN]: 500,
+  [GRPC_CODE.INVALID_ARGUMENT]: 400,
+  [GRPC_CODE.DEADLINE_EXCEEDED]: 504,
+  [GRPC_CODE.NOT_FOUND]: 404,
+  [GRPC_CODE.ALREADY_EXISTS]: 409,
+  [GRPC_CODE.PERMISSION_DENIED]: 403,
+  [GRPC_CODE.FAILED_PRECONDITION]: 412,
+  [GRPC_CODE.ABORTED]: 503,
+  [GRPC_CODE.OUT_OF_RANGE]: 503,
+  // No such service or method: this port takes no such signal.
+  [GRPC_CODE.UNIMPLEMENTED]: 404,
+  [GRPC_CODE.INTERNAL]: 500,
+  [GRPC_CODE.UNAVAILABLE]: 503,
+  [GRPC_CODE.DATA_LOSS]: 503,
+  [GRPC_CODE.UNAUTHENTICATED]: 401,
+};
+
+/** Refusals of a message over the server's bound: grpc-go, grpc-js, C and Java by RESOURCE_EXHAUSTED, tonic by OUT_OF_RANGE. */
+const TOO_LARGE = /larger than max|exceeds maximum size|message length too large|too large/i;
+/** What is no message of the method, which each library tells by INTERNAL: grpc-go, Python, Java, tonic and grpc-js. */
+const UNDECODABLE = /unmarshal|deserializ|invalid protobuf|decode protobuf|decompress/i;
+/** grpc-go, Java and C: the server knows the method, and not the coding. */
+const UNKNOWN_CODING = /decompress|compress|grpc-encoding/i;
+
+/**
+ * The status of OTLP/HTTP that means what a gRPC code does.
+ * @param words The answer's own; several libraries say by them alone what is about the message that was sent.
+ * @param asksToWait Whether it has RetryInfo: without it RESOURCE_EXHAUSTED is no back-pressure.
+ */
+export function statusOfGrpc(code: number, words: string, asksToWait: boolean): number {
+  switch (code) {
+    case GRPC_CODE.RESOURCE_EXHAUSTED:
+      return asksToWait ? 429 : TOO_LARGE.test(words) ? 413 : 507;
+    case GRPC_CODE.OUT_OF_RANGE:
+      return TOO_LARGE.test(words) ? 413 : 503;
+    case GRPC_CODE.INTERNAL:
+      return UNDECODABLE.test(words) ? 400 : 500;
+    case GRPC_CODE.UNIMPLEMENTED:
+      return UNKNOWN_CODING.test(words) ? 415 : 404;
+    default:
+      return GRPC_STATUSES[code] ?? 500;
   }
 }

@@ -8,7 +8,7 @@ import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { ExportClient } from "./client.ts";
-import { Lane, type LaneEvents } from "./lane.ts";
+import { Lane, type LaneEvents, MERGED_INFLATED_BYTES_MAX } from "./lane.ts";
 import type { Compression } from "./recode.ts";
 import type { Recoder } from "./recoder.ts";
 import { type Failure, type SharedEndpoint, Way, type WayEvents } from "./way.ts";
@@ -35,6 +35,8 @@ export interface ExporterOptions {
   readonly consumersAlone?: number;
   /** The most payload bytes of a request made of several; 0: none is. */
   readonly batchBytesMax: number;
+  /** The most that it may have inflated, for each signal; see `LaneOptions`. */
+  readonly inflatedBytesMax?: Readonly<Record<SignalName, number>>;
   /** How long what is queued waits for more, and how many payload bytes do not. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   readonly retry: BreakerOptions;
@@ -79,6 +81,7 @@ export class Exporter {
         ...options,
         events,
         compression: compression[signal],
+        inflatedBytesMax: options.inflatedBytesMax?.[signal] ?? MERGED_INFLATED_BYTES_MAX,
         bySender: options.bySender?.[signal] === true ? { initialMs: retry.initialMs, maxMs: retry.maxMs } : undefined,
         apart,
       })

@@ -43,6 +43,8 @@ export interface LaneOptions {
   readonly consumersAlone?: number;
   /** The most payload bytes of a request made of several; 0: none is. */
   readonly batchBytesMax: number;
+  /** The most that it may have inflated; {@link MERGED_INFLATED_BYTES_MAX} unless given. */
+  readonly inflatedBytesMax?: number;
   /** How long what is queued waits for more, and how many payload bytes do not. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
@@ -55,6 +57,9 @@ export interface LaneOptions {
  * 413; what is between is room for what it counts otherwise.
  */
 export const MERGED_INFLATED_BYTES_MAX = 16 * 1024 * 1024;
+
+/** The same over gRPC: what a server of any library takes of a message unless told otherwise, the Collector's `max_recv_msg_size_mib` too. */
+export const GRPC_MERGED_BYTES_MAX = 4 * 1024 * 1024;
 
 /** The most records taken for one request. */
 const RECORDS_MAX = 1_000;
@@ -180,13 +185,13 @@ export class Lane {
 
   /** Where senders wait for the answer each goes alone while there are consumers enough, and the last one takes all that wait. */
   #limit(underWay: number): TakeLimit {
-    const { queue, target, batchBytesMax, linger } = this.#options;
+    const { queue, target, batchBytesMax, inflatedBytesMax = MERGED_INFLATED_BYTES_MAX, linger } = this.#options;
     const alone = !queue.capabilities.durable && (!this.#merges() || this.#atOnce() - underWay > 1);
     return {
       signal: this.signal,
       target,
       bytesMax: batchBytesMax,
-      inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
+      inflatedBytesMax,
       recordsMax: alone ? 1 : RECORDS_MAX,
       ...(linger === undefined ? {} : { linger }),
     };

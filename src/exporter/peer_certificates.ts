@@ -6,7 +6,7 @@
 import type { X509Certificate } from "node:crypto";
 import { shakeHands } from "../diagnosis/handshake.ts";
 import { type CertificateFacts, describe } from "../pki/certificate.ts";
-import type { ClientIdentity } from "./client.ts";
+import type { ClientIdentity } from "./transport.ts";
 
 /** Settings of a watch. */
 export interface PeerOptions {

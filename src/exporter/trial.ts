@@ -8,7 +8,8 @@
  */
 import { concernsTheWay, type Fault } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
-import type { Answer, ClientIdentity, CollectorClient } from "./client.ts";
+import { type Answer, answeredCode, type CollectorClient } from "./client.ts";
+import type { ClientIdentity } from "./transport.ts";
 
 /** What came of a trial. */
 export type Trial =
@@ -40,7 +41,7 @@ export async function tryIdentity(
       continue;
     }
     const current = await attempt(client, client.identity, signal, abort);
-    const cause = answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`;
+    const cause = answer.kind === "none" ? answer.cause : `${answeredCode(answer)} ${answer.message}`;
     if (current.fault === undefined) return { kind: "refused", fault, cause };
     result = { kind: "untried", reason: `The Collector takes neither the old nor the new one: ${fault.what}` };
   }

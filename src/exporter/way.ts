@@ -8,7 +8,7 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import type { Answer, ExportClient, Prover } from "./client.ts";
+import { type Answer, answeredCode, type ExportClient, type Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
 import { type Members, MembersProof, type ProvedForm } from "./members.ts";
@@ -203,7 +203,7 @@ export class Way {
       this.#answered(permit, probes);
       return {
         kind: "refused",
-        reason: answer.message || `The Collector answered ${answer.status}`,
+        reason: answer.message || `The Collector answered ${answeredCode(answer)}`,
         status: answer.status,
       };
     }
@@ -308,7 +308,7 @@ export function formOf(compression: Compression): ProvedForm {
 
 /** In the words of what failed. */
 export function causeOf(answer: Answer): string {
-  return answer.kind === "none" ? answer.cause : `${answer.status} ${answer.message}`.trim();
+  return answer.kind === "none" ? answer.cause : `${answeredCode(answer)} ${answer.message}`.trim();
 }
 
 /** Faults of an attempt that had reached a Collector, or may have. */

@@ -24,7 +24,7 @@ export async function readAnswer(response: Response): Promise<Uint8Array<ArrayBu
 }
 
 /** The longest wait that a Retry-After can ask for, in ms: after it the answerer is asked again. */
-const RETRY_AFTER_MAX_MS = 3_600_000;
+export const RETRY_AFTER_MAX_MS = 3_600_000;
 
 /**
  * Reads `Retry-After`: seconds or an HTTP-date (RFC 9110, 10.2.3).

@@ -5,6 +5,7 @@
 import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import { CollectorClient } from "../exporter/client.ts";
+import { encodeStatus, encodeSuccess } from "../otlp/response.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./client_identity.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -40,17 +41,19 @@ export async function openClients(
       ? Math.min(settings[signal].timeoutMs, DIRECT_MS_MAX)
       : settings[signal].timeoutMs,
   }));
-  const keyOf = (signal: SignalName) => JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol]);
+  const keyOf = (signal: SignalName) =>
+    JSON.stringify([settings[signal].tls, new URL(settings[signal].url).protocol, settings[signal].protocol]);
   const opened = new Map<string, CollectorClient>();
   const identities: KeptIdentity[] = [];
   for (const signal of SIGNAL_NAMES) {
-    const { tls, url } = settings[signal];
+    const { tls, url, protocol } = settings[signal];
     const key = keyOf(signal);
     if (opened.has(key)) continue;
     const identity = url.startsWith("https:") ? await openIdentity(tls, durable, log) : undefined;
     const client = new CollectorClient({
       identity: identity ?? { caCerts: [] },
       targets,
+      protocol,
       userAgent: USER_AGENT,
       // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
       idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
@@ -78,7 +81,10 @@ export function startOwnTelemetry(
       url,
       headers: headersFor(headers, telemetry.resource.service_name),
       timeoutMs,
-      fetch: (to: string, init: RequestInit) => fetch(to, { ...init, client: client.http }),
+      fetch: (to: string, init: RequestInit) => {
+        const { http } = client;
+        return http === undefined ? sendAs(signal, client, init) : fetch(to, { ...init, client: http });
+      },
     };
   };
   return startTelemetry({
@@ -94,4 +100,27 @@ export function startOwnTelemetry(
     shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),
     log,
   });
+}
+
+/** What the SDK posts, sent over gRPC: the answer as OTLP/HTTP has it. Rejects where there is none. */
+async function sendAs(signal: SignalName, client: CollectorClient, { body, headers, signal: abort }: RequestInit) {
+  const bytes = await new Response(body ?? null).bytes();
+  const encoding = new Headers(headers).get("content-encoding") === "gzip" ? "gzip" : "identity";
+  const answer = await client.send(signal, bytes, encoding, abort === null || abort === undefined ? {} : { abort });
+  if (answer.kind === "none") throw new TypeError(answer.cause);
+  const { status, foreign, message, retryAfterMs, partialSuccess } = answer;
+  if (foreign) return new Response(message, { status: 502, headers: { "content-type": "text/plain" } });
+  const contentType = "application/x-protobuf";
+  return new Response(
+    status === 200
+      ? encodeSuccess(signal, contentType, partialSuccess)
+      : encodeStatus(contentType, { code: 0, message }),
+    {
+      status,
+      headers: {
+        "content-type": contentType,
+        ...(retryAfterMs === undefined ? {} : { "retry-after": String(Math.ceil(retryAfterMs / 1_000)) }),
+      },
+    },
+  );
 }

@@ -9,6 +9,7 @@ import type { CollectorClient, ExportClient } from "../exporter/client.ts";
 import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
 import { EndpointHealth } from "../exporter/endpoint_health.ts";
 import { GroupClient, type GroupEvents } from "../exporter/group.ts";
+import { GRPC_MERGED_BYTES_MAX, MERGED_INFLATED_BYTES_MAX } from "../exporter/lane.ts";
 import { MembersProof, type ProvedForm } from "../exporter/members.ts";
 import type { Recoder } from "../exporter/recoder.ts";
 import { type Failure, formOf, type SharedEndpoint } from "../exporter/way.ts";
@@ -239,10 +240,18 @@ function exporterFor(
     consumers: queueSettings.num_consumers,
     consumersAlone: requestsAtOnce(queueSettings),
     batchBytesMax: queueSettings.batch.max_size,
+    inflatedBytesMax: bySignal((signal) => mergedBytesMax(config, target.members.map(({ name }) => name), signal)),
     linger: { bytesMin: queueSettings.batch.min_size, ms: queueSettings.batch.flush_timeout },
     retry: { ...settings.traces.retry, mostMs: () => refusing() ? FULL_RETRY_MS : Infinity },
     events: told,
   });
+}
+
+/** The most that a request made of several may have inflated, whichever of the exporters it goes to. */
+export function mergedBytesMax(config: Config, exporters: readonly string[], signal: SignalName): number {
+  return exporters.some((name) => exporterSettings(config, signal, name).protocol === "grpc")
+    ? GRPC_MERGED_BYTES_MAX
+    : MERGED_INFLATED_BYTES_MAX;
 }
 
 function inGroup(name: string, { targets }: Routing): boolean {

@@ -13,7 +13,6 @@ import { exporterSettings } from "../config/exporter_settings.ts";
 import { primaryExporter, routesOf, Routing } from "../config/routes.ts";
 import { isLoopback, sameEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
-import { MERGED_INFLATED_BYTES_MAX } from "../exporter/lane.ts";
 import { SIGNAL_NAMES } from "../signal.ts";
 import { Batcher } from "../queue/batcher.ts";
 import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
@@ -25,7 +24,7 @@ import { Preparer } from "../receiver/preparer.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./clients.ts";
-import { ExporterSet, openExporters, targetsOf } from "./exporters.ts";
+import { ExporterSet, mergedBytesMax, openExporters, targetsOf } from "./exporters.ts";
 import { Recoder } from "../exporter/recoder.ts";
 import { exporterEvents, preparerEvents, receiverEvents, recoderEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
@@ -195,7 +194,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   metrics.observeExporters(() => exporter.state);
   const batcher = new Batcher(queue, {
     bytesMax: config.sending_queue.batch.max_size,
-    inflatedBytesMax: MERGED_INFLATED_BYTES_MAX,
+    inflatedBytesMax: Math.min(...SIGNAL_NAMES.map((signal) => mergedBytesMax(config, exportersOf(routing), signal))),
   }, metrics.appended);
 
   const { http } = config.receiver;
@@ -264,10 +263,13 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
   };
 }
 
+function exportersOf({ targets }: Routing): string[] {
+  return targets.flatMap(({ members }) => members.map(({ name }) => name));
+}
+
 /** Whether anything is to be sent compressed. */
-function compresses(config: Config, { targets }: Routing): boolean {
-  const names = targets.flatMap(({ members }) => members.map(({ name }) => name));
-  return names.some((name) =>
+function compresses(config: Config, routing: Routing): boolean {
+  return exportersOf(routing).some((name) =>
     SIGNAL_NAMES.some((signal) => exporterSettings(config, signal, name).compression !== "none")
   );
 }

@@ -146,18 +146,20 @@ Deno.test("empty is unset", async () => {
   assert.equal(warnings.length, 1);
 });
 
-Deno.test("INSECURE true and another protocol are warnings; INSECURE never changes a setting", () => {
+Deno.test("INSECURE true and a protocol that is not spoken are warnings; INSECURE never changes a setting", () => {
   const reading = readEnvironment({
     OTEL_EXPORTER_OTLP_INSECURE: "TRUE",
     OTEL_EXPORTER_OTLP_LOGS_INSECURE: "false",
     OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/json",
   });
-  assert.deepEqual(reading.assignments, []);
+  assert.deepEqual(reading.assignments, [
+    { path: ["exporter", "protocol"], value: "grpc", variable: "OTEL_EXPORTER_OTLP_PROTOCOL" },
+  ]);
   assert.deepEqual(reading.faults, []);
-  assert.equal(reading.warnings.length, 3);
+  assert.equal(reading.warnings.length, 2);
   assert.match(reading.warnings[0] ?? "", /^OTEL_EXPORTER_OTLP_INSECURE=true has no effect/);
-  assert.match(reading.warnings[1] ?? "", /^OTEL_EXPORTER_OTLP_PROTOCOL is not http\/protobuf/);
+  assert.match(reading.warnings[1] ?? "", /^OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is neither http\/protobuf nor grpc/);
 });
 
 Deno.test("a bad OTEL_ enum or number is ignored with a warning, a bad EDGEFERRY_ one is an error", async () => {

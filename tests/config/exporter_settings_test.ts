@@ -6,6 +6,7 @@ Deno.test("the defaults for each signal", () => {
   const config = configFrom({});
   for (const signal of ["traces", "metrics", "logs"] as const) {
     assert.deepEqual(exporterSettings(config, signal), {
+      protocol: "http/protobuf",
       url: `https://localhost:4318/v1/${signal}`,
       headers: {},
       timeoutMs: 10_000,

@@ -8,7 +8,7 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
-import type { ClientIdentity } from "../../src/exporter/client.ts";
+import type { ClientIdentity } from "../../src/exporter/transport.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { startCollector } from "../support/tools/collector.ts";
 import { clientFor } from "../support/relay/exporting.ts";

@@ -7,7 +7,7 @@ import { connect, isIP } from "node:net";
 import { concernsTheWay, diagnose, type Fault, SERVER_FORM_FAULTS } from "../../diagnosis/faults.ts";
 import { shakeHands } from "../../diagnosis/handshake.ts";
 import { messageOf } from "../../errors.ts";
-import type { Answer } from "../../exporter/client.ts";
+import { type Answer, answeredCode } from "../../exporter/client.ts";
 import { MembersProof, type ProvedForm } from "../../exporter/members.ts";
 import { formOf } from "../../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../../signal.ts";
@@ -71,7 +71,9 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
     id: "http2",
     title: "HTTP version",
     needs: ["accepted"],
-    run({ handshake, secure }) {
+    run({ handshake, secure, protocol }) {
+      // It has been spoken by then, or there had been no answer.
+      if (protocol === "grpc") return ok("HTTP/2, for gRPC");
       if (!secure) return ok("HTTP/1.1: without TLS nothing else is agreed");
       return handshake?.alpn === "h2"
         ? ok("HTTP/2")
@@ -255,11 +257,13 @@ async function checkDemanded(way: Way): Promise<Finding> {
 }
 
 async function checkClock(way: Way): Promise<Finding> {
+  const { http } = way.client;
+  if (http === undefined) return ok("Over gRPC the Collector does not tell its time");
   const { url } = way.client.target(present(way.signals[0]));
   const before = way.now().getTime();
   const response = await fetch(url, {
     method: "HEAD",
-    client: way.client.http,
+    client: http,
     redirect: "manual",
     signal: AbortSignal.timeout(way.attemptMs),
   });
@@ -345,7 +349,7 @@ function unexplained(fault: Fault, finding: string, evidence: string): Finding {
 function evidenceOf(answer: Answer): string {
   if (answer.kind === "none") return answer.cause;
   const words = answer.message.replaceAll(/<[^>]*>|\s+/g, " ").replaceAll(/ +/g, " ").trim().slice(0, 200);
-  return `answered ${answer.status} ${words}`.trim();
+  return `answered ${answeredCode(answer)} ${words}`.trim();
 }
 
 function shown(certificate: Parameters<typeof describe>[0]): string {

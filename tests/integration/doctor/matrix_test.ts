@@ -9,9 +9,10 @@ import { createServer as createPlainServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { startCollector as startEmbedded } from "../../../src/collector/server.ts";
+import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import { NAMED_FAULTS } from "../../../src/diagnosis/faults.ts";
 import type { Report } from "../../../src/doctor/doctor.ts";
-import type { ClientIdentity } from "../../../src/exporter/client.ts";
+import type { ClientIdentity } from "../../../src/exporter/transport.ts";
 import { type Pair, type TestCertificates, testCertificates } from "../../support/files/certificates.ts";
 import { startCollector as startReal } from "../../support/tools/collector.ts";
 import { clientFor } from "../../support/relay/exporting.ts";
@@ -31,6 +32,7 @@ import {
 /** A far end: where each of its servers is. */
 interface FarEnd {
   readonly name: string;
+  readonly protocol: Protocol;
   url(server: ServerKind, version: Version): string;
 }
 
@@ -59,19 +61,25 @@ async function openEmbedded(
       urls.set(server + version, collector.url);
     }
   }
-  return { name: "embedded Collector", url: (server, version) => urls.get(server + version)! };
+  return {
+    name: "embedded Collector",
+    protocol: "http/protobuf",
+    url: (server, version) => urls.get(server + version)!,
+  };
 }
 
 async function openReal(
   stack: AsyncDisposableStack,
   certs: TestCertificates,
   servers: Record<ServerKind, Pair>,
+  protocol: Protocol,
 ): Promise<FarEnd> {
+  const transport = protocol === "grpc" ? "grpc" : "http";
   const names = VERSIONS.flatMap((version) => SERVERS.map((server) => ({ server, version, name: server + version })));
   const receivers = names.map(({ server, version, name }) => `
   otlp/${name}:
     protocols:
-      http:
+      ${transport}:
         endpoint: 127.0.0.1:0
         tls:
           cert_file: ${servers[server].certificateFile}
@@ -90,12 +98,14 @@ async function openReal(
     const logged: Record<string, unknown> = line.startsWith("{") ? JSON.parse(line) : {};
     const id = String(logged["otelcol.component.id"] ?? "");
     const port = /:(\d+)$/.exec(String(logged["endpoint"] ?? ""))?.[1];
-    if (logged["msg"] === "Starting HTTP server" && id.startsWith("otlp/") && port !== undefined) {
+    if (
+      logged["msg"] === `Starting ${transport.toUpperCase()} server` && id.startsWith("otlp/") && port !== undefined
+    ) {
       urls.set(id.slice("otlp/".length), `https://localhost:${port}`);
     }
   }
   assert.equal(urls.size, names.length, collector.logs().slice(0, 2_000));
-  return { name: "real Collector", url: (server, version) => urls.get(server + version)! };
+  return { name: `real Collector, ${protocol}`, protocol, url: (server, version) => urls.get(server + version)! };
 }
 
 async function openNginx(
@@ -117,16 +127,16 @@ async function openNginx(
       upstream: { url: upstream, ca: certs.ca, client: certs.client },
     }),
   );
-  return { name: "nginx", url: (server, version) => nginx.url(server + version) };
+  return { name: "nginx", protocol: "http/protobuf", url: (server, version) => nginx.url(server + version) };
 }
 
-async function exporterSays(endpoint: string, { ca, cert, key }: Files): Promise<string> {
+async function exporterSays(endpoint: string, { ca, cert, key }: Files, protocol: Protocol): Promise<string> {
   const text = (file: string) => readFile(file, "utf8");
   const identity: ClientIdentity = {
     caCerts: [await text(ca)],
     ...(cert === "" ? {} : { cert: await text(cert), key: await text(key) }),
   };
-  const client = clientFor(endpoint, identity);
+  const client = clientFor(endpoint, identity, 10_000, true, protocol);
   try {
     return client.diagnose(await client.send("traces", new Uint8Array(0), "identity")).code;
   } finally {
@@ -151,7 +161,8 @@ Deno.test("the fault matrix: every fault, TLS version and far end, named by doct
   const embedded = await openEmbedded(stack, certs, servers);
   const farEnds = [
     embedded,
-    await openReal(stack, certs, servers),
+    await openReal(stack, certs, servers, "http/protobuf"),
+    await openReal(stack, certs, servers, "grpc"),
     await openNginx(stack, certs, servers, embedded.url("good", "1.3")),
   ];
   const good: Files = {
@@ -164,7 +175,7 @@ Deno.test("the fault matrix: every fault, TLS version and far end, named by doct
   for (const farEnd of farEnds) {
     for (const version of VERSIONS) {
       await t.step(`${farEnd.name}, TLS ${version}`, async () => {
-        const sound = await doctor(certs.dir, farEnd.url("good", version), good);
+        const sound = await doctor(certs.dir, farEnd.url("good", version), good, {}, farEnd.protocol);
         assert.deepEqual([sound.faults, sound.warnings], [[], []], told(sound));
         assert(sound.checks.every(({ status }) => status === "ok"), told(sound));
         const wrong: string[] = [];
@@ -172,7 +183,7 @@ Deno.test("the fault matrix: every fault, TLS version and far end, named by doct
           const dir = join(certs.dir, `row-${rows++}`);
           await mkdir(dir);
           const used = await files?.(good, certs, dir) ?? good;
-          const report = await doctor(dir, farEnd.url(server, version), used, tls);
+          const report = await doctor(dir, farEnd.url(server, version), used, tls, farEnd.protocol);
           const where = `${fault}, ${farEnd.name}, TLS ${version}`;
           if (report.faults.join() !== code) wrong.push(`${where}: ${report.faults.join()}\n${told(report)}`);
           for (const row of report.checks) {
@@ -182,7 +193,8 @@ Deno.test("the fault matrix: every fault, TLS version and far end, named by doct
               wrong.push(`${where}: ${row.id} is skipped without a reason`);
             }
           }
-          const said = exporter === undefined ? undefined : await exporterSays(farEnd.url(server, version), used);
+          const url = farEnd.url(server, version);
+          const said = exporter === undefined ? undefined : await exporterSays(url, used, farEnd.protocol);
           if (said !== exporter) wrong.push(`${where}: the exporter says ${said}`);
         });
         assert.deepEqual(wrong, [], `${wrong.join("\n")}`);
@@ -230,6 +242,9 @@ Deno.test("what is wrong with the way, named by doctor", async (t) => {
     plain.closeAllConnections();
     await once(plain, "close");
   });
+  const { ca, server: { certificate: cert, key } } = certs;
+  const tls = { ca: [ca.certificate], cert, key };
+  const embedded = stack.use(await startEmbedded({ host: "127.0.0.1", port: 0, tls }));
   const closed = createTcpServer();
   closed.listen(0, "127.0.0.1");
   await once(closed, "listening");
@@ -237,7 +252,7 @@ Deno.test("what is wrong with the way, named by doctor", async (t) => {
   closed.close();
   await once(closed, "close");
 
-  const rows: [string, string, string][] = [
+  const rows: [string, string, string, Protocol?][] = [
     ["nothing listens", `https://localhost:${nobody}`, "connection_refused"],
     ["a name that is not known", "https://no-such-host.invalid:4318", "name_not_resolved"],
     ["a port without TLS", `https://localhost:${(plain.address() as AddressInfo).port}`, "not_tls"],
@@ -246,10 +261,18 @@ Deno.test("what is wrong with the way, named by doctor", async (t) => {
     ["http:// to a port with TLS, of nginx", nginx.url("good").replace("https:", "http:"), "tls_wanted"],
     ["the gRPC port", `https://localhost:${real.grpcPort}`, "wrong_protocol"],
     ["a path that is not there", `${real.httpUrl}/elsewhere`, "no_such_path"],
+    ["gRPC: nothing listens", `https://localhost:${nobody}`, "connection_refused", "grpc"],
+    ["gRPC: a name that is not known", "https://no-such-host.invalid:4317", "name_not_resolved", "grpc"],
+    ["gRPC: a port without TLS", `https://localhost:${(plain.address() as AddressInfo).port}`, "not_tls", "grpc"],
+    ["gRPC: TLS 1.1 alone", nginx.url("old"), "tls_version", "grpc"],
+    ["gRPC: http:// to a gRPC port with TLS", `http://localhost:${real.grpcPort}`, "no_http2", "grpc"],
+    ["gRPC: http:// to an HTTP port", `http://localhost:${(plain.address() as AddressInfo).port}`, "no_http2", "grpc"],
+    ["gRPC: the HTTP port", real.httpUrl, "no_such_path", "grpc"],
+    ["gRPC: a server of HTTP/1.1 alone", embedded.url, "no_http2", "grpc"],
   ];
-  for (const [what, endpoint, code] of rows) {
+  for (const [what, endpoint, code, protocol] of rows) {
     await t.step(what, async () => {
-      const report = await doctor(certs.dir, endpoint, good);
+      const report = await doctor(certs.dir, endpoint, good, {}, protocol);
       assert.deepEqual(report.faults, [code], told(report));
     });
   }

@@ -120,6 +120,7 @@ Deno.test("each row of the table of faults is produced by doctor", async () => {
   const unread = await embedded({
     misbehave: (_, __, body) => isZstd(body) ? { kind: "status", status: 415 } : undefined,
   });
+  await examined({ exporter: { protocol: "grpc" } });
   await examined({ exporter: { endpoint: unread, compression: "zstd" } });
   const past9 = await certs.issueServer("past9", { days: 1, now: new Date(Date.now() - 10 * 86_400_000) });
   await examined({

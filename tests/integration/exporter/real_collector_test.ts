@@ -1,5 +1,6 @@
 /** The exporter and the real Collector: what is merged, in each compression, arrives whole and once. */
 import assert from "node:assert/strict";
+import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import type { Compression } from "../../../src/exporter/recode.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { startSink } from "../../support/far_end/sink.ts";
@@ -12,10 +13,15 @@ Deno.test("requests are merged and compressed, small and large, and the real Col
   await using certs = await testCertificates();
   await using sink = startSink();
   await using real = await startCollector({ certsDir: certs.dir, sink });
-  for (const compression of ["passthrough", "gzip", "zstd", "none"] satisfies Compression[]) {
-    await t.step(compression, async () => {
+  const urls = { "http/protobuf": real.httpUrl, grpc: `https://${real.grpcEndpoint}` } as const;
+  const cases = (Object.keys(urls) as Protocol[]).flatMap((protocol) =>
+    (["passthrough", "gzip", "zstd", "none"] satisfies Compression[]).map((compression) => ({ protocol, compression }))
+  );
+  for (const { protocol, compression } of cases) {
+    await t.step(`${protocol}, ${compression}`, async () => {
       sink.clear();
-      await using ends = await exporting({ certs, url: real.httpUrl, compression, held: true, consumers: 1 });
+      const url = urls[protocol];
+      await using ends = await exporting({ certs, url, protocol, compression, held: true, consumers: 1 });
       const small = Array.from({ length: REQUESTS }, (_, index) => `small-${index}`);
       // 100 of 20 KB each, which a thread compresses.
       const large = Array.from({ length: 100 }, (_, index) => `large-${index} ${"x".repeat(20_000)}`);

@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../../../src/collector/server.ts";
+import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import type { Fault } from "../../../src/diagnosis/faults.ts";
 import type { BreakerOptions } from "../../../src/exporter/breaker.ts";
-import { type ClientIdentity, CollectorClient } from "../../../src/exporter/client.ts";
+import { CollectorClient } from "../../../src/exporter/client.ts";
+import type { ClientIdentity } from "../../../src/exporter/transport.ts";
 import { Exporter } from "../../../src/exporter/exporter.ts";
 import type { ExporterEvents } from "../../../src/exporter/exporter.ts";
 import type { Members, ProvedForm } from "../../../src/exporter/members.ts";
@@ -143,6 +145,7 @@ export interface ExportingOptions {
   readonly timeoutMs?: number;
   /** A header names the sender: the Collector tells senders apart. */
   readonly bySender?: boolean;
+  readonly protocol?: Protocol;
   /** Instead of the embedded Collector. */
   readonly url?: string;
   /** Whether the exporter runs from the start; otherwise `start` is called. */
@@ -203,11 +206,17 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
       log: { warn: () => {}, error: () => {} },
     }),
   );
-  const client = clientFor(options.url ?? collector.url, {
-    caCerts: [certs.ca.certificate],
-    cert: certs.client.certificate,
-    key: certs.client.key,
-  }, options.timeoutMs);
+  const client = clientFor(
+    options.url ?? collector.url,
+    {
+      caCerts: [certs.ca.certificate],
+      cert: certs.client.certificate,
+      key: certs.client.key,
+    },
+    options.timeoutMs,
+    true,
+    options.protocol,
+  );
   stack.defer(() => client.close());
   const recoder = stack.use(new Recoder({ recodesInline: assert.fail }));
   let exporter: Exporter | undefined;
@@ -268,12 +277,19 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
 }
 
 /** A client of one base URL. */
-export function clientFor(url: string, identity: ClientIdentity, timeoutMs = 10_000, http2 = true): CollectorClient {
+export function clientFor(
+  url: string,
+  identity: ClientIdentity,
+  timeoutMs = 10_000,
+  http2 = true,
+  protocol: Protocol = "http/protobuf",
+): CollectorClient {
   return new CollectorClient({
     http2,
+    protocol,
     identity,
     targets: bySignal((signal) => ({
-      url: `${url}${signalOf(signal).path}`,
+      url: `${url}${protocol === "grpc" ? signalOf(signal).grpcPath : signalOf(signal).path}`,
       headers: { "x-test": signal },
       timeoutMs,
     })),

@@ -2,6 +2,7 @@
 import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { chmod, copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { examine, type Report } from "../../../src/doctor/doctor.ts";
 import type { Pair, TestCertificates } from "../files/certificates.ts";
@@ -210,12 +211,14 @@ export async function doctor(
   endpoint: string,
   { ca, cert, key }: Files,
   tls: NonNullable<ConfigInput["exporter"]>["tls"] = {},
+  protocol: Protocol = "http/protobuf",
 ): Promise<Report> {
   const file = join(dir, `relay-${configs++}.yaml`);
   const missing = join(dir, "there-is-none");
   const config: ConfigInput = {
     exporter: {
       endpoint,
+      protocol,
       tls: { ca_file: ca, cert_file: cert || missing, key_file: key || missing, ...tls },
     },
     sending_queue: { path: join(dir, "queue.db"), queue_size: "64MiB" },

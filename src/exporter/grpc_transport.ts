@@ -1,0 +1,233 @@
+/**
+ * OTLP/gRPC: one unary call a request, over HTTP/2 of our own (`docs/decisions-grpc.md`). Calls share a connection, and another is opened
+ * when the peer takes no more on it.
+ * @module
+ */
+import { discard } from "../codec/bytes.ts";
+import { type ConnectionEnd, Http2Connection, type Http2Limits } from "../http2/connection.ts";
+import { encodeFields } from "../http2/hpack.ts";
+import type { Field } from "../http2/hpack_tables.ts";
+import type { Http2Stream, StreamCut } from "../http2/stream.ts";
+import { formatGrpcTimeout, MESSAGE_PREFIX_BYTES, messagePrefix } from "../otlp/grpc.ts";
+import { ANSWER_CODINGS, GrpcAnswer } from "./grpc_answer.ts";
+import { openSocket } from "./grpc_socket.ts";
+import type { Answered, Carried, ClientIdentity, Transport } from "./transport.ts";
+
+/** Settings of a transport. */
+export interface GrpcTransportOptions {
+  readonly identity: ClientIdentity;
+  readonly userAgent: string;
+}
+
+/** Bounds of a connection. An answer is small; a peer that is silent is found by the time of the attempt that waits for it. */
+const LIMITS: Http2Limits = {
+  streamsMax: 1,
+  streamWindowBytes: 256 * 1024,
+  windowBytes: 1024 * 1024,
+  headerListBytesMax: 64 * 1024,
+  headerMs: 10_000,
+  // As long as HTTP's pool keeps one.
+  idleMs: 90_000,
+  // grpc-go ends a connection whose client asks by PING more often than each 5 minutes.
+  pingMs: 0,
+  pingAckMs: 0,
+};
+
+/** How often a request that the peer has not looked at is sent again at once: a server that ends by GOAWAY has another connection. */
+const REPEATS_MAX = 2;
+
+/** The peer says that it has not looked at the request. */
+class UnprocessedError extends Error {}
+
+export class GrpcTransport implements Transport {
+  readonly #options: GrpcTransportOptions;
+  readonly #pools = new Map<string, Pool>();
+
+  constructor(options: GrpcTransportOptions) {
+    this.#options = options;
+  }
+
+  async post(request: Carried): Promise<Answered> {
+    for (let repeats = 0;; repeats++) {
+      try {
+        return await this.#call(request);
+      } catch (error) {
+        if (!(error instanceof UnprocessedError) || repeats === REPEATS_MAX || request.abort.aborted) throw error;
+      }
+    }
+  }
+
+  close(): void {
+    for (const pool of this.#pools.values()) pool.close();
+  }
+
+  async #call({ signal, url: text, headers, body, encoding, timeoutMs, abort }: Carried): Promise<Answered> {
+    const url = new URL(text);
+    const pool = this.#poolFor(url);
+    const block = encodeFields([
+      ...headOf(url),
+      ...Object.entries(headers).map(([name, value]): Field => [name.toLowerCase(), value]),
+      ["content-type", "application/grpc"],
+      ["te", "trailers"],
+      ["user-agent", this.#options.userAgent],
+      ["grpc-accept-encoding", ANSWER_CODINGS],
+      ["grpc-timeout", formatGrpcTimeout(timeoutMs)],
+      ...(encoding === "identity" ? [] : [["grpc-encoding", encoding] as const]),
+    ]);
+    // A copy, for the socket may still hold it when whoever has sent it gives the bytes back.
+    const message = new Uint8Array(MESSAGE_PREFIX_BYTES + body.length);
+    message.set(messagePrefix(body.length, encoding !== "identity"));
+    message.set(body, MESSAGE_PREFIX_BYTES);
+    const { promise, resolve, reject } = Promise.withResolvers<Answered>();
+    const answer = new GrpcAnswer(signal);
+    let ended = false;
+    const stream: Http2Stream = await pool.request(block, abort, {
+      headers: (fields) => answer.header(fields),
+      data(piece) {
+        answer.data(piece);
+        stream.consumed(piece.length);
+      },
+      trailers: (fields) => answer.trailers(fields),
+      end() {
+        ended = true;
+        resolve(answer.answered());
+      },
+      cut: (cut) => ended ? undefined : reject(errorOf(cut)),
+    });
+    const giveUp = () => stream.reset();
+    abort.addEventListener("abort", giveUp);
+    try {
+      if (abort.aborted) throw new Error("given up");
+      stream.sendData(message, true);
+      const answered = await promise;
+      // The peer has answered before it had all: it wants no more.
+      if (stream.waitingBytes > 0) stream.reset();
+      else discard(message);
+      return answered;
+    } finally {
+      abort.removeEventListener("abort", giveUp);
+      if (!ended) stream.reset();
+    }
+  }
+
+  #poolFor(url: URL): Pool {
+    const known = this.#pools.get(url.origin);
+    if (known !== undefined) return known;
+    const pool = new Pool(url, this.#options.identity);
+    this.#pools.set(url.origin, pool);
+    return pool;
+  }
+}
+
+/** RFC 9113, 8.3.1. */
+function headOf({ protocol, host, pathname }: URL): Field[] {
+  return [[":method", "POST"], [":scheme", protocol.slice(0, -1)], [":path", pathname], [":authority", host]];
+}
+
+function errorOf({ reason, unprocessed, message }: StreamCut): Error {
+  if (unprocessed) return new UnprocessedError(message);
+  return new Error(reason === "local" ? "given up" : message);
+}
+
+type Events = Parameters<Http2Connection["request"]>[1];
+
+/** A connection, and what has become of it. */
+interface Opened {
+  readonly connection: Http2Connection;
+  /** The peer has shown that it speaks HTTP/2. */
+  ready: boolean;
+  end: ConnectionEnd | undefined;
+}
+
+/** The connections to one origin. */
+class Pool {
+  readonly #url: URL;
+  readonly #identity: ClientIdentity;
+  readonly #open = new Set<Opened>();
+  #opening: { readonly opened: Promise<Opened>; readonly abort: AbortController; waiting: number } | undefined;
+  #closed = false;
+
+  constructor(url: URL, identity: ClientIdentity) {
+    this.#url = url;
+    this.#identity = identity;
+  }
+
+  /** Begins a request on a connection that has room, or on a new one. Rejects where there is none to be had. */
+  async request(block: Uint8Array, abort: AbortSignal, events: Events): Promise<Http2Stream> {
+    for (;;) {
+      for (const opened of this.#open) {
+        const stream = opened.connection.request(block, {
+          ...events,
+          cut: (cut) => events.cut({ ...cut, message: this.#explained(opened, cut.message) }),
+        });
+        if (stream === undefined) continue;
+        if (this.#closed) this.#drain(opened);
+        return stream;
+      }
+      const opened = await this.#another(abort);
+      // It ended before anything was sent on it: another one would, too.
+      if (opened.end !== undefined) throw new Error(this.#explained(opened, opened.end.message));
+    }
+  }
+
+  /** Over TLS the peer has agreed to HTTP/2; without it what it sends, or that it closes, is all that tells. */
+  #explained({ ready }: Opened, message: string): string {
+    return ready || this.#url.protocol === "https:" ? message : `the server does not speak HTTP/2: ${message}`;
+  }
+
+  /** Waits for a new connection; of those who wait, the last one that gives up ends it. */
+  async #another(abort: AbortSignal): Promise<Opened> {
+    const opening = this.#opening ??= this.#connect();
+    const { promise, reject } = Promise.withResolvers<never>();
+    const giveUp = () => reject(new Error("given up"));
+    abort.addEventListener("abort", giveUp);
+    if (abort.aborted) giveUp();
+    opening.waiting++;
+    try {
+      return await Promise.race([opening.opened, promise]);
+    } finally {
+      abort.removeEventListener("abort", giveUp);
+      if (--opening.waiting === 0) opening.abort.abort();
+    }
+  }
+
+  #connect() {
+    const abort = new AbortController();
+    const options = { url: this.#url, identity: this.#identity, abort: abort.signal };
+    const opened = openSocket(options, (socket): Opened => {
+      const connection = new Http2Connection(socket, {
+        side: "client",
+        limits: LIMITS,
+        events: {
+          ready: () => void (entry.ready = true),
+          goaway: () => void this.#open.delete(entry),
+          closed: (end) => {
+            this.#open.delete(entry);
+            entry.end = end;
+          },
+          // What a stream's events throw has reset that stream; its request is told.
+          failed: () => {},
+        },
+      });
+      const entry: Opened = { connection, ready: false, end: undefined };
+      this.#open.add(entry);
+      // Nobody is left who waits for it.
+      if (this.#closed && abort.signal.aborted) this.#drain(entry);
+      return entry;
+    }).finally(() => this.#opening = undefined);
+    // Whoever waits is told.
+    opened.catch(() => {});
+    return { opened, abort, waiting: 0 };
+  }
+
+  #drain(opened: Opened): void {
+    this.#open.delete(opened);
+    opened.connection.drain();
+  }
+
+  /** Takes nothing new but from those who wait already; what is under way ends. */
+  close(): void {
+    this.#closed = true;
+    for (const opened of [...this.#open]) this.#drain(opened);
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * OTLP/HTTP: one POST a request, by HTTP/2 where it is offered and the server agrees by ALPN, by HTTP/1.1 otherwise.
+ * @module
+ */
+import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
+import { decodeStatus, readSuccess } from "../otlp/response.ts";
+import type { SignalName } from "../signal.ts";
+import { largeBody } from "./bytes_blob.ts";
+import type { Answered, Carried, ClientIdentity, Transport } from "./transport.ts";
+
+/** Settings of a transport. */
+export interface HttpTransportOptions {
+  readonly identity: ClientIdentity;
+  readonly userAgent: string;
+  /** Connections kept ready for each Collector. */
+  readonly idleConnectionsMax: number;
+  readonly http2: boolean;
+}
+
+/** From this size on a body is read by `fetch` piece by piece, in bytes. */
+const STREAMED_BYTES_MIN = 256 * 1024;
+
+export class HttpTransport implements Transport {
+  readonly #userAgent: string;
+  /** For whoever sends something else by the same connections. */
+  readonly http: Deno.HttpClient;
+
+  constructor({ identity: { caCerts, cert, key }, userAgent, idleConnectionsMax, http2 }: HttpTransportOptions) {
+    this.#userAgent = userAgent;
+    this.http = Deno.createHttpClient({
+      caCerts: [...caCerts],
+      ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
+      poolMaxIdlePerHost: idleConnectionsMax,
+      http1: true,
+      http2,
+    });
+  }
+
+  async post({ signal, url, headers, body, encoding, abort }: Carried): Promise<Answered> {
+    const response = await fetch(url, {
+      method: "POST",
+      client: this.http,
+      headers: {
+        ...headers,
+        "content-type": "application/x-protobuf",
+        ...(encoding === "identity" ? {} : { "content-encoding": encoding }),
+        "user-agent": this.#userAgent,
+      },
+      body: body.length < STREAMED_BYTES_MIN ? body : await largeBody(body),
+      // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
+      redirect: "manual",
+      signal: abort,
+    });
+    return await read(signal, response);
+  }
+
+  close(): void {
+    this.http.close();
+  }
+}
+
+async function read(signal: SignalName, response: Response): Promise<Answered> {
+  const body = await readAnswer(response);
+  const contentType = response.headers.get("content-type");
+  const { status } = response;
+  const answered = { kind: "answer", status, retryAfterMs: retryAfterMs(response.headers.get("retry-after")) } as const;
+  if (status >= 200 && status < 300) {
+    const reading = readSuccess(signal, { status, contentType, body, whole: body.length < ANSWER_BYTES_MAX });
+    return reading.kind === "success"
+      ? { ...answered, message: "", foreign: false, partialSuccess: reading.partialSuccess }
+      : { ...answered, message: reading.why, foreign: true, partialSuccess: undefined };
+  }
+  const location = response.headers.get("location");
+  const message = location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body);
+  return { ...answered, message, foreign: false, partialSuccess: undefined };
+}
