@@ -373,7 +373,10 @@ export const ConfigSchema = section({
       size("1MiB", "16TiB").prefault("1GiB"),
       "Most bytes queued, what a record costs beside its payload included; above it 503, never eviction",
     ),
-    num_consumers: option(number(1, 64, true).prefault(4), "Requests to the Collector under way at once"),
+    num_consumers: option(
+      number(1, 64, true).prefault(4),
+      "Requests to the Collector under way at once; with 2 or more, eight times as many of what is never merged (profiles), 64 at most",
+    ),
     batch: section({
       flush_timeout: option(
         duration("0", "1m").prefault("200ms"),

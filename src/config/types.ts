@@ -171,7 +171,7 @@ export interface Config {
     };
     /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. In bytes. Default: `"1GiB"`. */
     queue_size: number;
-    /** Requests to the Collector under way at once. Default: `4`. */
+    /** Requests to the Collector under way at once; with 2 or more, eight times as many of what is never merged (profiles), 64 at most. Default: `4`. */
     num_consumers: number;
     /** `batch`. */
     batch: {
@@ -749,7 +749,7 @@ export interface ConfigInput {
     };
     /** Most bytes queued, what a record costs beside its payload included; above it 503, never eviction. Default: `"1GiB"`. */
     queue_size?: string | number;
-    /** Requests to the Collector under way at once. Default: `4`. */
+    /** Requests to the Collector under way at once; with 2 or more, eight times as many of what is never merged (profiles), 64 at most. Default: `4`. */
     num_consumers?: number;
     /** `batch`. */
     batch?: {

@@ -64,6 +64,14 @@ export const GRPC_MERGED_BYTES_MAX = 4 * 1024 * 1024;
 /** The most records taken for one request. */
 const RECORDS_MAX = 1_000;
 
+/**
+ * Requests of what is never merged that may be under way for each consumer, and how many bytes of them from which on there are no more
+ * than consumers: each carries one record, so that the round trip is all that bounds them.
+ */
+const UNMERGED_FACTOR = 8;
+const UNMERGED_AT_ONCE_MAX = 64;
+const UNMERGED_BYTES_MAX = 4 * 1024 * 1024;
+
 /** What waits alone is no probe where there is another: it is looked at again after so many ms. */
 const APART_AGAIN_MS = 1_000;
 
@@ -79,6 +87,9 @@ export class Lane {
   /** Where a header names the sender. */
   readonly #standings: SenderStandings | undefined;
   #underWay = 0;
+  /** Of those under way, requests of what is never merged, and their bytes. */
+  #unmerged = 0;
+  #unmergedBytes = 0;
   /** Parts in the next request after a failure, at most; undefined: as many as there are. */
   #probeParts: number | undefined;
   #settled = Promise.withResolvers<void>();
@@ -146,21 +157,29 @@ export class Lane {
       const stands = deliveries.length > 0 && (!durable || breaker.holds(permit));
       if (!stands) breaker.release(permit);
       if (deliveries.length === 0) continue;
-      this.#underWay++;
+      const [first] = deliveries;
+      const unmerged = first?.mergeable === false ? 1 : 0;
+      const bytes = unmerged * (first?.payload.length ?? 0);
+      const count = (by: 1 | -1) => {
+        this.#underWay += by;
+        this.#unmerged += by * unmerged;
+        this.#unmergedBytes += by * bytes;
+      };
+      count(1);
       const sent = (stands ? this.#send(deliveries, permit) : giveBack(deliveries))
         .catch((error: unknown) => {
           defects.push(error);
           broken.abort();
         })
         .finally(() => {
-          this.#underWay--;
+          count(-1);
           sending.delete(sent);
           this.#settled.resolve();
           this.#settled = Promise.withResolvers<void>();
           this.#wake();
         });
       sending.add(sent);
-      while (sending.size >= this.#atOnce() && !broken.signal.aborted) await this.#slot.promise;
+      while (!this.#hasRoom() && !broken.signal.aborted) await this.#slot.promise;
     }
     await Promise.all(sending);
     if (defects.length > 0) throw defects[0];
@@ -170,6 +189,17 @@ export class Lane {
   #wake(): void {
     this.#slot.resolve();
     this.#slot = Promise.withResolvers<void>();
+  }
+
+  /** Whether one request more may be under way. */
+  #hasRoom(): boolean {
+    const atOnce = this.#atOnce();
+    if (this.#underWay < atOnce) return true;
+    const { queue, consumers } = this.#options;
+    // A single consumer is asked for by who wants one after the other.
+    if (!queue.capabilities.durable || consumers === 1 || this.#underWay - this.#unmerged >= atOnce) return false;
+    const unmergedMax = Math.max(consumers, Math.min(UNMERGED_AT_ONCE_MAX, consumers * UNMERGED_FACTOR));
+    return this.#unmerged < unmergedMax && this.#unmergedBytes < UNMERGED_BYTES_MAX;
   }
 
   #atOnce(): number {

@@ -136,6 +136,43 @@ Deno.test("a request that is not mergeable goes by itself", async () => {
   await assertBooks(ends, { accepted: 5, delivered: 5 });
 });
 
+for (
+  const { consumers, size, count, most } of [
+    { consumers: 2, size: 2, count: 40, most: 16 },
+    { consumers: 64, size: 2, count: 80, most: 64 },
+    { consumers: 1, size: 2, count: 4, most: 1 },
+    { consumers: 2, size: 2_500_000, count: 5, most: 2 },
+  ]
+) {
+  Deno.test(`what is never merged: ${most} requests of ${size} bytes are under way with ${consumers} consumers, and no more`, async () => {
+    const gate = Promise.withResolvers<void>();
+    await using run = await exporting({ held: true, consumers, hold: () => gate.promise });
+    const body = new Uint8Array(size).fill(1);
+    // A field of profiles that is not the first: the dictionary, empty, or with a text of this length.
+    body.set(size === 2 ? [0x12, 0] : dictionaryOf(size));
+    for (let index = 0; index < count; index++) {
+      await append(run.queue, { ...submission("profiles", body.slice(), { encoding: "identity" }), items: 1 });
+    }
+    run.start();
+    await run.seen.until(() => run.seen.entries.length === most, "as many as may be under way");
+    // Each that comes would be seen before the answer of one that was held since.
+    const [first] = run.seen.entries;
+    assert.equal(first?.signal, "profiles");
+    await append(run.queue, submission("traces", requestOf("traces", ["a"])));
+    await run.seen.find(({ signal }) => signal === "traces", "another signal's request, which has its own consumers");
+    assert.equal(run.seen.entries.filter(({ signal }) => signal === "profiles").length, most);
+    gate.resolve();
+    await run.emptied();
+    assert.equal(run.seen.entries.filter(({ signal }) => signal === "profiles").length, count);
+  });
+}
+
+/** The head of a body that is a dictionary with one string, which fills it. */
+function dictionaryOf(size: number): number[] {
+  const varint = (value: number) => [value & 127 | 128, value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21];
+  return [0x12, ...varint(size - 5), 0x2a, ...varint(size - 10)];
+}
+
 Deno.test("one that is not mergeable is not cut when it is refused", async () => {
   await using ends = await exporting({ misbehave: refusePoison });
   const odd = concatenate([requestOf("traces", ["good"], [POISON]), new Uint8Array([0x12, 0x01, 0x00])]);
