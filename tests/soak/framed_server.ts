@@ -1,28 +1,14 @@
 /** The server of `grpc_server.ts`, on the framing in TypeScript in place of `node:http2`. Takes the same flags. */
 import { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
-import net, { type AddressInfo, type Socket } from "node:net";
-import process from "node:process";
+import net, { type Socket } from "node:net";
 import secure from "node:tls";
-import { parseArgs } from "node:util";
 import { Http2Connection } from "../../src/http2/connection.ts";
 import { fieldOf } from "../../src/http2/fields.ts";
 import { encodeFields } from "../../src/http2/hpack.ts";
 import { counter } from "./counter.ts";
 import { LIMITS } from "./limits.ts";
 import { BODY_BYTES_MAX, EMPTY_MESSAGE, messageIn } from "./message.ts";
-
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    port: { type: "string", default: "0" },
-    ca: { type: "string" },
-    cert: { type: "string" },
-    key: { type: "string" },
-    mutual: { type: "boolean", default: false },
-    ends: { type: "boolean", default: false },
-  },
-});
+import { flags, listen, TLS } from "./server_flags.ts";
 
 const counts = counter();
 const HEADERS = encodeFields([[":status", "200"], ["content-type", "application/grpc"]]);
@@ -71,17 +57,8 @@ function onSocket(socket: Socket): void {
   if (flags.ends && counts.connections % 3 === 1) setTimeout(() => connection.destroy(), counts.connections % 20);
 }
 
-const server = flags.cert === undefined || flags.key === undefined || flags.ca === undefined
+const server = TLS === undefined
   ? net.createServer(onSocket)
-  : secure.createServer({
-    cert: readFileSync(flags.cert),
-    key: readFileSync(flags.key),
-    ca: readFileSync(flags.ca),
-    requestCert: flags.mutual,
-    rejectUnauthorized: flags.mutual,
-    ALPNProtocols: ["h2"],
-  }, onSocket);
+  : secure.createServer({ ...TLS, ALPNProtocols: ["h2"] }, onSocket);
 server.on("tlsClientError", () => counts.failed++);
-server.listen(Number(flags.port), "127.0.0.1", 2048, () => {
-  console.log(JSON.stringify({ port: (server.address() as AddressInfo).port }));
-});
+listen(server);

@@ -3,47 +3,19 @@
  * `--port`, `--concurrency` at a time, and calls on each until the far end has ended it, or makes `--calls` calls and
  * waits for that end. Prints what it counted each half second.
  */
-import { Buffer } from "node:buffer";
-import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import http2, { type ClientHttp2Session } from "node:http2";
 import process from "node:process";
 import { setTimeout as pause } from "node:timers/promises";
-import { parseArgs } from "node:util";
-import { gzipSync } from "node:zlib";
+import { CALL_MS, callsEach, flags, MESSAGES, openAll, TLS } from "./client_flags.ts";
 import { counter } from "./counter.ts";
 import { guard } from "./guard.ts";
-import { EXPORT_PATH, framed } from "./message.ts";
+import { EXPORT_PATH } from "./message.ts";
 
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    port: { type: "string" },
-    connections: { type: "string", default: "1000" },
-    concurrency: { type: "string", default: "16" },
-    load: { type: "boolean", default: false },
-    calls: { type: "string", default: "0" },
-    ca: { type: "string" },
-    cert: { type: "string" },
-    key: { type: "string" },
-    mutual: { type: "boolean", default: false },
-    guarded: { type: "boolean", default: false },
-  },
-});
-
-const CALL_MS = 10_000;
-const callsEach = Number(flags.calls);
 const counts = counter();
-
-const body = Buffer.concat([randomBytes(750), Buffer.alloc(750)]);
-const messages = [{ encoding: "identity", bytes: framed(0, body) }, {
-  encoding: "gzip",
-  bytes: framed(1, gzipSync(body)),
-}];
 
 /** Whether it was answered with grpc-status 0. */
 function call(session: ClientHttp2Session): Promise<boolean> {
-  const message = messages[counts.calls++ % 2]!;
+  const message = MESSAGES[counts.calls++ % 2]!;
   return new Promise((resolve) => {
     const stream = session.request({
       ":method": "POST",
@@ -69,16 +41,8 @@ function call(session: ClientHttp2Session): Promise<boolean> {
   });
 }
 
-const tls = flags.ca === undefined ? {} : {
-  ca: readFileSync(flags.ca),
-  servername: "localhost",
-  ...(flags.mutual && flags.cert !== undefined && flags.key !== undefined
-    ? { cert: readFileSync(flags.cert), key: readFileSync(flags.key) }
-    : {}),
-};
-
 async function oneConnection(): Promise<void> {
-  const session = http2.connect(`${flags.ca === undefined ? "http" : "https"}://127.0.0.1:${flags.port}`, tls);
+  const session = http2.connect(`${flags.ca === undefined ? "http" : "https"}://127.0.0.1:${flags.port}`, TLS);
   if (flags.guarded) guard(session);
   let ended = false;
   const closed = new Promise<void>((resolve) => session.once("close", resolve));
@@ -116,15 +80,5 @@ async function oneConnection(): Promise<void> {
   counts.closed++;
 }
 
-const wanted = Number(flags.connections);
-let opened = 0;
-await Promise.all(Array.from({ length: Number(flags.concurrency) }, async () => {
-  while (opened < wanted) {
-    opened++;
-    const before = counts.connections;
-    await oneConnection();
-    if (counts.connections === before && opened > wanted * 3) break;
-  }
-}));
-console.log(JSON.stringify({ done: true }));
+await openAll(oneConnection);
 process.stdin.on("data", () => {});

@@ -3,27 +3,11 @@
  * half second, as lines of JSON. `--port`, and `--ca --cert --key [--mutual]` for TLS.
  */
 import { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
 import http2, { type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
-import process from "node:process";
-import { parseArgs } from "node:util";
 import { counter } from "./counter.ts";
 import { guard } from "./guard.ts";
 import { BODY_BYTES_MAX, EMPTY_MESSAGE, messageIn } from "./message.ts";
-
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    port: { type: "string", default: "0" },
-    ca: { type: "string" },
-    cert: { type: "string" },
-    key: { type: "string" },
-    mutual: { type: "boolean", default: false },
-    guarded: { type: "boolean", default: false },
-    ends: { type: "boolean", default: false },
-  },
-});
+import { flags, listen, TLS } from "./server_flags.ts";
 
 const counts = counter();
 
@@ -55,16 +39,9 @@ function onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void
 }
 
 const limits = { settings: { maxConcurrentStreams: 100 } };
-const server: Http2Server = flags.cert === undefined || flags.key === undefined || flags.ca === undefined
+const server: Http2Server = TLS === undefined
   ? http2.createServer(limits)
-  : http2.createSecureServer({
-    ...limits,
-    cert: readFileSync(flags.cert),
-    key: readFileSync(flags.key),
-    ca: readFileSync(flags.ca),
-    requestCert: flags.mutual,
-    rejectUnauthorized: flags.mutual,
-  });
+  : http2.createSecureServer({ ...limits, ...TLS });
 server.on("stream", onStream);
 server.on("session", (session) => {
   counts.connections++;
@@ -77,6 +54,4 @@ server.on("session", (session) => {
 });
 server.on("sessionError", () => counts.failed++);
 server.on("tlsClientError", () => counts.failed++);
-server.listen(Number(flags.port), "127.0.0.1", 2048, () => {
-  console.log(JSON.stringify({ port: (server.address() as AddressInfo).port }));
-});
+listen(server);

@@ -1,28 +1,9 @@
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { startCollector } from "../../../src/collector/server.ts";
-import { type TestCertificates, testCertificates } from "../../support/files/certificates.ts";
-import { Journal } from "../../support/relay/exporting.ts";
-import { identityRelay, postTrace } from "../../support/relay/identity_relay.ts";
+import { testCertificates } from "../../support/files/certificates.ts";
+import { collecting, identityRelay, postTrace, serialOf } from "../../support/relay/identity_relay.ts";
 import { startNginx } from "../../support/tools/nginx.ts";
 import { booksIn } from "../../support/relay/relay.ts";
-
-function serialOf({ certificate }: { readonly certificate: string }): string {
-  return new X509Certificate(certificate).serialNumber;
-}
-
-/** An embedded Collector that writes down the serial of who delivers. */
-async function collecting(certs: TestCertificates, port = 0, more: Partial<{ ca: string[] }> = {}) {
-  const serials = new Journal<string>();
-  const collector = await startCollector({
-    host: "127.0.0.1",
-    port,
-    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key, ...more },
-    onReceived: ({ items, peerSerial }) => items > 0 && serials.push(peerSerial),
-  });
-  return { collector, serials, [Symbol.asyncDispose]: () => collector.stop() };
-}
 
 const INTERVAL = { reload_interval: "200ms" };
 

@@ -1,7 +1,9 @@
 /** A relay in this process with files of its own to rotate, and a log that can be waited for. */
+import { X509Certificate } from "node:crypto";
 import { copyFile, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startCollector } from "../../../src/collector/server.ts";
 import { configFrom } from "../../../src/config/load.ts";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { digestOf } from "../../../src/receiver/senders/authenticator.ts";
@@ -37,6 +39,22 @@ export interface IdentityRelay extends AsyncDisposable {
   replace(texts: Texts): Promise<void>;
   /** Resolves with the line that says that this certificate is in use. */
   tookUp(serial: string): Promise<Line>;
+}
+
+export function serialOf({ certificate }: { readonly certificate: string }): string {
+  return new X509Certificate(certificate).serialNumber;
+}
+
+/** An embedded Collector that writes down the serial of who delivers. */
+export async function collecting(certs: TestCertificates, port = 0, more: Partial<{ ca: string[] }> = {}) {
+  const serials = new Journal<string>();
+  const collector = await startCollector({
+    host: "127.0.0.1",
+    port,
+    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key, ...more },
+    onReceived: ({ items, peerSerial }) => items > 0 && serials.push(peerSerial),
+  });
+  return { collector, serials, [Symbol.asyncDispose]: () => collector.stop() };
 }
 
 /** A folder with `ca.crt`, `client.crt` and `client.key`. */
