@@ -9,6 +9,8 @@ import { FaultFound, type Io, newCommand } from "./cli/io.ts";
 import { shownMessage, terminalOf } from "./cli/terminal.ts";
 import { CertificateError, ConfigError, messageOf } from "./errors.ts";
 import { LockTimeout } from "./files/lock.ts";
+import { databaseSettings } from "./postgres/settings.ts";
+import { ConnectError } from "./postgres/connect_error.ts";
 import { StorageError } from "./queue/sqlite/file/storage_error.ts";
 import { VERSION } from "./version.ts";
 
@@ -28,8 +30,9 @@ const COMMANDS: Readonly<Record<string, (io: Io) => Promise<Command>>> = {
   },
   queue: async (io) =>
     (await import("./cli/queue.ts")).queueCommand(io, async (file) => {
-      const { sending_queue: { path }, redaction } = await configOf(io, file);
-      return { path, redaction };
+      const config = await configOf(io, file);
+      const { sending_queue: { path, storage }, redaction } = config;
+      return { path, redaction, database: storage === "postgres" ? databaseSettings(config) : undefined };
     }),
 };
 
@@ -53,7 +56,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     io.err(messageOf(error));
     // What has no name of ours is a defect: its trace belongs in the report.
-    const named = [FaultFound, ConfigError, CertificateError, StorageError, LockTimeout].some((kind) =>
+    const named = [FaultFound, ConfigError, CertificateError, ConnectError, StorageError, LockTimeout].some((kind) =>
       error instanceof kind
     );
     if (!named && error instanceof Error && error.stack !== undefined) io.err(error.stack);

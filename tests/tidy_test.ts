@@ -45,6 +45,7 @@ const DENO_FILES = new Set([
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "admin/page_script.ts": "e2e/status_page_test.ts",
   "admin/page_style.ts": "e2e/status_page_test.ts",
+  "cli/queue_migrate.ts": "e2e/fleet_test.ts",
   "cli/cli_progress.d.ts": "cli/terminal_test.ts",
   "cli/certs_show.ts": "cli/certs_test.ts",
   "cli/certs_words.ts": "cli/certs_test.ts",
@@ -74,6 +75,10 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "postgres/driver.ts": "integration/postgres/support_test.ts",
   "postgres/pg.d.ts": "integration/postgres/support_test.ts",
   "postgres/trust.ts": "integration/postgres/connector_test.ts",
+  "queue/inspection.ts": "queue/sqlite/inspect_test.ts",
+  "queue/postgres/move.ts": "integration/queue/postgres/inspect_test.ts",
+  "queue/sqlite/inspector.ts": "cli/queue_test.ts",
+  "relay/queue.ts": "e2e/fleet_test.ts",
   "queue/queue.ts": "queue/sqlite/queue_test.ts",
   "queue/postgres/appender.ts": "queue/postgres/queue_test.ts",
   "queue/postgres/books.ts": "queue/postgres/queue_test.ts",

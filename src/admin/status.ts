@@ -6,7 +6,7 @@
 import type { Exporter } from "../exporter/exporter.ts";
 import type { Failure } from "../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
-import type { DeadLetterGroup } from "../queue/sqlite/inspect.ts";
+import type { DeadLetterGroup } from "../queue/inspection.ts";
 import type { Health } from "./health.ts";
 import type { History, RangeName, View } from "./history.ts";
 import type { Point, Reading } from "./reading.ts";

@@ -13,15 +13,8 @@ import { messageOf } from "../errors.ts";
 import { type DecodedMessage, decodeRequest } from "../otlp/decode.ts";
 import { Redactor } from "../otlp/rewrite/redaction.ts";
 import { Walker } from "../otlp/wire.ts";
-import {
-  type DeadLetter,
-  type DeadLetterFilter,
-  type DeadLetterHead,
-  dropDeadLetters,
-  listDeadLetters,
-  readDeadLetter,
-  replayDeadLetters,
-} from "../queue/sqlite/inspect.ts";
+import type { DeadLetter, DeadLetterFilter, DeadLetterHead, QueueInspector } from "../queue/inspection.ts";
+import { ConnectError } from "../postgres/connect_error.ts";
 import { StorageError } from "../queue/sqlite/file/storage_error.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
 import { counted, FaultFound, type Io, type Progress, put, table } from "./io.ts";
@@ -44,7 +37,7 @@ export interface QueueFlags {
 
 /** What they take from the configuration. */
 export interface QueueSources {
-  readonly pathOf: (flags: QueueFlags) => Promise<string>;
+  readonly inspectorOf: (flags: QueueFlags) => Promise<QueueInspector>;
   readonly redactionOf: (flags: QueueFlags) => Promise<Config["redaction"]>;
   /** Options of every command of the family. */
   readonly common: (command: Command) => Command;
@@ -63,13 +56,17 @@ interface SelectionFlags extends FilterFlags, QueueFlags {
 }
 
 /** Adds them to the family. */
-export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redactionOf, common }: QueueSources): void {
+export function addDeadLetterCommands(
+  io: Io,
+  family: Command,
+  { inspectorOf, redactionOf, common }: QueueSources,
+): void {
   const letters = filtered(common(family.command("dead-letters")))
     .description("What the Collector refused for good, oldest first, with its own words")
     .option("--limit <count>", "at most so many", limit, LIMIT_DEFAULT)
     .action(async (flags: FilterFlags & QueueFlags & { limit: number }) => {
       const heads = await found(async () =>
-        listDeadLetters(await pathOf(flags), { ...filterOf(flags), limit: flags.limit })
+        await (await inspectorOf(flags)).list({ ...filterOf(flags), limit: flags.limit })
       );
       if (flags.json) io.out(JSON.stringify(heads, null, 2));
       else io.out(describeHeads(heads, io.width).join("\n"));
@@ -79,10 +76,10 @@ export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redacti
     .description("One of them with what was sent, decoded, redacted as configured")
     .argument("<id>", "as `queue dead-letters` names it", oneId)
     .action(async (id: number, flags: QueueFlags) => {
-      const path = await pathOf(flags);
+      const inspector = await inspectorOf(flags);
       const redaction = await redactionOf(flags);
-      const letter = await found(() => Promise.resolve(readDeadLetter(path, id)));
-      if (letter === undefined) throw new FaultFound(`No dead letter of queue ${path} has the id ${id}`);
+      const letter = await found(() => inspector.read(id));
+      if (letter === undefined) throw new FaultFound(`No dead letter of queue ${inspector.path} has the id ${id}`);
       const request = decoded(letter, redaction);
       if (flags.json) {
         const { payload: _payload, ...head } = letter;
@@ -96,8 +93,8 @@ export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redacti
     .description("Put dead letters back into the queue; a relay that runs sends them within about a second");
   replay.action(async (ids: number[] | undefined, flags: SelectionFlags) => {
     const selection = selectionOf(replay, ids ?? [], flags);
-    const path = await pathOf(flags);
-    if (flags.dryRun) return await tellWouldBe(io, path, "replay", selection, flags);
+    const inspector = await inspectorOf(flags);
+    if (flags.dryRun) return await tellWouldBe(io, inspector, "replay", selection, flags);
     let told = 0;
     using bars = new DisposableStack();
     const show = await io.progress?.();
@@ -111,7 +108,7 @@ export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redacti
       told = replayed;
       io.err(`Replayed ${replayed} of ${total}`);
     };
-    const result = await found(() => replayDeadLetters(path, { ...selection, onProgress }));
+    const result = await found(() => inspector.replay({ ...selection, onProgress }));
     bars.dispose();
     if (flags.json) io.out(JSON.stringify(result, null, 2));
     else io.out(`Replayed ${counted(result.replayed, "dead letter")}`);
@@ -125,9 +122,9 @@ export function addDeadLetterCommands(io: Io, family: Command, { pathOf, redacti
     .description("Give dead letters up for good; in the books they stay dead-lettered");
   drop.action(async (ids: number[] | undefined, flags: SelectionFlags) => {
     const selection = selectionOf(drop, ids ?? [], flags);
-    const path = await pathOf(flags);
-    if (flags.dryRun) return await tellWouldBe(io, path, "drop", selection, flags);
-    const result = await found(() => dropDeadLetters(path, selection));
+    const inspector = await inspectorOf(flags);
+    if (flags.dryRun) return await tellWouldBe(io, inspector, "drop", selection, flags);
+    const result = await found(() => inspector.drop(selection));
     if (flags.json) io.out(JSON.stringify(result, null, 2));
     else io.out(`Dropped ${counted(result.dropped, "dead letter")}`);
     if (result.unknown.length > 0) throw unknownIds(result.unknown, selection);
@@ -168,12 +165,12 @@ function selectionOf(command: Command, ids: readonly number[], flags: SelectionF
 
 async function tellWouldBe(
   io: Io,
-  path: string,
+  inspector: QueueInspector,
   verb: string,
   selection: DeadLetterFilter,
   { json }: QueueFlags,
 ): Promise<void> {
-  const fitting = await found(() => Promise.resolve(listDeadLetters(path, { ...selection, limit: LIMIT_MAX })));
+  const fitting = await found(() => inspector.list({ ...selection, limit: LIMIT_MAX }));
   if (json) return io.out(JSON.stringify(fitting, null, 2));
   io.out(`Would ${verb} ${counted(fitting.length, "dead letter")}`);
   if (fitting.length > 0) io.out(describeHeads(fitting.slice(0, LIMIT_DEFAULT), io.width).join("\n"));
@@ -185,12 +182,14 @@ function unknownIds(unknown: readonly number[], { ids: _ids, ...filter }: DeadLe
   return new FaultFound(`${which} the id ${unknown.join(", ")}`);
 }
 
-/** A file that cannot be used is a fault that was found, not wrong use. */
+/** A file or database that cannot be used is a fault that was found, not wrong use. */
 export async function found<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof StorageError) throw new FaultFound(error.message, { cause: error });
+    if (error instanceof StorageError || error instanceof ConnectError) {
+      throw new FaultFound(error.message, { cause: error });
+    }
     throw error;
   }
 }

@@ -5,17 +5,25 @@
 import type { Command } from "commander";
 import { bytes as size, duration } from "../admin/format.ts";
 import type { Config } from "../config/schema.ts";
+import type { DatabaseSettings } from "../postgres/settings.ts";
+import { shownDatabase } from "../config/postgres_url.ts";
 import { SIGNAL_NAMES, signalOf } from "../signal.ts";
-import { type QueueSnapshot, queueStats } from "../queue/sqlite/inspect.ts";
-import { abandonTarget, moveTarget } from "../queue/sqlite/move_target.ts";
+import { Connector } from "../postgres/connector.ts";
+import { type FleetInspector, type LiveRelay, postgresInspector } from "../queue/postgres/inspect.ts";
+import type { QueueInspector, QueueSnapshot } from "../queue/inspection.ts";
+import { fileInspector } from "../queue/sqlite/inspector.ts";
+import { createLog } from "../telemetry/log.ts";
 import { addDeadLetterCommands, found, type QueueFlags } from "./dead_letters.ts";
 import { FaultFound, type Io, newCommand, painted, table } from "./io.ts";
+import { addMigrateCommand } from "./queue_migrate.ts";
 
 /** What the family takes from the configuration. */
 export interface ConfiguredQueue {
   /** `sending_queue.path` */
   readonly path: string;
   readonly redaction: Config["redaction"];
+  /** The database that the queue is in; undefined where it is in a file. */
+  readonly database?: DatabaseSettings | undefined;
 }
 
 /**
@@ -26,18 +34,26 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
   const family = newCommand(io, "queue").description(
     "Look into the sending queue; replay or drop dead letters; move or abandon what a target has",
   );
-  const pathOf = async (flags: QueueFlags) => flags.path ?? (await configured(flags.config)).path;
+  const inspectorOf = async (flags: QueueFlags): Promise<QueueInspector | FleetInspector> => {
+    if (flags.path !== undefined) return fileInspector(flags.path);
+    const { path, database } = await configured(flags.config);
+    if (database === undefined) return fileInspector(path);
+    const connector = new Connector(database, createLog({ level: "error", write: (line) => io.err(line.trimEnd()) }));
+    return postgresInspector({ path: shownDatabase(database), connect: () => connector.connect() });
+  };
   const common = (command: Command) =>
-    command.option("--path <file>", "the queue's file (default: sending_queue.path)")
+    command.option("--path <file>", "the queue's file (default: the configured queue, a file or a database)")
       .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
       .option("--json", "print JSON");
 
   common(family.command("stats"))
     .description("What is queued, what is dead, and the books; exit code 1 where they do not balance")
     .action(async (flags: QueueFlags) => {
-      const stats = await found(async () => queueStats(await pathOf(flags)));
-      if (flags.json) io.out(JSON.stringify(stats, null, 2));
-      else io.out(describeStats(io, stats, Date.now()).join("\n"));
+      const inspector = await found(() => inspectorOf(flags));
+      const stats = await found(() => inspector.stats());
+      const relays = "relays" in inspector ? await found(() => inspector.relays()) : undefined;
+      if (flags.json) io.out(JSON.stringify({ ...stats, ...(relays === undefined ? {} : { relays }) }, null, 2));
+      else io.out([...describeStats(io, stats, Date.now()), ...describeRelays(relays, Date.now())].join("\n"));
       if (!stats.balanced) throw new FaultFound(`The books of queue ${stats.path} do not balance`);
     });
 
@@ -48,7 +64,7 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
     .argument("<from>", "the target that has it")
     .argument("<to>", "the target that is to have it")
     .action(async (from: string, to: string, flags: QueueFlags) => {
-      const moved = await found(async () => await moveTarget(await pathOf(flags), from, to));
+      const moved = await found(async () => await (await inspectorOf(flags)).move(from, to));
       const { records, items, deadLetters } = moved;
       if (flags.json) io.out(JSON.stringify(moved, null, 2));
       else io.out(`Moved ${records} records (${items} items) and ${deadLetters} dead letters from ${from} to ${to}`);
@@ -58,16 +74,17 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
     .description("Give up what waits for a target: it is deleted, and counted as abandoned; its dead letters stay")
     .argument("<target>", "the target that has it")
     .action(async (target: string, flags: QueueFlags) => {
-      const given = await found(async () => await abandonTarget(await pathOf(flags), target));
+      const given = await found(async () => await (await inspectorOf(flags)).abandon(target));
       if (flags.json) io.out(JSON.stringify(given, null, 2));
       else io.out(`Gave up ${given.records} records (${given.items} items) that waited for ${target}`);
     });
 
   addDeadLetterCommands(io, family, {
-    pathOf,
+    inspectorOf,
     redactionOf: async ({ config }) => (await configured(config)).redaction,
     common,
   });
+  addMigrateCommand(io, family, async (config) => (await configured(config)).database);
   return family;
 }
 
@@ -86,6 +103,20 @@ function describeStats(io: Io, stats: QueueSnapshot, now: number): string[] {
     "",
     stats.balanced ? painted(io, "good", "The books balance") : painted(io, "bad", "The books do not balance"),
   ];
+}
+
+/** Who shares it; nothing for a file. */
+function describeRelays(relays: readonly LiveRelay[] | undefined, now: number): string[] {
+  if (relays === undefined) return [];
+  const rows = relays.map(({ name, role, version, startedAt, alive, owns }) => [
+    name,
+    role,
+    String(version),
+    duration(Math.max(0, Math.round((now - startedAt) / 1000))),
+    alive ? "lives" : "gone",
+    String(owns),
+  ]);
+  return ["", ...table([["relay", "role", "version", "since", "", "records held"], ...rows])];
 }
 
 /** The books, of each target where there are several. */

@@ -23,10 +23,16 @@ export function runCommand(io: Io): Command {
   return newCommand(io, "run")
     .description("Run the relay until SIGTERM or SIGINT")
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
-    .action(async (flags: { config?: string }) => {
-      const config = await configOf(io, flags.config);
+    .option("--role <role>", "both, receiver or exporter; the same as role in the configuration")
+    .action(async (flags: { config?: string; role?: string }) => {
+      const config = await configOf(io, flags.config, flags.role === undefined ? {} : { EDGEFERRY_ROLE: flags.role });
+      const { role } = config;
       const onReady = ({ url, adminUrl }: Relay, log: Log) => {
-        log.info("Ready", { receiving: url, sending: collectorsOf(config).join(", "), page: `${adminUrl}/` });
+        log.info("Ready", {
+          ...(role === "exporter" ? {} : { receiving: url }),
+          ...(role === "receiver" ? {} : { sending: collectorsOf(config).join(", ") }),
+          page: `${adminUrl}/`,
+        });
         return Promise.resolve();
       };
       await runUntilStopped(io, config, { onReady });
@@ -48,14 +54,16 @@ export interface RunOptions {
   readonly stopped?: Promise<void>;
   /** What serves the receiver. */
   readonly way?: WayIn;
+  /** The host freezes the process between requests. */
+  readonly frozenBetween?: boolean;
 }
 
 /** Runs the relay until it is to stop, or a defect of its own. */
 export async function runUntilStopped(io: Io, config: Config, options: RunOptions = {}): Promise<void> {
-  const { onReady = () => Promise.resolve(), stopped = stopSignal(), way = "node" } = options;
+  const { onReady = () => Promise.resolve(), stopped = stopSignal(), way = "node", frozenBetween = false } = options;
   warnOfTrust(io);
   const log = logOn(io, config.telemetry.log);
-  const starting = startRelayWith(config, log, { way }).catch(async (error) => {
+  const starting = startRelayWith(config, log, { way, frozenBetween }).catch(async (error) => {
     throw await withAllThatIsTaken(config, error);
   });
   // A start may hang, on a disk for one: who ends the relay then need not wait for it.

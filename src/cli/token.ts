@@ -34,7 +34,7 @@ export function configuredTokens({ receiver, sending_queue }: Config): Configure
     tokens: async () =>
       tokens === undefined ? await readTokensFile(file) : parseTokensFile(tokens, "receiver.auth.tokens"),
     file: tokens === undefined ? file : undefined,
-    queuePath: sending_queue.storage === "none" ? undefined : sending_queue.path,
+    queuePath: sending_queue.storage === "sqlite" ? sending_queue.path : undefined,
   };
 }
 
@@ -181,7 +181,7 @@ export function tokenCommand(
       const queuePath = flags.path ?? from?.queuePath;
       if (queuePath === undefined) {
         throw new FaultFound(
-          "Cannot show usage: sending_queue.storage is none, with which no file of it is kept; see the relay's metrics",
+          "Cannot show usage: sending_queue.storage is none or postgres, with which no file of it is kept; see the relay's metrics",
         );
       }
       const usageFile = usageFileOf(queuePath);

@@ -40,7 +40,8 @@ export interface EnvironmentReading {
 }
 
 const OTEL_PREFIX = "OTEL_EXPORTER_OTLP_";
-const PREFIXES = [OTEL_PREFIX, "EDGEFERRY_", "EDGEFERRY_EXPORTER_OTLP_"] as const;
+const OWN_PREFIX = "EDGEFERRY_";
+const PREFIXES = [OTEL_PREFIX, OWN_PREFIX, "EDGEFERRY_EXPORTER_OTLP_"] as const;
 const SCOPES = [undefined, "traces", "metrics", "logs", "profiles"] as const;
 type Scope = typeof SCOPES[number];
 
@@ -218,11 +219,13 @@ export function readEnvironment(env: Environment): EnvironmentReading {
     assignments.push({ path: option.path, value: option.fromText(text), variable });
   }
   for (const variable of Object.keys(env)) {
-    if (!variable.startsWith("EDGEFERRY_") || known.has(variable) || OTHERS.has(variable)) continue;
-    const near = nearest(variable, [...known].filter((name) => name.startsWith("EDGEFERRY_")));
+    if (!variable.startsWith(OWN_PREFIX) || known.has(variable) || OTHERS.has(variable)) continue;
+    // What all of them begin with makes none of them near.
+    const stems = [...known].filter((name) => name.startsWith(OWN_PREFIX)).map((name) => name.slice(OWN_PREFIX.length));
+    const near = nearest(variable.slice(OWN_PREFIX.length), stems);
     warnings.push(
       `Variable ${variable} sets nothing${
-        near === undefined ? "; config reference lists the names" : `; did you mean ${near}?`
+        near === undefined ? "; config reference lists the names" : `; did you mean ${OWN_PREFIX}${near}?`
       }`,
     );
   }

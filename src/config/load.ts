@@ -448,7 +448,7 @@ class Draft {
           }, so such a body could never enter`,
       );
     }
-    if (queue.storage === "sqlite" && http.max_request_body_size > queue.queue_size) {
+    if (queue.storage !== "none" && http.max_request_body_size > queue.queue_size) {
       this.fault(
         ["sending_queue", "queue_size"],
         `Cannot use sending_queue.queue_size ${formatSize(queue.queue_size)}: it is below ` +
@@ -457,7 +457,7 @@ class Draft {
           }, so such a body could never be queued`,
       );
     }
-    this.#checkPostgres(queue.postgres);
+    this.#checkPostgres(config);
     const hashing = config.redaction.actions.find(({ action }) => action === "hash");
     if (hashing !== undefined && config.redaction.salt === undefined) {
       this.fault(
@@ -484,8 +484,23 @@ class Draft {
     this.#checkExporters(config);
   }
 
-  #checkPostgres({ url, password, password_file: file, tls }: Config["sending_queue"]["postgres"]): void {
+  #checkPostgres({ role, sending_queue: { storage, postgres } }: Config): void {
+    const { url, password, password_file: file, tls } = postgres;
     const section = ["sending_queue", "postgres"];
+    if (role !== "both" && storage !== "postgres") {
+      this.fault(
+        ["role"],
+        `Cannot use role ${role} with sending_queue.storage ${storage}: nobody else can reach that queue; ` +
+          "set sending_queue.storage: postgres, or role: both",
+      );
+    }
+    if (storage === "postgres" && url === undefined) {
+      this.fault(
+        ["sending_queue", "storage"],
+        "Cannot use sending_queue.storage postgres: sending_queue.postgres.url is not set; set it, or " +
+          "EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to postgres://user@host:5432/database",
+      );
+    }
     if (url !== undefined && parsePostgresUrl(url)?.password !== undefined && (password ?? file) !== undefined) {
       this.fault(
         [...section, "url"],

@@ -82,5 +82,10 @@ export function formatHost({ host, port }: PostgresHost): string {
 /** The URL without its password, and without its user, who may be one. */
 export function shownPostgresUrl(text: string): string {
   const url = parsePostgresUrl(text);
-  return url === undefined ? "(no such URL)" : `postgres://${url.hosts.map(formatHost).join(",")}/${url.database}`;
+  return url === undefined ? "(no such URL)" : shownDatabase(url);
+}
+
+/** The same of what has been read. */
+export function shownDatabase({ hosts, database }: Pick<PostgresUrl, "hosts" | "database">): string {
+  return `postgres://${hosts.map(formatHost).join(",")}/${database}`;
 }

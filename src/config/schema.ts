@@ -155,6 +155,10 @@ const group = () =>
  * @internal
  */
 export const ConfigSchema = section({
+  role: option(
+    choice("both", "receiver", "exporter").prefault("both"),
+    "What this relay does: receiver takes and has no way to the Collector, exporter sends and opens no port but admin's. The two share a queue (postgres)",
+  ),
   receiver: section({
     http: section({
       endpoint: option(
@@ -322,8 +326,8 @@ export const ConfigSchema = section({
 
   sending_queue: section({
     storage: option(
-      choice("sqlite", "none").prefault("sqlite"),
-      "sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk",
+      choice("sqlite", "none", "postgres").prefault("sqlite"),
+      "sqlite answers 200 after an fsync; postgres after a commit in a database that several relays share; none when the Collector has accepted, for hosts without a disk",
     ),
     path: option(file().prefault("data/queue.db"), "The queue's database file (sqlite)"),
     postgres: section({

@@ -8,6 +8,8 @@ import type { Endpoint } from "./units.ts";
 
 /** The configuration in use. Sizes are bytes, durations ms. */
 export interface Config {
+  /** What this relay does: receiver takes and has no way to the Collector, exporter sends and opens no port but admin's. The two share a queue (postgres). Default: `"both"`. */
+  role: "both" | "receiver" | "exporter";
   /** `receiver`. */
   receiver: {
     /** `http`. */
@@ -127,8 +129,8 @@ export interface Config {
   };
   /** `sending_queue`. */
   sending_queue: {
-    /** sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
-    storage: "sqlite" | "none";
+    /** sqlite answers 200 after an fsync; postgres after a commit in a database that several relays share; none when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
+    storage: "sqlite" | "none" | "postgres";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path: string;
     /** `postgres`. */
@@ -586,6 +588,8 @@ export interface Config {
 
 /** The configuration as it is written: every key may be left out, sizes and durations are text. */
 export interface ConfigInput {
+  /** What this relay does: receiver takes and has no way to the Collector, exporter sends and opens no port but admin's. The two share a queue (postgres). Default: `"both"`. */
+  role?: "both" | "receiver" | "exporter";
   /** `receiver`. */
   receiver?: {
     /** `http`. */
@@ -705,8 +709,8 @@ export interface ConfigInput {
   };
   /** `sending_queue`. */
   sending_queue?: {
-    /** sqlite answers 200 after an fsync; none answers when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
-    storage?: "sqlite" | "none";
+    /** sqlite answers 200 after an fsync; postgres after a commit in a database that several relays share; none when the Collector has accepted, for hosts without a disk. Default: `"sqlite"`. */
+    storage?: "sqlite" | "none" | "postgres";
     /** The queue's database file (sqlite). Default: `"data/queue.db"`. */
     path?: string;
     /** `postgres`. */

@@ -13,7 +13,7 @@ import type { Config } from "../config/schema.ts";
 import { ConfigError } from "../errors.ts";
 import { refusalAnswer } from "../receiver/answer.ts";
 import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
-import { createRelay } from "../relay/relay.ts";
+import { createRelayWith } from "../relay/relay.ts";
 import { within } from "../within.ts";
 
 /** Where the host says nothing of a port; `deno serve` has the same. `DENO_SERVE_ADDRESS` beats both, by Deno itself. */
@@ -26,11 +26,14 @@ const PORT_DEFAULT = "8000";
 export async function deployConfig(env: Environment): Promise<{ config: Config; warnings: readonly string[] }> {
   // An empty variable counts as unset here as elsewhere.
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
+  const storage = set["EDGEFERRY_SENDING_QUEUE_STORAGE"]?.trim().toLowerCase() ?? "none";
   const endpoint = set["EDGEFERRY_RECEIVER_HTTP_ENDPOINT"] ?? `0.0.0.0:${set["PORT"] ?? PORT_DEFAULT}`;
   const { config, warnings } = await loadConfig({
     env: {
       EDGEFERRY_RECEIVER_HTTP_ENDPOINT: endpoint,
       EDGEFERRY_SENDING_QUEUE_STORAGE: "none",
+      // What is queued is sent where a process runs all the time.
+      ...(storage === "postgres" ? { EDGEFERRY_ROLE: "receiver" } : {}),
       EDGEFERRY_TELEMETRY_ADMIN_ENDPOINT: endpoint,
       EDGEFERRY_TELEMETRY_LOG_FORMAT: "json",
       // Deno Deploy kills 5 s after its SIGINT.
@@ -39,12 +42,21 @@ export async function deployConfig(env: Environment): Promise<{ config: Config; 
     },
     file: null,
   });
-  if (config.sending_queue.storage !== "none") {
+  if (config.sending_queue.storage === "sqlite") {
     throw new ConfigError(
       {
-        what: `Cannot use sending_queue.storage ${config.sending_queue.storage} here`,
+        what: "Cannot use sending_queue.storage sqlite here",
         state: "what an instance writes goes with it",
-        remedy: "remove EDGEFERRY_SENDING_QUEUE_STORAGE, or run src/main.ts where a disk lasts",
+        remedy: "set EDGEFERRY_SENDING_QUEUE_STORAGE to postgres or remove it, or run src/main.ts where a disk lasts",
+      },
+    );
+  }
+  if (config.sending_queue.storage === "postgres" && config.role !== "receiver") {
+    throw new ConfigError(
+      {
+        what: `Cannot use role ${config.role} here`,
+        state: "an instance sends nothing while it is frozen or stopped",
+        remedy: "remove EDGEFERRY_ROLE, and run src/main.ts run --role exporter where a process runs all the time",
       },
     );
   }
@@ -65,12 +77,12 @@ const NEEDED = {
   EDGEFERRY_RECEIVER_AUTH_TOKENS: "the text of a tokens file, which token new --file writes",
 } as const;
 
-function missingOf({ exporter, receiver }: Config): (keyof typeof NEEDED)[] {
+function missingOf({ role, exporter, receiver }: Config): (keyof typeof NEEDED)[] {
   const { tls } = exporter;
   const files = configFrom({});
   const own = files.exporter.tls;
   const missing: (keyof typeof NEEDED)[] = [];
-  if (exporter.endpoint.startsWith("https:")) {
+  if (role !== "receiver" && exporter.endpoint.startsWith("https:")) {
     if (tls.ca_pem === undefined && tls.ca_file === own.ca_file) missing.push("EDGEFERRY_EXPORTER_OTLP_CERTIFICATE");
     if (tls.cert_pem === undefined && tls.cert_file === own.cert_file) {
       missing.push("EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE");
@@ -95,7 +107,7 @@ async function prepare(io: Io): Promise<Config> {
 
 /** Runs until the host stops it. @throws {ConfigError} and what else keeps it from starting. */
 export async function runDeployed(io: Io): Promise<void> {
-  await runUntilStopped(io, await prepare(io), { way: "deno_serve" });
+  await runUntilStopped(io, await prepare(io), { way: "deno_serve", frozenBetween: true });
 }
 
 /** A relay that another serves. */
@@ -114,7 +126,7 @@ export async function serveDeployed(io: Io): Promise<Served> {
   const config = await prepare(io);
   const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
-  const relay = await createRelay(config, log);
+  const relay = await createRelayWith(config, log, { frozenBetween: true });
   const leaving = new Set<Promise<void>>();
   const ended = (async () => {
     await Promise.race([stopped, relay.failed]);

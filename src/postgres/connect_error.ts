@@ -3,7 +3,7 @@
  * Source of the codes: PostgreSQL 15, Appendix A "PostgreSQL Error Codes".
  * @module
  */
-import { codeOf, messageOf, sentenceOf, type Statement } from "../errors.ts";
+import { codeOf, messageOf, StatedError } from "../errors.ts";
 import { DatabaseError } from "./driver.ts";
 
 interface Row {
@@ -74,25 +74,18 @@ export const CONNECT_FAULTS = {
 export type ConnectFault = keyof typeof CONNECT_FAULTS;
 
 /** There is no connection to be had: the statement names the server, its state and the remedy. */
-export class ConnectError extends Error implements Statement {
+export class ConnectError extends StatedError {
   override readonly name = "ConnectError";
   readonly code: ConnectFault;
-  readonly what: string;
-  readonly state: string;
-  readonly remedy: string;
 
   constructor(code: ConnectFault, server: string, options?: ErrorOptions & { readonly detail?: string }) {
     const { state, remedy } = CONNECT_FAULTS[code];
-    const statement = {
+    super({
       what: `Cannot use PostgreSQL ${server}`,
       state: options?.detail === undefined ? state : `${state} (${options.detail})`,
       remedy,
-    };
-    super(sentenceOf(statement), options);
+    }, options);
     this.code = code;
-    this.what = statement.what;
-    this.state = statement.state;
-    this.remedy = remedy;
   }
 }
 

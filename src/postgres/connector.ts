@@ -196,12 +196,20 @@ async function passwordOf(source: NonNullable<DatabaseSettings["password"]>): Pr
   try {
     text = await readFile(source.file, "utf8");
   } catch (error) {
-    throw new ConfigError(`Cannot read ${named}: ${codeOf(error) ?? messageOf(error)}; correct the path, or its mode`);
+    throw new ConfigError({
+      what: `Cannot read ${named}`,
+      state: codeOf(error) ?? messageOf(error),
+      remedy: "correct the path, or its mode",
+    });
   }
   // Editors end a file with a line break.
   const password = text.replace(/\r?\n$/, "");
   if (password === "" || password.length > PASSWORD_MAX || /[\r\n\0]/.test(password)) {
-    throw new ConfigError(`Cannot use ${named}: it must hold the password alone, on one line`);
+    throw new ConfigError({
+      what: `Cannot use ${named}`,
+      state: "it is empty, too long, or has several lines",
+      remedy: "write the password alone, on one line",
+    });
   }
   return password;
 }

@@ -44,10 +44,11 @@ export function databaseSettings(config: Pick<Config, "sending_queue">): Databas
     config.sending_queue.postgres;
   const url = written === undefined ? undefined : parsePostgresUrl(written);
   if (url === undefined) {
-    throw new ConfigError(
-      `Cannot use PostgreSQL: ${SECTION}.url is not set; set it, or EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to ` +
-        "postgres://user@host:5432/database",
-    );
+    throw new ConfigError({
+      what: "Cannot use PostgreSQL",
+      state: `${SECTION}.url is not set`,
+      remedy: "set it, or EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to postgres://user@host:5432/database",
+    });
   }
   const text = password ?? url.password;
   const [ca, cert, key] = [tls.ca_pem ?? tls.ca_file, tls.cert_pem ?? tls.cert_file, tls.key_pem ?? tls.key_file];

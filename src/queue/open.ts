@@ -3,12 +3,22 @@
  * @module
  */
 import { openDirectQueue } from "./direct_queue.ts";
+import { openPostgresQueue } from "./postgres/queue.ts";
+import type { PostgresQueueSettings } from "./postgres/settings.ts";
 import type { SendingQueue } from "./queue.ts";
 import { openSqliteQueue, type SqliteQueueSettings } from "./sqlite/queue.ts";
 
+/** What the engine for several relays needs besides. */
+export type FleetSettings = Pick<
+  PostgresQueueSettings,
+  "connect" | "name" | "role" | "connectionsMax" | "background"
+>;
+
 /** What a queue needs to be told; an engine that stores nothing reads less of it. */
 export interface QueueSettings extends SqliteQueueSettings {
-  readonly storage: "sqlite" | "none";
+  readonly storage: "sqlite" | "none" | "postgres";
+  /** What a relay of several is to the others, and how it connects (`postgres`). */
+  readonly fleet?: FleetSettings;
 }
 
 /**
@@ -21,5 +31,8 @@ export function openQueue(settings: QueueSettings): Promise<SendingQueue> {
       return openSqliteQueue(settings);
     case "none":
       return Promise.resolve(openDirectQueue(settings));
+    case "postgres":
+      if (settings.fleet === undefined) throw new TypeError("The engine postgres needs to be told how to connect");
+      return openPostgresQueue({ ...settings, ...settings.fleet });
   }
 }

@@ -68,13 +68,14 @@ export async function openClients(
   return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
 }
 
-/** The relay's own spans and metrics leave through the mTLS client, never through the queue. */
+/** The relay's own spans and metrics leave through the mTLS client, never through the queue. Without clients nothing leaves. */
 export function startOwnTelemetry(
   { telemetry, exporter }: Config,
-  clients: Readonly<Record<SignalName, CollectorClient>>,
+  clients: Readonly<Record<SignalName, CollectorClient>> | undefined,
   log: Log,
 ): Telemetry {
   const target = (signal: "traces" | "metrics") => {
+    if (clients === undefined) return undefined;
     const client = clients[signal];
     const { url, headers, timeoutMs } = client.target(signal);
     return {

@@ -36,6 +36,15 @@ export interface OpenedExporters {
   readonly identities: readonly KeptIdentity[];
 }
 
+/** Of a relay that sends nothing. */
+export const NO_EXPORTERS: OpenedExporters = {
+  identities: [],
+  clientsOf(name) {
+    throw new RangeError(`No exporter ${name} is opened`);
+  },
+  originOf: () => "",
+};
+
 /**
  * Opens the exporters that the routes lead to, and the one by which the relay's own telemetry leaves.
  * @throws {CertificateError}
@@ -88,6 +97,8 @@ export function targetsOf(
 export interface ExporterSetOptions {
   readonly config: Config;
   readonly routing: Routing;
+  /** Those of the routes that are sent to; none where another relay sends. */
+  readonly targets: readonly ExportTarget[];
   readonly queue: SendingQueue;
   readonly opened: OpenedExporters;
   readonly recoder: Recoder;
@@ -148,8 +159,7 @@ export class ExporterSet {
 
   constructor(options: ExporterSetOptions) {
     const endpoints = this.#endpoints = new Endpoints(options.opened);
-    const { targets } = options.routing;
-    this.#sending = targets.map((target) => ({ target, exporter: exporterFor(target, endpoints, options) }));
+    this.#sending = options.targets.map((target) => ({ target, exporter: exporterFor(target, endpoints, options) }));
   }
 
   /** Each by itself, in the order of the routes. */
@@ -170,7 +180,7 @@ export class ExporterSet {
 
   /** Failures in a row of a signal, on the target where there are most; 0 is healthy. */
   failures(signal: SignalName): number {
-    return Math.max(...this.#required.map(({ exporter }) => exporter.failures(signal)));
+    return Math.max(0, ...this.#required.map(({ exporter }) => exporter.failures(signal)));
   }
 
   /** Whether a signal's wait after its last failure is still on, at a target that fails. */

@@ -16,7 +16,6 @@ import { ConfigError, messageOf } from "../errors.ts";
 import { SIGNAL_NAMES } from "../signal.ts";
 import { Batcher } from "../queue/batcher.ts";
 import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
-import { openQueue } from "../queue/open.ts";
 import { Admission } from "../receiver/admission.ts";
 import { Deadlines } from "../receiver/deadlines.ts";
 import { mountReceiver } from "../receiver/app.ts";
@@ -24,10 +23,11 @@ import { Preparer } from "../receiver/preparer.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import { RetryAfter } from "../receiver/retry_after.ts";
 import { OWN_TELEMETRY_MS_MAX, startOwnTelemetry } from "./clients.ts";
-import { ExporterSet, mergedBytesMax, openExporters, targetsOf } from "./exporters.ts";
+import { ExporterSet, mergedBytesMax, NO_EXPORTERS, openExporters, targetsOf } from "./exporters.ts";
 import { Recoder } from "../exporter/recoder.ts";
 import { exporterEvents, preparerEvents, receiverEvents, recoderEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
+import { openRelayQueue } from "./queue.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
 import { sampleAtHead } from "../telemetry/head_sampling.ts";
 import { instrument } from "../telemetry/instrument.ts";
@@ -45,7 +45,7 @@ export interface RunningRelay extends AsyncDisposable {
 
 /** A relay with sockets of its own. */
 export interface Relay extends RunningRelay {
-  /** Where senders post, e.g. `http://127.0.0.1:4319`. */
+  /** Where senders post, e.g. `http://127.0.0.1:4319`; of an exporter, which takes nothing, where health is asked for. */
   readonly url: string;
   /** Where senders export by OTLP/gRPC; undefined without `receiver.grpc.endpoint`. */
   readonly grpcUrl: string | undefined;
@@ -65,6 +65,8 @@ export interface RelaySeams {
   readonly way?: WayIn;
   /** Of tests: faults in the transactions of the queue. */
   readonly faults?: readonly Fault[];
+  /** Of hosts that freeze a process between requests: nothing is done then. */
+  readonly frozenBetween?: boolean;
 }
 
 /** How long a sender that was refused still has its data, in ms: what a stock SDK gives an export in all. */
@@ -84,7 +86,8 @@ export function startRelay(config: Config, log: Log = createLog()): Promise<Rela
 /** {@link startRelay}, with what no configuration says. */
 export async function startRelayWith(config: Config, log: Log, seams: RelaySeams): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
-  const core = await build(config, log, stack, seams.faults);
+  const core = await build(config, log, stack, seams);
+  if (config.role === "exporter") return await startExporter(config, core, log, stack);
   const { http } = config.receiver;
   let listening = false;
   const isReady = () => listening && healthOf(health).ready;
@@ -122,12 +125,32 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   };
 }
 
+/** A relay that sends what others take: it opens no port but admin's. */
+async function startExporter(config: Config, core: Core, log: Log, stack: AsyncDisposableStack): Promise<Relay> {
+  const sources = openAdmin(config, core, core, false, stack);
+  core.metrics.observeCertificates(core.certificates);
+  core.metrics.observeReceiver(() => ({ inFlightBytes: 0, connections: undefined }));
+  const admin = await startAdmin(config.telemetry.admin.endpoint, sources, core.receiver.failed);
+  stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
+  stack.defer(() => sources.page?.[Symbol.dispose]());
+  return { ...running(config, log, core, stack.move()), url: admin.url, grpcUrl: undefined, adminUrl: admin.url };
+}
+
 /**
  * A relay as a Hono app, whatever serves it. It listens nowhere: `receiver.http.endpoint` and `telemetry.admin.endpoint` are not
  * used, and `receiver.auth.insecure` is the caller's to answer for.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
-export async function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
+export function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
+  return createRelayWith(config, log, {});
+}
+
+/** {@link createRelay}, with what no configuration says. */
+export async function createRelayWith(
+  config: Config,
+  log: Log,
+  seams: Omit<RelaySeams, "way">,
+): Promise<EmbeddedRelay> {
   if (config.receiver.grpc.endpoint !== undefined) {
     throw new ConfigError({
       what: "Cannot use receiver.grpc.endpoint here",
@@ -145,7 +168,7 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
     );
   }
   await using stack = new AsyncDisposableStack();
-  const core = await build(config, log, stack);
+  const core = await build(config, log, stack, seams);
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
   // Whoever serves it may serve anybody.
@@ -157,33 +180,29 @@ export async function createRelay(config: Config, log: Log = createLog()): Promi
 type Core = Awaited<ReturnType<typeof build>>;
 
 /** All but sockets; what is to be closed goes to the stack. */
-async function build(config: Config, log: Log, stack: AsyncDisposableStack, faults: readonly Fault[] = []) {
+async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
+  const { role } = config;
   const routing = new Routing(routesOf(config));
   // First, though it stands last: without senders that can be told apart nothing else is begun.
-  const senders = await openSenders(config, log, stack);
+  const senders = role === "exporter" ? undefined : await openSenders(config, log, stack);
   // Its thread starts while certificates are read.
-  const opening = openQueue({
-    storage: config.sending_queue.storage,
-    path: config.sending_queue.path,
-    bytesMax: config.sending_queue.queue_size,
-    ...(config.sending_queue.max_age === undefined ? {} : { maxAgeMs: config.sending_queue.max_age }),
-    deadLetterBytesMax: config.sending_queue.dead_letters.max_size,
-    targets: routing.targets.map(({ name, required }) => ({ name, required })),
-    log,
-    faults,
-  });
-  const closed = opening.then((queue) => () => queue[Symbol.asyncDispose](), () => () => Promise.resolve());
-  stack.defer(async () => await (await closed)());
-  const opened = await openExporters(config, routing, log, stack);
-  const telemetry = stack.use(startOwnTelemetry(config, opened.clientsOf(primaryExporter(config)), log));
+  const own = stack.use(new AsyncDisposableStack());
+  const opening = openRelayQueue(config, routing, log, own, seams);
+  // Where something else fails meanwhile, it is closed once it is open.
+  const closed = opening.then(() => {}, () => {});
+  stack.defer(() => closed);
+  const opened = role === "receiver" ? NO_EXPORTERS : await openExporters(config, routing, log, stack);
+  const clients = role === "receiver" ? undefined : opened.clientsOf(primaryExporter(config));
+  const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
-  const queue = await opening;
+  const { queue, database } = await opening;
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
   let fullAt = -Infinity;
   const exporter = new ExporterSet({
     config,
     routing,
+    targets: role === "receiver" ? [] : routing.targets,
     queue,
     opened,
     recoder: stack.use(new Recoder(recoderEvents(log))),
@@ -223,20 +242,22 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     }, preparerEvents(log)),
   );
   const bodies = stack.use(new Deadlines(http.request_body_timeout, { keepTimer: true }));
-  mountReceiver(app, {
-    ...senders,
-    retryAfter: new RetryAfter({ maxMs: http.max_retry_after }),
-    limiter,
-    admission,
-    usage,
-    limits: { bodyBytesMax: http.max_request_body_size, deadlines: bodies },
-    preparer,
-    targetsFor: targetsOf(routing, queue),
-    admits: (targets, bytes) => queue.admits(targets, bytes),
-    append: (submission) => batcher.append(submission),
-    events: receiver,
-    allowedOrigins: http.cors.allowed_origins,
-  });
+  if (senders !== undefined) {
+    mountReceiver(app, {
+      ...senders,
+      retryAfter: new RetryAfter({ maxMs: http.max_retry_after }),
+      limiter,
+      admission,
+      usage,
+      limits: { bodyBytesMax: http.max_request_body_size, deadlines: bodies },
+      preparer,
+      targetsFor: targetsOf(routing, queue),
+      admits: (targets, bytes) => queue.admits(targets, bytes),
+      append: (submission) => batcher.append(submission),
+      events: receiver,
+      allowedOrigins: http.cors.allowed_origins,
+    });
+  }
   const answering = new Set<Promise<unknown>>();
   return {
     app,
@@ -251,8 +272,8 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, faul
     answering,
     collect: () => telemetry.collect(),
     lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
-    queuePath: queue.capabilities.durable ? config.sending_queue.path : undefined,
-    certificates: () => opened.identities.flatMap((each) => each.expiries()),
+    queuePath: config.sending_queue.storage === "sqlite" ? config.sending_queue.path : undefined,
+    certificates: () => [...opened.identities.flatMap((each) => each.expiries()), ...database?.expiries() ?? []],
     /** Has a stop wait for an answer. */
     track<Answer>(answer: Promise<Answer>): Promise<Answer> {
       answering.add(answer);
@@ -307,7 +328,7 @@ const STOP_MS_MIN = 1_000;
 /** Whatever hangs, a disk for one, a stop has an end: who waits for it goes on. */
 async function endWithin(ended: Promise<void>, ms: number, log: Log): Promise<void> {
   if (await within(ended, ms)) return;
-  log.error("The relay did not stop within shutdown.grace; what was answered is safe in the queue's file", { ms });
+  log.error("The relay did not stop within shutdown.grace; what was answered is safe in the queue", { ms });
   ended.catch((error) => log.warn("Stopping failed", { cause: messageOf(error) }));
 }
 

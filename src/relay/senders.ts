@@ -95,7 +95,7 @@ export async function openUsage(
   log: Log,
   stack: AsyncDisposableStack,
 ): Promise<Usage> {
-  if (storage === "none") return new Usage();
+  if (storage !== "sqlite") return new Usage();
   const file = usageFileOf(path);
   let before: UsageSnapshot | undefined;
   try {

@@ -35,7 +35,10 @@ Deno.test("check prints what is in use and where it came from, and warnings apar
     { OTEL_EXPORTER_OTLP_INSECURE: "true" },
   );
   assert.equal(fault, undefined);
-  assert.match(out, /^# file: my\.yaml\n# variables: OTEL_EXPORTER_OTLP_TIMEOUT\n# everything: default\nreceiver:\n/);
+  assert.match(
+    out,
+    /^# file: my\.yaml\n# variables: OTEL_EXPORTER_OTLP_TIMEOUT\n# everything: default\nrole: both\nreceiver:\n/,
+  );
   assert.match(out, /timeout: 1s500ms/);
   assert.match(out, /Authorization: \(hidden\)/);
   assert.match(err, /^Warning: OTEL_EXPORTER_OTLP_INSECURE=true has no effect/);
@@ -52,7 +55,10 @@ Deno.test("check on a narrow terminal is still YAML", async () => {
       width: 60,
     },
   );
-  assert.match(out, /^# file: none\n# variables: .*,\n# {3}EDGEFERRY_\w+\n# everything: default\nreceiver:\n/);
+  assert.match(
+    out,
+    /^# file: none\n# variables: .*,\n# {3}EDGEFERRY_\w+\n# everything: default\nrole: both\nreceiver:\n/,
+  );
 });
 
 Deno.test("check --json is data", async () => {

@@ -97,7 +97,7 @@ Deno.test("an unknown key names its place and the nearest key", async () => {
     "relay.yaml:2:34: Unknown key receiver.http.max_request_body_sise; did you mean receiver.http.max_request_body_size?",
     "relay.yaml:5:5: Unknown key exporter.tls.cert_fiel; did you mean exporter.tls.cert_file?",
     "relay.yaml:6:1: Unknown key queue_size; did you mean sending_queue.queue_size?",
-    "relay.yaml:7:1: Unknown key colour; the keys here are receiver, redaction, sending_queue, exporter, exporters, groups, routes, telemetry, shutdown",
+    "relay.yaml:7:1: Unknown key colour; the keys here are role, receiver, redaction, sending_queue, exporter, exporters, groups, routes, telemetry, shutdown",
     "relay.yaml:8:14: Unknown key telemetry.<<; merge keys are not supported, write the keys out",
   ]);
 });

@@ -74,3 +74,14 @@ Deno.test("certificates for the database come in pairs, and not without TLS", ()
   assert.throws(postgres({ cert_file: "relay.crt" }), /it needs both cert_file and key_file/);
   assert.throws(postgres({ insecure: true, ca_file: "ca.crt" }), /insecure beside certificates/);
 });
+
+Deno.test("a role of two needs a queue that both can reach, and that queue a URL", () => {
+  assert.throws(() => configFrom({ role: "receiver" }), {
+    message: "Cannot use role receiver with sending_queue.storage sqlite: nobody else can reach that queue; " +
+      "set sending_queue.storage: postgres, or role: both",
+  });
+  assert.throws(
+    () => configFrom({ sending_queue: { storage: "postgres" } }),
+    /sending_queue\.postgres\.url is not set/,
+  );
+});

@@ -4,16 +4,15 @@
  * the real Collector.
  */
 import assert from "node:assert/strict";
-import { chmod, readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end/far_end.ts";
 import { folder } from "../support/files/folder.ts";
-import { type NumberedRequest, numberedRequest } from "../support/bodies/numbered_spans.ts";
-import { type Program, startProgram } from "../support/program/program.ts";
+import { numberedRequest } from "../support/bodies/numbered_spans.ts";
+import { startProgram } from "../support/program/program.ts";
 import { Random } from "../support/bodies/requests.ts";
+import { collectorVariables, DEPLOY, type Deployed, SERVE, startDeployed } from "../support/relay/deployed.ts";
 import { ROOT } from "../support/relay/restartable_relay.ts";
 
 /** From SIGINT to SIGKILL at Deno Deploy, in ms. */
@@ -23,93 +22,6 @@ const FAR_ENDS: Readonly<Record<FarEnd["name"], (certs: TestCertificates, dir: s
   embedded: startEmbeddedFarEnd,
   real: startRealFarEnd,
 };
-
-interface Deployed extends AsyncDisposable {
-  readonly program: Program;
-  readonly url: string;
-  send(request: NumberedRequest): Promise<Response>;
-}
-
-/** How it is started, and what says where it listens. */
-interface Entry {
-  readonly module: string;
-  args(): Promise<string[]>;
-  readonly env: Readonly<Record<string, string>>;
-  listening(program: Program): Promise<string>;
-}
-
-const DEPLOY: Entry = {
-  module: "src/deploy.ts",
-  args: taskArgs,
-  env: { DENO_SERVE_ADDRESS: "tcp:127.0.0.1:0" },
-  async listening(program) {
-    const { url } = JSON.parse(await program.line(/"message":"Receiving"/)) as { url: string };
-    return url.replace("0.0.0.0", "127.0.0.1");
-  },
-};
-
-const SERVE: Entry = {
-  module: "src/serve.ts",
-  args: () =>
-    Promise.resolve([
-      "serve",
-      // Looked for from the working folder, where `deno run` looks beside the module.
-      ...["--config", join(ROOT, "deno.json")],
-      ...["--cached-only", "--allow-net", "--allow-env", "--host", "127.0.0.1", "--port", "0", "src/serve.ts"],
-    ]),
-  env: {},
-  async listening(program) {
-    return /http:\/\/127\.0\.0\.1:\d+/.exec(await program.line(/Listening on http:\/\/127\.0\.0\.1:\d+/))![0];
-  },
-};
-
-async function taskArgs(): Promise<string[]> {
-  const manifest: { tasks: { deploy: { command: string } } } = JSON.parse(
-    await readFile(join(ROOT, "deno.json"), "utf8"),
-  );
-  const [deno, ...args] = manifest.tasks.deploy.command.split(" ");
-  assert.equal(deno, "deno");
-  return args;
-}
-
-async function startDeployed(entry: Entry, certs: TestCertificates, collectorUrl: string): Promise<Deployed> {
-  await using stack = new AsyncDisposableStack();
-  const { path } = stack.use(await folder());
-  await chmod(path, 0o555);
-  const args = await entry.args();
-  const token = newSecret();
-  const program = startProgram({
-    command: Deno.execPath(),
-    args: args.map((word) => word === entry.module ? join(ROOT, word) : word),
-    cwd: path,
-    env: {
-      EDGEFERRY_EXPORTER_OTLP_ENDPOINT: collectorUrl,
-      EDGEFERRY_EXPORTER_OTLP_CERTIFICATE: certs.ca.certificate,
-      EDGEFERRY_EXPORTER_OTLP_CLIENT_CERTIFICATE: certs.client.certificate,
-      EDGEFERRY_EXPORTER_OTLP_CLIENT_KEY: certs.client.key,
-      EDGEFERRY_RECEIVER_AUTH_TOKENS: `{tokens: [{id: edge, sha256: ${digestOf(token)}}]}`,
-      // Set by the host itself.
-      DENO_DEPLOY: "true",
-      OTEL_DENO: "true",
-      OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9",
-      ...entry.env,
-    },
-  });
-  stack.defer(async () => {
-    const { code } = await program.stop();
-    assert.equal(code, 0, program.lines.join("\n"));
-    assert.deepEqual(await readdir(path), [], "nothing was written");
-  });
-  const url = await entry.listening(program);
-  const kept = stack.move();
-  return {
-    program,
-    url,
-    send: ({ body, headers }) =>
-      fetch(`${url}/v1/traces`, { method: "POST", headers: { ...headers, authorization: `Bearer ${token}` }, body }),
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
-  };
-}
 
 async function statusOf(answer: Promise<Response>): Promise<number> {
   const response = await answer;
@@ -145,7 +57,7 @@ for (const [name, entry] of RUNS) {
     };
 
     await t.step("sends on within the request, answers health on the one port, without a warning", async () => {
-      await using relay = await startDeployed(entry, certs, end.url);
+      await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
       await taken(relay);
       assert.equal(await statusOf(fetch(`${relay.url}/livez`)), 200);
       assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 200);
@@ -157,7 +69,7 @@ for (const [name, entry] of RUNS) {
     });
 
     await t.step("frozen between requests, while the Collector is another one", async () => {
-      await using relay = await startDeployed(entry, certs, end.url);
+      await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
       await taken(relay);
       relay.program.signal("SIGSTOP");
       await end.crash();
@@ -179,7 +91,7 @@ for (const [name, entry] of RUNS) {
     });
 
     await t.step("stopped under load: what was answered 200 is there, the rest was refused", async () => {
-      await using relay = await startDeployed(entry, certs, end.url);
+      await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
       const requests = Array.from({ length: 32 }, next);
       const first = Promise.withResolvers<void>();
       const statuses = Promise.all(requests.map(async (request) => {
@@ -198,7 +110,7 @@ for (const [name, entry] of RUNS) {
     });
 
     await t.step("stopped while the Collector is silent: the sender is told 503 before the host kills", async () => {
-      await using relay = await startDeployed(entry, certs, end.url);
+      await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
       await taken(relay);
       end.freeze();
       try {

@@ -56,11 +56,29 @@ Deno.test("what is missing is named all at once, by its variable", async () => {
 Deno.test("a disk, and nobody asked for a token, are refused", async () => {
   await assert.rejects(
     deployConfig({ ...ENOUGH, EDGEFERRY_SENDING_QUEUE_STORAGE: "sqlite" }),
-    /Cannot use sending_queue\.storage sqlite here: .*; remove EDGEFERRY_SENDING_QUEUE_STORAGE, or run src\/main\.ts/,
+    /Cannot use sending_queue\.storage sqlite here: .*; set EDGEFERRY_SENDING_QUEUE_STORAGE to postgres or remove it/,
   );
   await assert.rejects(
     deployConfig({ ...ENOUGH, EDGEFERRY_RECEIVER_AUTH_INSECURE: "true" }),
     /without authentication: it is not loopback/,
+  );
+});
+
+Deno.test("on a database an instance receives alone, and needs nothing of the way to the Collector", async () => {
+  const { EDGEFERRY_RECEIVER_AUTH_TOKENS } = ENOUGH;
+  const env = {
+    EDGEFERRY_RECEIVER_AUTH_TOKENS,
+    EDGEFERRY_SENDING_QUEUE_STORAGE: "postgres",
+    EDGEFERRY_SENDING_QUEUE_POSTGRES_URL: "postgres://relay@db.example/edgeferry",
+  };
+  assert.equal((await deployConfig(env)).config.role, "receiver");
+  await assert.rejects(
+    deployConfig({ ...env, EDGEFERRY_ROLE: "both" }),
+    /Cannot use role both here: .*; remove EDGEFERRY_ROLE, and run src\/main\.ts run --role exporter/,
+  );
+  await assert.rejects(
+    deployConfig({ ...env, EDGEFERRY_SENDING_QUEUE_POSTGRES_URL: "" }),
+    /sending_queue\.postgres\.url is not set/,
   );
 });
 

@@ -6,88 +6,26 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
+import {
+  balances,
+  type DeadLetter,
+  type DeadLetterFilter,
+  type DeadLetterGroup,
+  type DeadLetterHead,
+  type DropResult,
+  type GroupedDeadLetters,
+  plusBooks,
+  type QueueSnapshot,
+  type ReplayResult,
+  type ReplaySelection,
+  type TargetSnapshot,
+} from "../inspection.ts";
 import { type Books, NO_BOOKS, type PayloadEncoding } from "../queue.ts";
 import { appendedAt } from "./clock_steps.ts";
 import { costOfRow, encodeParts } from "../record_head.ts";
 import { Routes } from "./file/routes.ts";
 import { openBeside } from "./file/schema.ts";
 import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
-
-/** What the file holds. */
-export interface QueueSnapshot {
-  readonly path: string;
-  /** Records queued. */
-  readonly records: number;
-  /** What is queued, in bytes, as the bound counts it: payloads, and what each record costs beside. */
-  readonly bytes: number;
-  /** The bound on `bytes` that the relay last started with. */
-  readonly bytesMax: number;
-  /** When the oldest queued record was appended, in ms since the Unix epoch. */
-  readonly oldestAt: number | undefined;
-  /** Records that the Collector refused for good and for which the dead letters have no room. */
-  readonly held: number;
-  readonly deadLetters: { readonly records: number; readonly bytes: number; readonly bytesMax: number };
-  readonly books: Readonly<Record<SignalName, Books>>;
-  /** By target, those that have or had something. */
-  readonly targets: readonly TargetSnapshot[];
-  /** Whether accepted = delivered + rejected + dead-lettered + expired + abandoned + queued holds for each target and signal. */
-  readonly balanced: boolean;
-}
-
-/** One dead letter, without its payload. */
-export interface DeadLetterHead {
-  readonly id: number;
-  readonly signal: SignalName;
-  readonly encoding: PayloadEncoding;
-  /** Id of the sender. */
-  readonly sender: string;
-  readonly items: number;
-  /** Length of the payload, in bytes. */
-  readonly bytes: number;
-  /** The Collector's own words. */
-  readonly reason: string;
-  /** HTTP status, if it was one that condemned it. */
-  readonly status: number | undefined;
-  /** ms since the Unix epoch. */
-  readonly enqueuedAt: number;
-  /** ms since the Unix epoch. */
-  readonly diedAt: number;
-}
-
-/** One dead letter with what was sent. */
-export interface DeadLetter extends DeadLetterHead {
-  /** As it is stored: protobuf, by `encoding` in gzip. */
-  readonly payload: Uint8Array;
-}
-
-/** What the file holds for one target. */
-export interface TargetSnapshot {
-  readonly name: string;
-  /** Records that wait for it. */
-  readonly records: number;
-  /** What they cost, in bytes. */
-  readonly bytes: number;
-  /** Items that it was not given, because it was full. */
-  readonly skipped: number;
-  readonly deadLetters: { readonly records: number; readonly bytes: number };
-  readonly books: Readonly<Record<SignalName, Books>>;
-}
-
-function plus(a: Books, b: Books): Books {
-  return {
-    accepted: a.accepted + b.accepted,
-    delivered: a.delivered + b.delivered,
-    rejectedByCollector: a.rejectedByCollector + b.rejectedByCollector,
-    deadLettered: a.deadLettered + b.deadLettered,
-    expired: a.expired + b.expired,
-    abandoned: a.abandoned + b.abandoned,
-    queued: a.queued + b.queued,
-  };
-}
-
-function balances({ accepted, ...ended }: Books): boolean {
-  return accepted === Object.values(ended).reduce((sum, items) => sum + items, 0);
-}
 
 function targetOf(name: string, rows: readonly Row[]): TargetSnapshot {
   return {
@@ -109,58 +47,6 @@ function targetOf(name: string, rows: readonly Row[]): TargetSnapshot {
       };
     }),
   };
-}
-
-/** Dead letters that are alike. */
-export interface DeadLetterGroup {
-  readonly sender: string;
-  readonly signal: SignalName;
-  /** The Collector's own words. */
-  readonly reason: string;
-  readonly status: number | undefined;
-  readonly records: number;
-  readonly items: number;
-  /** Length of the payloads, in bytes. */
-  readonly bytes: number;
-  /** When the first and the last of them died, in ms since the Unix epoch. */
-  readonly firstAt: number;
-  readonly lastAt: number;
-}
-
-/** Which dead letters; what is undefined is not asked for. */
-export interface DeadLetterFilter {
-  readonly ids?: readonly number[] | undefined;
-  readonly signal?: SignalName | undefined;
-  /** Id of the sender, whole. */
-  readonly sender?: string | undefined;
-  /** Stands somewhere in the Collector's words. */
-  readonly reason?: string | undefined;
-  /** Died at this time or before, in ms since the Unix epoch. */
-  readonly diedBefore?: number | undefined;
-}
-
-/** Which dead letters to replay; without a filter, all that are there when the replay begins. */
-export interface ReplaySelection extends DeadLetterFilter {
-  /** Called after each transaction, with the counts so far. */
-  readonly onProgress?: (progress: { readonly replayed: number; readonly total: number }) => void;
-}
-
-/** What a replay did. */
-export interface ReplayResult {
-  readonly replayed: number;
-  /** Dead letters that were asked for and are still there. */
-  readonly left: number;
-  /** Ids asked for that name no dead letter. */
-  readonly unknown: readonly number[];
-  /** Why some are left: the queue's own bound. */
-  readonly stoppedBy: "queue_full" | undefined;
-}
-
-/** What a drop did. */
-export interface DropResult {
-  readonly dropped: number;
-  /** Ids asked for that name no dead letter. */
-  readonly unknown: readonly number[];
 }
 
 /** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
@@ -194,7 +80,7 @@ export function queueStats(path: string): QueueSnapshot {
     const targets = all.filter(({ records, deadLetters, books }) =>
       records > 0 || deadLetters.records > 0 || Object.values(books).some(({ accepted }) => accepted > 0)
     );
-    const books = bySignal((signal) => all.map(({ books }) => books[signal]).reduce(plus, NO_BOOKS));
+    const books = bySignal((signal) => all.map(({ books }) => books[signal]).reduce(plusBooks, NO_BOOKS));
     return {
       path,
       records: sumOf(rows, "records"),
@@ -250,7 +136,7 @@ export function readDeadLetter(path: string, id: number): DeadLetter | undefined
 export function groupDeadLetters(
   path: string,
   options: { readonly limit: number },
-): { readonly groups: readonly DeadLetterGroup[]; readonly groupsMore: number; readonly ungrouped: number } {
+): GroupedDeadLetters {
   return beside(path, { readOnly: true }, (db) => {
     const all = Number(db.prepare("SELECT count(*) AS all_of_them FROM dead_letters").get()?.all_of_them);
     const rows = db.prepare(

@@ -6,19 +6,11 @@
 import type { DatabaseSync } from "node:sqlite";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import { RECORD_BYTES } from "../cost.ts";
+import type { MoveResult } from "../inspection.ts";
 import type { TargetId } from "../queue.ts";
 import { openOrThrow, readable } from "./inspect.ts";
 import { addBook, OVERLAP, Routes } from "./file/routes.ts";
 import { StorageError } from "./file/storage_error.ts";
-
-/** What was done. */
-export interface MoveResult {
-  readonly records: number;
-  /** Spans, data points or log records. */
-  readonly items: number;
-  /** Dead letters that went along. */
-  readonly deadLetters: number;
-}
 
 /** Bounds of one transaction: the relay's own wait behind it. */
 const STEP_RECORDS = 128;

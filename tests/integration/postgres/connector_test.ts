@@ -66,7 +66,7 @@ Deno.test("a server that answers before its data is safe is refused, by its name
   assert(lines.some((line) => /The check of the database failed/.test(line)), lines.join("\n"));
   const error = await refusal({ url: postgres.url("relay") });
   assert.equal(error.code, "not_durable");
-  assert.match(error.remedy, /durability: managed/);
+  assert.match(error.remedy ?? "", /durability: managed/);
 
   await using managed = connectorFor({ url: postgres.url("relay"), durability: "managed" });
   await (await managed.connect()).end();
