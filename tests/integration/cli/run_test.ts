@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { initCertificates } from "../../src/pki/init.ts";
-import { folder } from "../support/files/folder.ts";
-import { startTask, writeConfig } from "../support/program/task.ts";
+import { initCertificates } from "../../../src/pki/init.ts";
+import { folder } from "../../support/files/folder.ts";
+import { startTask, writeConfig } from "../../support/program/task.ts";
 
 Deno.test("run: what is missing is a message and 1; SIGINT and SIGTERM end it with 0", async () => {
   await using at = await folder();

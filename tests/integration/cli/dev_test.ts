@@ -4,11 +4,11 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { initCertificates } from "../../src/pki/init.ts";
-import { testCertificates } from "../support/files/certificates.ts";
-import { clientFor, requestOf } from "../support/relay/exporting.ts";
-import { folder } from "../support/files/folder.ts";
-import { startTask, writeConfig } from "../support/program/task.ts";
+import { initCertificates } from "../../../src/pki/init.ts";
+import { testCertificates } from "../../support/files/certificates.ts";
+import { clientFor, requestOf } from "../../support/relay/exporting.ts";
+import { folder } from "../../support/files/folder.ts";
+import { startTask, writeConfig } from "../../support/program/task.ts";
 
 /** A port that was free a moment ago. */
 async function freePort(): Promise<number> {
