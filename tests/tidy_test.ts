@@ -52,6 +52,8 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "config/tokens.ts": "config/schema_test.ts",
   "config/types.ts": "docs/pages_test.ts",
   "deploy.ts": "e2e/deploy_test.ts",
+  "diagnosis/database_faults.ts": "integration/doctor/database_faults_test.ts",
+  "doctor/checks/database.ts": "integration/doctor/database_faults_test.ts",
   "doctor/checks/host.ts": "doctor/doctor_test.ts",
   "doctor/checks/identity.ts": "integration/doctor/matrix_test.ts",
   "doctor/checks/storage.ts": "doctor/doctor_test.ts",

@@ -7,6 +7,7 @@
  * @module
  */
 import type { CertificateErrorCode } from "../errors.ts";
+import { DATABASE_FAULTS } from "./database_faults.ts";
 import type { ClientFacts } from "./client_facts.ts";
 
 /** What is known of a failed attempt, or of a file that cannot be used. */
@@ -599,6 +600,7 @@ const FAULTS: readonly FaultRow[] = [
     knownAs: [],
     matches: never,
   },
+  ...DATABASE_FAULTS.map((fault): FaultRow => ({ ...fault, lasting: true, matches: never })),
 ];
 
 /** Every fault that has a name, as documentation prints it. */

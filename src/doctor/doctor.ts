@@ -13,6 +13,8 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { Check, Finding, Status } from "./finding.ts";
+import { databaseSettings } from "../postgres/settings.ts";
+import { DATABASE_CHECKS, DatabaseSubject } from "./checks/database.ts";
 import { HOST_CHECKS, type HostSubject } from "./checks/host.ts";
 import { IDENTITY_CHECKS } from "./checks/identity.ts";
 import { STORAGE_CHECKS } from "./checks/storage.ts";
@@ -71,8 +73,12 @@ export async function examine(options: ExamineOptions): Promise<Report> {
   await runAll(HOST_CHECKS, host, results, null);
   const now = options.now ?? (() => new Date());
   const receiver = config === undefined ? undefined : { tls: config.receiver.http.tls, now: now() };
-  await runAll(RECEIVER_CHECKS, receiver, results, null);
-  const ways = config === undefined ? [undefined] : waysOf(config, options, loaded?.originOf);
+  if (config?.role !== "exporter") await runAll(RECEIVER_CHECKS, receiver, results, null);
+  const ways = config === undefined
+    ? [undefined]
+    : config.role === "receiver"
+    ? []
+    : waysOf(config, options, loaded?.originOf);
   for (const way of ways) {
     try {
       await runAll([...IDENTITY_CHECKS, ...WAY_CHECKS], way, results, ways.length > 1 ? way?.label ?? null : null);
@@ -80,7 +86,12 @@ export async function examine(options: ExamineOptions): Promise<Report> {
       way?.close();
     }
   }
-  await runAll(STORAGE_CHECKS, config === undefined ? undefined : storageOf(config), results, null);
+  if (config?.sending_queue.storage === "postgres") {
+    await using database = new DatabaseSubject(databaseSettings(config), now);
+    await runAll(DATABASE_CHECKS, database, results, null);
+  } else {
+    await runAll(STORAGE_CHECKS, config === undefined ? undefined : storageOf(config), results, null);
+  }
   const named = (status: Status) => [
     ...new Set(results.filter((each) => each.status === status).map((each) => each.fault ?? each.id)),
   ];

@@ -1,0 +1,143 @@
+/** doctor on a fleet's database: each fault of it by its name, each produced here. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { join } from "node:path";
+import type { ConfigInput } from "../../../src/config/schema.ts";
+import { DATABASE_FAULTS } from "../../../src/diagnosis/database_faults.ts";
+import { examine, type Report } from "../../../src/doctor/doctor.ts";
+import { migrate } from "../../../src/queue/postgres/schema.ts";
+import { Client } from "../../../src/postgres/driver.ts";
+import { testCertificates } from "../../support/files/certificates.ts";
+import { folder } from "../../support/files/folder.ts";
+import { type Postgres, startPostgres } from "../../support/postgres/postgres.ts";
+
+type Database = NonNullable<NonNullable<ConfigInput["sending_queue"]>["postgres"]>;
+
+async function doctor(dir: string, postgres: Database, now?: () => Date): Promise<Report> {
+  const file = join(dir, "relay.json");
+  const config: ConfigInput = {
+    role: "receiver",
+    receiver: { auth: { insecure: true } },
+    sending_queue: { storage: "postgres", postgres },
+  };
+  await writeFile(file, JSON.stringify(config));
+  return await examine({ file, env: { DENO_TLS_CA_STORE: "" }, ...(now === undefined ? {} : { now }) });
+}
+
+async function makeTables(postgres: Postgres, relayRole?: string): Promise<void> {
+  const client = new Client(postgres.config("owner"));
+  await client.connect();
+  await migrate(client, relayRole === undefined ? {} : { relayRole });
+  await client.end();
+}
+
+/** A server that does this with each connection. */
+async function tcp(stack: AsyncDisposableStack, answer: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    answer(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  stack.defer(async () => {
+    const closed = once(server, "close");
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** What a server says that is not ready (PostgreSQL 15, 55.7 "ErrorResponse"). */
+function errorResponse(code: string, message: string): Uint8Array {
+  const fields = new TextEncoder().encode(`SFATAL\0C${code}\0M${message}\0\0`);
+  const answer = new Uint8Array(5 + fields.length);
+  answer[0] = "E".charCodeAt(0);
+  new DataView(answer.buffer).setInt32(1, 4 + fields.length);
+  answer.set(fields, 5);
+  return answer;
+}
+
+Deno.test("each fault of the database is named by doctor, and a sound one passes", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { path: dir } = stack.use(await folder());
+  const certs = stack.use(await testCertificates());
+  const postgres = stack.use(await startPostgres());
+  const url = postgres.url("relay");
+  const produced = new Set<string>();
+  const note = async (database: Database, now?: () => Date): Promise<Report> => {
+    const report = await doctor(dir, database, now);
+    for (const code of [...report.faults, ...report.warnings]) produced.add(code);
+    assert.doesNotMatch(JSON.stringify(report), /-Pw7|Hunter2/);
+    return report;
+  };
+  const stateOf = (report: Report, id: string) => report.checks.find((check) => check.id === id)?.status;
+
+  await note({ url });
+  await makeTables(postgres);
+  await note({ url });
+  await makeTables(postgres, "relay");
+  const sound = await note({ url });
+  assert.deepEqual([sound.ok, sound.faults, sound.warnings], [true, [], []], JSON.stringify(sound.checks, null, 1));
+  assert.deepEqual(sound.checks.map(({ id }) => id).filter((id) => id.startsWith("database_")), [
+    "database_dns",
+    "database_port",
+    "database_tls",
+    "database_role",
+    "database_settings",
+    "database_tables",
+    "database_room",
+    "database_clock",
+  ]);
+  assert.match(
+    sound.checks.find(({ id }) => id === "database_settings")?.evidence.join("\n") ?? "",
+    /lost disk .*\n.*lost standby.*\n.*lost region/i,
+  );
+  await note({ url }, () => new Date(Date.now() + 3_600_000));
+  await postgres.query("UPDATE edgeferry.meta SET bytes_max = 1000");
+  await postgres.query("INSERT INTO edgeferry.ledger (target, signal, bytes) VALUES (1, 0, 950)");
+  await note({ url });
+
+  const wrong = await note({ url: url.replace("relay-Pw7", "Hunter2") });
+  assert.deepEqual(
+    ["database_tls", "database_role", "database_settings"].map((id) => stateOf(wrong, id)),
+    ["ok", "fault", "skipped"],
+  );
+  await note({ url: url.replace(":relay-Pw7", "") });
+  await note({ url: url.replace("/edgeferry", "/nothing") });
+  await note({ url: url.replace("127.0.0.1", "no-such-host.invalid"), tls: { insecure: true } });
+  await note({ url: url.replace(String(postgres.port), "1") });
+  await note({ url: `${url}?sslmode=require` });
+  await postgres.query("CREATE ROLE stranger LOGIN PASSWORD 'stranger-Pw7'");
+  await note({ url: url.replace("relay:relay-Pw7", "stranger:stranger-Pw7") });
+  await postgres.query("ALTER ROLE relay CONNECTION LIMIT 0");
+  await note({ url });
+  await postgres.query("ALTER ROLE relay CONNECTION LIMIT -1");
+  const starting = await tcp(
+    stack,
+    (socket) => socket.once("data", () => socket.end(errorResponse("57P03", "the database system is starting up"))),
+  );
+  await note({ url: url.replace(String(postgres.port), String(starting)) });
+  const another = await tcp(stack, (socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+  await note({ url: url.replace(String(postgres.port), String(another)) });
+
+  await postgres.set("full_page_writes", "off");
+  await note({ url });
+  await postgres.set("fsync", "off");
+  await note({ url });
+  await note({ url, durability: "managed" });
+  const standby = stack.use(await postgres.standby({ name: "second", synchronous: true }));
+  await note({ url });
+  await note({ url: standby.url("relay") });
+
+  const secured = stack.use(await startPostgres({ tls: { server: certs.server, clientCa: certs.ca } }));
+  const named = secured.url("relay").replace("127.0.0.1", "localhost");
+  await note({ url: named, tls: { ca_file: certs.ca.certificateFile } });
+  await note({ url: named, tls: { ca_file: certs.otherCa.certificateFile } });
+
+  assert.deepEqual([...produced].sort(), DATABASE_FAULTS.map(({ code }) => code).sort());
+});
