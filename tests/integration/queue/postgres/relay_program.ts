@@ -1,0 +1,57 @@
+/**
+ * A relay without receiver and exporter, until it is killed: appends numbered records and sends what it takes. It prints, each in one write:
+ * `A n` once a record is accepted, `R n unknown` or `R n refused` where it is not, `D n` when the Collector would have it, before the outcome
+ * is written. Arguments: the driver's configuration as JSON, the first number, how many it appends (0: it only sends).
+ */
+import { writeSync } from "node:fs";
+import process from "node:process";
+import { Refusal } from "../../../../src/errors.ts";
+import { Client, type ClientConfig } from "../../../../src/postgres/driver.ts";
+import { openPostgresQueue } from "../../../../src/queue/postgres/queue.ts";
+import { LIMIT, NEVER, numberOf, record, TestLog } from "../../../queue/records.ts";
+
+const [configuration = "{}", first = "0", count = "0"] = process.argv.slice(2);
+const config: ClientConfig = JSON.parse(configuration);
+
+const queue = await openPostgresQueue({
+  bytesMax: 1 << 30,
+  deadLetterBytesMax: 1 << 20,
+  log: new TestLog(),
+  name: `from ${first}`,
+  connect: async () => {
+    const client = new Client({ ...config, connectionTimeoutMillis: 5_000 });
+    client.on("error", () => {});
+    await client.connect();
+    return client;
+  },
+});
+const say = (line: string) => void writeSync(1, `${line}\n`);
+say("ready");
+
+async function send(): Promise<never> {
+  for (;;) {
+    const deliveries = await queue.take({ ...LIMIT, recordsMax: 20 }, NEVER);
+    // A Collector that takes its time: there is always something on its way.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (const delivery of deliveries) say(`D ${numberOf(delivery)}`);
+    await Promise.all(deliveries.map((delivery) => delivery.settle([{ kind: "delivered" }])));
+  }
+}
+
+let next = Number(first);
+const last = next + Number(count);
+async function append(): Promise<void> {
+  while (next < last) {
+    const number = next++;
+    try {
+      await queue.append(record(number, { bytes: 700 }));
+      say(`A ${number}`);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      say(`R ${number} ${error.unknown ? "unknown" : "refused"}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+await Promise.all([send(), send(), ...Array.from({ length: 8 }, append)]);
