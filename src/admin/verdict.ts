@@ -40,7 +40,7 @@ export function verdictOf(status: Status): Verdict {
     return {
       level: "bad",
       badge: "Books do not balance",
-      sentence: `Of ${listed(unbalanced)} more or less has left than has come; keep the queue's file and report it.`,
+      sentence: `The books of ${listed(unbalanced)} do not balance; keep the queue's file and report it.`,
     };
   }
   const letters = deadLetters.records === 1 ? "1 dead letter" : `${count(deadLetters.records)} dead letters`;
@@ -55,7 +55,7 @@ export function verdictOf(status: Status): Verdict {
     return {
       level: "warn",
       badge: "Ready",
-      sentence: `Data flows; ${letters} of before wait to be replayed or dropped.`,
+      sentence: `Data flows; ${letters} from earlier wait to be replayed or dropped.`,
     };
   }
   const [warning] = health.warnings;

@@ -39,7 +39,7 @@ const EXPORTED = ["traces", "metrics", "logs", "profiles"] as const;
 
 const PEM = "PEM text with its -----BEGIN line, or base64 of it";
 
-/** When the end of a certificate is told of; the same for each end of the relay. */
+/** When the relay reports the end of a certificate; the same for each end of the relay. */
 const expiryLimits = () => ({
   expiry_warning: option(
     duration("0", "87600h").prefault("720h"),
@@ -86,9 +86,12 @@ const exporterKeys = () => ({
   endpoint: option(
     exporterUrl().prefault("https://localhost:4318"),
     "The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. " +
-      "Of gRPC scheme, host and port; https://localhost:4317 unless set",
+      "For gRPC: scheme, host and port; https://localhost:4317 unless set",
   ),
-  protocol: option(protocol().prefault("http/protobuf"), "What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC"),
+  protocol: option(
+    protocol().prefault("http/protobuf"),
+    "The protocol of the Collector's endpoint: OTLP/HTTP or OTLP/gRPC",
+  ),
   traces_endpoint: option(exporterUrl().exactOptional(), "URL for traces, used as it is"),
   metrics_endpoint: option(exporterUrl().exactOptional(), "URL for metrics, used as it is"),
   logs_endpoint: option(exporterUrl().exactOptional(), "URL for logs, used as it is"),
@@ -96,8 +99,8 @@ const exporterKeys = () => ({
   headers: option(headers().prefault({}), "Header fields sent with every request to the Collector"),
   compression: option(
     choice("passthrough", "gzip", "zstd", "none").prefault("passthrough"),
-    "passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. " +
-      "Where zstd is not read, gzip is sent",
+    "passthrough forwards the sender's own compressed data and compresses plain data; gzip and zstd compress merged requests anew. " +
+      "An endpoint that does not read zstd gets gzip",
   ),
   timeout: option(duration("1ms", "10m").prefault("10s"), "Time for one attempt, connecting included"),
   retry_on_failure: section({
@@ -133,7 +136,7 @@ const namedExporter = () =>
     ...exporterKeys(),
     required: option(
       flag().prefault(true),
-      "false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted",
+      "false: when it is full or down for long, it misses data and holds up no other exporter; a metric counts what it missed",
     ),
   });
 
@@ -142,11 +145,11 @@ const group = () =>
   section({
     failover: option(
       names().exactOptional(),
-      "The first that works has everything, in this order; it comes back when it works again",
+      "Names in order: the first exporter that works gets all data, and gets it again once it has recovered",
     ),
     balance: option(
       weights().exactOptional(),
-      "Each request goes to one of these that work, more often to one of more weight",
+      "Names with weights: each request goes to an exporter that works, in proportion to the weights",
     ),
   });
 
@@ -189,11 +192,11 @@ export const ConfigSchema = section({
       ),
       max_connections: option(
         number(1, 1_000_000, true).prefault(1_000),
-        "Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed",
+        "Connections open at once. A further one replaces the one without a valid token that has been silent longest; if there is none, the new one is closed",
       ),
       max_connections_per_address: option(
         number(0, 1_000_000, true).prefault(500),
-        "Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound",
+        "Connections of one address that have not yet shown a valid token; a further one closes the one that has been silent longest. 0: no bound",
       ),
       max_header_size: option(size("1KiB", "64KiB").prefault("16KiB"), "Largest request header; above it 431"),
       read_header_timeout: option(
@@ -206,14 +209,14 @@ export const ConfigSchema = section({
       ),
       max_connection_age: option(
         duration("1s", "24h").exactOptional(),
-        "After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never",
+        "After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never",
       ),
       tls: section({
         cert_file: option(file().exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),
         key_file: option(file().exactOptional(), "The certificate's key"),
         client_ca_file: option(
           file().exactOptional(),
-          "Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name",
+          "Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender's id is certificate: and its name",
         ),
         require_client_certificate: option(
           flag().prefault(true),
@@ -268,7 +271,7 @@ export const ConfigSchema = section({
         clock_tolerance: option(duration("0", "10m").prefault("5s"), "How far the issuer's clock may differ"),
         refresh_interval: option(
           duration("1s", "24h").prefault("10m"),
-          "How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force",
+          "How often the keys are fetched. For a token with an unknown key they are fetched at once. While the host is down, the known keys stay in force",
         ),
         sender_claim: option(
           text("the name of a claim", 255).prefault("sub"),
@@ -287,7 +290,7 @@ export const ConfigSchema = section({
     limits: section({
       requests_per_second: option(
         number(0.001, 1e9, false).exactOptional(),
-        "Requests a second of each sender; above it 429. These are for every sender whose token says nothing else",
+        "Requests a second of each sender; above it 429. These limits apply to every sender whose token sets nothing else",
       ),
       items_per_second: option(
         number(0.001, 1e12, false).exactOptional(),
@@ -315,7 +318,7 @@ export const ConfigSchema = section({
   redaction: section({
     actions: option(
       actions("delete", "hash").prefault([]),
-      "What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default",
+      "What to do with attributes, by their keys, before anything is stored. delete wins over hash, then the first action. None by default",
     ),
     salt: option(
       secretText("text that is kept secret").exactOptional(),
@@ -333,7 +336,7 @@ export const ConfigSchema = section({
     postgres: section({
       url: option(
         postgresUrl().exactOptional(),
-        "The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used",
+        "The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. With several hosts, joined by commas, the relay uses the one that takes writes",
       ),
       password: option(
         secretText("text").exactOptional(),
@@ -388,7 +391,7 @@ export const ConfigSchema = section({
       ),
       min_size: option(
         size("0", "16MiB").prefault("512KiB"),
-        "With so many payload bytes queued, nothing waits for more",
+        "Once this many payload bytes are queued, they wait no longer",
       ),
       max_size: option(
         size("0", "16MiB").prefault("4MiB"),
@@ -397,12 +400,12 @@ export const ConfigSchema = section({
     }).prefault({}),
     max_age: option(
       duration("1m", "8760h").exactOptional(),
-      "Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age",
+      "Drop records that have been queued longer, and count them as expired. Unset: nothing answered 200 is ever dropped for its age",
     ),
     dead_letters: section({
       max_size: option(
         size("0", "16TiB").prefault("256MiB"),
-        "Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR",
+        "Room for dead letters, an equal part for each target. When it is full, the refused data stays queued, with an ERROR",
       ),
     }).prefault({}),
   }).prefault({}),
@@ -415,11 +418,11 @@ export const ConfigSchema = section({
   ),
   groups: option(
     sections("group", group()).default({}),
-    "Exporters of which each request goes to one, by name: { failover: [a, b] } or { balance: { a: 2, b: 1 } }",
+    "Groups of exporters by name; each request goes to one exporter of the group: { failover: [a, b] } or { balance: { a: 2, b: 1 } }",
   ),
   routes: option(
     routes(EXPORTED).default([]),
-    "Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all",
+    "Which signals and senders go to which exporters and groups. The first match counts; the last route must match everything",
   ),
 
   telemetry: section({

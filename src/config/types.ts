@@ -28,9 +28,9 @@ export interface Config {
       max_in_flight_bytes: number;
       /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. In ms. Default: `"5s"`. */
       max_retry_after: number;
-      /** Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed. Default: `1000`. */
+      /** Connections open at once. A further one replaces the one without a valid token that has been silent longest; if there is none, the new one is closed. Default: `1000`. */
       max_connections: number;
-      /** Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound. Default: `500`. */
+      /** Connections of one address that have not yet shown a valid token; a further one closes the one that has been silent longest. 0: no bound. Default: `500`. */
       max_connections_per_address: number;
       /** Largest request header; above it 431. In bytes. Default: `"16KiB"`. */
       max_header_size: number;
@@ -38,7 +38,7 @@ export interface Config {
       read_header_timeout: number;
       /** How long a connection may be silent between requests; then it is closed. In ms. Default: `"1m"`. */
       idle_timeout: number;
-      /** After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never. In ms. */
+      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never. In ms. */
       max_connection_age?: number;
       /** `tls`. */
       tls: {
@@ -46,7 +46,7 @@ export interface Config {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name. */
+        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender's id is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate: boolean;
@@ -92,7 +92,7 @@ export interface Config {
         jwks_url?: string;
         /** How far the issuer's clock may differ. In ms. Default: `"5s"`. */
         clock_tolerance: number;
-        /** How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force. In ms. Default: `"10m"`. */
+        /** How often the keys are fetched. For a token with an unknown key they are fetched at once. While the host is down, the known keys stay in force. In ms. Default: `"10m"`. */
         refresh_interval: number;
         /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim: string;
@@ -104,7 +104,7 @@ export interface Config {
     };
     /** `limits`. */
     limits: {
-      /** Requests a second of each sender; above it 429. These are for every sender whose token says nothing else. */
+      /** Requests a second of each sender; above it 429. These limits apply to every sender whose token sets nothing else. */
       requests_per_second?: number;
       /** Spans, data points and log records a second of each sender; above it 429. */
       items_per_second?: number;
@@ -120,7 +120,7 @@ export interface Config {
   };
   /** `redaction`. */
   redaction: {
-    /** What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default. Default: `[]`. */
+    /** What to do with attributes, by their keys, before anything is stored. delete wins over hash, then the first action. None by default. Default: `[]`. */
     actions: { key: string; action: "delete" | "hash" }[];
     /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
     salt?: string;
@@ -135,7 +135,7 @@ export interface Config {
     path: string;
     /** `postgres`. */
     postgres: {
-      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used. */
+      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. With several hosts, joined by commas, the relay uses the one that takes writes. */
       url?: string;
       /** The role's password, best from a variable, instead of the URL. */
       password?: string;
@@ -179,24 +179,24 @@ export interface Config {
     batch: {
       /** How long queued data waits for more of the same signal, to share one request (sqlite). In ms. Default: `"200ms"`. */
       flush_timeout: number;
-      /** With so many payload bytes queued, nothing waits for more. In bytes. Default: `"512KiB"`. */
+      /** Once this many payload bytes are queued, they wait no longer. In bytes. Default: `"512KiB"`. */
       min_size: number;
       /** Payload bytes merged into one request; 0: every request of a sender goes by itself. In bytes. Default: `"4MiB"`. */
       max_size: number;
     };
-    /** Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age. In ms. */
+    /** Drop records that have been queued longer, and count them as expired. Unset: nothing answered 200 is ever dropped for its age. In ms. */
     max_age?: number;
     /** `dead_letters`. */
     dead_letters: {
-      /** Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR. In bytes. Default: `"256MiB"`. */
+      /** Room for dead letters, an equal part for each target. When it is full, the refused data stays queued, with an ERROR. In bytes. Default: `"256MiB"`. */
       max_size: number;
     };
   };
   /** `exporter`. */
   exporter: {
-    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. For gRPC: scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
     endpoint: string;
-    /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+    /** The protocol of the Collector's endpoint: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
     protocol: "http/protobuf" | "grpc";
     /** URL for traces, used as it is. */
     traces_endpoint?: string;
@@ -208,7 +208,7 @@ export interface Config {
     profiles_endpoint?: string;
     /** Header fields sent with every request to the Collector. Default: `{}`. */
     headers: Record<string, string>;
-    /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+    /** passthrough forwards the sender's own compressed data and compresses plain data; gzip and zstd compress merged requests anew. An endpoint that does not read zstd gets gzip. Default: `"passthrough"`. */
     compression: "passthrough" | "gzip" | "zstd" | "none";
     /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
     timeout: number;
@@ -360,7 +360,7 @@ export interface Config {
       };
     };
   };
-  /** Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all. */
+  /** Which signals and senders go to which exporters and groups. The first match counts; the last route must match everything. */
   routes: { signals?: SignalName[]; senders?: string[]; exporters: string[] }[];
   /** `telemetry`. */
   telemetry: {
@@ -406,9 +406,9 @@ export interface Config {
   /** `exporters`. */
   exporters: {
     [name: string]: {
-      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. For gRPC: scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
       endpoint: string;
-      /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+      /** The protocol of the Collector's endpoint: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
       protocol: "http/protobuf" | "grpc";
       /** URL for traces, used as it is. */
       traces_endpoint?: string;
@@ -420,7 +420,7 @@ export interface Config {
       profiles_endpoint?: string;
       /** Header fields sent with every request to the Collector. Default: `{}`. */
       headers: Record<string, string>;
-      /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+      /** passthrough forwards the sender's own compressed data and compresses plain data; gzip and zstd compress merged requests anew. An endpoint that does not read zstd gets gzip. Default: `"passthrough"`. */
       compression: "passthrough" | "gzip" | "zstd" | "none";
       /** Time for one attempt, connecting included. In ms. Default: `"10s"`. */
       timeout: number;
@@ -571,16 +571,16 @@ export interface Config {
           };
         };
       };
-      /** false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted. Default: `true`. */
+      /** false: when it is full or down for long, it misses data and holds up no other exporter; a metric counts what it missed. Default: `true`. */
       required: boolean;
     };
   };
   /** `groups`. */
   groups: {
     [name: string]: {
-      /** The first that works has everything, in this order; it comes back when it works again. */
+      /** Names in order: the first exporter that works gets all data, and gets it again once it has recovered. */
       failover?: string[];
-      /** Each request goes to one of these that work, more often to one of more weight. */
+      /** Names with weights: each request goes to an exporter that works, in proportion to the weights. */
       balance?: Record<string, number>;
     };
   };
@@ -608,9 +608,9 @@ export interface ConfigInput {
       max_in_flight_bytes?: string | number;
       /** Longest Retry-After, in whole seconds, with jitter below it. Stock SDKs drop data that is asked to wait 10s or more. Default: `"5s"`. */
       max_retry_after?: string | number;
-      /** Connections open at once. One more takes the place of the one that has shown no valid token and was silent longest; where there is none it is closed. Default: `1000`. */
+      /** Connections open at once. A further one replaces the one without a valid token that has been silent longest; if there is none, the new one is closed. Default: `1000`. */
       max_connections?: number;
-      /** Connections of one address that have shown no valid token yet; one more closes the one that was silent longest. 0: no bound. Default: `500`. */
+      /** Connections of one address that have not yet shown a valid token; a further one closes the one that has been silent longest. 0: no bound. Default: `500`. */
       max_connections_per_address?: number;
       /** Largest request header; above it 431. Default: `"16KiB"`. */
       max_header_size?: string | number;
@@ -618,7 +618,7 @@ export interface ConfigInput {
       read_header_timeout?: string | number;
       /** How long a connection may be silent between requests; then it is closed. Default: `"1m"`. */
       idle_timeout?: string | number;
-      /** After about so long, 10% more or less, a connection ends with the answer to its next request, so that the senders of several relays spread anew. Unset: never. */
+      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never. */
       max_connection_age?: string | number;
       /** `tls`. */
       tls?: {
@@ -626,7 +626,7 @@ export interface ConfigInput {
         cert_file?: string;
         /** The certificate's key. */
         key_file?: string;
-        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender is certificate: and its name. */
+        /** Asks each sender for a certificate that one of these CAs has issued, in place of a token; the sender's id is certificate: and its name. */
         client_ca_file?: string;
         /** With client_ca_file: false lets senders without a certificate prove themselves by a token. Default: `true`. */
         require_client_certificate?: boolean;
@@ -672,7 +672,7 @@ export interface ConfigInput {
         jwks_url?: string;
         /** How far the issuer's clock may differ. Default: `"5s"`. */
         clock_tolerance?: string | number;
-        /** How often the keys are fetched. A token with an unknown key has them fetched at once. While the host is down the known keys stay in force. Default: `"10m"`. */
+        /** How often the keys are fetched. For a token with an unknown key they are fetched at once. While the host is down, the known keys stay in force. Default: `"10m"`. */
         refresh_interval?: string | number;
         /** The claim that names the sender, whose id is jwt: and that name. Default: `"sub"`. */
         sender_claim?: string;
@@ -684,7 +684,7 @@ export interface ConfigInput {
     };
     /** `limits`. */
     limits?: {
-      /** Requests a second of each sender; above it 429. These are for every sender whose token says nothing else. */
+      /** Requests a second of each sender; above it 429. These limits apply to every sender whose token sets nothing else. */
       requests_per_second?: number;
       /** Spans, data points and log records a second of each sender; above it 429. */
       items_per_second?: number;
@@ -700,7 +700,7 @@ export interface ConfigInput {
   };
   /** `redaction`. */
   redaction?: {
-    /** What is done with attributes by their keys, before anything is kept. A delete wins, then the first. None by default. Default: `[]`. */
+    /** What to do with attributes, by their keys, before anything is stored. delete wins over hash, then the first action. None by default. Default: `[]`. */
     actions?: { key: string; action: "delete" | "hash" }[];
     /** Key of the HMAC-SHA-256 that hash puts in place of a value, in hex. Best from a variable. */
     salt?: string;
@@ -715,7 +715,7 @@ export interface ConfigInput {
     path?: string;
     /** `postgres`. */
     postgres?: {
-      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. Of several hosts, joined by commas, the one that takes writes is used. */
+      /** The database, e.g. postgres://edgeferry@db.example:5432/edgeferry. With several hosts, joined by commas, the relay uses the one that takes writes. */
       url?: string;
       /** The role's password, best from a variable, instead of the URL. */
       password?: string;
@@ -759,24 +759,24 @@ export interface ConfigInput {
     batch?: {
       /** How long queued data waits for more of the same signal, to share one request (sqlite). Default: `"200ms"`. */
       flush_timeout?: string | number;
-      /** With so many payload bytes queued, nothing waits for more. Default: `"512KiB"`. */
+      /** Once this many payload bytes are queued, they wait no longer. Default: `"512KiB"`. */
       min_size?: string | number;
       /** Payload bytes merged into one request; 0: every request of a sender goes by itself. Default: `"4MiB"`. */
       max_size?: string | number;
     };
-    /** Drop what has been queued longer and count it as expired. Unset: nothing answered 200 is ever dropped for age. */
+    /** Drop records that have been queued longer, and count them as expired. Unset: nothing answered 200 is ever dropped for its age. */
     max_age?: string | number;
     /** `dead_letters`. */
     dead_letters?: {
-      /** Room for what the Collector will never take, an equal part for each target; when it is full the guilty part stays queued, with an ERROR. Default: `"256MiB"`. */
+      /** Room for dead letters, an equal part for each target. When it is full, the refused data stays queued, with an ERROR. Default: `"256MiB"`. */
       max_size?: string | number;
     };
   };
   /** `exporter`. */
   exporter?: {
-    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
+    /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. For gRPC: scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
     endpoint?: string;
-    /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+    /** The protocol of the Collector's endpoint: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
     protocol?: "http/protobuf" | "grpc";
     /** URL for traces, used as it is. */
     traces_endpoint?: string;
@@ -788,7 +788,7 @@ export interface ConfigInput {
     profiles_endpoint?: string;
     /** Header fields sent with every request to the Collector. Default: `{}`. */
     headers?: Record<string, string>;
-    /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+    /** passthrough forwards the sender's own compressed data and compresses plain data; gzip and zstd compress merged requests anew. An endpoint that does not read zstd gets gzip. Default: `"passthrough"`. */
     compression?: "passthrough" | "gzip" | "zstd" | "none";
     /** Time for one attempt, connecting included. Default: `"10s"`. */
     timeout?: string | number;
@@ -940,7 +940,7 @@ export interface ConfigInput {
       };
     };
   };
-  /** Which signals and senders go to which exporters and groups; the first that matches counts, the last one is for all. */
+  /** Which signals and senders go to which exporters and groups. The first match counts; the last route must match everything. */
   routes?: { signals?: SignalName[]; senders?: string[]; exporters: string[] }[];
   /** `telemetry`. */
   telemetry?: {
@@ -986,9 +986,9 @@ export interface ConfigInput {
   /** `exporters`. */
   exporters?: {
     [name: string]: {
-      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. Of gRPC scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
+      /** The Collector's base URL; v1/<signal> is appended (profiles: v1development/profiles). http:// only to this machine, for debugging without TLS. For gRPC: scheme, host and port; https://localhost:4317 unless set. Default: `"https://localhost:4318"`. */
       endpoint?: string;
-      /** What is spoken to the Collector: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
+      /** The protocol of the Collector's endpoint: OTLP/HTTP or OTLP/gRPC. Default: `"http/protobuf"`. */
       protocol?: "http/protobuf" | "grpc";
       /** URL for traces, used as it is. */
       traces_endpoint?: string;
@@ -1000,7 +1000,7 @@ export interface ConfigInput {
       profiles_endpoint?: string;
       /** Header fields sent with every request to the Collector. Default: `{}`. */
       headers?: Record<string, string>;
-      /** passthrough forwards the sender's own compressed data and compresses what came plain; gzip and zstd compress merged requests anew. Where zstd is not read, gzip is sent. Default: `"passthrough"`. */
+      /** passthrough forwards the sender's own compressed data and compresses plain data; gzip and zstd compress merged requests anew. An endpoint that does not read zstd gets gzip. Default: `"passthrough"`. */
       compression?: "passthrough" | "gzip" | "zstd" | "none";
       /** Time for one attempt, connecting included. Default: `"10s"`. */
       timeout?: string | number;
@@ -1151,16 +1151,16 @@ export interface ConfigInput {
           };
         };
       };
-      /** false: it may miss data, when it is full or down for long, and holds nobody up; what it missed is counted. Default: `true`. */
+      /** false: when it is full or down for long, it misses data and holds up no other exporter; a metric counts what it missed. Default: `true`. */
       required?: boolean;
     };
   };
   /** `groups`. */
   groups?: {
     [name: string]: {
-      /** The first that works has everything, in this order; it comes back when it works again. */
+      /** Names in order: the first exporter that works gets all data, and gets it again once it has recovered. */
       failover?: string[];
-      /** Each request goes to one of these that work, more often to one of more weight. */
+      /** Names with weights: each request goes to an exporter that works, in proportion to the weights. */
       balance?: Record<string, number>;
     };
   };

@@ -188,7 +188,7 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "receiver_certificate_unusable",
-    what: "Senders cannot take the receiver's certificate, or it cannot take theirs: dates or usages",
+    what: "Senders cannot accept the receiver's certificate, or it cannot accept theirs, because of dates or usages",
     remedy: "renew what receiver.http.tls names (certs rotate); the relay takes the new files up by itself",
     lasting: true,
     knownAs: ["certificate has expired", "unsuitable certificate purpose"],
@@ -222,7 +222,7 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "server_certificate_issuer_no_ca",
-    what: "The Collector's certificate was issued by a certificate that is no CA",
+    what: "The Collector's certificate was issued by a certificate that is not a CA",
     remedy: "issue it again by a CA, or give its issuer basicConstraints CA:TRUE",
     lasting: true,
     knownAs: ["invalid CA certificate", "EndEntityUsedAsCa"],
@@ -365,7 +365,7 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "client_certificate_refused",
-    what: "The Collector refused the relay's client certificate, for which nothing here gives a reason",
+    what: "The Collector refused the relay's client certificate, and nothing here shows why",
     remedy: "see the Collector's log: it may be revoked, or of a CA that is not in the Collector's client_ca_file",
     lasting: true,
     knownAs: ["alert certificate revoked", "alert bad certificate", "The SSL certificate error"],
@@ -381,7 +381,7 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "handshake_cut",
-    what: "The connection was cut, as some do that refuse the client certificate",
+    what: "The connection was cut; some servers do this when they refuse the client certificate",
     remedy: "see the Collector's log; check that the certificate's CA is in the Collector's client_ca_file",
     lasting: false,
     knownAs: ["unexpected eof while reading", "connection reset by peer"],

@@ -68,7 +68,7 @@ export const INSTRUMENTS = {
   edgeferry_receiver_unrecognised_requests: {
     kind: "counter",
     unit: "{request}",
-    description: "Requests answered 200 with a warning: JSON with names that are no fields' and without a single item",
+    description: "Requests answered 200 with a warning: JSON whose names are no fields of OTLP and that holds no item",
     attributes: ["signal"],
   },
   edgeferry_receiver_refused_requests: {
@@ -105,7 +105,7 @@ export const INSTRUMENTS = {
     kind: "counter",
     unit: "{attribute}",
     description:
-      "Attributes of requests answered 200 that an action of redaction was for; with dry_run they are as they came",
+      "Attributes that a redaction action matched, in requests answered 200; with dry_run they are not changed",
     attributes: ["key", "action", "signal", "dry_run"],
   },
   edgeferry_receiver_in_flight_size: {
@@ -163,7 +163,7 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "s",
     description:
-      "Time until what is queued will have drained, at the rate of the last half minute; absent while nothing drains",
+      "Time until the queue will have drained, at the rate of the last half minute; absent while nothing drains",
     attributes: [],
   },
   edgeferry_queue_oldest_age: {
@@ -176,7 +176,7 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "s",
     description:
-      "How long the queue's storage has owed an answer; 0 when it owes none. Some seconds are a disk that hangs",
+      "How long the queue's storage has not answered; 0 when no answer is due. Several seconds mean that the disk hangs",
     attributes: [],
   },
   edgeferry_books_items: {
@@ -216,13 +216,13 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "{item}",
     description:
-      "Items that a target which is not required was not given since it was full; kept across restarts (sqlite)",
+      "Items that a target did not get because it was full and is not required; kept across restarts (sqlite)",
     attributes: ["target"],
   },
   edgeferry_target_failures: {
     kind: "gauge",
     unit: "{request}",
-    description: "Requests for a target that failed in a row; 0 is healthy; where there are several targets",
+    description: "Requests for a target that failed one after another; 0 is healthy; where there are several targets",
     attributes: ["signal", "target"],
   },
   edgeferry_dead_letter_items: {
@@ -264,14 +264,15 @@ export const INSTRUMENTS = {
   edgeferry_exporter_moved_requests: {
     kind: "counter",
     unit: "{request}",
-    description: "Requests that an exporter of a group could not take, by the named fault, and another one took; " +
-      "where maybe_both is true the first one may have it, too",
+    description:
+      "Requests that another exporter of the group took because the first one could not, by the named fault; " +
+      "with maybe_both=true the first one may have the request, too",
     attributes: ["fault", "from", "maybe_both", "signal", "to"],
   },
   edgeferry_exporter_up: {
     kind: "gauge",
     unit: "1",
-    description: "Of an exporter in a group: 1 where it takes data as far as is known, 0 until it has come back",
+    description: "State of an exporter in a group: 1 if it takes data as far as is known, 0 until it takes data again",
     attributes: ["exporter", "signal"],
   },
   edgeferry_exporter_send_duration: {

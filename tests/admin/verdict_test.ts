@@ -46,7 +46,7 @@ Deno.test("dead letters that grow are bad, those of before a warning; where they
   assert.deepEqual(verdict({ deadLetters }), [
     "warn",
     "Ready",
-    "Data flows; 3 dead letters of before wait to be replayed or dropped.",
+    "Data flows; 3 dead letters from earlier wait to be replayed or dropped.",
   ]);
   const groups = deadLetters.groups!.map((group) => ({ ...group, lastAt: AT - 60_000 }));
   for (const more of [{ groups }, { groups: undefined }]) {
