@@ -34,7 +34,8 @@ const REUSED_PAGES = 8192;
 export class Upkeep {
   readonly #warn: (message: string, fields: Record<string, unknown>) => void;
   readonly #reserve: Reserve;
-  /** Times here are by `performance.now`. */
+  readonly #now: () => number;
+  /** Times here are by that clock. */
   #reserveAt = 0;
   #lookAt = 0;
   #pagesWritten = 0;
@@ -43,8 +44,17 @@ export class Upkeep {
   #vacuumed = false;
   #walWarned = false;
 
-  /** @param path The queue's file. @param warn Tells of what somebody else has to end. */
-  constructor(path: string, warn: (message: string, fields: Record<string, unknown>) => void) {
+  /**
+   * @param path The queue's file.
+   * @param warn Tells of what somebody else has to end.
+   * @param now A clock in ms that never steps; for tests.
+   */
+  constructor(
+    path: string,
+    warn: (message: string, fields: Record<string, unknown>) => void,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#now = now;
     this.#warn = warn;
     this.#reserve = new Reserve(`${path}.reserve`);
   }
@@ -55,7 +65,7 @@ export class Upkeep {
 
   /** Gives the reserve up, because the disk is full; false where there was none. It is not taken again at once. */
   giveReserve(): boolean {
-    this.#reserveAt = performance.now() + RESERVE_RETRY_MS;
+    this.#reserveAt = this.#now() + RESERVE_RETRY_MS;
     return this.#reserve.give();
   }
 
@@ -65,7 +75,7 @@ export class Upkeep {
    */
   roomForAppends(open: Open | undefined): boolean {
     if (this.#reserve.held) return true;
-    const now = performance.now();
+    const now = this.#now();
     if (now >= this.#reserveAt) {
       this.#reserveAt = now + RESERVE_RETRY_MS;
       if (this.#reserve.take()) return true;
@@ -84,7 +94,7 @@ export class Upkeep {
    * @param salvage Moves some rows out of a damaged file, and returns whether there are more.
    */
   step(open: Open, salvage: (from: Salvage) => boolean): number | undefined {
-    const now = performance.now();
+    const now = this.#now();
     // The questions below cost as much as a small commit, and their answers change slowly.
     const wanted = open.salvage !== undefined || !this.#reserve.held || (this.#vacuumed && now >= this.#vacuumAt);
     if (!wanted && this.#pagesWritten < LOOK_PAGES && now < this.#lookAt) {
@@ -133,7 +143,7 @@ export class Upkeep {
       this.#vacuumed = false;
       return undefined;
     }
-    const now = performance.now();
+    const now = this.#now();
     if (now >= this.#vacuumAt || !this.#reserve.held) {
       // `exec` would free one page: it does not step to the end.
       sql.vacuum.all();
