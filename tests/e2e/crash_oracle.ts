@@ -2,13 +2,14 @@
  * The crash oracle: senders issue numbered spans and write down every 200; the relay is killed at random moments and starts
  * again at once; the Collector is crashed, frozen and told to misbehave. At the end every span written down is at the far end or
  * in the dead letters, as it was sent, and the books balance. By hand:
- * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real] [--targets 2]`.
+ * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real] [--targets 2] [--out grpc]`.
  */
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import type { Protocol } from "../../src/config/exporter_settings.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { type FreezingProxy, startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
@@ -26,6 +27,8 @@ export interface OracleOptions {
   readonly farEnd: FarEnd["name"];
   /** With two, everything goes to each of two Collectors, and one of them is struck at a time. */
   readonly targets?: 1 | 2;
+  /** What the relay speaks to the Collectors; `grpc` to the real one alone. `http/protobuf` unless given. */
+  readonly out?: Protocol;
   readonly say?: (line: string) => void;
 }
 
@@ -95,7 +98,12 @@ interface Loss {
 
 /** Runs it, and fails where the promise is broken. */
 export async function runOracle(options: OracleOptions): Promise<OracleFigures> {
-  const { seed, kills, say = () => {} } = options;
+  const { seed, kills, out = "http/protobuf", say = () => {} } = options;
+  const urlOf = (end: FarEnd): string => {
+    const url = out === "grpc" ? end.grpcUrl : end.url;
+    assert(url !== undefined, "The embedded Collector does not speak gRPC");
+    return url;
+  };
   const started = performance.now();
   await using certs = await testCertificates();
   await using farEnds = new AsyncDisposableStack();
@@ -107,7 +115,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   const secondDir = join(certs.dir, "second");
   await mkdir(secondDir);
   const second = options.targets === 2 ? await startFarEnd(secondDir) : undefined;
-  await using proxy = await startFreezingProxy(Number(new URL(farEnd.url).port));
+  await using proxy = await startFreezingProxy(Number(new URL(urlOf(farEnd)).port));
   const clockFile = join(certs.dir, "clock");
   await writeFile(clockFile, "0");
   await using relay = await RestartableRelay.start({
@@ -116,8 +124,8 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     clockFile,
     settings: {
       sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } },
-      ...(second === undefined ? {} : {
-        exporters: { first: {}, second: { endpoint: second.url } },
+      ...(second === undefined ? { exporter: { protocol: out } } : {
+        exporters: { first: { protocol: out }, second: { protocol: out, endpoint: urlOf(second) } },
         routes: [{ exporters: ["first", "second"] }],
       }),
     },
@@ -389,6 +397,7 @@ if (import.meta.main) {
       "seed": { type: "string", default: String(Date.now() % 1_000_000) },
       "far-end": { type: "string", default: "embedded" },
       "targets": { type: "string", default: "1" },
+      "out": { type: "string", default: "http/protobuf" },
     },
   });
   const farEnd = values["far-end"] === "real" ? "real" : "embedded";
@@ -398,6 +407,7 @@ if (import.meta.main) {
     seed: Number(values.seed),
     farEnd,
     targets: values.targets === "2" ? 2 : 1,
+    out: values.out === "grpc" ? "grpc" : "http/protobuf",
     say: (line) => console.error(line),
   });
   console.log(JSON.stringify(figures, null, 2));

@@ -2,9 +2,15 @@
 import assert from "node:assert/strict";
 import { runOracle } from "./crash_oracle.ts";
 
-for (const [farEnd, seed] of [["embedded", 20_251], ["real", 20_252]] as const) {
-  Deno.test(`kill -9, ${farEnd} Collector: what was answered 200 is there, once but for what was in flight`, async () => {
-    const { kills, spans, requests } = await runOracle({ kills: 10, seed, farEnd });
+const RUNS = [["embedded", 20_251, "http/protobuf"], ["real", 20_252, "http/protobuf"], [
+  "real",
+  20_253,
+  "grpc",
+]] as const;
+
+for (const [farEnd, seed, out] of RUNS) {
+  Deno.test(`kill -9, ${farEnd} Collector, ${out}: what was answered 200 is there, once but for what was in flight`, async () => {
+    const { kills, spans, requests } = await runOracle({ kills: 10, seed, farEnd, out });
     assert(kills >= 10);
     // It has had something to lose.
     assert(requests.answered200 > 100 && spans.answered > 500, JSON.stringify({ requests, spans }));

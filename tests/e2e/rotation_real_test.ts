@@ -7,6 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { Protocol } from "../../src/config/exporter_settings.ts";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
 import type { ClientIdentity } from "../../src/exporter/transport.ts";
 import { testCertificates } from "../support/files/certificates.ts";
@@ -75,8 +76,8 @@ async function shows(port: number, serial: string): Promise<void> {
   }
 }
 
-async function says(url: string, identity: ClientIdentity): Promise<string> {
-  const client = clientFor(url, identity);
+async function says(url: string, identity: ClientIdentity, protocol: Protocol): Promise<string> {
+  const client = clientFor(url, identity, 10_000, true, protocol);
   try {
     const answer = await client.send("traces", new Uint8Array(0), "identity");
     return answer.kind === "answer" ? String(answer.status) : client.diagnose(answer).code;
@@ -85,15 +86,23 @@ async function says(url: string, identity: ClientIdentity): Promise<string> {
   }
 }
 
-Deno.test("the real Collector's certificates and CA rotate by the written steps, and no request fails", async () => {
+for (const protocol of ["http/protobuf", "grpc"] as const) {
+  Deno.test(`${protocol}: the real Collector's certificates and CA rotate by the written steps, and no request fails`, () =>
+    rotate(protocol));
+}
+
+async function rotate(protocol: Protocol): Promise<void> {
   await using place = await workplace();
   await place.run("deno task certs init --days 20");
   await using collector = await startCollector({ certsDir: place.certs });
   await using certs = await testCertificates();
   await using here = await identityRelay(certs);
   const file = (name: string) => join(place.certs, name);
-  const relay = await here.start(collector.httpUrl, {
+  const port = protocol === "grpc" ? collector.grpcPort : collector.httpPort;
+  const url = `https://localhost:${port}`;
+  const relay = await here.start(url, {
     exporter: {
+      protocol,
       tls: {
         ca_file: file("ca.crt"),
         cert_file: file("client.crt"),
@@ -123,7 +132,7 @@ Deno.test("the real Collector's certificates and CA rotate by the written steps,
     await place.run(`${renew!.trim()} --within 30`);
     assert.notEqual(await place.serial("client.crt"), before);
     await here.tookUp(await place.serial("client.crt"));
-    await shows(collector.httpPort, await place.serial("server.crt"));
+    await shows(port, await place.serial("server.crt"));
 
     const [addCa, renewAll, retireCa] = await blocksOf("Change the CA");
     let count = takenUp();
@@ -131,18 +140,18 @@ Deno.test("the real Collector's certificates and CA rotate by the written steps,
     await here.log.until(() => takenUp() > count, "both CAs");
     await place.run(renewAll!);
     await here.tookUp(await place.serial("client.crt"));
-    await shows(collector.httpPort, await place.serial("server.crt"));
+    await shows(port, await place.serial("server.crt"));
     count = takenUp();
     await place.run(retireCa!);
     await here.log.until(() => takenUp() > count, "the new CA alone");
 
     const now = await place.identity();
-    assert.equal(await says(collector.httpUrl, now), "200");
+    assert.equal(await says(url, now, protocol), "200");
     // The Collector looks at its client_ca_file once a second at most, when somebody comes.
     const deadline = Date.now() + RELOADED_MS;
     let said: string;
     do {
-      said = await says(collector.httpUrl, { ...old, caCerts: now.caCerts });
+      said = await says(url, { ...old, caCerts: now.caCerts }, protocol);
       if (said === "200") await delay(200);
     } while (said === "200" && Date.now() < deadline);
     assert.match(said, /^client_certificate_(unknown_ca|refused)$/, "who has the old CA's certificate is out");
@@ -155,7 +164,7 @@ Deno.test("the real Collector's certificates and CA rotate by the written steps,
       cert: await place.pem("checkout-edge.crt"),
       key: await place.pem("checkout-edge.key"),
     };
-    assert.equal(await says(collector.httpUrl, revoked), "200", "as the page says, the Collector reads no list");
+    assert.equal(await says(url, revoked, protocol), "200", "as the page says, the Collector reads no list");
   } finally {
     stopping.abort();
   }
@@ -167,4 +176,4 @@ Deno.test("the real Collector's certificates and CA rotate by the written steps,
     ["warn", "error"].includes(level) && !message.startsWith("Refused a changed")
   );
   assert.deepEqual(troubled, [], "no request to the Collector failed");
-});
+}

@@ -1,6 +1,7 @@
 /** A connection to the Collector that goes silent, as behind a NAT that forgot it: one attempt is lost by it, and nothing else. */
 import assert from "node:assert/strict";
 import { startCollector as startEmbedded } from "../../src/collector/server.ts";
+import type { Protocol } from "../../src/config/exporter_settings.ts";
 import { startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
 import { startSink } from "../support/far_end/sink.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
@@ -10,20 +11,25 @@ import { startCollector } from "../support/tools/collector.ts";
 /** A Collector, and the names of the spans that have reached it. */
 interface Behind extends AsyncDisposable {
   readonly port: number;
+  readonly protocol: Protocol;
   names(): readonly string[];
 }
 
+async function real(certs: TestCertificates, protocol: Protocol): Promise<Behind> {
+  const stack = new AsyncDisposableStack();
+  const sink = stack.use(startSink());
+  const collector = stack.use(await startCollector({ certsDir: certs.dir, sink }));
+  return {
+    port: protocol === "grpc" ? collector.grpcPort : collector.httpPort,
+    protocol,
+    names: () => sink.spans().map(({ name }) => name),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
 const COLLECTORS: Record<string, (certs: TestCertificates) => Promise<Behind>> = {
-  async "the real Collector"(certs) {
-    const stack = new AsyncDisposableStack();
-    const sink = stack.use(startSink());
-    const collector = stack.use(await startCollector({ certsDir: certs.dir, sink }));
-    return {
-      port: collector.httpPort,
-      names: () => sink.spans().map(({ name }) => name),
-      [Symbol.asyncDispose]: () => stack.disposeAsync(),
-    };
-  },
+  "the real Collector": (certs) => real(certs, "http/protobuf"),
+  "the real Collector over gRPC": (certs) => real(certs, "grpc"),
   async "the embedded Collector, HTTP/1.1 alone"(certs) {
     const bodies: string[] = [];
     const collector = await startEmbedded({
@@ -34,6 +40,7 @@ const COLLECTORS: Record<string, (certs: TestCertificates) => Promise<Behind>> =
     });
     return {
       port: collector.port,
+      protocol: "http/protobuf",
       names: () => bodies.flatMap((body) => body.match(/span-\d+/g) ?? []),
       [Symbol.asyncDispose]: () => collector.stop(),
     };
@@ -64,6 +71,7 @@ for (const [what, start] of Object.entries(COLLECTORS)) {
         certsDir: certs.dir,
         config: {
           exporter: {
+            protocol: collector.protocol,
             timeout: "1s",
             retry_on_failure: { initial_interval: "50ms", max_interval: "200ms" },
           },

@@ -39,6 +39,8 @@ export interface FarEnd extends AsyncDisposable {
   readonly name: "embedded" | "real";
   /** `https://localhost:PORT`, the same after a crash. */
   readonly url: string;
+  /** The same for OTLP/gRPC; undefined where it is not spoken. */
+  readonly grpcUrl?: string;
   readonly receipts: readonly Receipt[];
   trouble(trouble: Trouble | undefined): Promise<void>;
   /** From now on it takes what it failed on ({@link FAILS}, {@link CUTS}). */
@@ -143,6 +145,7 @@ service: { pipelines: { traces: { exporters: [otlp_http/backend] } } }
   return {
     name: "real",
     url,
+    grpcUrl: `https://localhost:${ports.grpcPort}`,
     receipts,
     trouble(next) {
       trouble = next;
