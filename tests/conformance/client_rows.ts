@@ -15,7 +15,7 @@ import { Journal, requestOf } from "../support/relay/exporting.ts";
 import { booksIn, startRelayHere } from "../support/relay/relay.ts";
 
 /** One attempt to deliver the request, as the Collector saw it. */
-interface Attempt {
+export interface Attempt {
   /** When, by `performance.now()`. */
   readonly at: number;
 }
@@ -32,20 +32,24 @@ export interface Observed {
   readonly connections: number | undefined;
 }
 
-export interface ClientRow {
+/** What is demanded of a client, and by whom. */
+export interface Clause {
   readonly clause: string;
   readonly obligation: "MUST" | "MUST NOT" | "SHOULD" | "ours";
   readonly situation: string;
   readonly expected: string;
+  /** Attempts that are waited for before the relay is stopped. */
+  readonly attempts: number;
+  readonly check: (observed: Observed) => string | undefined;
+}
+
+export interface ClientRow extends Clause {
   /** How the Collector answers attempt `number`, from 1. */
   readonly misbehave: (number: number) => Misbehaviour | undefined;
   /** Where the Collector is to be, connections are cut before TLS three times; then it is there. */
   readonly late?: true;
   /** Requests with one span, each sent when an attempt has been made for the one before, over connections that are counted; 1. */
   readonly requests?: number;
-  /** Attempts that are waited for before the relay is stopped. */
-  readonly attempts: number;
-  readonly check: (observed: Observed) => string | undefined;
 }
 
 const once = (misbehaviour: Misbehaviour) => (number: number) => number === 1 ? misbehaviour : undefined;
@@ -56,16 +60,16 @@ const status = (code: number, headers: Readonly<Record<string, string>> = {}, me
   message,
 });
 
-function told({ attempts, books }: Observed): string {
+export function told({ attempts, books }: Observed): string {
   return `${attempts.length} attempts, ${books.delivered} delivered, ${books.rejectedByCollector} rejected, ` +
     `${books.deadLettered} dead, ${books.queued} queued`;
 }
 
-const deliveredAfter = (count: number) => (observed: Observed) =>
+export const deliveredAfter = (count: number) => (observed: Observed) =>
   observed.attempts.length === count && observed.books.delivered === 1 ? undefined : told(observed);
 
 /** The second attempt is at least this long after the first, in ms, less what clocks and the rounding of a date may take. */
-const notBefore = (ms: number) => (observed: Observed) => {
+export const notBefore = (ms: number) => (observed: Observed) => {
   const [first, second] = observed.attempts;
   const waited = first === undefined || second === undefined ? 0 : second.at - first.at;
   return deliveredAfter(2)(observed) ?? (waited >= ms ? undefined : `asked again after ${Math.round(waited)} ms`);
@@ -77,7 +81,7 @@ const header = (name: string, pattern: RegExp) => (observed: Observed) =>
 /** Requests in a row that fail: 28 waits at the longest backoff, see {@link hasJitter}. */
 const FAILURES = 33;
 /** The longest backoff, in ms: many times what settling a record and asking again take. */
-const LONGEST_MS = 400;
+export const LONGEST_MS = 400;
 /** Requests that follow each other. */
 const FOLLOWING = 4;
 
@@ -270,7 +274,7 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
 ];
 
 /** How long one row may take, in ms: less than {@link Journal} waits, more than any row needs. */
-const TIMEOUT = "500ms";
+export const TIMEOUT = "500ms";
 
 /** Lets one row happen: a relay with the durable queue, a Collector that misbehaves, one span. */
 export async function runClientRow(row: ClientRow, certs: TestCertificates): Promise<string | undefined> {
@@ -395,7 +399,7 @@ async function cutting(connections: number) {
  * What the relay asks without delivering: whether every gzip member is read (nothing, then two bytes that are no request), and
  * whether the Collector takes anything at all (nothing).
  */
-function isQuestion(body: Uint8Array): boolean {
+export function isQuestion(body: Uint8Array): boolean {
   if (body.length === 0) return true;
   try {
     return gunzipSync(Buffer.from(body)).length <= 2;

@@ -8,6 +8,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { testCertificates } from "../support/files/certificates.ts";
 import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
+import { GRPC_CLIENT_ROWS, runGrpcClientRow } from "./grpc_client_rows.ts";
 import { askCollector, askRelay, askServer } from "./subjects.ts";
 import { differencesOf, type RowResult, tableOf } from "./table.ts";
 
@@ -45,7 +46,9 @@ if (flags.url !== undefined) {
   console.log(tableOf(servers));
   const client = await askClient();
   console.log(`\n${tableOf([{ name: "relay, as a client", results: client }])}`);
-  process.exitCode = differencesOf([...server, ...client]).length === 0 ? 0 : 1;
+  const grpc = await askGrpcClient();
+  console.log(`\n${tableOf([{ name: "relay, as a client of OTLP/gRPC", results: grpc }])}`);
+  process.exitCode = differencesOf([...server, ...client, ...grpc]).length === 0 ? 0 : 1;
 }
 
 async function askClient(): Promise<RowResult[]> {
@@ -53,6 +56,16 @@ async function askClient(): Promise<RowResult[]> {
   const results: RowResult[] = [];
   for (const row of CLIENT_ROWS) {
     const fault = await runClientRow(row, certs);
+    results.push({ row: { ...row, request: row.situation }, cases: [{ name: "traces", fault }] });
+  }
+  return results;
+}
+
+async function askGrpcClient(): Promise<RowResult[]> {
+  await using certs = await testCertificates();
+  const results: RowResult[] = [];
+  for (const row of GRPC_CLIENT_ROWS) {
+    const fault = await runGrpcClientRow(row, certs);
     results.push({ row: { ...row, request: row.situation }, cases: [{ name: "traces", fault }] });
   }
   return results;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { CLIENT_ROWS, runClientRow } from "../../conformance/client_rows.ts";
+import { GRPC_CLIENT_ROWS, runGrpcClientRow } from "../../conformance/grpc_client_rows.ts";
 import { COLLECTOR_DIFFERENCES } from "../../conformance/differences.ts";
 import { askCollector } from "../../conformance/subjects.ts";
 import { differencesOf } from "../../conformance/table.ts";
@@ -10,6 +11,15 @@ Deno.test("as a client the relay does what OTLP/HTTP demands", async (t) => {
   for (const row of CLIENT_ROWS) {
     await t.step(`${row.situation}: ${row.expected}`, async () => {
       assert.equal(await runClientRow(row, certs), undefined);
+    });
+  }
+});
+
+Deno.test("as a client the relay does what OTLP/gRPC demands", async (t) => {
+  await using certs = await testCertificates();
+  for (const row of GRPC_CLIENT_ROWS) {
+    await t.step(`${row.situation}: ${row.expected}`, async () => {
+      assert.equal(await runGrpcClientRow(row, certs), undefined);
     });
   }
 });
