@@ -228,7 +228,9 @@ interface RotateFlags extends CaPassphraseFlags {
 
 function rotateCommand(io: Io): Command {
   const command = newCommand(io, "rotate")
-    .description("Renew in place what is near its end, keeping the CA; or change the CA, in two steps")
+    .description(
+      "Renew certificates that are near their end, in place, with the same CA; or change the CA, in two steps",
+    )
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
     .option(
       "--within <days>",
@@ -280,7 +282,9 @@ function rotateCommand(io: Io): Command {
 
 function revokeCommand(io: Io): Command {
   const command = newCommand(io, "revoke")
-    .description("Put a certificate on the revocation list ca.crl. The Collector reads none: see certs/README.md")
+    .description(
+      "Put a certificate on the revocation list ca.crl. The Collector reads no such list: see certs/README.md",
+    )
     .argument("<file>", "the certificate")
     .option("--dir <folder>", "the folder with ca.crt and ca.key", DIR_DEFAULT)
     .option("--json", "print the list as JSON");

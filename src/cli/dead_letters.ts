@@ -62,8 +62,8 @@ export function addDeadLetterCommands(
   { inspectorOf, redactionOf, common }: QueueSources,
 ): void {
   const letters = filtered(common(family.command("dead-letters")))
-    .description("What the Collector refused for good, oldest first, with its own words")
-    .option("--limit <count>", "at most so many", limit, LIMIT_DEFAULT)
+    .description("List what the Collector refused for good, oldest first, in its own words")
+    .option("--limit <count>", "at most this many", limit, LIMIT_DEFAULT)
     .action(async (flags: FilterFlags & QueueFlags & { limit: number }) => {
       const heads = await found(async () =>
         await (await inspectorOf(flags)).list({ ...filterOf(flags), limit: flags.limit })
@@ -73,7 +73,7 @@ export function addDeadLetterCommands(
     });
 
   common(letters.command("show"))
-    .description("One of them with what was sent, decoded, redacted as configured")
+    .description("Show one of them with its data, decoded and redacted as configured")
     .argument("<id>", "as `queue dead-letters` names it", oneId)
     .action(async (id: number, flags: QueueFlags) => {
       const inspector = await inspectorOf(flags);
@@ -141,8 +141,8 @@ function filtered(command: Command): Command {
 
 function selecting(command: Command): Command {
   return filtered(command.argument("[ids...]", "which, as `queue dead-letters` names them", ids))
-    .option("--all", "every one that is there now")
-    .option("--dry-run", "say which they would be, and change nothing");
+    .option("--all", "every dead letter that there is now")
+    .option("--dry-run", "print which these are, and change nothing");
 }
 
 function filterOf({ signal, sender, reason, olderThan }: FilterFlags): DeadLetterFilter {

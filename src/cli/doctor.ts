@@ -12,7 +12,7 @@ import { counted, FaultFound, fitted, type Io, newCommand, painted } from "./io.
 /** The command `doctor`. Throws {@link FaultFound} naming the faults. */
 export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
   return newCommand(io, "doctor")
-    .description("Check the way of the data step by step, from the configuration to the Collector's answer")
+    .description("Check the path of the data step by step, from the configuration to the Collector's answer")
     .option("--config <file>", "the configuration file (default: config/relay.yaml, if it is there)")
     .option("--json", "print JSON")
     .action(async (flags: { config?: string; json?: true }) => {

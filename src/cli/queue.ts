@@ -47,7 +47,7 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
       .option("--json", "print JSON");
 
   common(family.command("stats"))
-    .description("What is queued, what is dead, and the books; exit code 1 where they do not balance")
+    .description("Show the queue, the dead letters and the books; exit code 1 if the books do not balance")
     .action(async (flags: QueueFlags) => {
       const inspector = await found(() => inspectorOf(flags));
       const stats = await found(() => inspector.stats());
@@ -59,10 +59,10 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
 
   common(family.command("move"))
     .description(
-      "Move what waits for a target, and its dead letters, to another: for one that is not configured any more",
+      "Move the data and the dead letters of a target that is no longer configured to another target",
     )
-    .argument("<from>", "the target that has it")
-    .argument("<to>", "the target that is to have it")
+    .argument("<from>", "the target that it waits for")
+    .argument("<to>", "the target to move it to")
     .action(async (from: string, to: string, flags: QueueFlags) => {
       const moved = await found(async () => await (await inspectorOf(flags)).move(from, to));
       const { records, items, deadLetters } = moved;
@@ -71,8 +71,8 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
     });
 
   common(family.command("abandon"))
-    .description("Give up what waits for a target: it is deleted, and counted as abandoned; its dead letters stay")
-    .argument("<target>", "the target that has it")
+    .description("Delete the data that waits for a target and count it as abandoned; its dead letters stay")
+    .argument("<target>", "the target that it waits for")
     .action(async (target: string, flags: QueueFlags) => {
       const given = await found(async () => await (await inspectorOf(flags)).abandon(target));
       if (flags.json) io.out(JSON.stringify(given, null, 2));

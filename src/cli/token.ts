@@ -118,7 +118,7 @@ export function tokenCommand(
       "of all its pages together; above it 429",
       option.limit.requests_per_second,
     )
-    .option("--max-age <duration>", "the longest that a token may be good", option.duration("1s", "24h"), "15m")
+    .option("--max-age <duration>", "the longest lifetime of a token", option.duration("1s", "24h"), "15m")
     .option("--eddsa", "a pair of keys, of which the file has the public one (default: a secret for HS256)")
     .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
     .option("--config <file>", CONFIG_HELP)
@@ -145,7 +145,7 @@ export function tokenCommand(
     .option("--origins <list>", "for pages of these origins alone (default: all of the key's)", option.origins)
     .option("--signals <names>", "for these signals alone (default: all of the key's)", option.signals)
     .option("--max-request-body-size <size>", "bodies up to this size", option.limit.max_request_body_size)
-    .option("--expires <duration>", "how long it is good", option.duration("1s", "24h"), "5m")
+    .option("--expires <duration>", "how long it is valid", option.duration("1s", "24h"), "5m")
     .action(async (flags: MintFlags) => {
       const secret = process.env["EDGEFERRY_SIGNING_KEY"];
       if (!secret) {
@@ -171,7 +171,7 @@ export function tokenCommand(
     });
 
   family.command("usage")
-    .description("When each token was last used, how much, from where, and what it was refused; never used ones too")
+    .description("Last use of each token, with its requests, places and refusals; unused tokens too")
     .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
     .option("--path <file>", "the queue's file, beside which usage is kept (default: sending_queue.path)")
     .option("--config <file>", CONFIG_HELP)

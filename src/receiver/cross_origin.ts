@@ -63,7 +63,7 @@ export class CrossOrigin {
       throw new Refusal(
         "forbidden",
         origin === null
-          ? "A preflight has no Origin; browsers send one"
+          ? "The preflight has no Origin; browsers send one"
           : "No page of this origin may send; add it to receiver.http.cors.allowed_origins, or to a token's origins",
       );
     }

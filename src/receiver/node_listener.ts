@@ -177,7 +177,7 @@ function refusalOf(code: string | undefined, limits: ConnectionLimits, withinBod
       return new Refusal(
         "malformed",
         withinBody
-          ? "Body is not in chunks as they must be: a size in hex, with no blank behind it, CRLF, and as many bytes (RFC 9112, 7.1)"
+          ? "Body is not chunked correctly: a chunk is a size in hex without a blank behind it, CRLF, and as many bytes (RFC 9112, 7.1)"
           : "Request is not HTTP/1.1",
       );
   }
@@ -214,7 +214,7 @@ async function serve(
   const hosts = message.headers.host;
   // RFC 9112, 3.2: a request without the field, or with several, is to be answered 400.
   if (hosts === undefined ? message.httpVersion !== "1.0" : hosts.includes(",")) {
-    return refuse(options, message, new Refusal("malformed", "Host is missing or stands there twice; send one"));
+    return refuse(options, message, new Refusal("malformed", "Host is missing or sent twice; send one"));
   }
   const inbound = message.method === "POST" ? lightOf(options, message, scheme, onProved) : undefined;
   let request: Request;
