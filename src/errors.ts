@@ -55,7 +55,7 @@ export type DropReason = "max_connections" | "max_connections_per_address" | "ha
 
 /** Retry-After, in seconds, for a retryable refusal that has no better estimate. */
 const RETRY_AFTER_DEFAULT_S = 1;
-/** The longest wait that a refusal tells of, in seconds. */
+/** The longest wait that a refusal asks for, in seconds. */
 const RETRY_AFTER_MAX_S = 3_600;
 
 /** A request that is not taken: it stays the sender's, to retry or to drop as the status says. */
@@ -78,7 +78,7 @@ export class Refusal extends Error {
    * nothing else is said.
    */
   readonly kind: string;
-  /** Of a body that is malformed: the path of the field, where there is one. */
+  /** The path of the field that is malformed, where there is one. */
   readonly field: string | undefined;
   /** Whether the request may have been kept all the same: storage did not say. A retry is right, and may make a duplicate. */
   readonly unknown: boolean;
@@ -160,7 +160,7 @@ export class ConfigError extends Error {
   /** The parts of the sentence; undefined where several things are wrong, or one that stands in a file at a line. */
   readonly statement: Statement | undefined;
 
-  /** Of one fault, or of several, a sentence each. */
+  /** @param fault One fault, or several with a sentence each. */
   constructor(fault: Statement | string | readonly string[], options?: ErrorOptions) {
     const statement = typeof fault === "object" && "what" in fault ? fault : undefined;
     const faults = statement === undefined ? [fault as string | readonly string[]].flat() : [sentenceOf(statement)];
@@ -234,7 +234,7 @@ function textOf(error: unknown, causesLeft: number): string {
   const texts: string[] = [];
   for (let each = error, left = causesLeft;; left--) {
     const text = ownTextOf(each, left);
-    // Who wraps an error often quotes it.
+    // An error that wraps another often quotes it.
     if (!texts.some((said) => said.includes(text))) texts.push(text);
     if (!(each instanceof Error) || each.cause === undefined || left === 0) return texts.join(": ");
     each = each.cause;

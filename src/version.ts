@@ -1,5 +1,5 @@
 /**
- * Who the relay says it is.
+ * The name and version by which the relay identifies itself.
  * @module
  */
 

@@ -1,5 +1,5 @@
 /**
- * Who may see the metrics and the status page: this machine alone, or whoever shows the token. Health is for everybody.
+ * Access to the metrics and the status page: from this machine only, or with the token. Health is for everybody.
  * @module
  */
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -79,7 +79,7 @@ export function guard(access: Access): MiddlewareHandler {
   };
 }
 
-/** Of one length, whatever was shown. */
+/** A digest has one length, however long the token is: a comparison then tells nothing of its length. */
 function digest(text: string): Uint8Array {
   return createHash("sha256").update(text).digest();
 }

@@ -22,7 +22,7 @@ const CLOSE_MS_MAX = 250;
 export interface AdminSources extends HealthSources {
   /** Absent: health alone is answered. */
   readonly page?: StatusPage | undefined;
-  /** Who is shown more than health. Absent: everybody. */
+  /** Who may see more than health. Absent: everybody. */
   readonly access?: Access | undefined;
 }
 

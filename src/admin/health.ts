@@ -22,7 +22,7 @@ export interface SendingTo {
 /** What health is told from. */
 export interface HealthSources {
   readonly queue: SendingQueue;
-  /** Of all targets together, and each by itself; without `targets` there is one. */
+  /** The state of all targets together, and of each by itself; without `targets` there is one. */
   readonly exporter: Sending & { readonly targets?: readonly SendingTo[] };
   /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];

@@ -22,7 +22,7 @@ export interface Sample {
   readonly senders: ReadonlyMap<string, { readonly items: number; readonly requests: number }>;
 }
 
-/** One step of a chart; undefined where nothing is known. Of several steps in one: the mean of rates and p50, the highest of the rest. */
+/** One step of a chart; undefined where nothing is known. Where steps are merged: the mean of rates and p50, the maximum of the rest. */
 export interface Step {
   /** Items a second. */
   readonly taken: number | undefined;

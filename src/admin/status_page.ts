@@ -33,7 +33,7 @@ export type Parts = Readonly<Record<PartId, string>>;
 
 /** Between two samples while somebody looks, in ms. */
 const WATCHED_MS = 2_000;
-/** Who may look at once. */
+/** Browsers that may watch the page at once. */
 const WATCHERS_MAX = 32;
 /** Groups of dead letters shown. */
 const GROUPS_SHOWN = 8;
@@ -48,7 +48,7 @@ export interface Watcher extends Disposable {
   next(): Promise<Parts | undefined>;
 }
 
-/** Who waits for the next sample, and what for. */
+/** A watcher that waits for the next sample, and the range that it shows. */
 interface Waiting extends PromiseWithResolvers<Parts | undefined> {
   readonly range: RangeName;
 }
@@ -97,7 +97,7 @@ export class StatusPage implements Disposable, AsyncDisposable {
     this.#watching++;
     let waiting: Waiting | undefined;
     let open = true;
-    // Who comes is told at once, and the others with it.
+    // A new watcher gets a sample at once, and the others get it with him.
     void this.#tick();
     return {
       next: () => {

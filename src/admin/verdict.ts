@@ -12,7 +12,7 @@ export interface Verdict {
   readonly level: "good" | "warn" | "bad";
   readonly badge: string;
   readonly sentence: string;
-  /** The fault or warning that the sentence tells of; undefined where it is of none. */
+  /** The fault or warning that the sentence is about; undefined where it is about none. */
   readonly of?: string | undefined;
 }
 

@@ -27,7 +27,7 @@ export interface EmbeddedOptions {
   readonly foldedService?: string;
   /** Does not print what arrives. */
   readonly quiet?: boolean;
-  /** Between two looks at the files, in ms; a change is seen at once where the system tells of it. */
+  /** Between two looks at the files, in ms; a change is seen at once where the system reports it. */
   readonly reloadIntervalMs?: number;
 }
 
@@ -38,7 +38,7 @@ const PREFIX = "collector: ";
 const RECEIVED_INDENT = PREFIX.length + 8;
 
 /**
- * Starts it. Certificates outside their dates are told of and shown all the same: renewed ones are taken up when they come.
+ * Starts it. Certificates outside their dates are reported and shown all the same, until renewed ones come.
  * @throws {CertificateError} for files that cannot be used; {@link ConfigError} when the address cannot be had.
  */
 export async function openCollector(io: Io, options: EmbeddedOptions): Promise<EmbeddedCollector> {

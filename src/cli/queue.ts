@@ -105,7 +105,7 @@ function describeStats(io: Io, stats: QueueSnapshot, now: number): string[] {
   ];
 }
 
-/** Who shares it; nothing for a file. */
+/** The relays that share it; nothing for a file. */
 function describeRelays(relays: readonly LiveRelay[] | undefined, now: number): string[] {
   if (relays === undefined) return [];
   const rows = relays.map(({ name, role, version, startedAt, alive, owns }) => [

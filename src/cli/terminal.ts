@@ -11,7 +11,7 @@ interface Stream extends NodeJS.WritableStream {
   readonly columns?: number;
 }
 
-/** Of a process's own streams and environment. NO_COLOR is that of https://no-color.org: any value but an empty one. */
+/** From a process's own streams and environment. NO_COLOR as in https://no-color.org: any value but an empty one. */
 export function terminalOf(
   out: Stream,
   err: Stream,

@@ -322,7 +322,7 @@ function printable(text: string): string {
 
 /** Gathers service names, and the names of spans, metrics, log records and profiles' samples, wherever they stand. */
 function collect(request: DecodedMessage, services: Set<string>, names: Set<string>): void {
-  // Of profiles, texts are places in one table.
+  // In profiles, texts are indices into one table.
   const table = first(request["dictionary"])?.["stringTable"];
   const inTable = (place: unknown) => Array.isArray(table) && typeof place === "number" ? table[place] : undefined;
   for (const resource of Object.values(request).flatMap(messagesOf)) {

@@ -1,5 +1,5 @@
 /**
- * Whose data goes where: the configuration's exporters, groups and routes as one thing that answers (signal, sender) with targets.
+ * Where each sender's data goes: the configuration's exporters, groups and routes as one thing that answers (signal, sender) with targets.
  * Nothing here reads or sends anything.
  * @module
  */
@@ -14,7 +14,7 @@ export const DEFAULT_EXPORTER = "default";
 export interface Member {
   /** The exporter's name. */
   readonly name: string;
-  /** Of a balance: how often it is chosen beside the others. 1 elsewhere. */
+  /** In a balance: how often it is chosen, relative to the others. 1 elsewhere. */
   readonly weight: number;
 }
 

@@ -16,7 +16,7 @@ export interface LimitsInput {
   concurrent_requests?: number;
   /** Above it 413. */
   max_request_body_size?: string | number;
-  /** Of the queue's size, from 0 to 1; above it 503. */
+  /** Share of the queue's size, from 0 to 1; above it 503. */
   queue_share?: number;
 }
 
@@ -24,7 +24,7 @@ export interface LimitsInput {
 export interface TokenInput {
   /** The sender: its name stays with its data. */
   id: string;
-  /** Of the token, in hex. The token itself is kept nowhere. */
+  /** SHA-256 of the token, in hex. The token itself is stored nowhere. */
   sha256: string;
   /** 403 for others; all of them by default. */
   signals?: SignalName[];
@@ -50,7 +50,7 @@ export interface SigningKeyInput {
   origins: string[];
   /** The most that its tokens may send; all signals by default. */
   signals?: SignalName[];
-  /** Of all its tokens together. */
+  /** Limits of all its tokens together. */
   limits?: LimitsInput;
   /** Set on each resource that arrives with its tokens. */
   resource_attributes?: Record<string, string | number | boolean>;

@@ -120,7 +120,7 @@ function chainSent(leaf: DetailedPeerCertificate): X509Certificate[] {
     try {
       chain.push(new X509Certificate(raw));
     } catch {
-      break; // What cannot be read ends what can be told of.
+      break; // Nothing behind an unreadable message can be reported.
     }
     current = current.issuerCertificate;
   }

@@ -161,7 +161,7 @@ function targetsOf(config: Config, exporter: string) {
   return bySignal(target);
 }
 
-/** Who sends what doctor sends, in headers that name the sender. */
+/** The sender's name that doctor uses in headers that name the sender. */
 const SENDER = "doctor";
 
 function storageOf({ sending_queue }: Config) {

@@ -13,7 +13,7 @@ export const INLINE_BYTES_MAX = 64 * 1024;
 /** A thread that has had nothing to do for so long ends, in ms: it holds some 10 MiB. */
 const IDLE_MS = 30_000;
 
-/** What is told of the thread. */
+/** Hears what happens to the thread. */
 export interface RecoderEvents {
   /** It cannot be used, and bodies of all sizes are compressed on the event loop from now on. */
   recodesInline(cause: string): void;

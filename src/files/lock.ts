@@ -42,7 +42,7 @@ function isFolder(path: string): Promise<boolean> {
 }
 
 async function lock(path: string, wanted: string, locks: DisposableStack): Promise<void> {
-  // What cannot be opened, or locked, is told of by whoever writes there.
+  // If it cannot be opened or locked, the write that follows reports it.
   const file = await Deno.open(path, { read: true }).catch(() => undefined);
   if (file === undefined) return;
   locks.use(file);

@@ -41,7 +41,7 @@ export interface WatchTimes {
 
 /** A watch. Disposing of it stops it. */
 export interface Watch extends AsyncDisposable {
-  /** Looks at once, after a look that is under way, and tells of a fault at once. Never rejects. */
+  /** Looks at once, after a look that is under way, and reports a fault at once. Never rejects. */
   checkNow(): Promise<Look>;
 }
 

@@ -414,7 +414,7 @@ export function splitResources(body: Uint8Array): Uint8Array[] {
   return pieces;
 }
 
-/** What byte `index` of a length adds. Of the tenth one bit is left: the sign of Go's int, which makes the length negative. */
+/** What byte `index` of a length adds. The tenth byte has one bit: the sign of Go's int, which makes the length negative. */
 function lengthBits(byte: number, index: number): number {
   return (index === 9 ? byte & 1 : byte & 0x7f) * 2 ** (7 * index);
 }

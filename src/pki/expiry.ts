@@ -6,8 +6,8 @@ import { type CertificateFacts, daysLeft, lengthOf } from "./certificate.ts";
 import type { IdentityFacts } from "./identity.ts";
 
 /**
- * How near to its end a certificate may come, in ms. Of one that lasts for less than those are made for, a part of its lifetime
- * counts: a third and a tenth.
+ * How near to its end a certificate may come, in ms. For a short-lived certificate, a part of its
+ * lifetime counts instead: a third and a tenth.
  */
 export interface ExpiryLimits {
   /** Worth a warning. */

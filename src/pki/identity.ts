@@ -1,5 +1,5 @@
 /**
- * Who this end of a mutual-TLS connection is, and whom it trusts: CA, certificate and key as one thing, validated
+ * The identity of this end of a mutual-TLS connection, and its trust: CA, certificate and key as one thing, validated
  * together.
  * @module
  */
@@ -52,7 +52,7 @@ export interface IdentityConfig {
   readonly keyPassphrase?: string | undefined;
   /** A key file that every user of the machine can read is used, with a warning. */
   readonly exposedKeyAllowed?: boolean;
-  /** Takes certificates outside their dates, and tells of them in `facts.faults`: for who can wait until they are replaced. */
+  /** Accepts certificates outside their dates, and lists them in `facts.faults`: for callers that can wait until they are replaced. */
   readonly datesAllowed?: boolean;
   /** Which end this is; decides the usage that the certificate must allow. `client` unless given. */
   readonly role?: "client" | "server";
@@ -69,7 +69,7 @@ export interface IdentityFacts {
   readonly files: readonly string[];
   /** Usable, but a person should know; each a full sentence without a period. */
   readonly warnings: readonly string[];
-  /** Of no use now, though taken: dates, where {@link IdentityConfig.datesAllowed} says so. */
+  /** Why it cannot be used now, although it was accepted: dates, where {@link IdentityConfig.datesAllowed} is set. */
   readonly faults: readonly CertificateError[];
 }
 
@@ -192,7 +192,7 @@ export function validate(config: IdentityConfig, documents: Documents, now: Date
   };
 }
 
-/** Who can read a key file besides its owner; undefined when nobody can, or when that cannot be told. */
+/** The users who can read a key file besides its owner; undefined when there are none, or when that cannot be told. */
 export interface Exposure {
   /** `group`: as with Kubernetes' fsGroup, lawful. */
   readonly to: "group" | "all";

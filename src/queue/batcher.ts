@@ -36,7 +36,7 @@ export interface BatchLimits {
 /** The most requests in one record: bounds what one settle has to name. */
 const PARTS_MAX = 1_000;
 
-/** A commit of so many requests tells of load, in which the next one waits for as many: what it costs is nearly the same for all sizes. */
+/** A commit of so many requests shows load. The next one then waits for as many, since a commit costs nearly the same at any size. */
 const SIBLINGS_MIN = 8;
 /** How long it waits, in ms: less than a commit takes on most disks. */
 const DELAY_MS = 2;

@@ -30,7 +30,7 @@ export interface DirectQueueSettings {
   readonly bytesMax: number;
   /** Most records waiting, those in flight included. */
   readonly recordsMax?: number;
-  /** Where records go. Of those of one record one is required: its answer is the sender's. */
+  /** Where records go. One target of each record is required: its answer is the sender's. */
   readonly targets?: readonly TargetSettings[];
   /** How long a sender waits in all, in ms. Senders give up after 10 s. */
   readonly waitMs?: number;
@@ -373,7 +373,7 @@ function verdictOf(record: Pick<QueueRecord, "parts">, outcomes: readonly PartOu
       if (outcome.afterMs !== undefined) askedMs = Math.max(askedMs ?? 0, outcome.afterMs);
     } else if (outcome.kind === "delivered") {
       reached = true;
-      // Of a request that several shared: whose they were is not known, so that each is warned.
+      // If several senders shared the request, nobody knows whose items were rejected: each is warned.
       if (outcome.shared !== true) rejected += Math.min(outcome.rejected ?? 0, items);
       told ||= outcome.rejected !== undefined && outcome.rejected > 0 || outcome.message !== undefined;
       if (outcome.message !== undefined) messages.push(outcome.message);

@@ -196,7 +196,7 @@ export class LaneSet {
     for (const lane of this.of(target, signal)) lane.hasten();
   }
 
-  /** Rows may exist that no lane has been told of. */
+  /** Rows may exist that no lane knows. */
   fallBehind(): void {
     for (const lane of this.#all) lane.behind = true;
   }

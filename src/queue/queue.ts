@@ -130,7 +130,7 @@ export interface Books {
   readonly queued: number;
 }
 
-/** Of a target that nothing has been for yet. */
+/** The books of a target that has had no records yet. */
 export const NO_BOOKS: Books = {
   accepted: 0,
   delivered: 0,

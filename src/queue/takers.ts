@@ -1,5 +1,5 @@
 /**
- * Who waits to take, and until when: for a record, one that is due, another process's, an abort or the end.
+ * The takers that wait, and until when: for a new record, one that is due, one of another process, an abort or the end.
  * @module
  */
 /** How often a waiting taker looks for records that another process has inserted, in ms. */

@@ -15,7 +15,7 @@ export interface Totals {
   readonly held: number;
   /** The highest id given out. */
   readonly lastId: number;
-  /** Of each target that has books. Target 0 is none: it has by how much all together exceed what is queued, see `routes.ts`. */
+  /** For each target that has books. Target 0 is not a target: it holds by how much the sum of all exceeds what is queued, see `routes.ts`. */
   readonly targets: Readonly<Record<TargetId, TargetTotals>>;
 }
 
@@ -42,7 +42,7 @@ export function doorBooksOf({ targets }: Pick<Totals, "targets">, signal: Signal
     accepted += books[signal].accepted;
     queued += books[signal].queued;
   }
-  // Of a record that one target has split and another has not finished both are queued.
+  // If one target has split a record and another has not finished it, both are queued.
   queued = Math.min(queued, accepted);
   return { accepted, finished: accepted - queued, queued };
 }

@@ -9,7 +9,7 @@ import type { DropReason } from "../errors.ts";
 export interface ConnectionBounds {
   /** Open at once. */
   readonly connectionsMax: number;
-  /** Of one address, open at once and without proof; 0: no bound but the one above. */
+  /** Connections of one address that are open at once and without proof; 0: no bound but the one above. */
   readonly addressConnectionsMax: number;
 }
 
@@ -24,7 +24,7 @@ interface Known {
   proved: boolean;
 }
 
-/** Of so many connections one is closed at once to make room, and a few where there are many: a flood then asks for room less often. */
+/** The share of connections that is closed at once to make room: one, or a few where there are many, so that a flood asks for room less often. */
 const EVICTED_SHARE = 1 / 100;
 const EVICTED_AT_ONCE_MAX = 8;
 

@@ -1,5 +1,5 @@
 /**
- * Which web pages may send, and what a browser is told of it (Fetch, 3.2 "CORS protocol").
+ * Which web pages may send, and the answer that a browser gets (Fetch, 3.2 "CORS protocol").
  * @module
  */
 import { Refusal } from "../errors.ts";

@@ -58,7 +58,7 @@ export class Gate implements Disposable {
       socket.once("close", () => connections.closed(socket));
     });
     server.on("tlsClientError", (error: Error & { code?: string }) => {
-      // Who leaves meanwhile, as a probe of the port does, was not closed by us.
+      // A client that leaves meanwhile, as a probe of the port does, was not closed by us.
       if (error.code !== "ECONNRESET") events.dropped("handshake");
     });
   }

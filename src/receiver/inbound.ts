@@ -19,7 +19,7 @@ export interface InboundBody {
   cancel(): void;
 }
 
-/** Who sends, as far as its connection tells. */
+/** The sender, as far as its connection shows. */
 export interface InboundPeer extends Peer {
   /** Its address; of a proxy, where one stands before the relay. Costs a system call. */
   address(): string | undefined;

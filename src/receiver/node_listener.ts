@@ -17,7 +17,7 @@ import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts"
 export interface ConnectionLimits {
   /** Open at once; one more takes the place of one that has proved nothing, or is closed as it opens. */
   readonly connectionsMax: number;
-  /** Of one address, open at once, that have proved nothing; 0: no bound. */
+  /** Connections of one address that are open at once and have proved nothing; 0: no bound. */
   readonly addressConnectionsMax: number;
   /** Request line and header fields, in bytes; above it 431. */
   readonly headerBytesMax: number;
@@ -89,12 +89,12 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     // Node's types have no such constructor; what they ask for is what the parser gives.
     IncomingMessage: NodeMessage as unknown as typeof IncomingMessage,
     maxHeaderSize: limits.headerBytesMax,
-    // As a `Headers` has them. Of a few names Node keeps the first field alone otherwise.
+    // As a `Headers` has them. For a few names Node otherwise keeps the first field only.
     joinDuplicateHeaders: true,
     // It answers without a word; see `serve`.
     requireHostHeader: false,
     headersTimeout: limits.headerMs,
-    // Of `node:https`; 2 minutes unless said.
+    // An option of `node:https`; 2 minutes unless given.
     handshakeTimeout: limits.headerMs,
     requestTimeout: limits.headerMs + limits.bodyMs + CHECK_MS,
     keepAliveTimeout: limits.idleMs,
@@ -127,7 +127,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   });
   // Another expectation is nothing that a sender of telemetry could mean; Node would answer 417, and the data were lost.
   server.on("checkExpectation", take);
-  // Who has sent its request may close its half of the connection and is answered all the same, as by Go and by Deno.serve.
+  // A client may close its half of the connection after its request, and is answered all the same, as by Go and by Deno.serve.
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
     // A connection that has said nothing, or that broke, has nobody to be answered.

@@ -170,7 +170,7 @@ function open(
   }
 }
 
-/** What a sender is told of each fault of a body; another error is returned as it is. */
+/** The refusal for each fault of a body; any other error is returned as it is. */
 function refusalOf(error: unknown, { bytesMax }: BodyForm, { resourcesMax, messagesMax }: RequestBounds): unknown {
   if (error instanceof InflatedTooLargeError) return tooLarge(bytesMax, "Body after inflating");
   if (error instanceof TranscodedTooLargeError) return tooLarge(bytesMax, "Body as protobuf");

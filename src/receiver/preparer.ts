@@ -29,7 +29,7 @@ export const INLINE_SLOW: Budget = { ...INLINE, inflatedBytes: 64 * 1024 };
 /** A thread that has had nothing to do for so long ends, in ms: it holds some 10 MiB. */
 const IDLE_MS = 30_000;
 
-/** What is told of the thread. */
+/** Hears what happens to the thread. */
 export interface PreparerEvents {
   /** It cannot be started here, and bodies of all sizes are prepared on the event loop. */
   threadless(cause: string): void;

@@ -29,13 +29,13 @@ export interface RefusedRequest {
   readonly sender?: string | undefined;
   /** Only where the walk had counted them. */
   readonly items?: number | undefined;
-  /** Of the page that sent it; a caller chooses it. */
+  /** The origin of the page that sent it; a caller can choose it freely. */
   readonly origin?: string | undefined;
-  /** Of a request for no signal: what was asked for, without a query; a caller chooses it. */
+  /** The path of a request for no signal, without its query; a caller can choose it freely. */
   readonly path?: string | undefined;
 }
 
-/** What the receiver tells of each request. */
+/** Hears the result of each request. */
 export interface ReceiverEvents {
   /** Answered 200: `items` are kept. */
   accepted(signal: SignalName, sender: string, items: number): void;

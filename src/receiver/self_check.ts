@@ -66,7 +66,7 @@ export class SelfCheck implements Disposable {
   }
 
   async #check(): Promise<void> {
-    // Whoever came is proof enough.
+    // A connection that was accepted is proof enough.
     if (this.#accepted > this.#seen || await this.#isAccepted()) {
       this.#seen = this.#accepted;
       this.#failures = 0;

@@ -1,6 +1,6 @@
 /**
- * Whose work is done next on the event loop. A small body is a few milliseconds of it at the worst; sixty of one sender in a row would
- * keep everybody else waiting for all of them.
+ * Which sender's work is done next on the event loop. A small body takes a few milliseconds at the worst; sixty bodies of one sender
+ * in a row would make all other senders wait.
  * @module
  */
 

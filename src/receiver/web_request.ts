@@ -57,7 +57,7 @@ class WebPeer implements InboundPeer {
     return incoming?.socket.remoteAddress ?? info?.remoteAddr.hostname;
   }
 
-  /** Whose connections these are bounds them. */
+  /** The host bounds its connections itself. */
   proved(): void {}
 }
 

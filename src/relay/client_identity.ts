@@ -54,7 +54,7 @@ function identityConfig(tls: TlsSettings): IdentityConfig {
   };
 }
 
-/** Takes changes of the files up, after a trial, and tells of certificates near their end. */
+/** Uses changed files after a trial, and reports certificates near their end. */
 export function keepIdentity(options: {
   readonly tls: TlsSettings;
   readonly identity: Identity;

@@ -95,7 +95,7 @@ export function startOwnTelemetry(
       traces: telemetry.traces.enabled ? target("traces") : undefined,
       metrics: telemetry.metrics.enabled ? target("metrics") : undefined,
     },
-    // Of those that `sampleAtHead` lets through.
+    // `sampleAtHead` has sampled already.
     samplingRatio: 1,
     metricIntervalMs: telemetry.metrics.interval,
     shutdownMs: Math.min(OWN_TELEMETRY_MS_MAX, exporter.timeout),

@@ -1,5 +1,5 @@
 /**
- * The calendar of the certificates in use: each that comes near its end is told of once a day.
+ * The calendar of the certificates in use: each one near its end is reported once a day.
  * @module
  */
 import { type Expiry, expiryRemedy, expiryText } from "../pki/expiry.ts";

@@ -29,14 +29,14 @@ type Clients = Readonly<Record<SignalName, CollectorClient>>;
 
 /** Every exporter that has something to do, opened. */
 export interface OpenedExporters {
-  /** Of an exporter by its name. @throws {RangeError} for one that is not opened */
+  /** The clients of an exporter, by its name. @throws {RangeError} for one that is not opened */
   clientsOf(name: string): Clients;
   /** Where a signal of a target goes: of a group, to its first exporter. */
   originOf(target: ExportTarget, signal: SignalName): string;
   readonly identities: readonly KeptIdentity[];
 }
 
-/** Of a relay that sends nothing. */
+/** For a relay that sends nothing. */
 export const NO_EXPORTERS: OpenedExporters = {
   identities: [],
   clientsOf(name) {
@@ -104,7 +104,7 @@ export interface ExporterSetOptions {
   readonly recoder: Recoder;
   /** Whether senders have been refused lately because the queue is full. */
   readonly refusing: () => boolean;
-  /** Of a target; without a name where there is one alone. */
+  /** The events of a target; without a name where there is only one. */
   readonly events: (target: ExportTarget, name: string | undefined) => ExporterEvents & GroupEvents;
 }
 

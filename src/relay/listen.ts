@@ -44,7 +44,7 @@ export interface Listening {
   abandon(): void;
 }
 
-/** What is told of connections, and what they ask. */
+/** Hears of connections and of the requests that come by them. */
 export interface ListeningEvents {
   /** Whether the relay is ready, for the health service of gRPC. */
   readonly isReady: () => boolean;

@@ -63,9 +63,9 @@ export interface EmbeddedRelay extends RunningRelay {
 export interface RelaySeams {
   /** How requests come in. Default: `node`. */
   readonly way?: WayIn;
-  /** Of tests: faults in the transactions of the queue. */
+  /** For tests: faults in the transactions of the queue. */
   readonly faults?: readonly Fault[];
-  /** Of hosts that freeze a process between requests: nothing is done then. */
+  /** For hosts that freeze a process between requests: nothing is done meanwhile. */
   readonly frozenBetween?: boolean;
 }
 
@@ -171,7 +171,7 @@ export async function createRelayWith(
   const core = await build(config, log, stack, seams);
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
-  // Whoever serves it may serve anybody.
+  // The server that mounts it may be open to anybody.
   const admin = openAdmin(config, core, core, true, stack);
   const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.track(next())).route("/", core.app);
   return { ...running(config, log, core, stack.move()), app };
@@ -183,7 +183,7 @@ type Core = Awaited<ReturnType<typeof build>>;
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
   const { role } = config;
   const routing = new Routing(routesOf(config));
-  // First, though it stands last: without senders that can be told apart nothing else is begun.
+  // Senders first, although they come last in a request: a bad tokens file must fail before anything else starts.
   const senders = role === "exporter" ? undefined : await openSenders(config, log, stack);
   // Its thread starts while certificates are read.
   const own = stack.use(new AsyncDisposableStack());
@@ -352,7 +352,7 @@ function running(
     drain();
     // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
     await within(Promise.allSettled(answering), remainingMs());
-    // Who has not sent all of its body by now is told to send it again, while there is a connection to say so on.
+    // A sender whose body has not arrived by now is told to send it again, while its connection is open.
     bodies.pass();
     await within(Promise.allSettled(answering), CLOSE_MS_MAX);
     await within(batcher.idle(), remainingMs());

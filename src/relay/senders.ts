@@ -1,5 +1,5 @@
 /**
- * Who may send, as configured: the authenticator with its watch over the tokens file, and the limits.
+ * The senders that the configuration admits: the authenticator with its watch over the tokens file, and the limits.
  * @module
  */
 import { readFile } from "node:fs/promises";

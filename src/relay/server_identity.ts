@@ -24,7 +24,7 @@ export async function openServerIdentity(config: IdentityConfig, log: Log): Prom
   return identity;
 }
 
-/** Takes changes of the files up, and tells of certificates near their end. `replace`: for the connections to come. */
+/** Uses changed files, and reports certificates near their end. `replace`: for the connections to come. */
 export function keepServerIdentity(options: {
   readonly tls: ServerTls;
   readonly config: IdentityConfig;

@@ -353,9 +353,9 @@ export interface CertificateState {
 
 /** The state of what sends, where there is more than one exporter. */
 export interface ExportersState {
-  /** Of each target and signal, failures in a row. */
+  /** Failures in a row, by target and signal. */
   readonly failures: readonly { readonly target: string; readonly signal: SignalName; readonly failures: number }[];
-  /** Of each exporter in a group and signal. */
+  /** Whether an exporter of a group takes data, by exporter and signal. */
   readonly up: readonly { readonly exporter: string; readonly signal: SignalName; readonly up: boolean }[];
 }
 

@@ -7,7 +7,7 @@ import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import { DataPointType, type ResourceMetrics } from "@opentelemetry/sdk-metrics";
 import { type Instrument, INSTRUMENTS } from "./metrics.ts";
 
-/** Of the text format (Prometheus, "Exposition formats"). */
+/** The media type of the text format (Prometheus, "Exposition formats"). */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /** UCUM codes in Prometheus's words; what is not here has no unit there: `1`, and annotations such as `{item}`. */

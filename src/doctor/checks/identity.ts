@@ -26,7 +26,7 @@ import { readPem } from "../../pki/pem.ts";
 import { type Check, errorOf, faultFrom, type Finding, judged, NO_TLS, ok, present, warning } from "../finding.ts";
 import type { Way } from "../way.ts";
 
-/** Of what the relay shows of itself: the files, and what is in them. */
+/** Checks of the relay's own identity: the files and their contents. */
 export const IDENTITY_CHECKS: readonly Check<Way>[] = [
   { id: "files", title: "files", needs: [], run: checkFiles },
   {

@@ -28,7 +28,7 @@ export interface FieldPlan {
   readonly message: MessagePlan | undefined;
   readonly repeated: boolean;
   readonly packed: boolean;
-  /** Of an enum: the number of each name. */
+  /** The number of each name of an enum. */
   readonly enumNames: ReadonlyMap<string, number> | undefined;
   /** The field that came after this one last; undefined before there was one. */
   next: FieldPlan | undefined;

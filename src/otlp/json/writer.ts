@@ -47,7 +47,7 @@ export class ProtobufWriter {
   #at = 0;
   #bytesMax = 0;
   #depth = 0;
-  /** Of each message that is open, and of the request: where its length stands, and the bytes there are for it. */
+  /** Where the length of each open message, and of the request, stands, and how many bytes are reserved for it. */
   readonly #starts: Uint32Array;
   readonly #widths: Uint8Array;
 

@@ -67,7 +67,7 @@ export class TooManyHashesError extends Error {
 
 /** What a {@link Redactor} is made from. */
 export interface RedactionSettings {
-  /** Of several that are for a key a `delete` counts, or else the first. */
+  /** Where several match a key, a `delete` counts, or else the first. */
   readonly rules: readonly RedactionRule[];
   /** The key of the HMAC. */
   readonly salt: string | undefined;
@@ -80,14 +80,14 @@ export class Redactor {
   /** A copy in another thread is made from these. */
   readonly settings: RedactionSettings;
   readonly #hmac: HmacSha256 | undefined;
-  /** Keys by their hash, with the index of their rule; -1 where there is none. Of two with one hash the last is there. */
+  /** Keys by their hash, with the index of their rule; -1 where there is none. If two keys have one hash, the map has the last. */
   readonly #remembered = new Map<number, { readonly key: Uint8Array; readonly rule: number }>();
   readonly #field = fieldCursor();
   readonly #attribute = new Attribute();
   readonly #edits = new Edits();
   readonly #open = new OpenMessages();
   #hashesLeft = 0;
-  /** Of the request that is under way: hashes made, and whether keys were forgotten for it. */
+  /** For the request under way: how many hashes were made, and whether keys were forgotten. */
   #hashed = 0;
   #forgot = false;
 
@@ -269,7 +269,7 @@ const KEY_INDEX = { KeyValue: 3, KeyValueAndUnit: 1 } as const;
 const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** What is known of one attribute; read into again and again. Of a key that is there more than once the last counts. */
+/** What is known of one attribute; reused for each attribute. If a key appears more than once, the last one counts. */
 class Attribute {
   message: "KeyValue" | "KeyValueAndUnit" = "KeyValue";
   keyStart = 0;
@@ -390,7 +390,7 @@ function byMessage<Value>(make: (name: MessageName) => Value): Readonly<Record<M
 class OpenMessages {
   /** How many are open around the request's fields; 0 in the request itself. */
   depth = 0;
-  /** Of the innermost. */
+  /** The innermost message. */
   message: MessageName = "TracesRequest";
   end = 0;
   readonly #messages: MessageName[] = [];

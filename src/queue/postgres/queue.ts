@@ -49,7 +49,7 @@ interface Target extends TargetSettings {
   /** The bound on what may wait for it, in bytes. */
   readonly bytesMax: number;
   readonly inFlight: Record<SignalName, number>;
-  /** Of those in flight, whose outcome waits for a transaction. */
+  /** How many of those in flight have an outcome that waits for a transaction. */
   readonly settling: Record<SignalName, number>;
 }
 
@@ -256,7 +256,7 @@ class PostgresQueue implements SendingQueue {
   ): { readonly skipped: readonly TargetId[]; readonly refusal?: Refusal } {
     if (this.#targets.size === 1) return { skipped: [] };
     const full = targets.filter(({ id, bytesMax }) => this.#room.of(id) + this.#appender.bytesOf(id) + cost > bytesMax);
-    // Of none that is kept a 200 may be given.
+    // If no target keeps the record, it may not be answered 200.
     const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
     if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
     const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
@@ -737,7 +737,7 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
-/** Who takes of one signal for one target. */
+/** Takers of one signal for one target. */
 function kindOf(target: TargetId, signal: SignalName): string {
   return `${target} ${signal}`;
 }

@@ -25,7 +25,7 @@ export class ClockSteps {
     this.#offset = now() - steady();
   }
 
-  /** Those that were told of in earlier runs. */
+  /** Those that were reported in earlier runs. */
   restore(steps: readonly ClockStep[]): void {
     this.#steps = [...steps];
   }

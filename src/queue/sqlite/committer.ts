@@ -13,7 +13,7 @@ import type { AppendOp, Replies } from "./protocol.ts";
 /** How long an outcome waits for a transaction that it can share, in ms: a crash in this time delivers again what it was of. */
 const SETTLE_MS = 20;
 
-/** Who is told what became of a transaction, in this order. */
+/** Hears what became of a transaction, in this order. */
 export interface CommitListener {
   /** Whether a payload would stay in memory, `besideBytes` being about to: it is asked back from the Worker then. */
   keeps(op: Omit<AppendOp, "payload" | "giveBack">, besideBytes: number): boolean;

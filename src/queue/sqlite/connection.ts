@@ -16,7 +16,7 @@ export const RETRY_MS = 1000;
 /** A question that has been open for so long, in ms, is one that hangs: an fsync that does not come back, or a disk that is gone. */
 const HUNG_MS = 3_000;
 
-/** Who is told of what happens here. */
+/** Hears what happens here. */
 export interface ConnectionListener {
   /** What the file has, each time that a Worker has opened it. */
   opened(targets: Replies["open"]["targets"], totals: Totals, clockSteps: readonly ClockStep[]): void;

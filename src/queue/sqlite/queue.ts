@@ -76,7 +76,7 @@ interface Target extends TargetSettings {
   /** What is being appended for it, in bytes; kept only where there are several. */
   appendBytes: number;
   readonly inFlight: Record<SignalName, number>;
-  /** Of those in flight, whose outcome waits for a transaction. */
+  /** How many of those in flight have an outcome that waits for a transaction. */
   readonly settling: Record<SignalName, number>;
 }
 
@@ -284,7 +284,7 @@ class SqliteQueue implements SendingQueue {
     const full = targets.filter(({ id, bytesMax, appendBytes }) =>
       (this.#totals.targets[id]?.bytes ?? 0) + appendBytes + cost > bytesMax
     );
-    // Of none that is kept a 200 may be given.
+    // If no target keeps the record, it may not be answered 200.
     const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
     if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
     const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
@@ -724,7 +724,7 @@ class SqliteQueue implements SendingQueue {
   }
 }
 
-/** Who takes of one signal for one target. */
+/** Takers of one signal for one target. */
 function kindOf(target: TargetId, signal: SignalName): string {
   return `${target} ${signal}`;
 }

@@ -1,5 +1,5 @@
 /**
- * Keeps the senders' shares true to the rows, where rows come or go that no append or settle of this process told of.
+ * Keeps the senders' shares equal to the rows when rows come or go without an append or settle of this process.
  * @module
  */
 import type { Shares } from "../shares.ts";
@@ -12,7 +12,7 @@ export class Recount {
   readonly #connection: Pick<Connection, "ask" | "closing" | "questionFailed">;
   readonly #shares: Shares;
   readonly #now: () => number;
-  /** Whether rows have come or gone that the shares have not been told of. */
+  /** Whether rows have come or gone that the shares do not count yet. */
   #wanted = false;
   #countedAt = -Infinity;
 

@@ -13,7 +13,7 @@ import { limitsOf, type RevokedToken, type TokenEntry } from "./tokens_schema.ts
 
 /** Tells who sends a request, or refuses it with 401. */
 export interface Authenticator {
-  /** @param peer What its connection tells of the sender. @param request Its URL, absolute, with its query. */
+  /** @param peer What the connection shows of the sender. @param request Its URL, absolute, with its query. */
   authenticate(
     headers: HeaderFields,
     peer?: Peer,

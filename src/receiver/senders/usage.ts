@@ -36,7 +36,7 @@ const TOKEN = z.strictObject({
   proof: z.string().max(64),
   /** ms since the Unix epoch; absent: never answered 200. */
   last_use: moment.exactOptional(),
-  /** Of its last request, refused or not. */
+  /** The time of its last request, refused or not. */
   last_seen: moment,
   requests: count,
   items: count,

@@ -1,6 +1,6 @@
 /**
- * Whether the files at the queue's path are still those that are open. Whoever deletes or replaces them under a running relay leaves it
- * writing where nobody will look again; SQLite does not notice.
+ * Whether the files at the queue's path are still those that are open. If somebody deletes or replaces them
+ * under a running relay, the relay writes to files that nobody will read again; SQLite does not notice.
  * @module
  */
 import { closeSync, fstatSync, openSync, statSync } from "node:fs";
@@ -30,7 +30,7 @@ export class FileWatch {
   #size = 0;
   #writtenAt = 0;
 
-  /** Of files that SQLite has just opened and written. */
+  /** @param path The database, whose files SQLite has just opened and written. */
   constructor(path: string) {
     this.#path = path;
     this.#fd = openSync(path, "r");

@@ -60,7 +60,7 @@ export class Recovery {
   #nextIdMin = 1;
   /** When files that stand aside and could not be opened are tried again, by `performance.now`; undefined where there are none. */
   #retryAt: number | undefined;
-  /** Those that have been told of. */
+  /** Those that have been reported. */
   readonly #unopened = new Set<string>();
   /** Records refused after a commit that failed: looked for, and removed, whenever the file is opened. */
   #disowned: Disowned[];
@@ -401,7 +401,7 @@ export class Recovery {
 
   /**
    * How far a file had been moved into one that was then deleted itself: what came of it is in that one's copy, and must not come twice.
-   * Of a damaged file nobody knows what is left of it: there it begins anew.
+   * Nobody knows what is left of a damaged file: there it begins anew.
    */
   #progressOf(aside: string, pending: readonly string[]): Progress | undefined {
     for (const copy of pending.toReversed()) {

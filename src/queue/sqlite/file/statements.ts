@@ -88,7 +88,7 @@ const STATEMENTS = {
     FROM records, json_each(records.parts) AS part GROUP BY 1`,
   clockSteps: "SELECT after_id, ms FROM clock_steps ORDER BY rowid",
   addClockStep: "INSERT INTO clock_steps VALUES (?, ?)",
-  // Of no record that is left.
+  // Steps that no record is left from.
   forgetClockSteps: "DELETE FROM clock_steps WHERE after_id < (SELECT coalesce(min(id), 9e15) FROM records)",
   dataVersion: "PRAGMA data_version",
   walState: "PRAGMA wal_checkpoint(NOOP)",

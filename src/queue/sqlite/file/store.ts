@@ -47,7 +47,7 @@ export class SqliteStore {
   #resets = false;
   /** By `performance.now`. */
   #watchAt = 0;
-  /** Whether what can wait has failed, and has been told of. */
+  /** Whether maintenance that can wait has failed and has been reported. */
   #idleFailed = false;
   /** Where ids went on in the connection that was closed last: rows from there on the main side does not know. */
   #nextIdTold: number | undefined;
@@ -331,7 +331,7 @@ export class SqliteStore {
       this.#rescue(open);
       return;
     }
-    // Of another database, perhaps: it must not be applied to this one.
+    // It may belong to another database, and must not be applied to this one.
     const foreign = asideName(path, "replaced", Date.now());
     setAside(path, foreign, (suffix) => (suffix === "-wal" || suffix === "-shm") && !open.watch.isOwn(suffix));
     this.#closeAfterFailure();
@@ -505,7 +505,7 @@ export class SqliteStore {
       this.#news.rows(true, open.totals);
       return open;
     }
-    // Of another process, or of a commit that failed and is in the file all the same.
+    // The rows are another process's, or those of a commit that failed and is in the file all the same.
     if (this.#nextIdTold !== undefined && open.nextId !== this.#nextIdTold) this.#news.rows(false, open.totals);
     return open;
   }

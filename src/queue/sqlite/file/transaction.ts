@@ -18,7 +18,7 @@ export class Transaction {
   readonly #meta: Row;
   readonly #now: number;
   readonly #deadBytesMax: number;
-  /** Of a target, counted from the first dead letter on. */
+  /** Dead-letter bytes of a target, counted from its first dead letter on. */
   readonly #deadBytesOf = new Map<TargetId, number>();
   readonly #deltas = new Map<
     string,
