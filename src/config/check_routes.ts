@@ -4,6 +4,7 @@
  * @module
  */
 import { SIGNAL_NAMES } from "../signal.ts";
+import { type ExporterSettings, exporterSettings } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
 import { covers, DEFAULT_EXPORTER, exporterNames, targetsOf } from "./routes.ts";
 import type { Config } from "./schema.ts";
@@ -172,5 +173,30 @@ export function routingWarnings(config: Config): string[] {
     ...[...members].filter((name) => named.has(name)).map((name) =>
       `The exporter ${name} is named by a route and is in a group that one names: what goes to both may arrive there twice`
     ),
+    ...groupWarnings(config, new Set(Object.keys(config.groups).filter((group) => named.has(group)))),
   ];
+}
+
+/** What a group takes of its first exporter alone. */
+function groupWarnings(config: Config, used: ReadonlySet<string>): string[] {
+  return Object.entries(config.groups).flatMap(([group, { failover, balance }]): string[] => {
+    const [first, ...others] = failover ?? Object.keys(balance ?? {});
+    if (!used.has(group) || first === undefined) return [];
+    const differ = (what: (settings: ExporterSettings) => unknown) =>
+      others.filter((name) =>
+        SIGNAL_NAMES.some((signal) =>
+          JSON.stringify(what(exporterSettings(config, signal, name))) !==
+            JSON.stringify(what(exporterSettings(config, signal, first)))
+        )
+      );
+    const kinds = [["compression", differ(({ compression }) => compression)], [
+      "retry_on_failure",
+      differ(({ retry }) => retry),
+    ]] as const;
+    return kinds.filter(([, names]) => names.length > 0).map(([key, names]) =>
+      `The group ${group} uses ${key} of its first exporter, ${first}: that of ${
+        names.join(", ")
+      } is another and is not used`
+    );
+  });
 }

@@ -11,7 +11,8 @@ import type { SignalName } from "../signal.ts";
 import { GrpcTransport } from "./grpc_transport.ts";
 import { HttpTransport } from "./http_transport.ts";
 import type { Coding } from "./recode.ts";
-import type { Answered, ClientIdentity, Transport } from "./transport.ts";
+import type { Answered, ClientIdentity, Place, Transport } from "./transport.ts";
+import { type ResolveName, Transports } from "./transports.ts";
 
 /** Where one signal goes. */
 export interface Target {
@@ -108,6 +109,8 @@ export interface CollectorClientOptions {
    * A server that speaks HTTP/2 alone is spoken to in it all the same.
    */
   readonly http2?: boolean;
+  /** All addresses of a name: where one of several is dead, another is gone by. Absent: the system's choice is never changed. */
+  readonly resolve?: ResolveName | undefined;
 }
 
 /** Posts to the Collector. */
@@ -116,33 +119,41 @@ export class CollectorClient implements ExportClient {
   #spokenFor: string | undefined;
   #identity: ClientIdentity;
   #http2: boolean;
-  #transport: Transport;
+  readonly #transports: Transports;
   #replaced = 0;
   #renewed = 0;
   readonly #onReplaced: (() => void)[] = [];
   #answered = false;
   #serverKeyWeak = false;
 
-  constructor(options: CollectorClientOptions) {
+  /** @param like Whose choices of addresses are taken over. */
+  constructor(options: CollectorClientOptions, like?: CollectorClient) {
     this.#options = options;
     this.#identity = options.identity;
     this.#http2 = options.http2 ?? true;
-    this.#transport = this.#create();
+    this.#transports = new Transports({
+      create: (at) => this.#create(at),
+      resolve: options.resolve,
+      tunnels: options.protocol !== "grpc",
+      onRenewed: () => void this.#renewed++,
+    }, like === undefined ? undefined : like.#transports);
   }
 
-  #create(): Transport {
+  #create(at: Place | undefined): Transport {
     const { userAgent, idleConnectionsMax, protocol } = this.#options;
-    const options = { identity: this.#identity, userAgent };
+    const options = { identity: this.#identity, userAgent, at };
     return protocol === "grpc"
       ? new GrpcTransport(options)
       : new HttpTransport({ ...options, idleConnectionsMax, http2: this.#http2 });
   }
 
   /**
-   * What OTLP/HTTP is sent by, as it is now; undefined over gRPC. Read it at the call of `fetch`, never before an `await`.
+   * What OTLP/HTTP is sent by to a signal's Collector, as it is now; undefined over gRPC. Read it at the call of `fetch`, never before an
+   * `await`.
    */
-  get http(): HttpTransport["http"] | undefined {
-    return this.#transport instanceof HttpTransport ? this.#transport.http : undefined;
+  httpFor(signal: SignalName): HttpTransport["http"] | undefined {
+    const transport = this.#transports.for(this.target(signal).url);
+    return transport instanceof HttpTransport ? transport.http : undefined;
   }
 
   /** Shows another identity from the next request on; requests under way finish on the old one. */
@@ -150,16 +161,8 @@ export class CollectorClient implements ExportClient {
     this.#identity = identity;
     this.#replaced++;
     this.#answered = false;
-    this.#renew();
+    this.#transports.renew();
     for (const tell of this.#onReplaced) tell();
-  }
-
-  /** All connections from now on are new ones; requests under way end on the old ones, which close when they are idle. */
-  #renew(): void {
-    const old = this.#transport;
-    this.#transport = this.#create();
-    this.#renewed++;
-    old.close();
   }
 
   /** Tells of each other identity that is shown from now on. */
@@ -179,7 +182,7 @@ export class CollectorClient implements ExportClient {
 
   /** Another client of the same Collectors, to try an identity before it is shown here. Its caller closes it. */
   withIdentity(identity: ClientIdentity): CollectorClient {
-    return new CollectorClient({ ...this.#options, identity, http2: this.#http2 });
+    return new CollectorClient({ ...this.#options, identity, http2: this.#http2 }, this);
   }
 
   /** The identity that is shown. */
@@ -216,7 +219,7 @@ export class CollectorClient implements ExportClient {
     // The server has seen nothing of the request: it is sent again as it wants it.
     if (answer.kind === "none" && !this.#http2 && NO_COMMON_PROTOCOL.test(answer.cause)) {
       this.#http2 = true;
-      this.#renew();
+      this.#transports.renew();
       return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, sender, started);
     }
     if (answer.kind === "none" && asksForServerKey(answer.cause)) await this.#lookAtServerKey(signal, abort);
@@ -246,22 +249,29 @@ export class CollectorClient implements ExportClient {
     started: number = performance.now(),
   ): Promise<Answer> {
     const { url, headers, timeoutMs: ownMs } = this.#options.targets[signal];
-    const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, timeoutMsMax)));
     const named = sender ?? this.#spokenFor;
-    const transport = this.#transport;
+    // Which address is to be gone by is being found out: that takes less time than one that is dead.
+    const looking = this.#transports.looking(url);
+    const before = performance.now();
+    if (looking !== undefined) await looking;
+    const leftMs = timeoutMsMax - (looking === undefined ? 0 : performance.now() - before);
+    const timeoutMs = Math.max(1, Math.round(Math.min(ownMs, leftMs)));
+    const transport = this.#transports.for(url);
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeoutMs);
+    const question = { signal, url, headers: named === undefined ? headers : headersFor(headers, named) };
     try {
       const answer = await transport.post({
-        signal,
-        url,
-        headers: named === undefined ? headers : headersFor(headers, named),
+        ...question,
         body,
         encoding,
         timeoutMs,
         abort: abort === undefined ? timeout.signal : AbortSignal.any([timeout.signal, abort]),
       });
-      if (transport === this.#transport && !answer.foreign && !concernsTheWay(answer.status, answer.message)) {
+      this.#transports.answered(question);
+      if (
+        transport === this.#transports.for(url) && !answer.foreign && !concernsTheWay(answer.status, answer.message)
+      ) {
         this.#answered = true;
       }
       return { ...answer, durationMs: performance.now() - started };
@@ -269,7 +279,8 @@ export class CollectorClient implements ExportClient {
       const aborted = abort?.aborted === true;
       const timedOut = !aborted && timeout.signal.aborted;
       // An aborted fetch ends its stream, not the connection, and over HTTP/2 every next request would take the same one.
-      if (timedOut && transport === this.#transport) this.#renew();
+      if (timedOut && transport === this.#transports.for(url)) this.#transports.renew();
+      if (!aborted) this.#transports.failed(question);
       const cause = aborted ? "given up" : timedOut ? `no answer within ${timeoutMs} ms` : messageOf(error);
       return { kind: "none", cause, timedOut, aborted, durationMs: performance.now() - started };
     } finally {
@@ -278,7 +289,7 @@ export class CollectorClient implements ExportClient {
   }
 
   close(): void {
-    this.#transport.close();
+    this.#transports.close();
   }
 }
 

@@ -12,6 +12,8 @@ export interface SocketOptions {
   /** Scheme, host and port count. */
   readonly url: URL;
   readonly identity: ClientIdentity;
+  /** Goes to this address, whatever the URL's name resolves to. */
+  readonly address?: string | undefined;
   /** Gives up connecting. */
   readonly abort: AbortSignal;
 }
@@ -22,7 +24,7 @@ export interface SocketOptions {
  * @returns what `take` does. Rejects with an error whose text says why there is no connection.
  */
 export function openSocket<Taken>(
-  { url, identity, abort }: SocketOptions,
+  { url, identity, address, abort }: SocketOptions,
   take: (socket: Socket) => Taken,
 ): Promise<Taken> {
   const secure = url.protocol === "https:";
@@ -32,10 +34,10 @@ export function openSocket<Taken>(
   let alpn: () => unknown = () => "h2";
   let socket: Socket;
   if (secure) {
-    const tls = connectSecure({ host: hostname, port, ...tlsOptions(hostname, identity) });
+    const tls = connectSecure({ host: address ?? hostname, port, ...tlsOptions(hostname, identity) });
     alpn = () => tls.alpnProtocol;
     socket = tls;
-  } else socket = connectPlain({ host: hostname, port });
+  } else socket = connectPlain({ host: address ?? hostname, port });
   // Nagle's algorithm holds the end of a small request back until the peer has acknowledged its beginning.
   socket.setNoDelay(true);
   const settle = () => {

@@ -11,12 +11,14 @@ import type { Http2Stream, StreamCut } from "../http2/stream.ts";
 import { formatGrpcTimeout, MESSAGE_PREFIX_BYTES, messagePrefix } from "../otlp/grpc.ts";
 import { ANSWER_CODINGS, GrpcAnswer } from "./grpc_answer.ts";
 import { openSocket } from "./grpc_socket.ts";
-import type { Answered, Carried, ClientIdentity, Transport } from "./transport.ts";
+import type { Answered, Carried, ClientIdentity, Place, Transport } from "./transport.ts";
 
 /** Settings of a transport. */
 export interface GrpcTransportOptions {
   readonly identity: ClientIdentity;
   readonly userAgent: string;
+  /** Goes to this place, whatever the name in a URL resolves to. */
+  readonly at?: Place | undefined;
 }
 
 /** Bounds of a connection. An answer is small; a peer that is silent is found by the time of the attempt that waits for it. */
@@ -113,7 +115,7 @@ export class GrpcTransport implements Transport {
   #poolFor(url: URL): Pool {
     const known = this.#pools.get(url.origin);
     if (known !== undefined) return known;
-    const pool = new Pool(url, this.#options.identity);
+    const pool = new Pool(url, this.#options.identity, this.#options.at?.address);
     this.#pools.set(url.origin, pool);
     return pool;
   }
@@ -143,13 +145,15 @@ interface Opened {
 class Pool {
   readonly #url: URL;
   readonly #identity: ClientIdentity;
+  readonly #address: string | undefined;
   readonly #open = new Set<Opened>();
   #opening: { readonly opened: Promise<Opened>; readonly abort: AbortController; waiting: number } | undefined;
   #closed = false;
 
-  constructor(url: URL, identity: ClientIdentity) {
+  constructor(url: URL, identity: ClientIdentity, address: string | undefined) {
     this.#url = url;
     this.#identity = identity;
+    this.#address = address;
   }
 
   /** Begins a request on a connection that has room, or on a new one. Rejects where there is none to be had. */
@@ -193,7 +197,7 @@ class Pool {
 
   #connect() {
     const abort = new AbortController();
-    const options = { url: this.#url, identity: this.#identity, abort: abort.signal };
+    const options = { url: this.#url, identity: this.#identity, address: this.#address, abort: abort.signal };
     const opened = openSocket(options, (socket): Opened => {
       const connection = new Http2Connection(socket, {
         side: "client",

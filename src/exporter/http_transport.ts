@@ -6,7 +6,7 @@ import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.
 import { decodeStatus, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
 import { largeBody } from "./bytes_blob.ts";
-import type { Answered, Carried, ClientIdentity, Transport } from "./transport.ts";
+import type { Answered, Carried, ClientIdentity, Place, Transport } from "./transport.ts";
 
 /** Settings of a transport. */
 export interface HttpTransportOptions {
@@ -15,6 +15,8 @@ export interface HttpTransportOptions {
   /** Connections kept ready for each Collector. */
   readonly idleConnectionsMax: number;
   readonly http2: boolean;
+  /** Goes to this place, whatever the name in a URL resolves to; the name is the one that is asked for and verified all the same. */
+  readonly at?: Place | undefined;
 }
 
 /** From this size on a body is read by `fetch` piece by piece, in bytes. */
@@ -25,7 +27,7 @@ export class HttpTransport implements Transport {
   /** For whoever sends something else by the same connections. */
   readonly http: Deno.HttpClient;
 
-  constructor({ identity: { caCerts, cert, key }, userAgent, idleConnectionsMax, http2 }: HttpTransportOptions) {
+  constructor({ identity: { caCerts, cert, key }, userAgent, idleConnectionsMax, http2, at }: HttpTransportOptions) {
     this.#userAgent = userAgent;
     this.http = Deno.createHttpClient({
       caCerts: [...caCerts],
@@ -33,6 +35,7 @@ export class HttpTransport implements Transport {
       poolMaxIdlePerHost: idleConnectionsMax,
       http1: true,
       http2,
+      ...(at === undefined ? {} : { proxy: proxyTo(at) }),
     });
   }
 
@@ -57,6 +60,13 @@ export class HttpTransport implements Transport {
   close(): void {
     this.http.close();
   }
+}
+
+/** Of the kind `tcp` Deno 2.9.6 speaks no TLS to what is behind it, whatever the URL says. */
+function proxyTo({ address, port, tunnel }: Place): Deno.Proxy {
+  return tunnel === undefined
+    ? { transport: "tcp", hostname: address, port }
+    : { transport: "http", url: tunnel.url, basicAuth: { ...tunnel.basicAuth } };
 }
 
 async function read(signal: SignalName, response: Response): Promise<Answered> {

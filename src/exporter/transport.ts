@@ -13,6 +13,20 @@ export interface ClientIdentity {
   readonly key?: string;
 }
 
+/** Where a connection is opened to. */
+export interface Place {
+  readonly address: string;
+  readonly port: number;
+  /** A proxy that leads there, for TLS over Deno's HTTP client. */
+  readonly tunnel?: TunnelAccess | undefined;
+}
+
+/** How a client is told of a tunnel. */
+export interface TunnelAccess {
+  readonly url: string;
+  readonly basicAuth: { readonly username: string; readonly password: string };
+}
+
 /** The Collector answered. */
 export interface Answered {
   readonly kind: "answer";

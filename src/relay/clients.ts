@@ -2,9 +2,13 @@
  * The ways to the Collector, with the identity that each shows, and the relay's own telemetry, which leaves by them.
  * @module
  */
+import { lookup } from "node:dns/promises";
+import process from "node:process";
 import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
+import { proxyVariableFor } from "../doctor/proxy.ts";
 import { CollectorClient } from "../exporter/client.ts";
+import type { ResolveName } from "../exporter/transports.ts";
 import { encodeStatus, encodeSuccess } from "../otlp/response.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { keepIdentity, type KeptIdentity, openIdentity } from "./client_identity.ts";
@@ -58,6 +62,7 @@ export async function openClients(
       // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
       idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
       http2: durable,
+      resolve: resolverFor(Object.values(targets).map((target) => new URL(target.url))),
     });
     opened.set(key, client);
     stack.defer(() => client.close());
@@ -66,6 +71,18 @@ export async function openClients(
     identities.push(stack.use(keepIdentity({ tls, identity, client, signals, log })));
   }
   return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
+}
+
+/** Undefined where a proxy resolves the names, or where nobody can tell. */
+function resolverFor(urls: readonly URL[]): ResolveName | undefined {
+  let proxied: boolean;
+  try {
+    proxied = urls.some((url) => proxyVariableFor(url, process.env) !== undefined);
+  } catch {
+    // Without leave to read the environment.
+    return undefined;
+  }
+  return proxied ? undefined : async (host) => (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 /** The relay's own spans and metrics leave through the mTLS client, never through the queue. Without clients nothing leaves. */
@@ -83,7 +100,7 @@ export function startOwnTelemetry(
       headers: headersFor(headers, telemetry.resource.service_name),
       timeoutMs,
       fetch: (to: string, init: RequestInit) => {
-        const { http } = client;
+        const http = client.httpFor(signal);
         return http === undefined ? sendAs(signal, client, init) : fetch(to, { ...init, client: http });
       },
     };

@@ -144,6 +144,21 @@ Deno.test("mixed groups, idle exporters and doubled ways are said", () => {
   assert.deepEqual(routingWarnings(configFrom({})), []);
 });
 
+Deno.test("what a group takes of its first exporter alone is said where another's differs", () => {
+  const exporters = {
+    a: { endpoint: "https://a.example" },
+    b: { endpoint: "https://b.example", compression: "gzip" as const, retry_on_failure: { initial_interval: "2s" } },
+    c: { endpoint: "https://c.example", timeout: "3s", headers: { "x-scope": "c" } },
+  };
+  const groups = { eu: { failover: ["a", "c", "b"] }, us: { balance: { b: 1 } }, idle: { failover: ["b", "a"] } };
+  const routes = [{ signals: ["logs" as const], exporters: ["us"] }, { exporters: ["eu"] }];
+  assert.deepEqual(routingWarnings(configFrom({ exporters, groups, routes })), [
+    "No route names the group idle: it is not used",
+    "The group eu uses compression of its first exporter, a: that of b is another and is not used",
+    "The group eu uses retry_on_failure of its first exporter, a: that of b is another and is not used",
+  ]);
+});
+
 Deno.test("variables of an exporter are for the one named default, and say so where there is none", async () => {
   const env = {
     OTEL_EXPORTER_OTLP_ENDPOINT: "https://env.example",

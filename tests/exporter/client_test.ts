@@ -197,11 +197,11 @@ Deno.test("another identity is shown from the next request on; the one under way
   const client = clientFor(endpoint.url, identity(certs));
   try {
     assert.equal(client.replaced, 0);
-    const http = client.http;
+    const http = client.httpFor("traces");
     const underWay = client.send("traces", BODY, "identity");
     await endpoint.arrived(1);
     client.replaceIdentity({ ...identity(certs), cert: next.certificate, key: next.key });
-    assert.notEqual(client.http, http);
+    assert.notEqual(client.httpFor("traces"), http);
     assert.equal(client.replaced, 1);
     assert.deepEqual(told(await underWay), ACCEPTED);
     assert.deepEqual(told(await client.send("traces", BODY, "identity")), ACCEPTED);

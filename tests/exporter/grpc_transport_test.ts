@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { gzipMember } from "../../src/codec/gzip.ts";
+import { GrpcTransport } from "../../src/exporter/grpc_transport.ts";
 import { fieldOf } from "../../src/http2/fields.ts";
 import { signalOf } from "../../src/signal.ts";
 import { type GrpcReply, startGrpcEnd } from "../support/far_end/grpc_end.ts";
@@ -176,4 +177,23 @@ Deno.test("mutual TLS: another identity is shown on a new connection, and what i
   while (end.open > 1) await new Promise((resolve) => setTimeout(resolve, 1));
   client.close();
   while (end.open > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+});
+
+Deno.test("a place is gone to whatever the name in the URL resolves to, and the name is the one that is asked for", async () => {
+  await using end = await startGrpcEnd(() => MESSAGE);
+  const { port } = new URL(end.url);
+  const at = { address: "127.0.0.1", port: Number(port) };
+  const transport = new GrpcTransport({ identity: NOBODY, userAgent: "test", at });
+  const answer = await transport.post({
+    signal: "traces",
+    url: `http://collector.invalid:${port}`,
+    headers: {},
+    body: BODY,
+    encoding: "gzip",
+    timeoutMs: 10_000,
+    abort: new AbortController().signal,
+  });
+  transport.close();
+  assert.equal(answer.status, 200);
+  assert.equal(fieldOf(end.calls[0]?.header ?? [], ":authority"), `collector.invalid:${port}`);
 });

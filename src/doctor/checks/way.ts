@@ -257,7 +257,7 @@ async function checkDemanded(way: Way): Promise<Finding> {
 }
 
 async function checkClock(way: Way): Promise<Finding> {
-  const { http } = way.client;
+  const http = way.client.httpFor(present(way.signals[0]));
   if (http === undefined) return ok("Over gRPC the Collector does not tell its time");
   const { url } = way.client.target(present(way.signals[0]));
   const before = way.now().getTime();
