@@ -88,12 +88,15 @@ export function pageHtml(status: Status): string {
             id="signals"
             title="Signals and books"
             note={
-              <p>
-                Rates are items a second. Accepted = delivered + rejected + dead + expired + queued, in items{status
-                    .durable
-                  ? ", kept over restarts"
-                  : ", since the start"}.
-              </p>
+              <>
+                <p id="relays">{part("relays")}</p>
+                <p>
+                  Rates are items a second. Accepted = delivered + rejected + dead + expired + queued, in items{status
+                      .durable
+                    ? ", kept over restarts"
+                    : ", since the start"}.
+                </p>
+              </>
             }
             columns={[
               "Signal",

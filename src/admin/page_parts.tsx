@@ -9,6 +9,7 @@ import type { Child } from "hono/jsx";
 import { SIGNAL_NAMES, signalOf } from "../signal.ts";
 import { lengthOf } from "../pki/certificate.ts";
 import type { Expiry } from "../pki/expiry.ts";
+import type { LiveRelay } from "../queue/postgres/inspect.ts";
 import { bytes, count, duration, moment, rate } from "./format.ts";
 import { RANGES } from "./history.ts";
 import { BINARY, Chart, DECIMAL, sinceKnown, TEMPORAL } from "./page_charts.tsx";
@@ -26,6 +27,7 @@ export const PARTS = {
   chart_queue: QueueChart,
   chart_age: AgeChart,
   chart_latency: LatencyChart,
+  relays: Relays,
   signals: Signals,
   ways: Ways,
   certificates: Certificates,
@@ -280,6 +282,7 @@ const WAY_WORDS = {
 
 /** A card for each Collector; in it a line for the signals that fare alike. */
 function Ways({ ways, signals, at }: Status) {
+  if (ways.length === 0) return <li class="card">Other relays send what this one takes</li>;
   const shown = signals.filter(isShown).map(({ signal }) => signal);
   const used = ways.map((way) => ({
     ...way,
@@ -333,6 +336,22 @@ const ROLE_WORDS: Readonly<Record<Expiry["role"], string>> = {
   database_ca: "CA (database)",
 };
 const LEVEL_CLASSES = { ok: "", warning: "warn", error: "bad" } as const;
+
+/** Who shares the queue, and what of this page is theirs as well; nothing where nobody does. */
+function Relays({ relays }: Status) {
+  if (relays === undefined) return null;
+  const living = relays.filter(({ alive }) => alive);
+  const gone = relays.filter(({ alive, owns }) => !alive && owns > 0);
+  const told = (relay: LiveRelay) =>
+    `${relay.name} (${relay.role}${relay.owns > 0 ? `, holds ${count(relay.owns)}` : ""})`;
+  return (
+    <>
+      Queue, books and dead letters are those of all relays; rates, senders and the Collector are this one's. Live:{" "}
+      {living.map(told).join(", ") || "none"}.
+      {gone.length > 0 && ` Gone, and about to be relieved: ${gone.map(told).join(", ")}.`}
+    </>
+  );
+}
 
 function Certificates({ health: { certificates } }: Status) {
   if (certificates === undefined || certificates.length === 0) return <Nothing columns={4}>None in use</Nothing>;

@@ -6,6 +6,7 @@
 import type { Exporter } from "../exporter/exporter.ts";
 import type { Failure } from "../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import type { LiveRelay } from "../queue/postgres/inspect.ts";
 import type { DeadLetterGroup } from "../queue/inspection.ts";
 import type { Health } from "./health.ts";
 import type { History, RangeName, View } from "./history.ts";
@@ -77,6 +78,8 @@ export interface Status {
     readonly inFlight: number;
     readonly oldestS: number;
   };
+  /** Who shares the queue; undefined where it is this relay's alone, or not known yet. */
+  readonly relays?: readonly LiveRelay[] | undefined;
   readonly signals: readonly SignalStatus[];
   readonly ways: readonly WayStatus[];
   /** Those with the most items in the last minute first. */
@@ -119,6 +122,7 @@ export interface StatusParts {
   /** When each of these senders was last answered 200, in ms since the Unix epoch. */
   readonly lastUses: (senders: ReadonlySet<string>) => ReadonlyMap<string, number>;
   readonly range: RangeName;
+  readonly relays?: readonly LiveRelay[] | undefined;
   readonly deadLetters: Pick<Status["deadLetters"], "groups" | "groupsMore" | "ungrouped" | "path">;
 }
 
@@ -134,6 +138,7 @@ export function statusOf(parts: StatusParts): Status {
     version,
     durable,
     health,
+    relays: parts.relays,
     view: history.view(parts.range),
     latency: history.latency(),
     queue: {
@@ -196,8 +201,10 @@ function booksOf(points: readonly Point[]): BooksStatus {
 
 /** Signals of a target that are alike are one row. */
 function waysOf({ exporter, reading }: StatusParts): WayStatus[] {
-  const { targets = [] } = exporter;
-  if (targets.length < 2) {
+  const { targets } = exporter;
+  // Others send what a receiver takes.
+  if (targets?.length === 0) return [];
+  if (targets === undefined || targets.length < 2) {
     const sent = reading.bySignal("edgeferry_exporter_sent_items");
     const condemned = reading.bySignal("edgeferry_dead_letter_items");
     return waysTo(undefined, exporter, { sent: (signal) => sent[signal], condemned: (signal) => condemned[signal] });

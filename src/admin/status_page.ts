@@ -4,6 +4,8 @@
  * @module
  */
 import type { ResourceMetrics } from "@opentelemetry/sdk-metrics";
+import type { GroupedDeadLetters } from "../queue/inspection.ts";
+import type { LiveRelay } from "../queue/postgres/inspect.ts";
 import { groupDeadLetters } from "../queue/sqlite/inspect.ts";
 import { INSTRUMENTS } from "../telemetry/metrics.ts";
 import { VERSION } from "../version.ts";
@@ -22,10 +24,18 @@ export interface StatusPageSources extends HealthSources {
   readonly lastUses?: StatusParts["lastUses"] | undefined;
   /** The durable queue's file, for its dead letters. */
   readonly queuePath?: string | undefined;
+  /** The queue that several relays share, as of a few seconds ago; absent: it is this relay's alone. */
+  readonly fleet?: (() => SharedQueue | undefined) | undefined;
   /** Where the history of the charts is kept; absent: with the process. */
   readonly historyFile?: string | undefined;
   /** ms since the Unix epoch. */
   readonly now?: () => number;
+}
+
+/** What is known of it. */
+export interface SharedQueue {
+  readonly relays: readonly LiveRelay[];
+  readonly deadLetters: GroupedDeadLetters;
 }
 
 /** HTML by the id of the element that it stands in. */
@@ -197,13 +207,17 @@ export class StatusPage implements Disposable, AsyncDisposable {
       reading,
       lastUses,
       range,
+      relays: this.#sources.fleet?.()?.relays,
       deadLetters: this.#deadLetters(reading),
     });
   }
 
   /** Read from the file when their number has changed, and only for somebody who looks. */
   #deadLetters(reading: Reading): Letters {
-    const { queuePath } = this.#sources;
+    const { queuePath, fleet } = this.#sources;
+    if (fleet !== undefined) {
+      return { ...fleet()?.deadLetters ?? { groups: undefined, groupsMore: 0, ungrouped: 0 }, path: undefined };
+    }
     const records = reading.value("edgeferry_dead_letter_records");
     if (queuePath === undefined || records === 0) return { groups: [], groupsMore: 0, ungrouped: 0, path: undefined };
     const condemned = Object.values(reading.bySignal("edgeferry_dead_letter_items"));

@@ -3,16 +3,18 @@
  * @module
  */
 import { hostname } from "node:os";
-import { formatHost } from "../config/postgres_url.ts";
+import { formatHost, shownDatabase } from "../config/postgres_url.ts";
 import type { Routing } from "../config/routes.ts";
 import type { Config } from "../config/schema.ts";
 import { Connector } from "../postgres/connector.ts";
 import { durabilityOf, lossCosts } from "../postgres/server_facts.ts";
 import { databaseSettings } from "../postgres/settings.ts";
 import { type FleetSettings, openQueue } from "../queue/open.ts";
+import { postgresInspector } from "../queue/postgres/inspect.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
 import type { Log } from "../telemetry/log.ts";
+import { FleetWatch } from "./fleet.ts";
 import { keepCalendar } from "./expiry.ts";
 
 /** How a queue is opened. */
@@ -27,6 +29,8 @@ export interface OpenedQueue {
   readonly queue: SendingQueue;
   /** Undefined where it is in none. */
   readonly database: Connector | undefined;
+  /** Who else uses it; undefined where nobody can, or where nothing is asked between requests. */
+  readonly fleet: FleetWatch | undefined;
 }
 
 /**
@@ -61,7 +65,16 @@ export async function openRelayQueue(
       stack.use(keepCalendar(() => database.expiries(), log));
     }
   }
-  return { queue, database };
+  const inspector = database === undefined || frozenBetween ? undefined : postgresInspector({
+    path: shownDatabase(databaseSettings(config)),
+    connect: () => database.connect(),
+  });
+  const managed = config.sending_queue.postgres.durability === "managed";
+  return {
+    queue,
+    database,
+    fleet: inspector === undefined || database === undefined ? undefined : new FleetWatch(inspector, database, managed),
+  };
 }
 
 function fleetSettings({ role }: Config, database: Connector, frozenBetween: boolean): FleetSettings {

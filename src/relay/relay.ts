@@ -27,6 +27,7 @@ import { ExporterSet, mergedBytesMax, NO_EXPORTERS, openExporters, targetsOf } f
 import { Recoder } from "../exporter/recoder.ts";
 import { exporterEvents, preparerEvents, receiverEvents, recoderEvents } from "./events.ts";
 import { listen, type WayIn } from "./listen.ts";
+import type { FleetWatch } from "./fleet.ts";
 import { openRelayQueue } from "./queue.ts";
 import { openLimiter, openRedactor, openSenders, openUsage } from "./senders.ts";
 import { sampleAtHead } from "../telemetry/head_sampling.ts";
@@ -195,9 +196,10 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   const clients = role === "receiver" ? undefined : opened.clientsOf(primaryExporter(config));
   const telemetry = stack.use(startOwnTelemetry(config, clients, log));
   const metrics = createMetrics(telemetry.meterProvider);
-  const { queue, database } = await opening;
+  const { queue, database, fleet } = await opening;
   const usage = await openUsage(config.sending_queue, log, stack);
   metrics.observeQueue(() => queue.stats());
+  if (fleet !== undefined) metrics.observeFleet(() => fleetState(fleet));
   let fullAt = -Infinity;
   const exporter = new ExporterSet({
     config,
@@ -271,6 +273,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     receiver,
     answering,
     collect: () => telemetry.collect(),
+    fleet: fleet === undefined ? undefined : () => fleet.last,
     lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
     queuePath: config.sending_queue.storage === "sqlite" ? config.sending_queue.path : undefined,
     certificates: () => [...opened.identities.flatMap((each) => each.expiries()), ...database?.expiries() ?? []],
@@ -288,6 +291,19 @@ function exportersOf({ targets }: Routing): string[] {
   return targets.flatMap(({ members }) => members.map(({ name }) => name));
 }
 
+/** How many relays live, and what keeps a 200 safe. */
+async function fleetState(fleet: FleetWatch) {
+  await fleet.refresh();
+  const living = fleet.last?.relays.filter(({ alive }) => alive);
+  const count = (role: string) => living?.filter((relay) => relay.role === role).length ?? 0;
+  return {
+    relays: living === undefined
+      ? undefined
+      : Object.fromEntries(["both", "receiver", "exporter"].map((role) => [role, count(role)])),
+    keptBy: fleet.keptBy,
+  };
+}
+
 /** Whether anything is to be sent compressed. */
 function compresses(config: Config, routing: Routing): boolean {
   return exportersOf(routing).some((name) =>
@@ -298,7 +314,7 @@ function compresses(config: Config, routing: Routing): boolean {
 /** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */
 function openAdmin(
   config: Config,
-  { collect, lastUses, queuePath }: Pick<Core, "collect" | "lastUses" | "queuePath">,
+  { collect, lastUses, queuePath, fleet }: Pick<Core, "collect" | "lastUses" | "queuePath" | "fleet">,
   health: HealthSources,
   onReceiver: boolean,
   stack: AsyncDisposableStack,
@@ -315,6 +331,7 @@ function openAdmin(
           collect,
           lastUses,
           queuePath,
+          fleet,
           historyFile: queuePath === undefined ? undefined : historyFileOf(queuePath),
         }),
       )

@@ -225,6 +225,19 @@ export const INSTRUMENTS = {
     description: "Requests for a target that failed one after another; 0 is healthy; where there are several targets",
     attributes: ["signal", "target"],
   },
+  edgeferry_fleet_relays: {
+    kind: "gauge",
+    unit: "{relay}",
+    description:
+      "Relays that share the queue and live, by what they do (postgres). Each relay tells the same: take the max, not the sum",
+    attributes: ["role"],
+  },
+  edgeferry_fleet_durability: {
+    kind: "gauge",
+    unit: "1",
+    description: "1 for what keeps a 200 safe: disk, standby, or managed, where that is not checked (postgres)",
+    attributes: ["kept_by"],
+  },
   edgeferry_dead_letter_items: {
     kind: "counter",
     unit: "{item}",
@@ -351,6 +364,13 @@ export interface CertificateState {
   readonly daysLeft: number;
 }
 
+/** The relays that share a queue. */
+export interface FleetState {
+  /** How many live, by role; undefined where it is not known. */
+  readonly relays: Readonly<Record<string, number>> | undefined;
+  readonly keptBy: string | undefined;
+}
+
 /** The state of what sends, where there is more than one exporter. */
 export interface ExportersState {
   /** Failures in a row, by target and signal. */
@@ -417,6 +437,8 @@ export interface RelayMetrics {
   observeQueue(read: () => QueueState | Promise<QueueState>): void;
   /** Where the gauges of targets and exporters come from, read at each collection; a second call replaces the first. */
   observeExporters(read: () => ExportersState): void;
+  /** Where the gauges of the relays come from that share the queue, read at each collection; a second call replaces the first. */
+  observeFleet(read: () => FleetState | Promise<FleetState>): void;
   /** Where the days left of certificates come from, read at each collection; a second call replaces the first. */
   observeCertificates(read: () => readonly CertificateState[]): void;
 }
@@ -474,11 +496,19 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
 
   let readQueue: (() => QueueState | Promise<QueueState>) | undefined;
   let readExporters: (() => ExportersState) | undefined;
+  let readFleet: (() => FleetState | Promise<FleetState>) | undefined;
   let readCertificates: (() => readonly CertificateState[]) | undefined;
   meter.addBatchObservableCallback(async (result) => {
     for (const { role, subject, fingerprintSha256, daysLeft } of readCertificates?.() ?? []) {
       const fingerprint = fingerprintSha256.replaceAll(":", "").toLowerCase();
       result.observe(existing(gauges, "edgeferry_certificate_days_left"), daysLeft, { role, subject, fingerprint });
+    }
+    const fleet = await readFleet?.();
+    for (const [role, relays] of Object.entries(fleet?.relays ?? {})) {
+      result.observe(existing(gauges, "edgeferry_fleet_relays"), relays, { role });
+    }
+    if (fleet?.keptBy !== undefined) {
+      result.observe(existing(gauges, "edgeferry_fleet_durability"), 1, { kept_by: fleet.keptBy });
     }
     const exporters = readExporters?.();
     for (const { target, signal, failures } of exporters?.failures ?? []) {
@@ -617,6 +647,9 @@ export function createMetrics(meterProvider: MeterProvider, now: () => number = 
     },
     observeExporters(read) {
       readExporters = read;
+    },
+    observeFleet(read) {
+      readFleet = read;
     },
     observeCertificates(read) {
       readCertificates = read;

@@ -156,3 +156,22 @@ Deno.test("what others have written is text, whatever it holds", () => {
     assert(html.includes("&lt;img src=x onerror=alert(1)&gt;"), id);
   }
 });
+
+Deno.test("a shared queue names the relays that live, and those whose records are about to be another's", () => {
+  const relay = { role: "exporter", version: 1, startedAt: AT, alive: true, owns: 0 };
+  const html = partHtml(
+    "relays",
+    statusWith({
+      relays: [
+        { ...relay, name: "one", role: "receiver" },
+        { ...relay, name: "two", owns: 12 },
+        { ...relay, name: "three", alive: false, owns: 3 },
+        { ...relay, name: "four", alive: false },
+      ],
+    }),
+  );
+  assert.match(html, /Live: one \(receiver\), two \(exporter, holds 12\)\./);
+  assert.match(html, /Gone, and about to be relieved: three \(exporter, holds 3\)\./);
+  assert.doesNotMatch(html, /four/);
+  assert.equal(partHtml("relays", statusWith()), "");
+});

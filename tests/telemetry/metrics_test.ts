@@ -85,6 +85,7 @@ Deno.test("what is reported is exported under the names, units and attributes of
     failures: [{ target: "audit", signal: "traces", failures: 1 }],
     up: [{ exporter: "a", signal: "traces", up: false }],
   }));
+  metrics.observeFleet(() => ({ relays: { both: 1 }, keptBy: "disk" }));
   metrics.observeCertificates(() => [CERTIFICATE]);
   const collected = await collect();
   assert.deepEqual([...collected.keys()].sort(), Object.keys(INSTRUMENTS).sort());

@@ -207,11 +207,12 @@ class PostgresQueue implements SendingQueue {
     }
     await this.#countSenders();
     this.#tellForgotten(totals);
-    if (role !== "receiver") {
-      // What had no room among the dead letters is tried again.
-      if (totals.held > 0) await this.#connections.run({ text: RELEASE, values: [null] }, WITHIN_MS);
-      await this.#lease.keep();
+    // What had no room among the dead letters is tried again.
+    if (role !== "receiver" && totals.held > 0) {
+      await this.#connections.run({ text: RELEASE, values: [null] }, WITHIN_MS);
     }
+    // A receiver owns nothing by its own: it says that it lives, and of which version it is.
+    if (background) await this.#lease.keep();
     if (background) this.#tick = setInterval(() => this.#onTick(), TICK_MS);
   }
 

@@ -9,22 +9,20 @@ import { merged } from "../relay/config.ts";
 import type { Postgres } from "./postgres.ts";
 
 /** Makes the tables by the command, as their owner, and lets the role `relay` use them. */
-export async function migrateQueue(postgres: Postgres): Promise<readonly string[]> {
+export function migrateQueue(postgres: Postgres): Promise<readonly string[]> {
+  return queueCommand(["migrate", "--url", postgres.url("owner")], databaseVariables(postgres.url("relay")));
+}
+
+/** Runs `queue …` and answers what it printed. */
+export async function queueCommand(
+  words: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<readonly string[]> {
   return await runProgram({
     command: Deno.execPath(),
-    args: [
-      "run",
-      "-A",
-      "--quiet",
-      `--config=${join(ROOT, "deno.json")}`,
-      join(ROOT, "src/main.ts"),
-      "queue",
-      "migrate",
-      "--url",
-      postgres.url("owner"),
-    ],
+    args: ["run", "-A", "--quiet", `--config=${join(ROOT, "deno.json")}`, join(ROOT, "src/main.ts"), "queue", ...words],
     cwd: "/",
-    env: databaseVariables(postgres.url("relay")),
+    env,
   });
 }
 
