@@ -3,6 +3,7 @@
  * all of them came to, in one line. What is given is handed to `deno test`, in place of that: `deno task test tests/otlp`.
  */
 import { spawn } from "node:child_process";
+import { availableParallelism } from "node:os";
 import process from "node:process";
 
 /** Tests of the first kind ask no other program, by their folder. */
@@ -35,6 +36,8 @@ async function denoTest(args: readonly string[]): Promise<{ code: number; output
   const child = spawn(process.execPath, ["test", "-A", ...args], {
     env: {
       ...process.env,
+      // Side by side are files. Tests wait for disks, timers and processes, so that two a core keep it busy.
+      DENO_JOBS: process.env["DENO_JOBS"] ?? String(2 * availableParallelism()),
       ...(process.stdout.isTTY && process.env["NO_COLOR"] === undefined ? { FORCE_COLOR: "1" } : {}),
     },
     stdio: ["ignore", "pipe", "inherit"],

@@ -19,21 +19,10 @@ import type { Refusal } from "../../../src/errors.ts";
 import { queueStats } from "../../../src/queue/sqlite/inspect.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { RECORD_BYTES } from "../../../src/queue/cost.ts";
-import { costOfRow, encodeParts } from "../../../src/queue/record_head.ts";
 import { MarkFile } from "../../../src/queue/sqlite/file/mark.ts";
-import { assertBalanced, queueContract } from "../contract.ts";
+import { assertBalanced } from "../contract.ts";
 import { fill, inFolder, range, ready, startWriter } from "./scene.ts";
 import { LIMIT, numberOf, record, settleAll, statsOf, take, takeAll } from "../records.ts";
-
-queueContract({
-  name: "sqlite",
-  claims: { durable: true, merges: true, shared: false },
-  cost: ({ payload, parts }) => costOfRow(payload.length, encodeParts(parts)),
-  open: ({ folder, ...settings }) =>
-    openQueue({ storage: "sqlite", path: join(folder, "data", "queue.db"), takenBytesMax: Infinity, ...settings }),
-});
-
-// --- the file
 
 inFolder("the folder is made for its owner alone, and so is the file", async ({ folder, log }) => {
   const path = join(folder, "a", "b", "queue.db");
