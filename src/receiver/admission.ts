@@ -1,15 +1,15 @@
 /**
- * How much the relay holds at once: bytes of bodies over all requests in flight. What does not fit is refused with 503 and
- * stays with its sender, so that memory is bounded by configuration and not by the senders. One sender has a part of it at most, or
+ * Bounds how much the relay holds at once: bytes of bodies over all requests in flight. A body that does not fit is refused with 503
+ * and stays with its sender, so that the configuration bounds memory and not the senders. One sender may hold only a part of it, or
  * a few large bodies that arrive slowly would keep everyone else out.
  * @module
  */
 import { Refusal } from "../errors.ts";
 
 /**
- * What a body is counted as before it has arrived, in bytes; a shorter one as its stated length. What is stated beyond it counts as
- * it arrives: a length is only a promise, and three of them must not keep everybody else out. Every connection holds as much in
- * buffers of its own, and a thousand of them (`max_connections`) half of the default bound.
+ * How many bytes a body counts before it has arrived; a shorter one counts its stated length. The rest counts as it arrives: a stated
+ * length is only a promise, and three large ones must not keep everybody else out. Every connection has buffers of about this size,
+ * and a thousand of them (`max_connections`) are half of the default bound.
  */
 export const FLOOR_BYTES = 16 * 1024;
 
@@ -27,13 +27,13 @@ export class Permit {
     this.#sender = sender;
   }
 
-  /** So many bytes more of the body are there. Refuses when there is no room for them. */
+  /** More bytes of the body have arrived. Refuses when there is no room for them. */
   arrived(bytes: number): void {
     this.#arrived += bytes;
     if (this.#arrived > this.#bytes) this.#take(this.#arrived - this.#bytes);
   }
 
-  /** The body is whole: what it was counted as beyond its length is given back. */
+  /** The body is complete: gives back what was counted beyond its length. */
   whole(): void {
     if (this.#arrived >= this.#bytes) return;
     this.#gate.give(this.#bytes - this.#arrived, this.#sender);

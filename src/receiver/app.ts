@@ -1,6 +1,5 @@
 /**
- * The receiver as a Hono app: the routes of OTLP/HTTP, and what pages are told. Each request goes through `receive.ts`, whichever way
- * it came in.
+ * The receiver as a Hono app: the routes of OTLP/HTTP, and CORS. Each request goes through `receive.ts`, whichever way it came in.
  * @module
  */
 import type { Context, Hono } from "hono";

@@ -16,7 +16,7 @@ export interface BodyLimits {
   readonly deadlines: Deadlines;
 }
 
-/** The 413 for what is over the limit. */
+/** The 413 for a body over the limit. */
 export function tooLarge(bytesMax: number, what: string): Refusal {
   return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes; send smaller batches`);
 }
@@ -55,7 +55,7 @@ function late(
   deadlines: Deadlines,
 ): Promise<Uint8Array<ArrayBuffer>> {
   return new Promise((resolve, reject) => {
-    // An answer follows, and the connection with what it still brings is given up.
+    // An answer follows, and the connection is given up with the rest of the body.
     const giveUp = (error: unknown) => {
       lift();
       body.cancel();
@@ -84,7 +84,7 @@ function refusalOf(error: unknown): Refusal {
 
 /** The first buffer of a body of no stated length, in bytes; it is doubled as often as needed. */
 const ROOM_BYTES_MIN = 4 * 1024;
-/** From this size on a piece is worth counting as what it becomes once it has been copied, garbage; in bytes. */
+/** From this size on, in bytes, a piece is counted as garbage once it has been copied. */
 const GARBAGE_BYTES_MIN = 16 * 1024;
 
 /**
@@ -105,7 +105,7 @@ class Pieces {
 
   add(piece: Uint8Array): void {
     const length = this.#length + piece.length;
-    // What is stated is within the limit: `statedLength` has looked.
+    // `statedLength` has checked that the stated length is within the limit.
     if (this.#stated === undefined && length > this.#bytesMax) throw tooLarge(this.#bytesMax, "Body");
     if (this.#stated !== undefined && length > this.#stated) throw otherLength(length, this.#stated);
     this.#arrived(piece.length);
@@ -113,7 +113,7 @@ class Pieces {
     else {
       if (length > this.#buffer.length) this.#grow(length);
       this.#buffer.set(piece, this.#length);
-      // As it comes, and not once the body is whole: 24 bodies of 20 MiB at once had left all of theirs before.
+      // Piece by piece, and not once the body is complete: 24 bodies of 20 MiB at once had left all their garbage by then.
       if (piece.length >= GARBAGE_BYTES_MIN) leaveGarbage(piece.length);
     }
     this.#length = length;
@@ -123,12 +123,12 @@ class Pieces {
     if (this.#stated !== undefined && this.#length < this.#stated) throw otherLength(this.#length, this.#stated);
     const buffer = this.#buffer;
     this.#buffer = EMPTY;
-    // The empty one is everybody's, and not given away.
+    // The empty one is shared, and not given away.
     if (buffer === EMPTY) return new Uint8Array(0);
     return buffer.length === this.#length ? buffer : new Uint8Array(buffer.buffer.transfer(this.#length));
   }
 
-  /** Gives back what has come: many large bodies that are refused half way would be more than may be in flight. */
+  /** Gives back the bytes that have come: many large bodies that are refused half way would hold more than may be in flight. */
   forget(): void {
     discard(this.#buffer);
     this.#buffer = EMPTY;

@@ -4,7 +4,7 @@
  */
 import { gzipMember } from "../codec/gzip.ts";
 
-/** From this length on an answer is worth the work, in bytes; nearly all are shorter. */
+/** From this length on, in bytes, compressing an answer is worth the work; nearly all are shorter. */
 const WORTH_BYTES = 1_024;
 
 /** The body of an answer, and what it is encoded in. */

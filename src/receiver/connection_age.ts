@@ -1,13 +1,13 @@
 /**
- * How old a kept connection may become. One that is kept for ever pins its sender to one relay, so that a relay which is added behind
- * a balancer of connections gets nothing.
+ * How old a kept connection may become. A connection that is kept for ever pins its sender to one relay, so that a relay which is
+ * added behind a balancer of connections gets no senders.
  * @module
  */
 
 /** Connections that opened together end apart: each at a time of its own within so much of the limit, above or below. */
 const JITTER = 0.1;
 
-/** Which of the connections are to end. */
+/** Says which connections are to end. */
 export class ConnectionAge<Connection extends object> {
   readonly #ageMs: number | undefined;
   readonly #now: () => number;

@@ -1,6 +1,6 @@
 /**
- * The connections of a listener, bounded in all and for each address. Those on which nobody has proved who it is make room, the one
- * that has been silent longest first: so strangers keep each other out, and no sender.
+ * The connections of a listener, bounded in all and for each address. Connections without proof make room, the one that has been
+ * silent longest first. So strangers keep each other out, and not the senders.
  * @module
  */
 import type { DropReason } from "../errors.ts";

@@ -36,12 +36,12 @@ export class CrossOrigin {
     this.#tokenOrigins = tokenOrigins;
   }
 
-  /** Whether any page may send. Where none may, no answer has a header of this, and OPTIONS is a method as others are. */
+  /** Whether any page may send. If none may, no answer has a CORS header, and OPTIONS is a method like any other. */
   get open(): boolean {
     return this.#listed.size > 0 || this.#tokenOrigins().size > 0;
   }
 
-  /** What lets the page read an answer, a refusal too. @param origin The request's, null where it has none. */
+  /** The headers that let the page read an answer, a refusal too. @param origin The request's, null where it has none. */
   headers(origin: string | null): Answer["headers"] {
     if (!this.open) return NO_HEADERS;
     if (this.#everyOrigin) {

@@ -37,7 +37,7 @@ export class Deadlines implements Disposable {
     this.#waiting.length = this.#first = this.#live = 0;
   }
 
-  /** All are over now, before their time: nothing more is waited for. */
+  /** Ends all deadlines now, before their time. */
   pass(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -57,7 +57,7 @@ export class Deadlines implements Disposable {
 
   /**
    * Sets a deadline; `onLate` is called once it has passed, with true where {@link pass} has ended it before its time.
-   * @returns lifts it; to be called when it is not needed any more, at the latest then.
+   * @returns a function that lifts it; to be called as soon as the deadline is not needed any more.
    */
   set(onLate: (early: boolean) => void): () => void {
     const deadline: Deadline = { at: performance.now() + this.#ms, onLate };
@@ -71,7 +71,7 @@ export class Deadlines implements Disposable {
     if (deadline.onLate === undefined) return;
     deadline.onLate = undefined;
     this.#live--;
-    // The timer stays while anybody waits, and looks then for whom.
+    // The timer stays while anybody waits; when it goes off it looks which deadlines have passed.
     if (this.#live > 0) return this.#trim();
     this.#waiting.length = this.#first = 0;
     if (this.#keepTimer) return;

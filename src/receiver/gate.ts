@@ -1,5 +1,5 @@
 /**
- * What is the same for each listener on a socket of our own: how many connections it takes, and whether it takes any.
+ * What every listener on a socket of our own shares: how many connections it takes, and whether it still accepts any.
  * @module
  */
 import type { Server, Socket } from "node:net";
@@ -21,10 +21,10 @@ export interface GateOptions {
     /** A connection was closed without an answer. */
     dropped(reason: DropReason): void;
     failed(error: unknown): void;
-    /** It had stopped accepting connections, and listens anew. Absent: nobody is told. */
+    /** It had stopped accepting connections, and listens anew. */
     listenedAnew?(): void;
   };
-  /** How often it is looked whether it still accepts connections, in ms. Default: 5 s. */
+  /** How often it checks whether it still accepts connections, in ms. Default: 5 s. */
   readonly selfCheckMs?: number | undefined;
   /** ms of a clock that never steps; for tests. */
   readonly now?: () => number;

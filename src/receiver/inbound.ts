@@ -39,7 +39,7 @@ export interface Inbound {
 /** What a request is answered. */
 export interface Answer {
   readonly status: number;
-  /** Names in small letters. No `content-length`: that is for who writes it. */
+  /** Names in small letters. No `content-length`: the writer of the answer adds it. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array<ArrayBuffer>;
   /** That it is a refusal, for a way in that says so in words of its own. `toldS`: what the sender is told to wait, in seconds. */

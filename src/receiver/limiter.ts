@@ -1,5 +1,5 @@
 /**
- * Limits for each sender, so that none takes what the others need: rates as token buckets, requests under way, the size of a
+ * Limits for each sender, so that no sender takes what the others need: rates as token buckets, requests under way, the size of a
  * body, and a share of the queue. Counted by the sender's id, so that a rotated token does not double them.
  * @module
  */
@@ -11,7 +11,7 @@ import type { Sender, SenderLimits } from "./senders/sender.ts";
 
 /** What a limiter needs to be told. */
 export interface LimiterOptions {
-  /** For what a sender's own limits leave open. */
+  /** Limits where a sender's own set nothing. */
   readonly defaults: SenderLimits;
   /** The bound of the queue, in bytes. */
   readonly queueBytesMax: number;
@@ -21,9 +21,9 @@ export interface LimiterOptions {
   readonly now?: () => number;
 }
 
-/** How long the answer to a sender is held back that comes again before the time it was told, in ms. */
+/** How long an answer is held back when its sender comes again before the time it was told, in ms. */
 const HOLD_MS = 250;
-/** Answers held back at once, of all senders; beyond that they are given at once. */
+/** The most answers held back at a time, for all senders; further ones are given at once. */
 const HELD_MAX = 512;
 
 /** The most senders of a kind remembered; the oldest that is idle is forgotten first. */
@@ -62,7 +62,7 @@ interface State {
   concurrent: number;
   /** Payload bytes handed to the queue and not yet among its own. */
   appending: number;
-  /** When it may come again, as it was told last. */
+  /** When the sender may come again, by its last answer. */
   notBefore: number;
 }
 
@@ -70,7 +70,7 @@ interface State {
 export class Limiter {
   readonly #options: LimiterOptions;
   readonly #now: () => number;
-  /** By the kind of proof, so that ever new names of one kind push out nobody of another. */
+  /** By the kind of proof, so that ever new names of one kind do not push out senders of another. */
   readonly #states = new Map<ProofKind, Map<string, State>>();
   readonly #limits = new WeakMap<Sender, SenderLimits>();
   /** Ends the wait of each answer that is held back. */
@@ -100,8 +100,8 @@ export class Limiter {
   }
 
   /**
-   * A sender is answered 429. One that comes again and again before the time it is told, as no OTLP exporter does, would make the
-   * relay refuse as fast as it can and slow down the others; its answer is held back.
+   * A sender gets 429. A sender that comes again and again before the time it was told, as no OTLP exporter does, would make the
+   * relay refuse as fast as it can and slow down the others. So its answer is held back.
    * @param toldS What it is told to wait now, in seconds.
    * @returns what to wait for before the answer; undefined where it is given at once.
    */
@@ -196,7 +196,7 @@ export class Visit {
       );
     }
     this.#checkShare(0);
-    // All three before any is taken from: what is refused costs its sender nothing.
+    // All three are checked before any is charged: a refused request costs its sender nothing.
     if (bytesPerSecond !== undefined) this.#check("bytes", bytesPerSecond);
     if (itemsPerSecond !== undefined) this.#check("items", itemsPerSecond);
     if (requestsPerSecond !== undefined) this.#check("requests", requestsPerSecond).take(1);

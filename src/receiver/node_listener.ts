@@ -15,7 +15,7 @@ import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts"
 
 /** Bounds on connections, whatever is sent over them. */
 export interface ConnectionLimits {
-  /** Open at once; one more takes the place of one that has proved nothing, or is closed as it opens. */
+  /** Connections open at once; a further one replaces one that has proved nothing, or is closed as it opens. */
   readonly connectionsMax: number;
   /** Connections of one address that are open at once and have proved nothing; 0: no bound. */
   readonly addressConnectionsMax: number;
@@ -39,7 +39,7 @@ export interface ListenerEvents {
   refused(refusal: Refusal): void;
   /** The app threw, or its answer could not be sent. */
   failed(error: unknown): void;
-  /** It had stopped accepting connections, and listens anew. Absent: nobody is told. */
+  /** It had stopped accepting connections, and listens anew. */
   listenedAnew?(): void;
 }
 
@@ -55,7 +55,7 @@ export interface ListenOptions {
   readonly lightPaths?: ReadonlySet<string>;
   /** ms of a clock that never steps; for tests. */
   readonly now?: () => number;
-  /** How often it is looked whether it still accepts connections, in ms. Default: 5 s. */
+  /** How often it checks whether it still accepts connections, in ms. Default: 5 s. */
   readonly selfCheckMs?: number;
   /** Makes the server: `node:http`'s own unless another is given, e.g. that of `node:https`. */
   readonly server?: (
@@ -73,11 +73,11 @@ export interface Listener {
   accepting(): boolean;
   /** Takes no new connections and resolves when the last one has closed; idle ones are closed at once. */
   close(): Promise<void>;
-  /** Closes what is left, whatever is under way on it. */
+  /** Closes the connections that are left, whatever is under way on them. */
   abandon(): void;
 }
 
-/** How often late connections are looked for, in ms: the precision of the times above. */
+/** How often it looks for late connections, in ms: the precision of the times above. */
 const CHECK_MS = 1_000;
 
 /** Listens. Rejects with the system's error when the address cannot be had. */
@@ -86,7 +86,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   const make = options.server ?? createServer;
   const last = new WeakMap<Socket, ServerResponse>();
   const server = make({
-    // Node's types have no such constructor; what they ask for is what the parser gives.
+    // Node's types do not have this constructor; its argument is what the parser gives.
     IncomingMessage: NodeMessage as unknown as typeof IncomingMessage,
     maxHeaderSize: limits.headerBytesMax,
     // As a `Headers` has them. For a few names Node otherwise keeps the first field only.
@@ -109,9 +109,9 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     const connection = connectionOf(message.socket);
     last.set(message.socket, response);
     connections.used(connection);
-    // Not closed while it is idle: that could meet a request on its way, and no sender can tell whether it was taken.
+    // Not closed while it is idle: a request could be on its way, and its sender could not tell whether it was taken.
     if (ages.reached(connection)) response.shouldKeepAlive = false;
-    // After the parser has handed over what came with the header: most bodies are whole then, and nobody waits for them.
+    // After the parser has handed over what came with the header: most bodies are complete then, and need no waiting.
     queueMicrotask(() => {
       serve(options, message, response, () => connections.proved(connection)).catch((error: unknown) => {
         events.failed(error);
@@ -120,19 +120,19 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     });
   }
 
-  // Asked for when the body is to be read, so that a sender who is refused keeps it (RFC 9110, 10.1.1).
+  // Sent when the body is read, so that a refused sender need not send it (RFC 9110, 10.1.1).
   server.on("checkContinue", (incoming: IncomingMessage, response: ServerResponse) => {
     (incoming as NodeMessage).beforeReading = () => response.writeContinue();
     take(incoming, response);
   });
-  // Another expectation is nothing that a sender of telemetry could mean; Node would answer 417, and the data were lost.
+  // No sender of telemetry means any other expectation; Node would answer 417, and the data would be lost.
   server.on("checkExpectation", take);
   // A client may close its half of the connection after its request, and is answered all the same, as by Go and by Deno.serve.
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
-    // A connection that has said nothing, or that broke, has nobody to be answered.
+    // On a connection that has sent nothing, or that broke, there is nobody to answer.
     if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
-    // TLS has not come about: what is written would wait for it, and hold the connection for ever.
+    // The TLS handshake is not finished: an answer would wait for it, and hold the connection for ever.
     if (socket instanceof TLSSocket && socket.getProtocol() === null) return void socket.destroy();
     // Already answered, while the rest of its body was still to come.
     const response = last.get(socket);
@@ -166,7 +166,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   };
 }
 
-/** Why `node:http` gave a request up (llhttp's codes, and node's own for lateness). */
+/** Why `node:http` gave up a request (llhttp's codes, and Node's own for lateness). */
 function refusalOf(code: string | undefined, limits: ConnectionLimits, withinBody: boolean): Refusal {
   switch (code) {
     case "ERR_HTTP_REQUEST_TIMEOUT":
@@ -229,7 +229,7 @@ async function serve(
   // Nobody is there any more.
   if (response.destroyed) return void (answer instanceof Response && await answer.body?.cancel());
   if (!(answer instanceof Response)) {
-    // Who has proved nothing is not worth a connection.
+    // A client that has proved nothing is not worth a connection.
     return writeAnswer(message, response, answer, answer.status === REFUSALS.unauthenticated.status);
   }
   if (answer.headers.get("content-type")?.startsWith("text/event-stream") === true) {
@@ -265,7 +265,7 @@ function refuse({ events }: ListenOptions, message: NodeMessage, refusal: Refusa
   message.socket.end(answerAlone(refusal));
 }
 
-/** A request for what is no signal's: none of that takes a body, so that it has none. */
+/** A request to another path than a signal's: no such path takes a body, so the request has none. */
 function webRequestOf(message: NodeMessage, scheme: "http" | "https"): Request | Refusal {
   const url = urlOf(message.url ?? "", scheme);
   if (url === undefined) return new Refusal("malformed", "Request line is not valid; use a path");
@@ -280,7 +280,7 @@ function webRequestOf(message: NodeMessage, scheme: "http" | "https"): Request |
   }
 }
 
-/** Writes an answer as it comes, until one of the two ends. */
+/** Writes an answer as it comes, until the answer or the connection ends. */
 async function stream(answer: Response, response: ServerResponse): Promise<void> {
   response.writeHead(answer.status, [...answer.headers].flat());
   response.flushHeaders();

@@ -9,15 +9,15 @@ import { leaveGarbage } from "../codec/memory.ts";
 import type { Answer, Inbound, InboundBody, InboundPeer } from "./inbound.ts";
 import type { HeaderFields } from "./senders/peer.ts";
 
-/** What is held of a body that nobody reads yet, in bytes; then the connection is not read on. */
+/** The most bytes held of a body that nobody reads yet; then no more is read from the connection. */
 const UNREAD_BYTES_MAX = 256 * 1024;
 
-/** From this size on a piece of which nobody reads is worth counting as garbage, in bytes. */
+/** From this size on, in bytes, a piece that nobody reads is counted as garbage. */
 const GARBAGE_BYTES_MIN = 16 * 1024;
 
 /**
- * A request of `node:http` that is no stream: the parser's pieces go to whoever reads, as they come. It is given to `createServer`
- * (`IncomingMessage`) for all requests; the body of one that nobody reads is forgotten.
+ * A request of `node:http` that is no stream: the parser's pieces go to the reader as they come. `createServer` gets it
+ * (`IncomingMessage`) for all requests; a body that nobody reads is forgotten.
  */
 export class NodeMessage extends IncomingMessage implements InboundBody {
   /** Node's own mark for "is read": without it the server would make the rest of the body flow when the answer has left. */

@@ -1,6 +1,6 @@
 /**
- * From a body as it came to a payload as it is kept: inflated, transcoded, walked, rewritten and packed. No part of it awaits, so
- * that a thread can do it as the event loop does.
+ * From a received body to a payload for the queue: inflated, transcoded, walked, rewritten and packed. No step awaits, so that a
+ * thread can do it in the same way as the event loop.
  * @module
  */
 import { DeflateError, inflateZlib } from "../codec/deflate.ts";
@@ -43,7 +43,7 @@ export interface BodyForm {
 }
 
 /**
- * How much work one attempt may be. What is more is given up where that shows, and may be begun again elsewhere.
+ * How much work one attempt may be. A body that turns out to be more work is given up, and may be begun again elsewhere.
  */
 export interface Budget {
   /** The most bytes after inflating. */
@@ -78,13 +78,13 @@ export interface Prepared {
   readonly inflatedBytes: number;
   /** A whole buffer of its own. */
   readonly payload: Uint8Array<ArrayBuffer>;
-  /** How many attributes each of the redactor's rules was for; undefined where there were none. */
+  /** How many attributes each of the redactor's rules matched; undefined where there are no rules. */
   readonly hits: readonly number[] | undefined;
   /** How many members of a JSON body were left out, because no field has their name. */
   readonly ignored: number;
 }
 
-/** From this size on what is left behind by pieces is worth counting, in bytes. */
+/** From this size on, in bytes, the garbage of joined pieces is counted. */
 const GARBAGE_BYTES_MIN = 256 * 1024;
 
 const walker = new Walker();

@@ -1,7 +1,7 @@
 /**
- * Where each body is prepared. What is little work is done at once, where it is. What may be much, a large body or a small one that
- * inflates to much, goes to a thread: 20 MiB of JSON take it half a second, in which the event loop serves everybody else. Each
- * sender has a turn there, so that one with many such bodies is waited for by itself.
+ * Decides where each body is prepared. A body that is little work is prepared at once, on the event loop. One that may be much work, a
+ * large body or a small one that inflates to a large one, goes to a thread: 20 MiB of JSON take it half a second, in which the event
+ * loop serves everybody else. The thread serves the senders in turn, so that a sender with many such bodies makes only itself wait.
  * @module
  */
 import { OwnedBytes } from "../codec/owned_bytes.ts";
@@ -19,21 +19,21 @@ import type { Answer, Job, Start } from "./preparation_protocol.ts";
 import { Turns } from "./turns.ts";
 
 /**
- * What is done on the event loop: 5 ms at the worst. The way to the thread and back takes 60 us of CPU, so that what stock senders
- * send stays here: 512 spans have 180 KB, and take 0.3 ms.
+ * The largest body that is prepared on the event loop: it takes 5 ms at the worst. The way to the thread and back takes 60 us of CPU,
+ * so the bodies of stock senders stay here: 512 spans have 180 KB, and take 0.3 ms.
  */
 export const INLINE: Budget = { inflatedBytes: 256 * 1024, rewrittenBytes: 1024 * 1024, hashes: 1_000, frames: 16 };
-/** The same of JSON, and where there is redaction: each byte may take ten times as long, 12 ms at the worst. */
+/** The same for JSON, and with redaction: each byte may take ten times as long, 12 ms at the worst. */
 export const INLINE_SLOW: Budget = { ...INLINE, inflatedBytes: 64 * 1024 };
 
-/** A thread that has had nothing to do for so long ends, in ms: it holds some 10 MiB. */
+/** How long a thread stays without work, in ms, before it ends: it holds some 10 MiB. */
 const IDLE_MS = 30_000;
 
 /** Hears what happens to the thread. */
 export interface PreparerEvents {
   /** It cannot be started here, and bodies of all sizes are prepared on the event loop. */
   threadless(cause: string): void;
-  /** It has ended by an error; the sender of the body that it was at was told to retry. */
+  /** The thread has ended by an error; the sender of the body that it was preparing was told to retry. */
   crashed(cause: string): void;
 }
 
@@ -157,7 +157,7 @@ export class Preparer implements Disposable {
     this.#next();
   }
 
-  /** Prepares here whatever waits. */
+  /** Prepares all waiting bodies here. */
   #withoutThread(): void {
     const all = [...(this.#working === undefined ? [] : [this.#working]), ...[...this.#waiting.values()].flat()];
     this.#working = undefined;
@@ -171,7 +171,7 @@ export class Preparer implements Disposable {
     }
   }
 
-  /** Ends the thread. What waits is its sender's to send again. */
+  /** Ends the thread. Bodies that wait are refused, and their senders send them again. */
   [Symbol.dispose](): void {
     const all = [...(this.#working === undefined ? [] : [this.#working]), ...[...this.#waiting.values()].flat()];
     this.#working = undefined;

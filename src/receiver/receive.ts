@@ -1,6 +1,6 @@
 /**
- * The steps of a request, in order: who sends, what it says of its body, is there room, the body, the queue, the answer. They are the
- * same for each way in.
+ * The steps of a request, in order: authentication, the headers that describe the body, room, the body, the queue, the answer. They
+ * are the same for each way in.
  * @module
  */
 import { Refusal } from "../errors.ts";
@@ -41,9 +41,9 @@ export interface ReceiverEvents {
   accepted(signal: SignalName, sender: string, items: number): void;
   /** Answered with a refusal. */
   refused(request: RefusedRequest): void;
-  /** Answered 200: how many attributes each of the redactor's rules was for. */
+  /** Answered 200: how many attributes each of the redactor's rules matched. */
   redacted(signal: SignalName, redaction: RedactionSettings, hits: readonly number[]): void;
-  /** Answered 200 with a warning: a JSON body in which `names` names are no fields', and from which no item is kept. */
+  /** Answered 200 with a warning: a JSON body with `names` unknown names, of which no item is kept. */
   unrecognised(signal: SignalName, sender: string, names: number): void;
   /** A fault of ours that no refusal names; the sender was told to retry. */
   failed(error: unknown): void;
@@ -56,11 +56,11 @@ export interface ReceiverOptions {
   readonly limits: BodyLimits;
   /** The limits of each sender. */
   readonly limiter: Limiter;
-  /** What those are told whose requests may be retried. */
+  /** Computes `Retry-After` for refusals that may be retried. */
   readonly retryAfter: RetryAfter;
   /** Turns bodies into what is kept. */
   readonly preparer: Preparer;
-  /** Counts what each token is used for; absent: nobody does. */
+  /** Counts the use of each token, where there is one. */
   readonly usage?: Usage;
   /** Why the queue would refuse so many payload bytes for these targets now; undefined where it would take them. */
   readonly admits: (targets: readonly TargetId[], bytes: number) => Refusal | undefined;
@@ -173,8 +173,8 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
 }
 
 /**
- * That a 200 kept nothing of a body that had something in it. OTLP has unknown fields ignored; the warning form of `partial_success`
- * is what a sender may be told beside a success.
+ * The warning that nothing of a non-empty body was kept, although it was answered 200. OTLP says to ignore unknown fields; the warning
+ * form of `partial_success` is the way to tell a sender something beside a success.
  */
 function unrecognisedWarning({ item, path }: Signal, names: number): PartialSuccess {
   return {

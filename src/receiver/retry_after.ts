@@ -1,6 +1,6 @@
 /**
- * What a sender is told in `Retry-After`: never more than it will wait. A stock SDK gives an export 10 s in all, and drops the data
- * at once when it is told to wait for longer than what is left of them.
+ * The value of `Retry-After`: never more than the sender will wait. A stock SDK gives an export 10 s in all, and drops the data at
+ * once when `Retry-After` is longer than the rest of this time.
  * @module
  */
 import type { Refusal } from "../errors.ts";
@@ -26,9 +26,9 @@ export class RetryAfter {
   /**
    * The value of `Retry-After` (RFC 9110, 10.2.3), in whole seconds; undefined where the request may not be retried.
    *
-   * A wait that a sender can wait is told as it is, or somewhat longer, so that those who were refused together do not come back
-   * together. A longer one is not told: the sender would drop its data. It is told about half of the most, which makes the
-   * four stock SDKs try three to five times in their 10 s, the last time 8 s or later (measured; `docs/senders.md`).
+   * A wait within the limit is sent as it is, or somewhat longer, so that senders which were refused together do not come back
+   * together. A longer one is not sent, because the sender would drop its data. The value is then about half of the limit, which makes
+   * the four stock SDKs try three to five times in their 10 s, the last time after 8 s or later (measured; `docs/senders.md`).
    */
   told({ retryAfterS, spread }: Refusal): number | undefined {
     if (retryAfterS === undefined) return undefined;

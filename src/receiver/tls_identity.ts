@@ -1,5 +1,5 @@
 /**
- * Where the identity comes from that the receiver shows to its senders, and the CA that theirs must lead to.
+ * The sources of the identity that the receiver shows to its senders, and of the CA for the senders' certificates.
  * @module
  */
 import type { Config } from "../config/schema.ts";

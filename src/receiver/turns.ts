@@ -4,7 +4,7 @@
  * @module
  */
 
-/** After so much work, in ms, the event loop goes round once: what others have sent meanwhile is read, and has its turn. */
+/** After so much work, in ms, the event loop goes round once: it reads what other senders have sent meanwhile, and they have their turn. */
 const SLICE_MS = 4;
 /** From so much work on, in ms, the slice is counted at all: most bodies are a fraction of it, and cost no timer. */
 const COUNTED_MS = 0.5;

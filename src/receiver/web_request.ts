@@ -36,7 +36,7 @@ export function unreadableTarget(request: { readonly url: string }): Refusal | u
   try {
     if (request.url !== "") return undefined;
   } catch {
-    // Nothing of the error may be told.
+    // The error's text must not be shown to anybody.
   }
   return new Refusal("malformed", "Request line or Host is not valid; send a path and the relay's name");
 }

@@ -230,7 +230,7 @@ class Connection implements CallHost {
       | Answer;
     if (answer instanceof Response) throw new Error(`The app answered a call with a Response of ${answer.status}`);
     call.answer(answer);
-    // Who has proved nothing is not worth a connection.
+    // A client that has proved nothing is not worth a connection.
     if (answer.refused?.refusal.code === "unauthenticated" && !this.#proved) this.drain();
   }
 
