@@ -137,7 +137,7 @@ export class HelperThread<Start, Job, Reply> implements Disposable {
   }
 }
 
-/** What a Worker's global scope has; the compiler is given the main thread's. */
+/** The global scope of a Worker; the compiler knows only the main thread's. */
 interface WorkerScope<Start, Job, Reply> {
   postMessage(message: FromThread<Reply>, transfer: Transferable[]): void;
   onmessage: ((event: MessageEvent<ToThread<Start, Job>>) => void) | null;

@@ -1,5 +1,5 @@
 /**
- * Log lines that would otherwise come once a record.
+ * Log lines that would otherwise be written for every record.
  * @module
  */
 
@@ -12,7 +12,7 @@ export interface QueueLog {
 /** How often one text may be repeated, in ms. */
 const REPEAT_MS = 30_000;
 
-/** Errors and warnings at most twice a minute by key, with the count of what was not told in between. */
+/** Writes errors and warnings at most twice a minute by key, with the count of those left out in between. */
 export class Alarm {
   readonly #log: QueueLog;
   readonly #now: () => number;

@@ -38,9 +38,9 @@ const PARTS_MAX = 1_000;
 
 /** A commit of so many requests shows load. The next one then waits for as many, since a commit costs nearly the same at any size. */
 const SIBLINGS_MIN = 8;
-/** How long it waits, in ms: less than a commit takes on most disks. */
+/** How long that commit waits, in ms: less than a commit takes on most disks. */
 const DELAY_MS = 2;
-/** So long after a commit, in ms, a request belongs to the same load: its senders have had the answers and send again. */
+/** A request that comes within this time after a commit, in ms, belongs to the same load: senders have had their answers and send again. */
 const LOAD_MS = 5;
 
 /** A submission whose sender waits for the answer. */
@@ -65,7 +65,7 @@ export class Batcher {
   #committedAt = 0;
 
   /**
-   * @param onAppended Told of each record how long the first of its requests waited until it was kept.
+   * @param onAppended Hears for each record how long the first of its requests waited until it was kept.
    * @param delay Resolves after so many ms.
    */
   constructor(

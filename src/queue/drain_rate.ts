@@ -1,12 +1,12 @@
 /**
- * How fast the queue empties, for what is told when it is full.
+ * How fast the queue drains, for the `Retry-After` of a full queue.
  * @module
  */
 
 /** The time, in ms, over which the rate forgets. */
 const WINDOW_MS = 30_000;
 
-/** How long a sender is asked to wait for a Collector that is away, in seconds: when it returns it drains at once. */
+/** How long a sender is asked to wait while the Collector is down, in seconds: once it is back, the queue drains at once. */
 export const AWAY_RETRY_S = 2;
 
 /** An exponentially weighted mean of bytes settled a second. */
@@ -31,7 +31,7 @@ export class DrainRate {
   /** Bytes a second, now. */
   bytesPerS(): number {
     this.#decay();
-    // In its first half minute the mean has seen less than a whole window; a second is the least it is held to have seen.
+    // In its first half minute the mean covers less than a whole window; it counts as one second at least.
     const seenMs = Math.max(1000, this.#at - this.#startedAt);
     return this.#weight / (WINDOW_MS / 1000) / (1 - Math.exp(-seenMs / WINDOW_MS));
   }
@@ -50,7 +50,7 @@ export class DrainRate {
   }
 }
 
-/** When there will be room, for a refusal: what its message says after the cause, and its `retryAfterS`. */
+/** When there will be room, for a refusal: the end of its message, and its `retryAfterS`. */
 export function roomIn(seconds: number | undefined): { readonly text: string; readonly retryAfterS: number } {
   if (seconds === undefined) return { text: "nothing drains now; retry", retryAfterS: AWAY_RETRY_S };
   return { text: `there will be room in about ${Math.max(1, Math.ceil(seconds))} s; retry`, retryAfterS: seconds };

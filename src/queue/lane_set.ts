@@ -9,12 +9,12 @@ import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
 import { memoryOf } from "./cost.ts";
 import type { RecordHead } from "./record_head.ts";
 
-/** What known records may take in memory, in bytes, so that a take need not read what has just been written. */
+/** The most memory for records that wait, in bytes, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
- * Payload bytes of records that are taken and not settled: from here on no more are taken, so that 20 MiB at most come on top. A signal
- * of which nothing is taken may always take a small run, so that none waits for another's Collector.
+ * The payload bytes taken and not settled from which on no more records are taken; at most 20 MiB come on top. A signal with nothing
+ * taken may always take a small run, so that no signal waits for another one's Collector.
  */
 const TAKEN_BYTES_MAX = 16 * 1024 * 1024;
 const SMALL_RUN_BYTES_MAX = 4 * 1024 * 1024;
@@ -31,7 +31,7 @@ interface Place {
   readonly encoding: PayloadEncoding;
 }
 
-/** What was read of a lane's rows behind its cursor. A large payload is left where it is until the record is taken. */
+/** Rows of a lane that were read behind its cursor. A large payload stays in the file until the record is taken. */
 export interface LaneRead {
   readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
   readonly exhausted: boolean;
@@ -39,7 +39,7 @@ export interface LaneRead {
   readonly seenTo: number;
 }
 
-/** What an entry takes in memory, in bytes. */
+/** The memory of an entry, in bytes. */
 function memoryOfEntry({ head, payload }: Entry): number {
   return memoryOf(payload?.length ?? 0, head.parts.length);
 }
@@ -47,7 +47,7 @@ function memoryOfEntry({ head, payload }: Entry): number {
 export class LaneSet {
   readonly #takenBytesMax: number;
   readonly #targets = new Map<TargetId, Lanes>();
-  /** What the records take in memory that wait to be taken, in bytes. */
+  /** The memory of the records that wait to be taken, in bytes. */
   #cachedBytes = 0;
   /** What is taken and not settled, in bytes. */
   #takenBytes = 0;
@@ -55,7 +55,7 @@ export class LaneSet {
   readonly #now: () => number;
 
   /**
-   * @param takenBytesMax What may be taken and not settled, in bytes, from which on no more are taken.
+   * @param takenBytesMax The bytes taken and not settled from which on no more records are taken.
    * @param now ms of a clock that never steps
    */
   constructor(takenBytesMax = TAKEN_BYTES_MAX, now: () => number = () => performance.now()) {
@@ -98,8 +98,8 @@ export class LaneSet {
   }
 
   /**
-   * A record that has just been written: kept where its lane knows all before it and there is room, otherwise read later. Of several
-   * targets the first has the payload; it is the others' to read again, so that each can give up his own.
+   * A record that has just been written. It is kept if its lane knows all records before it and there is room; otherwise it is read
+   * later. The first of several targets gets the payload; the others read it again, so that each can give up its own.
    */
   append(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
     const head = { ...op, id };
@@ -157,7 +157,7 @@ export class LaneSet {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
-  /** Takes out the lane's next run. Each of it is to be given back ({@link leave}) or let go ({@link release}). */
+  /** Takes out the lane's next run. Each record must be given back ({@link leave}) or let go ({@link release}). */
   take(lane: Lane, limit: TakeLimit): Entry[] {
     const run = lane.takeRun(limit);
     for (const entry of run) {
@@ -201,7 +201,7 @@ export class LaneSet {
     for (const lane of this.#all) lane.behind = true;
   }
 
-  /** Forgets all that nobody has taken: the file has been replaced. */
+  /** Forgets all records that nobody has taken: the file has been replaced. */
   reset(): void {
     for (const lane of this.#all) lane.reset();
     this.#cachedBytes = 0;

@@ -1,5 +1,5 @@
 /**
- * Which record is taken next: the part of a queue that is in memory. A lane is what may be merged, one signal in one
+ * The part of a queue that is in memory: it says which record is taken next. A lane holds records that may be merged, one signal in one
  * encoding. No I/O here.
  * @module
  */
@@ -8,7 +8,7 @@ import type { SignalName } from "../signal.ts";
 import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
 import { decodeParts, type RecordHead } from "./record_head.ts";
 
-/** A record that is known here, as one target has it. */
+/** A record in memory, as one target has it. */
 export interface Entry {
   readonly target: TargetId;
   head: RecordHead;
@@ -18,17 +18,17 @@ export interface Entry {
   payload: Uint8Array<ArrayBuffer> | undefined;
   /** Not to be taken before, in ms of a clock that never steps. */
   dueAt: number;
-  /** Since when it has been known here, by the same clock. */
+  /** When it came into memory, by the same clock. */
   readonly knownAt: number;
 }
 
-/** Gives the memory of a payload back at once; who wants it again reads it from the file. */
+/** Gives the memory of a payload back at once; it can be read again from the file. */
 export function giveUpPayload(entry: Entry): void {
   if (entry.payload !== undefined) discard(entry.payload);
   entry.payload = undefined;
 }
 
-/** The parts of a record; in memory already where it came in by this process. */
+/** The parts of a record; already in memory if the record came in by this process. */
 export function partsOf(entry: Entry): readonly Part[] {
   return entry.parts ??= decodeParts(entry.head.parts);
 }
@@ -93,7 +93,7 @@ export class Lane {
   }
 
   /**
-   * Until when what could be taken waits for more; 0 when it does not wait.
+   * Until when the records that could be taken wait for more; 0 when they do not wait.
    * @param now ms of a clock that never steps, as what is returned.
    */
   lingersUntil(limit: TakeLimit, now: number): number {
@@ -104,7 +104,7 @@ export class Lane {
     return this.#fills(limit, limit.linger.bytesMin) ? 0 : now + leftMs;
   }
 
-  /** Whether what is new holds `bytesEnough`, or ends a run within the limit otherwise. */
+  /** Whether the fresh records have `bytesEnough` bytes, or end a run within the limit otherwise. */
   #fills(limit: TakeLimit, bytesEnough: number): boolean {
     let bytes = 0;
     let inflatedBytes = 0;
@@ -119,7 +119,7 @@ export class Lane {
     return false;
   }
 
-  /** Adds a record behind all that are known. */
+  /** Adds a record behind all others. */
   push(entry: Entry): void {
     this.#fresh.push(entry);
     this.cursor = entry.head.id;
@@ -139,14 +139,14 @@ export class Lane {
     this.#nextDueAt = Math.min(this.#nextDueAt, entry.dueAt);
   }
 
-  /** Makes what waits for its time due. */
+  /** Makes all waiting records due. */
   hasten(): void {
     if (this.#waiting.length === 0) return;
     for (const entry of this.#waiting) entry.dueAt = 0;
     this.#nextDueAt = 0;
   }
 
-  /** Moves what is due by now to where it is taken from. */
+  /** Moves records that are due by now to those that can be taken. */
   wake(now: number): void {
     if (now < this.#nextDueAt) return;
     const waiting = this.#waiting;
@@ -159,7 +159,7 @@ export class Lane {
     this.#due.sort((a, b) => a.head.id - b.head.id);
   }
 
-  /** Takes out the oldest run within the limit; the first in any case, one that is not mergeable by itself. */
+  /** Takes out the oldest run within the limit: at least one record, and a record that is not mergeable by itself. */
   takeRun(limit: TakeLimit): Entry[] {
     const run: Entry[] = [];
     let bytes = 0;

@@ -60,7 +60,7 @@ export interface Accepted {
   readonly partialSuccess?: { readonly rejected: number; readonly message: string };
 }
 
-/** Some of a part, as a request of its own in the record's encoding. */
+/** A piece of a part, as a request of its own in the record's encoding. */
 export interface Fragment {
   readonly payload: Uint8Array<ArrayBuffer>;
   readonly items: number;
@@ -69,8 +69,8 @@ export interface Fragment {
 }
 
 /**
- * What is left of a part, the rest of which has met its end: `rest` is to be sent again; `dead` the Collector will never take. All else
- * has been delivered, `rejected` items of it refused by `partial_success`.
+ * What remains of a part: `rest` is to be sent again, and the Collector will never take `dead`. Everything else has been delivered;
+ * `partial_success` refused `rejected` items of it.
  */
 export interface Remains {
   readonly rest: Fragment;
@@ -80,8 +80,8 @@ export interface Remains {
 
 /**
  * What became of one part.
- * - `delivered`: a 2xx; `rejected` items of it were refused by `partial_success` (0 with a message is its warning form). `shared`: by that
- *   of a request which was merged of several senders', so that whose items they were is not known.
+ * - `delivered`: a 2xx; `partial_success` refused `rejected` items of it (0 with a message is its warning form). `shared`: the request
+ *   was merged from several senders, so that nobody knows whose items they were.
  * - `retry`: still ours, whole or what `remains`; not to be taken again before `afterMs` ms have passed.
  * - `dead`: the Collector will never take it. `payload` and `items`, where given, are the guilty resources alone, in the
  *   record's encoding; the rest of the part has been delivered, `rejected` items of it refused by `partial_success`.
@@ -105,7 +105,7 @@ export interface Delivery extends Omit<QueueRecord, "targets"> {
   readonly id: number;
   /** When the record was appended, in ms since the Unix epoch. */
   readonly enqueuedAt: number;
-  /** Until when its sender waits for the answer, by `performance.now()`; only from an engine that is not `durable`. */
+  /** How long its sender waits for the answer, by `performance.now()`; only from an engine that is not `durable`. */
   readonly until?: number;
   /**
    * Says what became of each part, in order; called exactly once, and throws RangeError when the number of outcomes is
@@ -141,7 +141,7 @@ export const NO_BOOKS: Books = {
   queued: 0,
 };
 
-/** The accounts of one signal at the door, in items: `accepted = finished + queued`. Finished is what no target waits for any more. */
+/** The accounts of one signal over all targets, in items: `accepted = finished + queued`. Finished: no target waits for it any more. */
 export interface DoorBooks {
   readonly accepted: number;
   readonly finished: number;
@@ -152,7 +152,7 @@ export interface DoorBooks {
 export interface TargetStats {
   readonly id: TargetId;
   readonly name: string;
-  /** False where the configuration does not name it any more: what it has stays, and nobody takes it. */
+  /** False if the configuration does not name it any more: its records stay, and nobody takes them. */
   readonly configured: boolean;
   /** Records that wait for it, those in flight included. */
   readonly records: number;
@@ -163,7 +163,7 @@ export interface TargetStats {
   /** When the oldest of them was appended, in ms since the Unix epoch; undefined without one, or where it is not known yet. */
   readonly oldestAt: number | undefined;
   readonly inFlight: number;
-  /** Items that it was not given because its bound was reached; only where it is not required. They are in no account. */
+  /** Items that it did not get because its bound was reached; only if it is not required. They are in no account. */
   readonly skipped: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly books: Readonly<Record<SignalName, Books>>;
@@ -183,7 +183,7 @@ export interface QueueStats {
   readonly oldestAt: number | undefined;
   /** Records taken and not yet settled. */
   readonly inFlight: number;
-  /** How long storage has owed an answer, in ms; 0 when it owes none, and without storage. */
+  /** How long storage has not answered, in ms; 0 when no answer is due, and without storage. */
   readonly storageWaitMs: number;
   readonly deadLetters: { readonly records: number; readonly bytes: number };
   readonly books: Readonly<Record<SignalName, DoorBooks>>;
@@ -230,8 +230,8 @@ export interface SendingQueue extends AsyncDisposable {
   /** The number of a target that is configured. @throws {RangeError} of any other */
   target(name: string): TargetId;
   /**
-   * Why a record of so many payload bytes for these targets would be refused now, for want of room or because of storage; undefined where
-   * it would be tried. The refusal names the target that is full.
+   * The refusal that a record of so many payload bytes for these targets would get now, because there is no room or storage fails;
+   * undefined if it would be tried. The refusal names the target that is full.
    */
   admits(targets: readonly TargetId[], bytes: number): Refusal | undefined;
   /**
@@ -247,7 +247,7 @@ export interface SendingQueue extends AsyncDisposable {
    * the first only, unless {@link TakeLimit.linger} says otherwise. Several takes may wait at once; each record goes to one of them. An abort resolves with none taken and strands nothing. Rejects once the queue is disposed.
    */
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
-  /** What waits until it may be tried again, of one signal for one target, may be taken now. */
+  /** Records of one signal for one target that wait for their next try may be taken now. */
   hasten(signal: SignalName, target: TargetId): void;
   stats(): Promise<QueueStats>;
   /** Whether an append would be tried now: room left and storage in order. The reason is for `/readyz` and for people. */

@@ -1,5 +1,5 @@
 /**
- * A record as an engine keeps it beside its payload, and how its parts are written.
+ * A record without its payload, as an engine keeps it, and the form of its parts.
  * @module
  */
 import type { SignalName } from "../signal.ts";
@@ -9,7 +9,7 @@ import type { PayloadEncoding, QueueRecord, TargetId } from "./queue.ts";
 /** A record without its payload. */
 export interface RecordHead {
   readonly id: number;
-  /** Where it goes, in ascending order; those that are done with it included. */
+  /** Its targets, in ascending order; those that are done with it included. */
   readonly targets: readonly TargetId[];
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
@@ -63,7 +63,7 @@ export function encodeParts(
   return JSON.stringify(parts.map(({ sender, items, bytes, inflatedBytes }) => [sender, items, bytes, inflatedBytes]));
 }
 
-/** What a record costs whose parts are written like this, in bytes: the file counts characters as SQLite does, not as JavaScript. */
+/** The cost of a record with these parts as text, in bytes: the file counts characters as SQLite does, not as JavaScript. */
 export function costOfRow(payloadBytes: number, parts: string): number {
   return costOf(payloadBytes, /[\ud800-\udbff]/.test(parts) ? [...parts].length : parts.length);
 }

@@ -6,7 +6,7 @@ import { concatenate } from "../codec/bytes.ts";
 import type { PartSettlement } from "./outcomes.ts";
 import { costOfRow, decodeParts, encodeParts, type RecordHead } from "./record_head.ts";
 
-/** What the Collector will never take, and whose it was. */
+/** Data that the Collector will never take, and its sender. */
 export interface Burial {
   readonly sender: string;
   readonly items: number;
@@ -89,7 +89,7 @@ export function settleParts(
   return { delivered, rejected, dead, buried, retried, held };
 }
 
-/** Parts of a record that stay after its settle. */
+/** Parts of a record that stay in the queue after its settle. */
 export class Remnant {
   readonly #parts: { sender: string; items: number; bytes: number; inflatedBytes: number }[] = [];
   readonly #payloads: Uint8Array[] = [];

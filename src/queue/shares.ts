@@ -7,7 +7,7 @@ import { DrainRate } from "./drain_rate.ts";
 
 /** What each sender has in the queue, those parts in flight included. */
 export interface SenderShares {
-  /** What a sender has in it, in bytes, as `costOfPart` counts them. */
+  /** The bytes that a sender has in it, as `costOfPart` counts them. */
   bytesOf(sender: string): number;
   /** In how many seconds `bytes` of this sender will have drained at the present rate; undefined while nothing drains. */
   secondsFor(sender: string, bytes: number): number | undefined;
@@ -58,7 +58,7 @@ export class Shares implements SenderShares {
     }
   }
 
-  /** Takes what was counted in the queue itself in place of what was kept here. */
+  /** Replaces the count by what was counted in the queue itself. */
   replace(counted: readonly Share[]): void {
     for (const share of this.#senders.values()) share.bytes = 0;
     for (const { sender, bytes } of counted) this.#of(sender).bytes += bytes;

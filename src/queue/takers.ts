@@ -5,11 +5,11 @@
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;
 
-/** Time that passes by itself; a test has it pass by hand. */
+/** The clock; a test moves it by hand. */
 export interface Timers {
   /** ms, of a clock that nobody sets. */
   now(): number;
-  /** Calls `run` in `ms`, unless what is returned is called before. */
+  /** Calls `run` in `ms`, unless the returned function is called before. */
   start(run: () => void, ms: number): () => void;
 }
 
@@ -24,7 +24,7 @@ const TIMERS: Timers = {
 export interface TakersSettings {
   /** ms of a clock that never steps: the clock of what is due. */
   readonly now: () => number;
-  /** Looks for what nobody announces, at most once a second and while somebody waits; never rejects. */
+  /** Looks for records that nobody announces, at most once a second and while somebody waits; never rejects. */
   readonly poll?: () => Promise<void>;
   readonly timers?: Timers;
 }
@@ -88,7 +88,7 @@ export class Takers {
     for (const taker of [...this.#waiting]) if (of === undefined || of === taker.of) taker.wake();
   }
 
-  /** Wakes all, and looks at nothing any more. */
+  /** Wakes all takers, and looks for nothing any more. */
   close(): void {
     this.#stopTimer?.();
     this.#stopTimer = undefined;

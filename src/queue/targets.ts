@@ -4,7 +4,7 @@
  */
 import type { QueueRecord, TargetId } from "./queue.ts";
 
-/** What an engine knows of each. @throws {RangeError} where there is none, one comes twice, or `find` knows it not */
+/** What an engine knows of each target. @throws {RangeError} if there is no target, one comes twice, or `find` does not know it */
 export function targetsOf<Target>(ids: readonly TargetId[], find: (id: TargetId) => Target): Target[] {
   if (ids.length === 0) throw new RangeError("A record must have a target");
   if (new Set(ids).size < ids.length) throw new RangeError("A record's targets must differ");
@@ -22,7 +22,7 @@ export function targetsOfNew<Target>(
   return targetsOf(targets, find);
 }
 
-/** How much of the queue may wait for a target: all of it where it is the only one, and half where there are several. */
+/** How much of the queue may wait for a target: all of it if it is the only one, and half if there are several. */
 export function shareOf({ share }: { readonly share?: number }, targets: number): number {
   return share ?? (targets === 1 ? 1 : 0.5);
 }

@@ -1,5 +1,5 @@
 /**
- * Getting out of a damaged file what SQLite can still read, a bounded step at a time.
+ * Reads out of a damaged file what SQLite can still read, a bounded step at a time.
  * @module
  */
 import { existsSync } from "node:fs";
@@ -56,8 +56,8 @@ export interface SalvageStep {
 }
 
 /**
- * Reads a damaged file. Records come first: after each the next higher id is asked for, and where that fails one id after
- * another, because a damaged page spoils the walk but not the rows on other pages. Then the dead letters, in the same way.
+ * Reads a damaged file, records first. After each record it asks for the next higher id; if that fails, it tries one id after
+ * another, because a damaged page breaks the walk but not the rows on other pages. It reads the dead letters in the same way.
  */
 export class Salvage {
   readonly path: string;
@@ -272,7 +272,7 @@ function openDamaged(path: string): DatabaseSync | undefined {
   }
 }
 
-/** What may be over at the next try: no damage, and no reason to give rows up. One page that the disk cannot read is damage. */
+/** Errors that may be over at the next try: they are no damage, and no reason to give rows up. A page that the disk cannot read is damage. */
 function throwPassing(error: unknown): void {
   const fault = sqliteFaultOf(error);
   if (fault === "busy" || fault === "cannot_open" || fault === "full") throw error;
@@ -301,7 +301,7 @@ function markOf(path: string): Mark | undefined {
   }
 }
 
-/** A row that makes sense, or undefined: a damaged page can also yield rubbish. */
+/** The row if it is plausible, or undefined: a damaged page can also yield rubbish. */
 function recordOf(row: Record<string, unknown>): Omit<SalvagedRecord, "targets"> | undefined {
   const { payload, signal, encoding, parts } = row;
   if (!(payload instanceof Uint8Array) || !isSignal(signal) || !isEncoding(encoding) || typeof parts !== "string") {

@@ -15,7 +15,7 @@ export type StorageErrorCode =
   | "disk_full"
   | "unusable";
 
-/** What is said where no file is to be named: the queue as a whole. */
+/** What an error says that has no file to name. */
 export const CANNOT_USE = "Cannot use the queue";
 
 /** A queue's file that cannot be used: names the file, its state and the remedy. */
@@ -90,7 +90,7 @@ export function diskFull(path: string, cause?: unknown): StorageError {
   );
 }
 
-/** What the relay's use of the file threw, as people are told. @param path The queue's file. */
+/** An error of the relay's use of the file, for people. @param path The queue's file. */
 export function storageErrorOf(path: string, error: unknown): StorageError {
   if (error instanceof StorageError) return error;
   const cause = { cause: error };

@@ -31,7 +31,7 @@ const SCANNED_MAX = 4_096;
 
 type ReadRow = Replies["read"]["rows"][number];
 
-/** How often it is looked whether the files are still there, in ms, by a timer and before a commit. */
+/** How often it checks that the files are still there, in ms, by a timer and before a commit. */
 export const WATCH_MS = 250;
 
 export class SqliteStore {
@@ -49,7 +49,7 @@ export class SqliteStore {
   #watchAt = 0;
   /** Whether maintenance that can wait has failed and has been reported. */
   #idleFailed = false;
-  /** Where ids went on in the connection that was closed last: rows from there on the main side does not know. */
+  /** The next id of the connection that was closed last: the main side does not know the rows from there on. */
   #nextIdTold: number | undefined;
   /** The first id of the transaction last begun; 0 where it did not come to that. */
   #attemptedId = 0;

@@ -1,6 +1,6 @@
 /**
- * Work on the queue's file that can wait until the answers have been sent: a full WAL is copied into the database, pages are given
- * back to the file system, and the reserve that a full disk took is put back. Runs in the Worker.
+ * Work on the queue's file that can wait until the answers have been sent: it copies a full WAL into the database, gives pages back to
+ * the file system, and restores the reserve that a full disk took. Runs in the Worker.
  * @module
  */
 import type { AppendOp } from "../protocol.ts";
@@ -10,11 +10,11 @@ import { CHECKPOINT_PAGES } from "./schema.ts";
 import { type Open, type Row, VACUUM_PAGES } from "./statements.ts";
 import { sqliteFaultOf } from "./storage_error.ts";
 
-/** How often it is looked whether there is work that can wait: in ms, or once about so many pages have been written. */
+/** How often it looks for such work: in ms, or once about so many pages have been written. */
 const LOOK_MS = 100;
 const LOOK_PAGES = CHECKPOINT_PAGES / 4;
 const PAGE_BYTES = 4096;
-/** What a commit writes beside the payloads, about. */
+/** About how many pages a commit writes beside the payloads. */
 const PAGES_A_COMMIT = 6;
 
 /** A WAL this many pages long means that a reader elsewhere stops it from being reused: 256 MiB. */
@@ -27,7 +27,7 @@ const FREE_PAGES_KEPT = 4096;
 /** Pages in use above which nothing is given back: 16 MiB. */
 const VACUUM_USED_PAGES = 4096;
 
-/** How often a reserve that was given up is taken again, in ms, and with how many free pages it is not waited for: 32 MiB. */
+/** How often it tries to take a freed reserve again, in ms; with so many free pages (32 MiB) nothing waits for the reserve. */
 const RESERVE_RETRY_MS = 500;
 const REUSED_PAGES = 8192;
 
@@ -63,7 +63,7 @@ export class Upkeep {
     this.#reserve.take();
   }
 
-  /** Gives the reserve up, because the disk is full; false where there was none. It is not taken again at once. */
+  /** Frees the reserve, because the disk is full; false if there was none. It is not taken again at once. */
   giveReserve(): boolean {
     this.#reserveAt = this.#now() + RESERVE_RETRY_MS;
     return this.#reserve.give();
@@ -150,7 +150,7 @@ export class Upkeep {
       this.#vacuumed = true;
       this.#vacuumAt = now + VACUUM_EVERY_MS;
     }
-    // While the disk is full appends are refused: none is kept waiting, and the sooner there is room the better.
+    // While the disk is full, appends are refused: nobody waits, and the sooner there is room the better.
     return this.#reserve.held ? VACUUM_EVERY_MS : 0;
   }
 }

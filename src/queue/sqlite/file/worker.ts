@@ -10,7 +10,7 @@ import type { StoreNews } from "./recovery.ts";
 import { SqliteStore, WATCH_MS } from "./store.ts";
 import { CANNOT_USE, StorageError, type StorageErrorCode } from "./storage_error.ts";
 
-/** What a Worker's global scope has; the compiler is given the main thread's. */
+/** The global scope of a Worker; the compiler knows only the main thread's. */
 interface WorkerScope {
   postMessage(message: FromWorker, transfer: Transferable[]): void;
   onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
@@ -27,7 +27,7 @@ const news: StoreNews = {
   trouble: (text) => scope.postMessage({ kind: "trouble", text }, []),
 };
 
-// Also while nothing is asked: nobody else would notice that the files are gone.
+// Also while nobody asks: nobody else would notice that the files are gone.
 setInterval(() => {
   store?.watch();
   idle();
@@ -73,7 +73,7 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
     case "commit": {
       const reply = store.commit(request);
       for (const payload of reply.returned) transfer.push(payload.buffer);
-      // What is in the file now is garbage here, and this thread makes too little of any other kind to look for it soon.
+      // The payloads are in the file now and garbage here, and this thread makes too little other garbage to collect them soon.
       for (const { payload, giveBack } of request.appends) {
         if (payload instanceof Uint8Array && !giveBack) discard(payload);
       }
