@@ -196,6 +196,11 @@ export class LaneSet {
     for (const lane of this.of(target, signal)) lane.hasten();
   }
 
+  /** All that is in memory and not taken, in no order. */
+  get entries(): readonly Entry[] {
+    return this.#all.flatMap(({ entries }) => entries);
+  }
+
   /** Rows may exist that no lane knows. */
   fallBehind(): void {
     for (const lane of this.#all) lane.behind = true;

@@ -133,6 +133,11 @@ export class Lane {
     return entries.length === 0 ? undefined : Math.min(...entries.map(({ head }) => head.enqueuedAt));
   }
 
+  /** All that is in memory and not taken, in no order. */
+  get entries(): readonly Entry[] {
+    return [...this.#due, ...this.#waiting, ...this.#fresh.slice(this.#freshFrom)];
+  }
+
   /** Gives a record back, to be taken from `dueAt` on. */
   giveBack(entry: Entry): void {
     this.#waiting.push(entry);

@@ -63,6 +63,11 @@ export class Lease {
     }
   }
 
+  /** Lets it run out, and takes another when {@link keep} is called: what is on its way under it can still be settled in time. */
+  giveUp(): void {
+    this.#id = undefined;
+  }
+
   /** Ends it: what it owned is free at once. @throws {PostgresFailure} */
   async end(): Promise<void> {
     const held = this.#id;

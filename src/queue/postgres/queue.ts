@@ -140,6 +140,8 @@ class PostgresQueue implements SendingQueue {
       databaseNow,
       lease: () => this.#lease.id,
       failed: (text) => this.#failed(text),
+      doubtful: (lease) => this.#takeInDoubt(lease),
+      bare: (lease, lane, ids) => this.#bare(lease, lane, ids),
     });
     this.#appender = new Appender({
       connections,
@@ -351,6 +353,37 @@ class PostgresQueue implements SendingQueue {
         // They come back with the end of the lease.
         void this.#lease.end().catch(() => {}).finally(() => this.#leaseLost());
       },
+    );
+  }
+
+  /** A take was not answered: what it may own nobody here knows, so that its lease is to run out. What is known and not sent is given back. */
+  #takeInDoubt(lease: number): void {
+    if (this.#closing || lease !== this.#lease.id) return;
+    const places = this.#lanes.entries.map(({ target, head }) => ({
+      ...placeOf({ ...head, target }),
+      record: head.id,
+    }));
+    this.#lease.giveUp();
+    this.#lanes.reset();
+    this.#alarm.warn(
+      "take",
+      "The database did not answer a take: what it took is sent when its lease has run out, and what is on its way may arrive twice",
+      {},
+    );
+    if (places.length > 0) {
+      this.#connections.run({ text: GIVE_BACK, values: [lease, JSON.stringify(places)] }, WITHIN_MS).catch(
+        // They come back with the lease's end, too.
+        (error) => this.#failed(messageOf(error)),
+      );
+    }
+  }
+
+  /** Payloads that were written while a take looked are there for the next; one that is not there at all is told of each time. */
+  #bare(lease: number, lane: Lane, ids: readonly number[]): void {
+    this.#failed(`The payload of record ${ids[0]} is not to be found`);
+    const places = ids.map((record) => ({ ...placeOf(lane), record }));
+    this.#connections.run({ text: GIVE_BACK, values: [lease, JSON.stringify(places)] }, WITHIN_MS).catch(
+      () => this.#takeInDoubt(lease),
     );
   }
 

@@ -28,6 +28,10 @@ export interface ReaderSettings {
   readonly databaseNow?: (() => number) | undefined;
   lease(): number | undefined;
   failed(text: string): void;
+  /** The lease may own records that this process does not know of. */
+  doubtful(lease: number): void;
+  /** Taken records whose payload is not to be had, which are to be anybody's again. */
+  bare(lease: number, lane: Lane, ids: readonly number[]): void;
 }
 
 /** Where a lane begins: no lower id waits, as far as was seen at `sweptAt`. */
@@ -62,12 +66,14 @@ export class Reader {
     return wanting.length === 0 ? undefined : Promise.all(wanting.map((lane) => this.#read(lane, limit)));
   }
 
-  /** Looks which lanes have something that nobody owns. @returns those of them that were not known to @throws {PostgresFailure} */
+  /**
+   * Looks where each lane begins, and which have something that nobody owns. Those that were known to have something are looked at, too: a
+   * drain needs its floor raised, and a take that failed wakes nobody.
+   * @throws {PostgresFailure}
+   */
   async look(lanes: readonly Lane[]): Promise<readonly Lane[]> {
-    const idle = lanes.filter((lane) => !lane.behind);
-    if (idle.length === 0) return [];
     const now = performance.now();
-    const asked = idle.map((lane, n) => {
+    const asked = lanes.map((lane, n) => {
       const floor = this.#floorOf(lane);
       const sweep = now - floor.sweptAt >= SWEEP_MS;
       return { n, lane, sweep, floor: sweep ? 0 : floor.least };
@@ -127,22 +133,31 @@ export class Reader {
   async #take(lane: Lane, limit: TakeLimit): Promise<void> {
     const { connections, lanes, steady, databaseNow } = this.#settings;
     const lease = this.#settings.lease();
+    if (lease === undefined) return;
     const { target, signal, encoding } = placeOf(lane);
     const recordsMax = Math.min(limit.recordsMax, RECORDS_MAX);
     const bytesMax = Math.min(limit.bytesMax, BYTES_MAX);
-    const now = performance.now();
-    const floor = this.#floorOf(lane);
-    if (now - floor.sweptAt >= SWEEP_MS) {
-      floor.least = 0;
-      floor.sweptAt = now;
-    }
     this.#fed.delete(lane);
     try {
-      const values = [target, signal, encoding, floor.least, recordsMax, bytesMax, lease, databaseNow?.() ?? null];
+      const values = [
+        target,
+        signal,
+        encoding,
+        this.#floorOf(lane).least,
+        recordsMax,
+        bytesMax,
+        lease,
+        databaseNow?.() ?? null,
+      ];
       const rows = await connections.run({ name: "take", text: TAKE, values }, WITHIN_MS);
       // Under a lease that was lost meanwhile they are others'.
       if (this.#settings.lease() !== lease) return;
+      const bare: number[] = [];
       for (const row of rows) {
+        if (row.parts === null) {
+          bare.push(Number(row.record));
+          continue;
+        }
         const head = {
           id: Number(row.record),
           targets: [lane.target],
@@ -162,8 +177,11 @@ export class Reader {
       const candidates = rows.length === 0 ? 0 : Number(rows[0]!.candidates);
       if (candidates < recordsMax && candidates === rows.length && !this.#fed.has(lane)) lane.behind = false;
       lane.wake(steady());
+      if (bare.length > 0) this.#settings.bare(lease, lane, bare);
     } catch (error) {
       this.#failed(error);
+      // It may have been made, and may be made later yet.
+      if (error instanceof PostgresFailure && error.kind === "unknown") this.#settings.doubtful(lease);
     }
   }
 

@@ -167,7 +167,8 @@ export const SETTLE = `WITH ${DURABLE},
 
 /**
  * Takes the oldest free records of a lane. $1 target, $2 signal, $3 encoding, $4 the floor below which nothing waits, $5 most records,
- * $6 most bytes, $7 the lease, $8 a test's time. A row that others lock is being taken.
+ * $6 most bytes, $7 the lease, $8 a test's time. A row that others lock is being taken. One that was changed since the statement began may
+ * have a payload that it cannot see: its `parts` are null.
  */
 export const TAKE = `WITH ${FLEETING},
   candidate AS MATERIALIZED (
@@ -188,7 +189,7 @@ export const TAKE = `WITH ${FLEETING},
       ${
   ageBy("$8", "taken.enqueued_at")
 } AS age_ms, p.parts, p.payload, (SELECT count(*) FROM candidate)::int AS candidates
-    FROM taken JOIN edgeferry.payloads p ON p.id = coalesce(taken.payload, taken.record) ORDER BY taken.record`;
+    FROM taken LEFT JOIN edgeferry.payloads p ON p.id = coalesce(taken.payload, taken.record) ORDER BY taken.record`;
 
 /** Payloads of records that are owned. $1 JSON of target, signal, encoding and record. */
 export const LOAD = `SELECT op.n, p.parts, p.payload
@@ -296,8 +297,11 @@ export const RELEASE = `WITH ${FLEETING},
     WHERE d.target = chosen.target AND d.signal = chosen.signal AND d.encoding = chosen.encoding AND d.record = chosen.record
     RETURNING d.record`;
 
-/** Gives records back that are owned and not wanted. $1 the lease, $2 JSON of target, signal, encoding and record. */
-export const GIVE_BACK = `WITH ${FLEETING}
+/**
+ * Gives records back that are owned and not wanted: durably, for nobody would give them back again. $1 the lease, $2 JSON of target, signal,
+ * encoding and record.
+ */
+export const GIVE_BACK = `WITH ${DURABLE}
   UPDATE edgeferry.deliveries d SET owner = NULL
     FROM json_to_recordset($2::json) AS op(target int, signal smallint, encoding smallint, record bigint), durable
     WHERE d.target = op.target AND d.signal = op.signal AND d.encoding = op.encoding AND d.record = op.record AND d.owner = $1::bigint`;

@@ -1,0 +1,71 @@
+/** What a take leaves behind that fails, or whose answer is lost. */
+import assert from "node:assert/strict";
+import { Client } from "../../../../src/postgres/driver.ts";
+import { assertBalanced } from "../../../queue/contract.ts";
+import { numberOf, record, settleAll, statsOf, take, takeAll, TestLog } from "../../../queue/records.ts";
+import { CuttingProxy } from "../../../support/postgres/cutting_proxy.ts";
+import { type Postgres, startPostgres } from "../../../support/postgres/postgres.ts";
+import { Database } from "./scene.ts";
+
+const TAKE = "FOR UPDATE SKIP LOCKED";
+
+/** Cancels the take that waits for a lock, once there is one. */
+async function cancelTake(database: Database): Promise<void> {
+  for (;;) {
+    const [row] = await database.query(
+      `SELECT pg_cancel_backend(pid) AS done FROM pg_stat_activity
+         WHERE application_name = 'edgeferry' AND wait_event_type = 'Lock' AND strpos(query, '${TAKE}') > 0`,
+    );
+    if (row?.done === true) return;
+  }
+}
+
+function through(proxy: CuttingProxy, server: Postgres, database: Database) {
+  return async () => {
+    const client = new Client({ ...server.config("relay"), port: proxy.port, database: database.name });
+    client.on("error", () => {});
+    await client.connect();
+    return client;
+  };
+}
+
+Deno.test("a take that is cancelled is made again, though nobody appends here", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "cancelled");
+  await using receiver = await database.open({ role: "receiver" });
+  await receiver.append(record(1));
+  await using exporter = await database.open({ role: "exporter" });
+  const locked = await database.connect("postgres", "locker");
+  await locked.query("BEGIN");
+  await locked.query("LOCK TABLE edgeferry.deliveries IN ACCESS EXCLUSIVE MODE");
+  const taking = take(exporter);
+  await cancelTake(database);
+  await locked.query("COMMIT");
+  await locked.end();
+  const deliveries = await taking;
+  assert.deepEqual(deliveries.map(numberOf), [1]);
+  await settleAll(deliveries);
+});
+
+Deno.test("what was taken by a take whose answer was lost is sent all the same, and what is on its way is settled", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "lost_take");
+  await using proxy = await CuttingProxy.start(server.port);
+  await using receiver = await database.open({ role: "receiver" });
+  await receiver.append(record(1));
+  const log = new TestLog();
+  await using exporter = await database.open({ role: "exporter", connect: through(proxy, server, database), log });
+  const first = await take(exporter);
+  await receiver.append(record(2));
+  const cut = proxy.cutAnswerTo(TAKE);
+  const second = takeAll(exporter, 1);
+  await cut;
+  await settleAll(first);
+  assert.match((await log.line(/did not answer a take/)).message, /lease has run out/);
+  const deliveries = await second;
+  assert.deepEqual(deliveries.map(numberOf), [2]);
+  await settleAll(deliveries);
+  const stats = await statsOf(exporter);
+  assert.deepEqual([stats.records, stats.books.traces.accepted, stats.books.traces.delivered], [0, 6, 6]);
+  assertBalanced(stats);
+});
