@@ -13,6 +13,7 @@ import { codeOfEncoding, codeOfSignal } from "./codes.ts";
 import { type Connections, PostgresFailure, type Row } from "./connections.ts";
 import { LedgerRows, OVERLAP, sendersOf } from "./ledger.ts";
 import type { Room } from "./room.ts";
+import { rotate } from "./rotate.ts";
 import { APPEND, DISOWN } from "./statements.ts";
 
 /** How long an append is tried, in ms: senders wait 10 s. */
@@ -317,7 +318,7 @@ export class Appender {
 
   async #rotate(until: number): Promise<void> {
     try {
-      await this.#settings.connections.run({ text: "SELECT edgeferry.rotate()" }, until - performance.now());
+      await rotate(this.#settings.connections, until - performance.now());
     } catch (error) {
       // Another relay may have done it, and the append shows it.
       if (!(error instanceof PostgresFailure)) throw error;

@@ -81,7 +81,8 @@ export class Connections {
   /** Several statements in one transaction. @throws {PostgresFailure}, or what `work` throws, and nothing is kept */
   transaction<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {
     return this.#work(async (ask) => {
-      await ask({ text: "BEGIN" });
+      // The role's default does not decide what a statement sees.
+      await ask({ text: "BEGIN ISOLATION LEVEL READ COMMITTED" });
       let result: Result;
       try {
         result = await work(ask);

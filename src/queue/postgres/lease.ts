@@ -88,7 +88,8 @@ export class Lease {
   }
 
   async #renew(held: number, startedAt: number): Promise<void> {
-    const rows = await this.#connections.run({ name: "renew", text: RENEW, values: [held, ALIVE_S] }, WITHIN_MS);
+    const values = [held, ALIVE_S, this.#relay];
+    const rows = await this.#connections.run({ name: "renew", text: RENEW, values }, WITHIN_MS);
     if (this.#id !== held) return;
     if (rows.length > 0) this.#renewedAt = startedAt;
     else this.#lose();

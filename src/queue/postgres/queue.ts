@@ -41,6 +41,7 @@ import { checkSchema } from "./schema.ts";
 import type { PostgresQueueSettings } from "./settings.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
+import { rotate } from "./rotate.ts";
 import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
 
 /** A target that is configured. */
@@ -712,7 +713,7 @@ class PostgresQueue implements SendingQueue {
     }
     if (now - this.#rotatedAt < ROTATE_MS) return;
     this.#rotatedAt = now;
-    await this.#connections.run({ text: "SELECT edgeferry.rotate()" }, WITHIN_MS);
+    await rotate(this.#connections, WITHIN_MS);
   }
 
   #lanesOf(target: TargetId): Lane[] {

@@ -14,8 +14,11 @@ const CANNOT_MIGRATE = "Cannot migrate the queue";
 /** The size at which ids move on to the next partition, in bytes. */
 const PARTITION_BYTES = 64 * 1024 * 1024;
 
-/** Pending records that are moved out of an old partition, so that it can go. */
+/** Pending records that are moved out of an old partition, so that it can go: a small part of it, for they are written again. */
 const MOVED_MAX = 64;
+const MOVED_BYTES_MAX = PARTITION_BYTES / 4;
+/** Ids at the end of a partition that are left to be used up: the sequence is never set back. */
+const NEAR_END = 65_536;
 
 /**
  * What makes each version out of the one before, and the oldest relay that works with the outcome.
@@ -142,16 +145,23 @@ export const MIGRATIONS: readonly { readonly usableFrom: number; readonly sql: s
     SET search_path = pg_catalog SET lock_timeout = '100ms' AS $$
   DECLARE
     m edgeferry.meta;
+    last bigint;
     here bigint;
     n bigint;
     low bigint;
     high bigint;
     pending bigint;
+    heavy bigint;
     dropped int := 0;
   BEGIN
+    -- With one snapshot for the whole transaction it would not see what was committed before its lock.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      RAISE EXCEPTION 'rotate() needs a transaction that is read committed' USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     IF NOT pg_try_advisory_xact_lock(7305172, 2) THEN RETURN 0; END IF;
     SELECT * INTO m FROM edgeferry.meta;
-    SELECT last_value >> ${PARTITION_BITS} INTO here FROM edgeferry.record_ids;
+    SELECT last_value INTO last FROM edgeferry.record_ids;
+    here := last >> ${PARTITION_BITS};
     BEGIN
       WHILE m.next_partition < here + 3 LOOP
         PERFORM edgeferry.add_partition();
@@ -160,7 +170,7 @@ export const MIGRATIONS: readonly { readonly usableFrom: number; readonly sql: s
     EXCEPTION WHEN lock_not_available THEN NULL;
     END;
     -- TOAST and indexes count: payloads of some size are in the former.
-    IF here + 1 < m.next_partition AND
+    IF here + 1 < m.next_partition AND last < ((here + 1) << ${PARTITION_BITS}) - ${NEAR_END} AND
       coalesce(pg_total_relation_size(to_regclass(format('edgeferry.payloads_%s', here))), 0) > ${PARTITION_BYTES}
     THEN
       PERFORM setval('edgeferry.record_ids', (here + 1) << ${PARTITION_BITS}, false);
@@ -170,15 +180,15 @@ export const MIGRATIONS: readonly { readonly usableFrom: number; readonly sql: s
     LOOP
       low := n << ${PARTITION_BITS};
       high := (n + 1) << ${PARTITION_BITS};
-      SELECT count(*) INTO pending FROM (
-        SELECT 1 FROM edgeferry.targets t, generate_series(0, 3) s, generate_series(0, 1) e, LATERAL (
-          SELECT 1 FROM edgeferry.deliveries d WHERE d.target = t.id AND d.signal = s AND d.encoding = e AND d.record >= low
+      SELECT count(*), coalesce(sum(bytes), 0) INTO pending, heavy FROM (
+        SELECT own.bytes FROM edgeferry.targets t, generate_series(0, 3) s, generate_series(0, 1) e, LATERAL (
+          SELECT d.bytes FROM edgeferry.deliveries d WHERE d.target = t.id AND d.signal = s AND d.encoding = e AND d.record >= low
             AND d.record < high AND d.payload IS NULL LIMIT ${MOVED_MAX} + 1
         ) own
         UNION ALL
-        (SELECT 1 FROM edgeferry.deliveries d WHERE d.payload >= low AND d.payload < high LIMIT ${MOVED_MAX} + 1)
+        (SELECT d.bytes FROM edgeferry.deliveries d WHERE d.payload >= low AND d.payload < high LIMIT ${MOVED_MAX} + 1)
       ) all_of_them;
-      CONTINUE WHEN pending > ${MOVED_MAX};
+      CONTINUE WHEN pending > ${MOVED_MAX} OR heavy > ${MOVED_BYTES_MAX};
       BEGIN
         -- An append that is not committed holds a lock on it; behind this one nobody comes any more.
         EXECUTE format('LOCK TABLE edgeferry.payloads, edgeferry.payloads_%s IN ACCESS EXCLUSIVE MODE', n);
@@ -213,6 +223,8 @@ export const MIGRATIONS: readonly { readonly usableFrom: number; readonly sql: s
       )
       UPDATE edgeferry.deliveries d SET payload = copy.id FROM copy
         WHERE d.target = p.target AND d.signal = p.signal AND d.encoding = p.encoding AND d.record = p.record;
+      -- It was settled, or has become another target's, which needs it: the next time shows.
+      IF NOT FOUND THEN RAISE EXCEPTION 'record % was changed', p.record USING ERRCODE = 'lock_not_available'; END IF;
     END LOOP;
   END $$;
   DO $$ BEGIN FOR n IN 1..3 LOOP PERFORM edgeferry.add_partition(); END LOOP; END $$;
@@ -281,7 +293,7 @@ export async function migrate(
   { relayRole, migrations = MIGRATIONS }: { readonly relayRole?: string; readonly migrations?: typeof MIGRATIONS } = {},
 ): Promise<Migrated> {
   const run = (text: string) => client.query({ text });
-  await run("BEGIN");
+  await run("BEGIN ISOLATION LEVEL READ COMMITTED");
   try {
     await run("SELECT pg_advisory_xact_lock(7305172, 3)");
     await run("SET LOCAL synchronous_commit = on");

@@ -12,8 +12,12 @@ const DURABLE = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit'
 /** What may be lost in a crash of the server: it is done again, or makes a duplicate. */
 const FLEETING = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS setting)`;
 
-/** The leases that have not run out. */
-const LIVE = `ARRAY(SELECT id FROM edgeferry.relays WHERE alive_until > clock_timestamp())`;
+/**
+ * The leases that have not run out. One that ends later than any is given was given by a clock that was ahead, of a server that is gone: a
+ * relay that lives prolongs it by the clock of now.
+ */
+const LIVE = `ARRAY(SELECT id FROM edgeferry.relays WHERE alive_until > clock_timestamp()
+    AND alive_until < clock_timestamp() + interval '30 s')`;
 
 /** The time: that of the database, which all relays share; a test gives its own, in ms since the Unix epoch. */
 const nowBy = (parameter: string): string => `coalesce(to_timestamp(${parameter}::float8 / 1000), clock_timestamp())`;
@@ -270,18 +274,23 @@ export const FOLD = `WITH ${FLEETING},
   ended AS (DELETE FROM edgeferry.relays USING turn WHERE alive_until < clock_timestamp() - interval '1 h')
   SELECT EXISTS (SELECT FROM turn) AS folded`;
 
-/** Senders with nothing in the queue are forgotten. It must not be part of the statement that adds to them. */
-export const FORGET_SENDERS = `DELETE FROM edgeferry.sender_totals WHERE bytes = 0`;
+/** Senders with nothing in the queue are forgotten. It must not be part of the statement that adds to them, nor run beside it. */
+export const FORGET_SENDERS = `WITH ${FLEETING},
+  turn AS MATERIALIZED (SELECT FROM durable WHERE pg_try_advisory_xact_lock(7305172, 1))
+  DELETE FROM edgeferry.sender_totals USING turn WHERE bytes = 0`;
 
-/** A lease. $1 the relay, $2 its name, $3 role, $4 version, $5 seconds. */
-export const LEASE = `WITH ${FLEETING}
+/**
+ * A lease. $1 the relay, $2 its name, $3 role, $4 version, $5 seconds. It waits for the disk, for a number that a crash takes back would be
+ * given again; a relay can start without the standby.
+ */
+export const LEASE = `WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'local', true) AS setting)
   INSERT INTO edgeferry.relays (relay, name, role, version, started_at, alive_until)
     SELECT $1::uuid, $2, $3, $4::int, clock_timestamp(), clock_timestamp() + make_interval(secs => $5::float8) FROM durable RETURNING id`;
 
-/** Prolongs a lease that has not run out. $1 the lease, $2 seconds. */
+/** Prolongs a lease that has not run out. $1 the lease, $2 seconds, $3 the relay. */
 export const RENEW = `WITH ${FLEETING}
   UPDATE edgeferry.relays SET alive_until = clock_timestamp() + make_interval(secs => $2::float8) FROM durable
-    WHERE id = $1::bigint AND alive_until > clock_timestamp() RETURNING id`;
+    WHERE id = $1::bigint AND relay = $3::uuid AND alive_until > clock_timestamp() RETURNING id`;
 
 /** Ends a lease: what it owned is free. $1 the lease. */
 export const END_LEASE = `WITH ${FLEETING}
