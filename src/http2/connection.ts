@@ -65,8 +65,8 @@ export interface ConnectionEvents {
   opened?(stream: Http2Stream, fields: readonly Field[], end: boolean): StreamEvents;
   /** To a server: the header of a request is over the limit. Whatever is not answered here is reset. */
   oversized?(stream: Http2Stream): void;
-  /** To a server: the peer does not speak HTTP/2. What is returned is its answer, and nothing else is sent. */
-  foreign?(): Uint8Array;
+  /** To a server: the peer does not speak HTTP/2, but begins so. What is returned is its answer, and nothing else is sent. */
+  foreign?(first: Uint8Array): Uint8Array;
   /** The peer's SETTINGS have come: it speaks HTTP/2. */
   ready?(): void;
   /** To a client: a request that found no room may find some. */
@@ -242,7 +242,7 @@ export class Http2Connection implements FrameSink, StreamHost {
         ? ERROR_CODE.compression
         : ERROR_CODE.internal;
       const message = error instanceof Error ? error.message : String(error);
-      if (this.#prefaceAt < PREFACE.length) return this.#answerForeign(message);
+      if (this.#prefaceAt < PREFACE.length) return this.#answerForeign(chunk, message);
       return this.#fail(code, code === ERROR_CODE.calm ? "flood" : "protocol", message);
     }
     if (!this.#reader.within && this.#block === undefined && this.#prefaceAt === PREFACE.length) {
@@ -756,8 +756,8 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#close({ reason, code, message });
   }
 
-  #answerForeign(message: string): void {
-    this.#tellOwner(() => this.#writer.write(this.#events.foreign?.() ?? NOTHING));
+  #answerForeign(first: Buffer, message: string): void {
+    this.#tellOwner(() => this.#writer.write(this.#events.foreign?.(first) ?? NOTHING));
     this.#close({ reason: "foreign", code: ERROR_CODE.protocol, message });
   }
 

@@ -29,7 +29,7 @@ export interface Load {
 
 /** As fast as `load.ts` manages. @param length Seconds, or requests with an `r` behind them. */
 export async function drive(
-  running: Pick<Running, "url" | "token">,
+  running: Pick<Running, "url" | "token" | "protocol">,
   { shape, spans, connections }: Pick<Load, "shape" | "spans" | "connections">,
   length: number | `${number}r`,
   at: { readonly folder: string; readonly certs: string },
@@ -37,7 +37,7 @@ export async function drive(
   const child = deno(
     [
       "--no-lock",
-      join(import.meta.dirname!, "load.ts"),
+      join(import.meta.dirname!, running.protocol === "grpc" ? "load_grpc.ts" : "load.ts"),
       running.url,
       running.token ?? TOKEN,
       shape,

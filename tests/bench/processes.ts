@@ -35,7 +35,10 @@ export function deno(
 }
 
 /** The relay, with what `deno task start` sets and gives V8. Resolves with its URL when it receives. */
-export async function startRelay(cwd: string): Promise<{ url: string; child: Deno.ChildProcess }> {
+export async function startRelay(
+  cwd: string,
+  protocol: "http" | "grpc" = "http",
+): Promise<{ url: string; child: Deno.ChildProcess }> {
   const child = deno(
     [...START_TASK.v8Flags, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
     cwd,
@@ -45,7 +48,10 @@ export async function startRelay(cwd: string): Promise<{ url: string; child: Den
   void (async () => {
     for await (const _ of child.stdout);
   })();
-  const match = await firstMatch(child.stderr, /Receiving url=(\S+)/);
+  const match = await firstMatch(
+    child.stderr,
+    protocol === "http" ? /Receiving url=(\S+)/ : /Receiving gRPC url=(\S+)/,
+  );
   return { url: match[1]!.replace("https://127.0.0.1", "https://localhost"), child };
 }
 

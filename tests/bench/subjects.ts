@@ -25,6 +25,8 @@ export interface Running {
   readonly child: Deno.ChildProcess;
   /** Whether what it accepts goes on to the sink. */
   readonly forwards: boolean;
+  /** What it is sent by, where that is not HTTP. */
+  readonly protocol?: "grpc";
   /** What its senders show, where that is not {@link TOKEN}. */
   readonly token?: string;
 }
@@ -76,7 +78,12 @@ async function issuer() {
 }
 
 /** What a configuration has for a proof, beside what every relay here has. */
-function configOf(proof: Proof, certs: string, jwksUrl: string | undefined): ConfigInput {
+function configOf(
+  proof: Proof,
+  certs: string,
+  jwksUrl: string | undefined,
+  protocol: "http" | "grpc",
+): ConfigInput {
   const serving = { cert_file: `${certs}/server.crt`, key_file: `${certs}/server.key` };
   const http: Partial<Record<Proof, NonNullable<ConfigInput["receiver"]>["http"]>> = {
     tls: { tls: serving },
@@ -91,7 +98,11 @@ function configOf(proof: Proof, certs: string, jwksUrl: string | undefined): Con
     "redaction-idle": { actions: [{ key: "nobody.has.this", action: "delete" }] },
   };
   return {
-    receiver: { http: http[proof] ?? {}, auth: { insecure: proof === "nothing", ...jwt } },
+    receiver: {
+      http: http[proof] ?? {},
+      ...(protocol === "grpc" ? { grpc: { endpoint: "127.0.0.1:0" } } : {}),
+      auth: { insecure: proof === "nothing", ...jwt },
+    },
     ...(redaction[proof] === undefined ? {} : { redaction: redaction[proof] }),
   };
 }
@@ -101,30 +112,35 @@ async function relay(
   place: Place,
   proof: Proof = "token",
   exporter: NonNullable<ConfigInput["exporter"]> = {},
+  protocol: "http" | "grpc" = "http",
 ): Promise<Running> {
   const dir = join(place.folder, `relay-${storage}-${crypto.randomUUID()}`);
   const issued = proof === "jwt" ? await issuer() : undefined;
   await writeRelayFiles(dir, {
     ...place,
     token: tokenOf(proof),
-    config: { ...configOf(proof, place.certs, issued?.url), exporter, sending_queue: { storage } },
+    config: { ...configOf(proof, place.certs, issued?.url, protocol), exporter, sending_queue: { storage } },
   });
-  const running = await startRelay(dir);
+  const running = await startRelay(dir, protocol);
   await issued?.server.shutdown();
   const token = proof === "minted"
     ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 })
     : issued?.token ?? TOKEN;
-  return { ...running, forwards: true, token };
+  return { ...running, forwards: true, token, ...(protocol === "grpc" ? { protocol } : {}) };
 }
 
-async function collector(queue: "memory" | "file", { folder, certs, sink }: Place): Promise<Running> {
+async function collector(
+  queue: "memory" | "file",
+  { folder, certs, sink }: Place,
+  protocol: "http" | "grpc" = "http",
+): Promise<Running> {
   const dir = join(folder, `collector-${queue}-${crypto.randomUUID()}`);
   await mkdir(join(dir, "storage"), { recursive: true });
   const port = freePort();
   const storage = queue === "file";
   await writeFile(
     join(dir, "config.yaml"),
-    `receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
+    `receivers: { otlp: { protocols: { ${protocol}: { endpoint: "127.0.0.1:${port}" } } } }
 ${storage ? `extensions: { file_storage: { directory: ${dir}/storage, fsync: true } }` : "processors: { batch: {} }"}
 exporters:
   otlp_http:
@@ -149,7 +165,7 @@ service:
   }).spawn();
   const url = `http://127.0.0.1:${port}`;
   await untilListening(port);
-  return { url, child, forwards: true };
+  return { url, child, forwards: true, ...(protocol === "grpc" ? { protocol } : {}) };
 }
 
 async function floor({ folder }: Place): Promise<Running> {
@@ -254,6 +270,11 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   "sqlite-mtls": ofRelay("edgeferry, mutual TLS in", "sqlite", "certificate", "node:https"),
   "sqlite-zstd": ofExporter("edgeferry, `compression: zstd`", { compression: "zstd" }),
   "sqlite-gzip": ofExporter("edgeferry, `compression: gzip`", { compression: "gzip" }),
+  "sqlite-grpc": {
+    title: "edgeferry, OTLP/gRPC in",
+    wayIn: "src/http2",
+    start: (place) => relay("sqlite", place, "token", {}, "grpc"),
+  },
   "sqlite-attributes": ofRelay("edgeferry, resource attributes", "sqlite", "attributes"),
   "sqlite-redaction": ofRelay("edgeferry, redaction that hits", "sqlite", "redaction"),
   "sqlite-redaction-idle": ofRelay("edgeferry, redaction that hits nothing", "sqlite", "redaction-idle"),
@@ -267,6 +288,16 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     title: "Collector, `file_storage`, fsync",
     wayIn: "net/http",
     start: (place) => collector("file", place),
+  },
+  "collector-memory-grpc": {
+    title: "Collector, in memory, OTLP/gRPC in",
+    wayIn: "grpc-go",
+    start: (place) => collector("memory", place, "grpc"),
+  },
+  "collector-file-grpc": {
+    title: "Collector, `file_storage`, fsync, OTLP/gRPC in",
+    wayIn: "grpc-go",
+    start: (place) => collector("file", place, "grpc"),
   },
 };
 

@@ -3,13 +3,19 @@ import { SIGNALS } from "../../src/signal.ts";
 import { hasJitter } from "./client_rows.ts";
 import { serverRows } from "./rows.ts";
 import { Random } from "../support/bodies/requests.ts";
-import { askRelay } from "./subjects.ts";
+import { askRelay, askRelayByGrpc } from "./subjects.ts";
 import { differencesOf, tableOf } from "./table.ts";
 
 Deno.test("the relay answers as OTLP/HTTP demands, in every row", async () => {
   const results = await askRelay();
   assert.deepEqual(differencesOf(results), []);
   // Nothing is green for want of a question.
+  for (const { row, cases } of results) assert(cases.length > 0, `${row.clause}: ${row.request} was not asked`);
+});
+
+Deno.test("the relay answers as OTLP/gRPC demands, in every row", async () => {
+  const results = await askRelayByGrpc();
+  assert.deepEqual(differencesOf(results), []);
   for (const { row, cases } of results) assert(cases.length > 0, `${row.clause}: ${row.request} was not asked`);
 });
 

@@ -23,3 +23,13 @@ export const COLLECTOR_DIFFERENCES: readonly string[] = [
   "Accept-Encoding: gzip, an answer of about 2 KB: 200, not gzipped",
   "no Accept-Encoding, an answer of about 2 KB: 200 with undefined",
 ];
+
+/** The same by gRPC. */
+export const COLLECTOR_GRPC_DIFFERENCES: readonly string[] = [
+  "valid: OK, a message of 2 bytes",
+  "two messages in a call: OK",
+  "what is behind answers 429, Retry-After: 7: RESOURCE_EXHAUSTED",
+  "what is behind answers 503: UNAVAILABLE",
+  "what is behind rejects 1 item: OK with undefined",
+  "grpc.health.v1.Health/Check: UNIMPLEMENTED",
+];

@@ -114,7 +114,7 @@ const REQUESTS_JSON: Readonly<Record<SignalName, string>> = {
 };
 
 /** The same as protobuf. */
-const REQUESTS_PROTOBUF: Readonly<Record<SignalName, Uint8Array>> = {
+export const REQUESTS_PROTOBUF: Readonly<Record<SignalName, Uint8Array>> = {
   traces: encodeProtobuf(REQUEST_MESSAGE.traces, {
     resourceSpans: [{
       resource,

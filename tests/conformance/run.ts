@@ -1,5 +1,5 @@
 /**
- * `deno task conformance`: the table of what OTLP/HTTP 1.11 obliges a server and a client to, and what is answered. Without
+ * `deno task conformance`: the table of what OTLP 1.11 obliges a server and a client to, by HTTP and by gRPC, and what is answered. Without
  * arguments it asks a relay of its own; `--collector` adds a column for the real Collector (Go is needed to build it);
  * `--url URL` asks any server instead. Ends with 1 when a relay or the server at `--url` is not as expected.
  */
@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { testCertificates } from "../support/files/certificates.ts";
 import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
 import { GRPC_CLIENT_ROWS, runGrpcClientRow } from "./grpc_client_rows.ts";
-import { askCollector, askRelay, askServer } from "./subjects.ts";
+import { askCollector, askCollectorByGrpc, askRelay, askRelayByGrpc, askServer } from "./subjects.ts";
 import { differencesOf, type RowResult, tableOf } from "./table.ts";
 
 const { values: flags } = parseArgs({
@@ -44,11 +44,15 @@ if (flags.url !== undefined) {
   const servers = [{ name: "relay", results: server }];
   if (flags.collector) servers.push({ name: "Collector", results: await askCollector() });
   console.log(tableOf(servers));
+  const byGrpc = await askRelayByGrpc();
+  const grpcServers = [{ name: "relay, gRPC", results: byGrpc }];
+  if (flags.collector) grpcServers.push({ name: "Collector, gRPC", results: await askCollectorByGrpc() });
+  console.log(`\n${tableOf(grpcServers)}`);
   const client = await askClient();
   console.log(`\n${tableOf([{ name: "relay, as a client", results: client }])}`);
   const grpc = await askGrpcClient();
   console.log(`\n${tableOf([{ name: "relay, as a client of OTLP/gRPC", results: grpc }])}`);
-  process.exitCode = differencesOf([...server, ...client, ...grpc]).length === 0 ? 0 : 1;
+  process.exitCode = differencesOf([...server, ...byGrpc, ...client, ...grpc]).length === 0 ? 0 : 1;
 }
 
 async function askClient(): Promise<RowResult[]> {

@@ -10,6 +10,8 @@ import { startCollector as startEmbedded } from "../../src/collector/server.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { PROFILES_GATE, startCollector } from "../support/tools/collector.ts";
 import { startRelayHere } from "../support/relay/relay.ts";
+import { GrpcClient } from "../support/far_end/grpc_client.ts";
+import { askGrpc, grpcRows } from "./grpc_rows.ts";
 import type { Target } from "./exchange.ts";
 import { serverRows, type Upstream } from "./rows.ts";
 import { askAll, type RowResult } from "./table.ts";
@@ -38,54 +40,72 @@ export async function askServer(
   });
 }
 
-/** Asks the relay, with the engine whose answer is the Collector's. */
-export async function askRelay(): Promise<RowResult[]> {
-  await using certs = await testCertificates();
+/** The relay, with the engine whose answer is the Collector's, and a Collector that does as it is told. */
+async function relayScene(stack: AsyncDisposableStack) {
+  const certs = stack.use(await testCertificates());
   let behaviour: Upstream | undefined;
-  await using collector = await startEmbedded({
-    host: "127.0.0.1",
-    port: 0,
-    tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
-    misbehave: () => behaviour,
-  });
+  const collector = stack.use(
+    await startEmbedded({
+      host: "127.0.0.1",
+      port: 0,
+      tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
+      misbehave: () => behaviour,
+    }),
+  );
   const tokens = [
     `  - { id: all, sha256: ${digestOf(TOKEN)} }`,
     `  - { id: traces, sha256: ${digestOf(TRACES_TOKEN)}, signals: [traces] }`,
     // One request in 1,000 s: the one below, and none after it.
     `  - { id: spent, sha256: ${digestOf(SPENT_TOKEN)}, limits: { requests_per_second: 0.001 } }`,
   ];
-  await using relay = await startRelayHere({
-    engine: "none",
-    collectorUrl: collector.url,
-    certsDir: certs.dir,
-    auth: { tokens: `tokens:\n${tokens.join("\n")}\n` },
-    config: {
-      receiver: {
-        http: { endpoint: "127.0.0.1:0", max_request_body_size: `${BODY_BYTES_MAX}` },
+  const relay = stack.use(
+    await startRelayHere({
+      engine: "none",
+      collectorUrl: collector.url,
+      certsDir: certs.dir,
+      auth: { tokens: `tokens:\n${tokens.join("\n")}\n` },
+      config: {
+        receiver: {
+          http: { endpoint: "127.0.0.1:0", max_request_body_size: `${BODY_BYTES_MAX}` },
+          grpc: { endpoint: "127.0.0.1:0" },
+        },
+        exporter: { retry_on_failure: { initial_interval: "1ms", max_interval: "1ms" } },
+        telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
       },
-      exporter: { retry_on_failure: { initial_interval: "1ms", max_interval: "1ms" } },
-      telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
-    },
-  });
+    }),
+  );
   const first = await fetch(`${relay.url}/v1/traces`, {
     method: "POST",
     headers: { authorization: `Bearer ${SPENT_TOKEN}`, "content-type": "application/json" },
     body: "{}",
   });
   await first.body?.cancel();
+  return { relay, upstream: (next: Upstream | undefined) => void (behaviour = next) };
+}
+
+/** Asks the relay by HTTP. */
+export async function askRelay(): Promise<RowResult[]> {
+  await using stack = new AsyncDisposableStack();
+  const { relay, upstream } = await relayScene(stack);
   return await askAll(
     serverRows({ bodyBytesMax: BODY_BYTES_MAX, tracesToken: TRACES_TOKEN, spentToken: SPENT_TOKEN }),
     { url: relay.url, token: TOKEN },
-    {
-      needs: new Set(["token", "traces-token", "spent-token", "upstream"]),
-      upstream: (next) => void (behaviour = next),
-    },
+    { needs: new Set(["token", "traces-token", "spent-token", "upstream"]), upstream },
   );
 }
 
-/** Asks the real Collector, with a token asked for and an upstream that does as it is told. */
-export async function askCollector(): Promise<RowResult[]> {
-  await using certs = await testCertificates();
+/** Asks the relay by gRPC. */
+export async function askRelayByGrpc(): Promise<RowResult[]> {
+  await using stack = new AsyncDisposableStack();
+  const { relay, upstream } = await relayScene(stack);
+  const url = await relay.grpcUrl();
+  const needs = new Set(["token", "upstream"] as const);
+  return await askGrpc(grpcRows(BODY_BYTES_MAX), () => GrpcClient.connect(url), TOKEN, { needs, upstream });
+}
+
+/** The real Collector, with a token asked for and an upstream that does as it is told. */
+async function collectorScene(stack: AsyncDisposableStack) {
+  const certs = stack.use(await testCertificates());
   let behaviour: Upstream | undefined;
   const upstream = createServer((request, response) => {
     request.resume();
@@ -100,14 +120,23 @@ export async function askCollector(): Promise<RowResult[]> {
   });
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   const { port } = upstream.address() as AddressInfo;
-  try {
-    await using collector = await startCollector({
+  stack.defer(async () => {
+    await new Promise((resolve) => {
+      upstream.close(resolve);
+      upstream.closeAllConnections();
+    });
+  });
+  const collector = stack.use(
+    await startCollector({
       certsDir: certs.dir,
       config: `
 extensions:
   bearertokenauth: { token: "${TOKEN}" }
 receivers:
-  otlp: { protocols: { http: { auth: { authenticator: bearertokenauth }, max_request_body_size: ${BODY_BYTES_MAX} } } }
+  otlp:
+    protocols:
+      http: { auth: { authenticator: bearertokenauth }, max_request_body_size: ${BODY_BYTES_MAX} }
+      grpc: { auth: { authenticator: bearertokenauth }, max_recv_msg_size_mib: 1 }
 exporters:
   otlp_http/upstream:
     endpoint: http://127.0.0.1:${port}
@@ -122,21 +151,32 @@ service:
     profiles: { receivers: [otlp], exporters: [otlp_http/upstream] }
 `,
       featureGates: PROFILES_GATE,
-    });
-    const pem = async (name: string) => await readFile(join(certs.dir, name), "utf8");
-    return await askAll(
-      serverRows({ bodyBytesMax: BODY_BYTES_MAX }),
-      {
-        url: collector.httpUrl,
-        token: TOKEN,
-        tls: { ca: await pem("ca.crt"), cert: await pem("client.crt"), key: await pem("client.key") },
-      },
-      { needs: new Set(["token", "upstream"]), upstream: (next) => void (behaviour = next) },
-    );
-  } finally {
-    await new Promise((resolve) => {
-      upstream.close(resolve);
-      upstream.closeAllConnections();
-    });
-  }
+    }),
+  );
+  const pem = async (name: string) => await readFile(join(certs.dir, name), "utf8");
+  return {
+    collector,
+    tls: { ca: await pem("ca.crt"), cert: await pem("client.crt"), key: await pem("client.key") },
+    tell: (next: Upstream | undefined) => void (behaviour = next),
+  };
+}
+
+/** Asks the real Collector by HTTP. */
+export async function askCollector(): Promise<RowResult[]> {
+  await using stack = new AsyncDisposableStack();
+  const { collector, tls, tell } = await collectorScene(stack);
+  return await askAll(
+    serverRows({ bodyBytesMax: BODY_BYTES_MAX }),
+    { url: collector.httpUrl, token: TOKEN, tls },
+    { needs: new Set(["token", "upstream"]), upstream: tell },
+  );
+}
+
+/** Asks the real Collector by gRPC. */
+export async function askCollectorByGrpc(): Promise<RowResult[]> {
+  await using stack = new AsyncDisposableStack();
+  const { collector, tls, tell } = await collectorScene(stack);
+  const connect = () => GrpcClient.connect(`https://${collector.grpcEndpoint}`, { ...tls, servername: "localhost" });
+  const needs = new Set(["token", "upstream"] as const);
+  return await askGrpc(grpcRows(BODY_BYTES_MAX), connect, TOKEN, { needs, upstream: tell });
 }

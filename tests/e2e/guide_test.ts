@@ -19,6 +19,7 @@ import { everyField } from "./senders/every_field.ts";
 const senders = fileURLToPath(new URL("senders/", import.meta.url));
 const requirements = fileURLToPath(new URL("../support/tools/requirements.txt", import.meta.url));
 const RELAY = "http://127.0.0.1:4319";
+const RELAY_GRPC = "http://127.0.0.1:4327";
 
 Deno.test("the senders' guide", async (t) => {
   await using stack = new AsyncDisposableStack();
@@ -26,10 +27,16 @@ Deno.test("the senders' guide", async (t) => {
   const sink = stack.use(startSink());
   const collector = stack.use(await startCollector({ certsDir: certs.dir, sink }));
   const relay = stack.use(
-    await startRelayProcess({ engine: "sqlite", collectorUrl: collector.httpUrl, certsDir: certs.dir }),
+    await startRelayProcess({
+      engine: "sqlite",
+      collectorUrl: collector.httpUrl,
+      certsDir: certs.dir,
+      config: { receiver: { grpc: { endpoint: "127.0.0.1:0" } } },
+    }),
   );
-  const here = (text: string) => text.replaceAll(RELAY, relay.url);
-  const variables = here(await docBlock("senders.md", "bash", /^export OTEL_EXPORTER_OTLP_PROTOCOL=/m));
+  const grpcUrl = await relay.grpcUrl();
+  const here = (text: string) => text.replaceAll(RELAY, relay.url).replaceAll(RELAY_GRPC, grpcUrl);
+  const variables = here(await docBlock("senders.md", "bash", /^export OTEL_EXPORTER_OTLP_PROTOCOL=http/m));
   const path = [dirname(Deno.execPath()), dirname(await python()), Deno.env.get("PATH")].join(":");
 
   /** Runs lines of the guide after its variables. */
@@ -71,8 +78,12 @@ Deno.test("the senders' guide", async (t) => {
   await t.step("Node", async () => {
     await using dir = await folder();
     await writeFile(join(dir.path, "app.mjs"), await docBlock("senders.md", "js", /^\/\/ app\.mjs/));
-    await toEnd(shell(await docBlock("senders.md", "bash", /node app\.mjs/), dir.path));
+    const lines = await docBlock("senders.md", "bash", /node app\.mjs/);
+    await toEnd(shell(lines, dir.path));
     await arrives("my-node", /^hello$/);
+    const byGrpc = here(await docBlock("senders.md", "bash", /^export OTEL_EXPORTER_OTLP_PROTOCOL=grpc/m));
+    await toEnd(shell(`${byGrpc}\n${lines.replace("my-node", "my-node-by-grpc")}`, dir.path));
+    await arrives("my-node-by-grpc", /^hello$/);
   });
 
   await t.step("Python", async () => {
@@ -109,24 +120,26 @@ Deno.test("the senders' guide", async (t) => {
     await arrives("my-go", /^hello$/);
   });
 
-  await t.step("another Collector", async () => {
-    const exporters = here(await docBlock("senders.md", "yaml", /^exporters:\n {2}otlp_http:/));
-    await using agent = await startCollector({
-      certsDir: certs.dir,
-      env: { TOKEN: relay.token },
-      config: [
-        "receivers: { otlp: { protocols: { http: { tls: null } } } }",
-        exporters,
-        "service: { pipelines: { traces: { exporters: [otlp_http] }, metrics: { exporters: [otlp_http] }, logs: { exporters: [otlp_http] } } }",
-      ],
+  for (const exporter of ["otlp_http", "otlp_grpc"]) {
+    await t.step(`another Collector, ${exporter}`, async () => {
+      const exporters = here(await docBlock("senders.md", "yaml", new RegExp(`^exporters:\\n {2}${exporter}:`)));
+      await using agent = await startCollector({
+        certsDir: certs.dir,
+        env: { TOKEN: relay.token },
+        config: [
+          "receivers: { otlp: { protocols: { http: { tls: null } } } }",
+          exporters,
+          `service: { pipelines: { traces: { exporters: [${exporter}] }, metrics: { exporters: [${exporter}] }, logs: { exporters: [${exporter}] } } }`,
+        ],
+      });
+      await everyField.send(async (to, body) => {
+        const headers = { "content-type": "application/json" };
+        const answer = await fetch(`http://127.0.0.1:${agent.httpPort}${to}`, { method: "POST", headers, body });
+        assert.equal(answer.status, 200, await answer.text());
+      }, `my-agent ${exporter}`);
+      await arrives(`my-agent ${exporter}`, /./);
     });
-    await everyField.send(async (to, body) => {
-      const headers = { "content-type": "application/json" };
-      const answer = await fetch(`http://127.0.0.1:${agent.httpPort}${to}`, { method: "POST", headers, body });
-      assert.equal(answer.status, 200, await answer.text());
-    }, "my-agent");
-    await arrives("my-agent", /./);
-  });
+  }
 
   await t.step("a Worker", async () => {
     await using dir = await folder();

@@ -11,6 +11,7 @@ import { type RealCollector, startCollector } from "../support/tools/collector.t
 import { type Counts, countsOf, type Held, held, sorted } from "../support/far_end/held.ts";
 import { runProgram } from "../support/program/program.ts";
 import { python } from "../support/tools/python.ts";
+import { STOCK_GRPC_SDKS } from "../support/tools/stock_sdks.ts";
 import { booksIn, type Engine, ENGINES, startRelayProcess } from "../support/relay/relay.ts";
 import { type SinkPoint, startSink } from "../support/far_end/sink.ts";
 import { everyField } from "./senders/every_field.ts";
@@ -36,8 +37,14 @@ async function scene(engine: Engine) {
   stack.use(collector);
   stack.use(control);
   const relay = stack.use(
-    await startRelayProcess({ engine, collectorUrl: collector.httpUrl, certsDir: certificates.dir }),
+    await startRelayProcess({
+      engine,
+      collectorUrl: collector.httpUrl,
+      certsDir: certificates.dir,
+      config: { receiver: { grpc: { endpoint: "127.0.0.1:0" } } },
+    }),
   );
+  const grpcUrl = await relay.grpcUrl();
   const controlUrl = `http://127.0.0.1:${control.httpPort}`;
   const kept = stack.move();
   const total: Counts = { spans: 0, dataPoints: 0, logRecords: 0 };
@@ -45,6 +52,7 @@ async function scene(engine: Engine) {
   return {
     certificates,
     relay,
+    grpcUrl,
     sink,
     controlUrl,
     /** For a sender that takes the variables of the OpenTelemetry specification. */
@@ -166,7 +174,7 @@ function checkShop({ spans, dataPoints, logRecords }: Held): void {
 for (const engine of ENGINES) {
   Deno.test(`senders through a relay with storage: ${engine}`, async (t) => {
     await using scenery = await scene(engine);
-    const { relay, sink, same, environment, total } = scenery;
+    const { relay, grpcUrl, sink, same, environment, total } = scenery;
 
     const jsRuns = [["protobuf", "gzip"], ["protobuf", "none"], ["json", "gzip"], ["json", "none"]] as const;
     for (const [protocol, compression] of jsRuns) {
@@ -199,6 +207,53 @@ for (const engine of ENGINES) {
       });
     }
 
+    for (const compression of ["none", "gzip"]) {
+      await t.step(`Python SDK by gRPC, compression ${compression}`, async () => {
+        const service = `python grpc ${compression}`;
+        const sent = parseCounts(
+          await runProgram({
+            command: await python(),
+            args: [`${senders}sdk.py`],
+            cwd: root,
+            env: {
+              ...environment(service),
+              OTEL_EXPORTER_OTLP_ENDPOINT: grpcUrl,
+              OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+              OTEL_EXPORTER_OTLP_HEADERS: `authorization=Bearer%20${relay.token}`,
+              // Its gRPC exporters know no "none", which is what they do anyway.
+              ...(compression === "none" ? {} : { OTEL_EXPORTER_OTLP_COMPRESSION: compression }),
+              PYTHONDONTWRITEBYTECODE: "1",
+            },
+          }),
+        );
+        checkShop(await same(service, sent));
+      });
+    }
+
+    for (const sdk of ["go", "java", "node"] as const) {
+      await t.step(`${sdk} SDK by gRPC`, async () => {
+        const service = `${sdk} grpc`;
+        const { command, args } = await STOCK_GRPC_SDKS[sdk]();
+        await runProgram({
+          command,
+          args: [...args],
+          cwd: root,
+          env: {
+            OTEL_SERVICE_NAME: service,
+            PROTOCOL: "grpc",
+            ENDPOINT: grpcUrl,
+            CONTROL: scenery.controlUrl,
+            TOKEN: relay.token,
+            SPANS: "30",
+            INTERVAL_MS: "1",
+            OTEL_BSP_SCHEDULE_DELAY: "100",
+            OTEL_EXPORTER_OTLP_COMPRESSION: sdk === "java" ? "gzip" : "none",
+          },
+        });
+        await same(service, { spans: 30, dataPoints: 0, logRecords: 0 });
+      });
+    }
+
     await t.step("a FastAPI app with its instrumentation", async () => {
       await using app = await startFastApi(environment("fastapi"), { cwd: root });
       await useFastApi(app);
@@ -223,19 +278,22 @@ for (const engine of ENGINES) {
       everyField.check(await same("fetch", sent));
     });
 
-    await t.step("a second Collector's otlphttp exporter", async () => {
-      await using agent = await startCollector({
-        certsDir: scenery.certificates.dir,
-        config: [PLAIN_HTTP, exportTo(relay.url, relay.token, scenery.controlUrl)],
+    const exporters = [["otlp_http", "agent", relay.url], ["otlp_grpc", "agent by gRPC", grpcUrl]] as const;
+    for (const [exporter, service, url] of exporters) {
+      await t.step(`a second Collector's ${exporter} exporter`, async () => {
+        await using agent = await startCollector({
+          certsDir: scenery.certificates.dir,
+          config: [PLAIN_HTTP, exportTo(exporter, url, relay.token, scenery.controlUrl)],
+        });
+        const sent = await everyField.send(async (path, body) => {
+          const headers = { "content-type": "application/json" };
+          const answer = await fetch(`http://127.0.0.1:${agent.httpPort}${path}`, { method: "POST", headers, body });
+          assert.equal(answer.status, 200, await answer.text());
+        }, service);
+        everyField.check(await same(service, sent));
+        noErrors(agent);
       });
-      const sent = await everyField.send(async (path, body) => {
-        const headers = { "content-type": "application/json" };
-        const answer = await fetch(`http://127.0.0.1:${agent.httpPort}${path}`, { method: "POST", headers, body });
-        assert.equal(answer.status, 200, await answer.text());
-      }, "agent");
-      everyField.check(await same("agent", sent));
-      noErrors(agent);
-    });
+    }
 
     await t.step("the books balance", async () => {
       const { code } = await relay.stop();
@@ -279,11 +337,12 @@ function counted(points: readonly SinkPoint[], name: string): Record<SignalName,
 }
 
 /** The pipelines of a Collector that sends to the relay as its documentation says, and to the control. */
-function exportTo(relayUrl: string, token: string, controlUrl: string): string {
-  const exporters = "exporters: [otlp_http/relay, otlp_http/control]";
+function exportTo(exporter: "otlp_http" | "otlp_grpc", relayUrl: string, token: string, controlUrl: string): string {
+  const exporters = `exporters: [${exporter}/relay, otlp_http/control]`;
+  const tls = exporter === "otlp_grpc" ? ", tls: { insecure: true }" : "";
   return `
 exporters:
-  otlp_http/relay: { endpoint: "${relayUrl}", headers: { authorization: "Bearer ${token}" } }
+  ${exporter}/relay: { endpoint: "${relayUrl}", headers: { authorization: "Bearer ${token}" }${tls} }
   otlp_http/control: { endpoint: "${controlUrl}" }
 service:
   pipelines:

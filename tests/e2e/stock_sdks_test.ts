@@ -4,15 +4,16 @@
  */
 import assert from "node:assert/strict";
 import { createServer, type IncomingHttpHeaders } from "node:http";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
-import { randomBytes } from "node:crypto";
+import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { type EmbeddedCollector, startCollector } from "../../src/collector/server.ts";
-import { within } from "../../src/within.ts";
+import { Changes } from "../support/far_end/changes.ts";
 import { collectorTls } from "../support/far_end/far_end.ts";
+import { quietPort } from "../support/far_end/quiet_port.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { startProgram } from "../support/program/program.ts";
-import { type Engine, type RelayHere, startRelayHere } from "../support/relay/relay.ts";
+import { fillQueue } from "../support/relay/fill_queue.ts";
+import { type Engine, startRelayHere } from "../support/relay/relay.ts";
 import { STOCK_SDKS } from "../support/tools/stock_sdks.ts";
 
 type Sdk = keyof typeof STOCK_SDKS;
@@ -30,23 +31,6 @@ const spansIn = (body: Uint8Array): string[] => {
   const plain = body[0] === 0x1f && body[1] === 0x8b ? gunzipSync(body) : body;
   return new TextDecoder("latin1").decode(plain).match(SPAN) ?? [];
 };
-
-/** Something that changes, to be waited for. */
-class Changes {
-  #next = Promise.withResolvers<void>();
-
-  tell(): void {
-    this.#next.resolve();
-    this.#next = Promise.withResolvers<void>();
-  }
-
-  /** Resolves with whether it has come about within `ms`. */
-  async until(comeAbout: () => boolean, ms: number): Promise<boolean> {
-    const end = performance.now() + ms;
-    while (!comeAbout() && performance.now() < end) await within(this.#next.promise, end - performance.now());
-    return comeAbout();
-  }
-}
 
 /** Stands before the relay, passes on what comes, and notes each try with its answer. */
 async function recorder(target: string) {
@@ -82,22 +66,6 @@ async function recorder(target: string) {
   };
 }
 
-/**
- * A port for the Collector that is away: below those that systems give to connections and to listeners of port 0 (from 32,768 on
- * Linux), so that nobody takes it meanwhile.
- */
-async function quietPort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = createTcpServer();
-    const free = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false));
-      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
-}
-
 /** The fields that are the request's own. */
 function forwarded(headers: IncomingHttpHeaders): Headers {
   const kept = new Headers();
@@ -106,25 +74,6 @@ function forwarded(headers: IncomingHttpHeaders): Headers {
     if (typeof value === "string") kept.set(name, value);
   }
   return kept;
-}
-
-/** Fills the queue of 1 MiB until nothing more is taken. */
-async function fill(relay: RelayHere): Promise<void> {
-  for (const bytes of [64 * 1024, 4 * 1024, 256, 1]) {
-    for (;;) {
-      const body = JSON.stringify({
-        resourceSpans: [{ scopeSpans: [{ spans: [{ name: randomBytes(bytes).toString("base64") }] }] }],
-      });
-      const headers = { "content-type": "application/json", authorization: `Bearer ${relay.token}` };
-      const answer = await fetch(`${relay.url}/v1/traces`, { method: "POST", headers, body });
-      const text = await answer.text();
-      if (answer.status === 503) {
-        assert.match(text, /The queue is full: 1048576 bytes; nothing drains now; retry/);
-        break;
-      }
-      assert.equal(answer.status, 200, text);
-    }
-  }
 }
 
 interface Outage {
@@ -181,7 +130,7 @@ async function sendThrough({ engine, seconds, spans }: Outage, sdk: Sdk): Promis
       http: { endpoint: "127.0.0.1:0", max_request_body_size: "1MiB" },
     }),
   );
-  if (engine === "sqlite") await fill(relay);
+  if (engine === "sqlite") await fillQueue(relay);
   const door = stack.use(await recorder(relay.url));
   const { command, args } = await STOCK_SDKS[sdk]();
   const sender = stack.use(startProgram({

@@ -178,10 +178,11 @@ class Connection implements CallHost {
           const refusal = `Header is over the limit of ${limits.headerBytesMax} bytes; send less`;
           this.#refuse(stream, new Refusal("header_too_large", refusal));
         },
-        foreign: () => {
-          const refusal = new Refusal("malformed", NOT_HTTP2);
+        foreign: ([first]) => {
+          const isTls = first === TLS_HANDSHAKE;
+          const refusal = new Refusal("malformed", isTls ? NOT_TLS : NOT_HTTP2);
           events.refused(refusal);
-          return new TextEncoder().encode(answerAlone(refusal));
+          return isTls ? NOTHING : new TextEncoder().encode(answerAlone(refusal));
         },
         closed: (end) => {
           const reason = dropReasonOf(end);
@@ -284,6 +285,11 @@ class Connection implements CallHost {
   }
 }
 
+/** How a record of TLS begins that opens a handshake (RFC 8446, section 5.1). */
+const TLS_HANDSHAKE = 22;
+const NOTHING = new Uint8Array(0);
+const NOT_TLS =
+  "The connection is TLS, and this port serves none; use http:// or insecure in the sender, or set receiver.http.tls";
 const NOT_HTTP2 =
   "This port speaks OTLP/gRPC; set the sender's protocol to grpc (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or its " +
   "endpoint to the relay's port of OTLP/HTTP";

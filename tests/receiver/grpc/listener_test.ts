@@ -497,7 +497,9 @@ Deno.test("what is no gRPC is told so: OTLP/HTTP over HTTP/2 and over HTTP/1.1",
   const answer = await sendRaw(one.url, "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
   assert.equal(answer.status, 400);
   assert.match(answer.body.toString(), /This port speaks OTLP\/gRPC; set the sender's protocol to grpc/);
-  assert.deepEqual(one.refused.map(({ code }) => code), ["unsupported_type", "malformed"]);
+  await assert.rejects(GrpcClient.connect(one.url.replace("http", "https")));
+  assert.deepEqual(one.refused.map(({ code }) => code), ["unsupported_type", "malformed", "malformed"]);
+  assert.match(one.refused[2]!.message, /^The connection is TLS, and this port serves none/);
 });
 
 Deno.test("a call whose message does not begin is waited for no longer than for a header", async () => {

@@ -46,6 +46,8 @@ export interface RelayOptions {
 interface Served {
   /** Where senders post to. */
   readonly url: string;
+  /** Where they export by gRPC, where the configuration has that. */
+  grpcUrl(): Promise<string>;
   /** What they show. */
   readonly token: string;
   /** The durable queue's file. */
@@ -94,6 +96,7 @@ export async function startRelayProcess(options: RelayOptions): Promise<RelayPro
     const ready = await program.line(/"message":"Receiving"/);
     return {
       url: textOf(ready, "url"),
+      grpcUrl: async () => textOf(await program.line(/"message":"Receiving gRPC"/), "url"),
       token: made.token,
       queuePath: made.queuePath,
       pid: program.pid,
@@ -119,6 +122,7 @@ export async function startRelayHere(options: RelayOptions): Promise<RelayHere> 
     const relay = await startRelay(configFrom(made.config), log);
     return {
       url: relay.url,
+      grpcUrl: () => Promise.resolve(relay.grpcUrl ?? assert.fail("receiver.grpc.endpoint is not set")),
       adminUrl: relay.adminUrl,
       token: made.token,
       queuePath: made.queuePath,

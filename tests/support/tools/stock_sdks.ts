@@ -11,7 +11,7 @@ import { python } from "./python.ts";
 const senders = fileURLToPath(new URL("../../e2e/senders/", import.meta.url));
 const cache = fileURLToPath(new URL("../../.cache/", import.meta.url));
 
-/** A program of `tests/e2e/senders`; it takes ENDPOINT, TOKEN, SPANS and INTERVAL_MS. */
+/** A program of `tests/e2e/senders`; it takes ENDPOINT, PROTOCOL, CONTROL, TOKEN, SPANS and INTERVAL_MS. */
 export interface StockSdk {
   readonly command: string;
   readonly args: readonly string[];
@@ -20,19 +20,28 @@ export interface StockSdk {
 export const STOCK_SDKS = {
   java: async () => ({
     command: "java",
-    args: ["-cp", `${await javaLibraries()}/*`, join(senders, "java/Outage.java")],
+    args: ["-cp", `${await javaLibraries("java")}/*`, join(senders, "java/Outage.java")],
   }),
   go: async () => ({ command: await goProgram(), args: [] }),
   node: async () => ({ command: "node", args: [join(await nodeFolder(), "outage.js")] }),
   python: async () => ({ command: await python(), args: [join(senders, "outage.py")] }),
 } satisfies Record<string, () => Promise<StockSdk>>;
 
-function javaLibraries(): Promise<string> {
-  return madeOnce("java", ["java/pom.xml"], async (folder) => {
+/** The same with PROTOCOL=grpc. Java has another sender for it, and would not know which one to take for HTTP beside it. */
+export const STOCK_GRPC_SDKS = {
+  ...STOCK_SDKS,
+  java: async () => ({
+    command: "java",
+    args: ["-cp", `${await javaLibraries("java_grpc")}/*`, join(senders, "java/Outage.java")],
+  }),
+} satisfies Record<string, () => Promise<StockSdk>>;
+
+function javaLibraries(name: "java" | "java_grpc"): Promise<string> {
+  return madeOnce(name, [`${name}/pom.xml`], async (folder) => {
     await run("mvn", [
       "--quiet",
       "--batch-mode",
-      `--file=${join(senders, "java/pom.xml")}`,
+      `--file=${join(senders, name, "pom.xml")}`,
       "dependency:copy-dependencies",
       `-DoutputDirectory=${folder}`,
     ], senders);

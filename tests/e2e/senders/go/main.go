@@ -1,5 +1,6 @@
 // A service with the stock OpenTelemetry Go SDK. It makes SPANS spans, one each INTERVAL_MS, named by their number, and exports
-// them to ENDPOINT with TOKEN. Everything else is as the SDK has it.
+// them to ENDPOINT with TOKEN, by PROTOCOL (grpc; else http/protobuf), and where CONTROL is set there too, by HTTP. Everything else is
+// as the SDK has it.
 package main
 
 import (
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/trace"
 )
@@ -23,13 +26,28 @@ func number(name string) int {
 
 func main() {
 	ctx := context.Background()
-	exporter, err := otlptracehttp.New(ctx,
-		otlptracehttp.WithEndpointURL(os.Getenv("ENDPOINT")+"/v1/traces"),
-		otlptracehttp.WithHeaders(map[string]string{"Authorization": "Bearer " + os.Getenv("TOKEN")}))
+	headers := map[string]string{"authorization": "Bearer " + os.Getenv("TOKEN")}
+	var exporter *otlptrace.Exporter
+	var err error
+	if os.Getenv("PROTOCOL") == "grpc" {
+		exporter, err = otlptracegrpc.New(ctx,
+			otlptracegrpc.WithEndpointURL(os.Getenv("ENDPOINT")), otlptracegrpc.WithHeaders(headers))
+	} else {
+		exporter, err = otlptracehttp.New(ctx,
+			otlptracehttp.WithEndpointURL(os.Getenv("ENDPOINT")+"/v1/traces"), otlptracehttp.WithHeaders(headers))
+	}
 	if err != nil {
 		panic(err)
 	}
-	provider := trace.NewTracerProvider(trace.WithBatcher(exporter))
+	options := []trace.TracerProviderOption{trace.WithBatcher(exporter)}
+	if url := os.Getenv("CONTROL"); url != "" {
+		control, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url+"/v1/traces"))
+		if err != nil {
+			panic(err)
+		}
+		options = append(options, trace.WithBatcher(control))
+	}
+	provider := trace.NewTracerProvider(options...)
 	tracer := provider.Tracer("outage")
 	spans, interval := number("SPANS"), time.Duration(number("INTERVAL_MS"))*time.Millisecond
 	for i := range spans {

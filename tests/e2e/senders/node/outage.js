@@ -1,18 +1,34 @@
 /**
  * A service with the stock OpenTelemetry JS SDK on Node. It makes SPANS spans, one each INTERVAL_MS, named by their number, and exports
- * them to ENDPOINT with TOKEN. Everything else is as the SDK has it.
+ * them to ENDPOINT with TOKEN, by PROTOCOL (grpc; else http/protobuf), and where CONTROL is set there too, by HTTP. Everything else is as
+ * the SDK has it.
  */
+const { Metadata } = require("@grpc/grpc-js");
+const grpc = require("@opentelemetry/exporter-trace-otlp-grpc");
 const { OTLPTraceExporter } = require("@opentelemetry/exporter-trace-otlp-proto");
+const { defaultResource, resourceFromAttributes } = require("@opentelemetry/resources");
 const { BasicTracerProvider, BatchSpanProcessor } = require("@opentelemetry/sdk-trace-base");
 
-const { ENDPOINT, TOKEN, SPANS, INTERVAL_MS } = process.env;
+const { CONTROL, ENDPOINT, PROTOCOL, TOKEN, SPANS, INTERVAL_MS } = process.env;
+
+function exporterOf() {
+  const authorization = `Bearer ${TOKEN}`;
+  if (PROTOCOL !== "grpc") {
+    return new OTLPTraceExporter({ url: `${ENDPOINT}/v1/traces`, headers: { Authorization: authorization } });
+  }
+  const metadata = new Metadata();
+  metadata.set("authorization", authorization);
+  return new grpc.OTLPTraceExporter({ url: ENDPOINT, metadata });
+}
 
 async function main() {
-  const exporter = new OTLPTraceExporter({
-    url: `${ENDPOINT}/v1/traces`,
-    headers: { Authorization: `Bearer ${TOKEN}` },
+  const exporters = [exporterOf(), ...(CONTROL ? [new OTLPTraceExporter({ url: `${CONTROL}/v1/traces` })] : [])];
+  const provider = new BasicTracerProvider({
+    resource: defaultResource().merge(
+      resourceFromAttributes({ "service.name": process.env.OTEL_SERVICE_NAME ?? "outage" }),
+    ),
+    spanProcessors: exporters.map((exporter) => new BatchSpanProcessor(exporter)),
   });
-  const provider = new BasicTracerProvider({ spanProcessors: [new BatchSpanProcessor(exporter)] });
   const tracer = provider.getTracer("outage");
   for (let number = 0; number < Number(SPANS); number++) {
     tracer.startSpan(`node ${number};`).end();
