@@ -10,6 +10,7 @@ import { readDotEnvFile } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { type Endpoint, isLoopback, parseEndpoint } from "../config/units.ts";
 import { ConfigError } from "../errors.ts";
+import { SIGNAL_NAMES } from "../signal.ts";
 import { initCertificates } from "../pki/init.ts";
 import { finishWriting } from "../pki/write.ts";
 import type { Relay } from "../relay/relay.ts";
@@ -147,6 +148,14 @@ async function ensureCertificates(io: Io): Promise<void> {
 
 /** Where the relay's Collector is looked for: there the embedded one has to listen. */
 function collectorOf(config: Config): Endpoint {
+  const grpc = SIGNAL_NAMES.find((signal) => exporterSettings(config, signal).protocol === "grpc");
+  if (grpc !== undefined) {
+    throw new ConfigError({
+      what: `Cannot stand in for the Collector of ${grpc}`,
+      state: "exporter.protocol is grpc, and the embedded one speaks OTLP/HTTP",
+      remedy: "unset exporter.protocol, or to use the Collector that is there, run dev with --no-collector",
+    });
+  }
   const { url } = exporterSettings(config, "traces");
   const { protocol, hostname, port } = new URL(url);
   if (protocol !== "https:" || !isLoopback(hostname)) {

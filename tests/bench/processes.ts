@@ -14,6 +14,8 @@ export const root = join(here, "../..");
 export interface Sink {
   readonly port: number;
   readonly control: number;
+  /** Of OTLP/gRPC. */
+  readonly grpc: number;
   readonly child: Deno.ChildProcess;
 }
 
@@ -83,8 +85,8 @@ export async function firstMatch(stream: ReadableStream<Uint8Array>, pattern: Re
 /** @param certs A folder with ca.crt, server.crt and server.key. */
 export async function startSink(certs: string): Promise<Sink> {
   const child = deno([join(here, "sink.ts"), certs], certs);
-  const match = await firstMatch(child.stdout, /"port":(\d+),"control":(\d+)/);
-  return { port: Number(match[1]), control: Number(match[2]), child };
+  const match = await firstMatch(child.stdout, /"port":(\d+),"control":(\d+),"grpc":(\d+)/);
+  return { port: Number(match[1]), control: Number(match[2]), grpc: Number(match[3]), child };
 }
 
 /** What has arrived since it was last reset. */

@@ -250,10 +250,10 @@ const ofRelay = (title: string, storage: "sqlite" | "none", proof?: Proof, wayIn
   start: (place) => relay(storage, place, proof),
 });
 
-const ofExporter = (title: string, exporter: NonNullable<ConfigInput["exporter"]>): Subject => ({
+const ofExporter = (title: string, exporter: (sink: Sink) => NonNullable<ConfigInput["exporter"]>): Subject => ({
   title,
   wayIn: NODE,
-  start: (place) => relay("sqlite", place, "token", exporter),
+  start: (place) => relay("sqlite", place, "token", exporter(place.sink)),
 });
 
 /** Every subject, by name. */
@@ -268,13 +268,17 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   "sqlite-jwt": ofRelay("edgeferry, JWT", "sqlite", "jwt"),
   "sqlite-tls": ofRelay("edgeferry, TLS in", "sqlite", "tls", "node:https"),
   "sqlite-mtls": ofRelay("edgeferry, mutual TLS in", "sqlite", "certificate", "node:https"),
-  "sqlite-zstd": ofExporter("edgeferry, `compression: zstd`", { compression: "zstd" }),
-  "sqlite-gzip": ofExporter("edgeferry, `compression: gzip`", { compression: "gzip" }),
+  "sqlite-zstd": ofExporter("edgeferry, `compression: zstd`", () => ({ compression: "zstd" })),
+  "sqlite-gzip": ofExporter("edgeferry, `compression: gzip`", () => ({ compression: "gzip" })),
   "sqlite-grpc": {
     title: "edgeferry, OTLP/gRPC in",
     wayIn: "src/http2",
     start: (place) => relay("sqlite", place, "token", {}, "grpc"),
   },
+  "sqlite-grpc-out": ofExporter("edgeferry, OTLP/gRPC out", (sink) => ({
+    protocol: "grpc",
+    endpoint: `https://localhost:${sink.grpc}`,
+  })),
   "sqlite-attributes": ofRelay("edgeferry, resource attributes", "sqlite", "attributes"),
   "sqlite-redaction": ofRelay("edgeferry, redaction that hits", "sqlite", "redaction"),
   "sqlite-redaction-idle": ofRelay("edgeferry, redaction that hits nothing", "sqlite", "redaction-idle"),

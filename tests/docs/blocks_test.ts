@@ -12,7 +12,7 @@ import { BLOCKS } from "./blocks.ts";
 
 const SECTIONS = new Set(OPTIONS.map(({ path }) => path[0]!));
 /** Configurations of other programs: a Collector's, and where each is tested. */
-const OTHERS = /^exporters:\n {2}otlp_(http|grpc):/;
+const OTHERS = /^exporters:\n {2}otlp_(http|grpc):|^receivers:\n {2}otlp:/;
 
 Deno.test("each configuration of a page can be used", async () => {
   await using at = await folder();

@@ -781,7 +781,7 @@ for (const code of [401, 403, 404, 429]) {
     await run.seen.until(() => run.accepted.length === 2, "those of b and c");
     assert.deepEqual(run.accepted, ["b", "c"]);
     const told = await run.told.find(({ event }) => event === "sender refused", "that one is refused");
-    assert.ok(told.event === "sender refused" && told.sender === "a" && told.refusals === 1);
+    assert.ok(told.event === "sender refused" && told.sender === "a" && told.refusals >= 1);
     assert.ok(!run.told.entries.some(({ event }) => event === "failed"), "nothing is wrong with the endpoint");
     // What comes later goes past it.
     await appendOfEach(run, "b");

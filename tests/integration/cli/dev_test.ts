@@ -137,6 +137,15 @@ Deno.test("dev: with a Collector there already it says how to use it, and then d
   assert.equal((await dev.stop()).code, 0);
 });
 
+Deno.test("dev: for OTLP/gRPC it says that the embedded Collector does not speak it", async () => {
+  await using at = await folder();
+  const config = await writeConfig(at, await freePort());
+  await writeFile(join(at.path, ".env"), "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=grpc\n");
+  await using dev = startTask("dev", at.path, ["--config", config]);
+  assert.equal((await dev.ended).code, 1);
+  assert.match(dev.lines.at(-1)!, /Collector of logs: exporter\.protocol is grpc, .*--no-collector/);
+});
+
 Deno.test("dev: a .env that comes while it runs is taken up, and so is each change of it", async () => {
   await using at = await folder();
   const config = await writeConfig(at, await freePort());

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import type { Compression } from "../../../src/exporter/recode.ts";
+import { BLOCKS } from "../../docs/blocks.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { startSink } from "../../support/far_end/sink.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../../support/relay/exporting.ts";
@@ -37,6 +38,32 @@ Deno.test("requests are merged and compressed, small and large, and the real Col
       const form = compression === "passthrough" ? "gzip_members" : compression;
       assert.deepEqual(proved, compression === "gzip" || compression === "none" ? [] : [[form, "all"]]);
       assert.equal((await balanced(ends.queue, "traces")).delivered, REQUESTS + 100);
+    });
+  }
+});
+
+Deno.test("over gRPC a request that is too large is cut down, and goes whole where the limit is raised as the page says", async (t) => {
+  await using certs = await testCertificates();
+  const raised = BLOCKS.find(({ page, text }) => page === "docs/answers.md" && text.startsWith("receivers:"))?.text;
+  assert(raised !== undefined);
+  const names = Array.from({ length: 250 }, (_, index) => `large-${index} ${"x".repeat(20_000)}`);
+  for (const config of [undefined, raised]) {
+    await t.step(config === undefined ? "4 MiB" : "raised", async () => {
+      await using sink = startSink();
+      await using real = await startCollector({
+        certsDir: certs.dir,
+        sink,
+        ...(config === undefined ? {} : { config }),
+      });
+      const url = `https://${real.grpcEndpoint}`;
+      await using ends = await exporting({ certs, url, protocol: "grpc", compression: "none" });
+      await append(ends.queue, submission("traces", requestOf("traces", names), { encoding: "identity" }));
+      await ends.emptied();
+      await sink.waitFor((each) => each.spans().length >= names.length);
+      assert.deepEqual(sink.spans().map(({ name }) => name).toSorted(), names.toSorted());
+      const sent = ends.told.entries.filter((told) => told.event === "sent");
+      assert.equal(sent.length === 1, config !== undefined, `${sent.length} requests`);
+      assert.equal((await balanced(ends.queue, "traces")).delivered, names.length);
     });
   }
 });
