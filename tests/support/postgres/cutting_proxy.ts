@@ -6,14 +6,18 @@ export class CuttingProxy implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   #armed: { readonly text: string; readonly cut: () => void } | undefined;
 
-  private constructor(server: Server) {
+  /** Where new connections go: after a failover another server. */
+  target: number;
+
+  private constructor(server: Server, target: number) {
     this.#server = server;
+    this.target = target;
   }
 
   static async start(port: number): Promise<CuttingProxy> {
     const server = createServer();
-    const proxy = new CuttingProxy(server);
-    server.on("connection", (client) => proxy.#join(client, connect({ port, host: "127.0.0.1" })));
+    const proxy = new CuttingProxy(server, port);
+    server.on("connection", (client) => proxy.#join(client, connect({ port: proxy.target, host: "127.0.0.1" })));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     return proxy;
   }

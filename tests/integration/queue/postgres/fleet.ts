@@ -80,6 +80,8 @@ export class Relay {
   readonly #child: ChildProcess;
   readonly #ended: Promise<unknown>;
   readonly ready: Promise<void>;
+  /** Whether it appends no more, as it was told. */
+  stopped = false;
 
   constructor(child: ChildProcess, note: (line: string) => void) {
     this.#child = child;
@@ -88,7 +90,11 @@ export class Relay {
     const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()));
     this.#ended = Promise.all([closed, exited]);
     this.ready = new Promise((resolve, reject) => {
-      lines.on("line", (line) => line === "ready" ? resolve() : note(line));
+      lines.on("line", (line) => {
+        if (line === "ready") resolve();
+        if (line === "stopped") this.stopped = true;
+        note(line);
+      });
       child.on("exit", () => reject(new Error("The relay ended before it was ready")));
     });
     this.ready.catch(() => {});
@@ -105,6 +111,11 @@ export class Relay {
 
   thaw(): void {
     this.#signal("SIGCONT");
+  }
+
+  /** It appends no more, and sends on. */
+  stop(): void {
+    this.#signal("SIGTERM");
   }
 
   /** A child that was sent one signal takes no other by `kill` of its own. */

@@ -1,7 +1,7 @@
 /**
  * A relay without receiver and exporter, until it is killed: appends numbered records and sends what it takes. It prints, each in one write:
  * `A n` once a record is accepted, `R n unknown` or `R n refused` where it is not, `D n` when the Collector would have it, before the outcome
- * is written. Arguments: the driver's configuration as JSON, the first number, how many it appends (0: it only sends).
+ * is written; `stopped` when it appends no more, as SIGTERM tells it to. Arguments: the driver's configuration as JSON, the first number, how many it appends (0: it only sends).
  */
 import { writeSync } from "node:fs";
 import process from "node:process";
@@ -39,7 +39,8 @@ async function send(): Promise<never> {
 }
 
 let next = Number(first);
-const last = next + Number(count);
+let last = next + Number(count);
+process.on("SIGTERM", () => last = 0);
 async function append(): Promise<void> {
   while (next < last) {
     const number = next++;
@@ -54,4 +55,7 @@ async function append(): Promise<void> {
   }
 }
 
-await Promise.all([send(), send(), ...Array.from({ length: 8 }, append)]);
+void send();
+void send();
+await Promise.all(Array.from({ length: 8 }, append));
+say("stopped");

@@ -16,6 +16,11 @@ export class Database {
     this.name = name;
   }
 
+  /** One that has its tables. */
+  static on(server: Postgres, name: string): Database {
+    return new Database(server, name);
+  }
+
   static async make(server: Postgres, name: string): Promise<Database> {
     await server.query(`CREATE DATABASE ${name} OWNER owner`);
     const database = new Database(server, name);
