@@ -352,7 +352,7 @@ export function weights() {
   });
 }
 
-/** What goes where: `[{ signals: [traces], senders: ["checkout-*"], exporters: [eu, audit] }]`. */
+/** Routes: `[{ signals: [traces], senders: ["checkout-*"], exporters: [eu, audit] }]`. */
 export function routes<const T extends readonly [string, ...string[]]>(signals: T) {
   const signal = z.preprocess(
     (value) => typeof value === "string" ? value.trim().toLowerCase() : value,

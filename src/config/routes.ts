@@ -29,7 +29,7 @@ export interface ExportTarget {
   readonly required: boolean;
 }
 
-/** A rule: the first whose signals and senders match has the data. */
+/** A rule: the first one whose signals and senders match gets the data. */
 export interface Route {
   /** All of them, where the file names none. */
   readonly signals: readonly SignalName[];

@@ -81,7 +81,7 @@ const signalOverrides = () =>
     tls: signalTls().prefault({}),
   }).prefault({});
 
-/** What is said of one Collector, or of what stands before it. */
+/** The settings of one Collector. */
 const exporterKeys = () => ({
   endpoint: option(
     exporterUrl().prefault("https://localhost:4318"),

@@ -1,7 +1,7 @@
 /**
- * What may be said of a value that somebody has set: the value itself where it can be no secret, else how long it is and what it
- * looks like. People put a key where its path belongs, a password into a URL and a token in place of a time; whatever prints a
- * setting prints it by these functions. Beside them is the reading of PEM in the forms that variables force on people.
+ * How a message shows a value that somebody has set: the value itself if it cannot be a secret, else its length and what it looks
+ * like. People put a key where its path belongs, a password into a URL and a token in place of a time; all code that prints a
+ * setting uses these functions. Beside them is the reading of PEM in the forms that variables force on people.
  * @module
  */
 import { Buffer } from "node:buffer";

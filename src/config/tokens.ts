@@ -1,5 +1,5 @@
 /**
- * Who may send, as a program writes it: the content of a tokens file as objects, under the file's own names.
+ * The senders, as a program writes them: the content of a tokens file as objects, under the file's own names.
  * @module
  */
 import type { SignalName } from "../signal.ts";
@@ -54,7 +54,7 @@ export interface SigningKeyInput {
   limits?: LimitsInput;
   /** Set on each resource that arrives with its tokens. */
   resource_attributes?: Record<string, string | number | boolean>;
-  /** The longest that a token may be good; `15m` by default. */
+  /** The longest lifetime of a token; `15m` by default. */
   max_age?: string;
 }
 

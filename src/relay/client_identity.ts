@@ -24,9 +24,9 @@ export interface KeptIdentity extends AsyncDisposable {
 /**
  * Reads and validates the identity for the start of a relay.
  *
- * With a durable queue certificates outside their dates are an ERROR and no reason not to start: a relay that does not run takes
- * nothing, and its senders lose what they cannot keep; one that runs keeps it, and takes renewed files up by itself. Without a
- * disk nothing could be taken, so it is refused. What is not a matter of time is refused either way.
+ * With a durable queue, certificates outside their dates are an ERROR, and the relay starts all the same. A relay that does not run
+ * takes nothing, and its senders lose data; one that runs keeps the data, and uses renewed files as soon as they are there. Without a
+ * disk it could take nothing, so the start is refused. Faults that are no matter of time are refused either way.
  * @throws {CertificateError}
  */
 export async function openIdentity(tls: TlsSettings, durable: boolean, log: Log): Promise<Identity> {
@@ -118,7 +118,7 @@ export function keepIdentity(options: {
       );
       for (const warning of facts.warnings) log.warn(warning);
       calendar.look();
-      // The other side's own may have been replaced with ours.
+      // The Collector's certificate may have been replaced together with ours.
       void peers.look();
     },
     onRefused: (reason) =>

@@ -21,7 +21,7 @@ const DIRECT_MS_MAX = 8_000;
 /** The longest that the relay's own last spans and metrics may take when it stops, in ms; part of `shutdown.grace`. */
 export const OWN_TELEMETRY_MS_MAX = 1_000;
 
-/** Requests to the Collector at once, for each signal, with the `none` engine, where each is one sender's. */
+/** Requests to the Collector at once, for each signal, with the `none` engine, where each request is one sender's. */
 const DIRECT_CONSUMERS = 64;
 
 /** Requests to the Collector under way at once, for each signal, where each is one sender's. */
@@ -59,7 +59,7 @@ export async function openClients(
       targets,
       protocol,
       userAgent: USER_AGENT,
-      // As many as may be under way: with fewer, a busy relay makes a handshake for every request that ends beside others.
+      // As many as may be under way: with fewer, a busy relay makes a TLS handshake for most of its requests.
       idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
       http2: durable,
       resolve: resolverFor(Object.values(targets).map((target) => new URL(target.url))),

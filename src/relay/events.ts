@@ -1,5 +1,5 @@
 /**
- * What the receiver and the exporter tell, as metrics and log lines.
+ * The events of the receiver and the exporter, as metrics and log lines.
  * @module
  */
 import { shownUrl } from "../config/shown.ts";
@@ -17,10 +17,10 @@ import type { RelayMetrics } from "../telemetry/metrics.ts";
 /** One line of a kind in this time, in ms; the next one tells how many were withheld. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** Failures in a row after which even a fault that mends itself is told as one that wants a person. */
+/** Failures in a row after which even a fault that mends itself is logged as one that needs a person. */
 const FAILURES_ALARMING = 5;
 
-/** What is logged of a text that a caller has chosen, in characters. */
+/** The most characters logged of a text that a caller has chosen. */
 const CHOSEN_CHARACTERS_MAX = 100;
 
 /** An error's text may quote a URL, and its query holds tokens. */
@@ -52,7 +52,7 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
         signal,
         sender,
         message,
-        // What a stranger chooses: cut, and never part of the line's kind.
+        // A stranger chooses it: it is cut, and never part of the line's kind.
         path: path?.slice(0, CHOSEN_CHARACTERS_MAX),
         origin: origin?.slice(0, CHOSEN_CHARACTERS_MAX),
       });

@@ -5,9 +5,9 @@
 import { type Expiry, expiryRemedy, expiryText } from "../pki/expiry.ts";
 import type { Log } from "../telemetry/log.ts";
 
-/** Between two looks at the calendar, in ms. */
+/** How often it looks at the calendar, in ms. */
 const CHECK_MS = 60_000;
-/** A certificate's end is told once in this time, in ms. */
+/** The end of a certificate is reported once in this time, in ms. */
 const LOG_MS = 86_400_000;
 
 /** A calendar that is looked at. */
@@ -16,7 +16,7 @@ export interface Calendar extends Disposable {
   look(): void;
 }
 
-/** Tells of certificates near their end, now and from then on. WARN: there is time; ERROR: a person is needed. */
+/** Reports certificates near their end, now and from then on. WARN: there is time; ERROR: a person is needed. */
 export function keepCalendar(expiries: () => readonly Expiry[], log: Log): Calendar {
   function look(): void {
     for (const expiry of expiries()) {

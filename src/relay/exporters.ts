@@ -1,5 +1,5 @@
 /**
- * What leaves the relay, as configured: a client for each exporter and identity, and for each target of the routes whatever sends to it.
+ * The way out of the relay, as configured: a client for each exporter and identity, and a sender for each target of the routes.
  * @module
  */
 import { exporterSettings, namesSender } from "../config/exporter_settings.ts";
@@ -21,17 +21,17 @@ import type { ExportersState } from "../telemetry/metrics.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import { openClients, requestsAtOnce } from "./clients.ts";
 
-/** While the queue is full, what is in it is tried this often, in ms: its senders keep what they are refused for 10 s. */
+/** How often queued data is tried while the queue is full, in ms: senders keep refused data for 10 s. */
 const FULL_RETRY_MS = 2_000;
 
 /** The clients of an exporter. */
 type Clients = Readonly<Record<SignalName, CollectorClient>>;
 
-/** Every exporter that has something to do, opened. */
+/** Every exporter in use, opened. */
 export interface OpenedExporters {
   /** The clients of an exporter, by its name. @throws {RangeError} for one that is not opened */
   clientsOf(name: string): Clients;
-  /** Where a signal of a target goes: of a group, to its first exporter. */
+  /** Where a signal of a target goes; for a group, its first exporter. */
   originOf(target: ExportTarget, signal: SignalName): string;
   readonly identities: readonly KeptIdentity[];
 }
@@ -152,7 +152,7 @@ interface Sending {
   readonly exporter: Exporter;
 }
 
-/** Whatever sends, to all targets, as one: what is asked of it is asked of each. */
+/** The senders of all targets as one: each call goes to every one of them. */
 export class ExporterSet {
   readonly #sending: readonly Sending[];
   readonly #endpoints: Endpoints;
@@ -162,23 +162,23 @@ export class ExporterSet {
     this.#sending = options.targets.map((target) => ({ target, exporter: exporterFor(target, endpoints, options) }));
   }
 
-  /** Each by itself, in the order of the routes. */
+  /** Each target by itself, in the order of the routes. */
   get targets(): readonly SendingTo[] {
     return this.#sending.map(({ target, exporter }) => ({ name: target.name, required: target.required, exporter }));
   }
 
-  /** Those that nothing may miss; where there is none, all. */
+  /** The required targets; all, if none is required. */
   get #required(): readonly Sending[] {
     const required = this.#sending.filter(({ target }) => target.required);
     return required.length === 0 ? this.#sending : required;
   }
 
-  /** Rejects when a lane of one has failed: a defect of ours. */
+  /** Rejects when a lane of one target has failed: a defect of ours. */
   get running(): Promise<void> {
     return Promise.all(this.#sending.map(({ exporter }) => exporter.running)).then(() => {});
   }
 
-  /** Failures in a row of a signal, on the target where there are most; 0 is healthy. */
+  /** Failures in a row of a signal, at the target with the most; 0 is healthy. */
   failures(signal: SignalName): number {
     return Math.max(0, ...this.#required.map(({ exporter }) => exporter.failures(signal)));
   }
@@ -211,12 +211,12 @@ export class ExporterSet {
     return worst?.exporter.urlOf(signal) ?? "";
   }
 
-  /** Sends what is queued until it is empty, no Collector takes what is left, or the time is over. */
+  /** Sends until the queue is empty, no Collector takes the rest, or the time is over. */
   async drain(graceMs: number): Promise<void> {
     await Promise.all(this.#sending.map(({ exporter }) => exporter.drain(graceMs)));
   }
 
-  /** Stops taking, gives up attempts under way after `graceMs`, and leaves what is not settled in the queue. */
+  /** Stops taking, gives up attempts under way after `graceMs`, and leaves unsettled records in the queue. */
   async stop(graceMs: number): Promise<void> {
     await Promise.all(this.#sending.map(({ exporter }) => exporter.stop(graceMs)));
   }

@@ -1,5 +1,5 @@
 /**
- * Where the receiver listens: on `node:http` and for gRPC, plain or with TLS, or on `Deno.serve` for hosts that start a program by it.
+ * Opens the receiver's sockets: on `node:http` and for gRPC, plain or with TLS, or on `Deno.serve` for hosts that start a program by it.
  * @module
  */
 import type { RequestListener, ServerOptions } from "node:http";
@@ -26,21 +26,21 @@ import type { RelayMetrics } from "../telemetry/metrics.ts";
 
 /** The receiver's sockets. */
 export interface Listening {
-  /** e.g. `http://127.0.0.1:4319`, with the port that was had. */
+  /** e.g. `http://127.0.0.1:4319`, with the actual port. */
   readonly url: string;
-  /** The same of OTLP/gRPC, e.g. `http://127.0.0.1:4327`; undefined where it is not taken. */
+  /** The same for OTLP/gRPC, e.g. `http://127.0.0.1:4327`; undefined without it. */
   readonly grpcUrl: string | undefined;
-  /** Connections open now; undefined where nobody can tell. */
+  /** Connections open now; undefined where that is not known. */
   connections(): number | undefined;
-  /** Whether it accepts connections, as far as anybody can tell. */
+  /** Whether it accepts connections, as far as it knows. */
   accepting(): boolean;
   /** The end of each certificate that it shows or trusts. */
   expiries(): Expiry[];
   /** Asks senders that hold connections to take their next requests elsewhere, as far as their protocol can. */
   drain(): void;
-  /** Takes no new connections and resolves when those that are left have closed. */
+  /** Takes no new connections and resolves when the others have closed. */
   close(): Promise<void>;
-  /** Closes what is left, as far as it can be. */
+  /** Closes the connections that are left, as far as possible. */
   abandon(): void;
 }
 
@@ -56,13 +56,13 @@ export interface ListeningEvents {
 /** Answers a request, as an app's `fetch` does. */
 export type AppAnswer = (request: Request, environment: ReceiverEnvironment) => Promise<Response>;
 
-/** What stands before the app: `node`, on every machine of one's own, or `deno_serve`, where a host waits for that call. */
+/** What serves the app: `node` on your own machines, or `deno_serve` where a host waits for that call. */
 export type WayIn = "node" | "deno_serve";
 
 /** One line in this time, in ms, about connections that were closed. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** What POSTs of these paths are is known before anything is made of them. */
+/** Paths whose POSTs the receiver takes without web objects. */
 const SIGNAL_PATHS: ReadonlySet<string> = new Set(SIGNALS.map(({ path }) => path));
 
 /** One of the receiver's sockets. */
@@ -70,7 +70,7 @@ type Socketed = Omit<Listening, "url" | "grpcUrl" | "drain"> & { readonly port: 
 
 /**
  * Listens at `receiver.http.endpoint`, and at `receiver.grpc.endpoint` where there is one.
- * @throws {ConfigError} when an address cannot be had; {@link CertificateError} for what cannot be shown there.
+ * @throws {ConfigError} when it cannot listen at an address; {@link CertificateError} for a certificate that it cannot show there.
  */
 export async function listen(
   { http, grpc }: Config["receiver"],
@@ -140,7 +140,7 @@ function withIdentity(
   };
 }
 
-/** Listens, or says why the address of a setting cannot be had. */
+/** Listens, or says why it cannot listen at the address of a setting. */
 async function at<Opened>(setting: string, endpoint: Endpoint, open: () => Opened | Promise<Opened>): Promise<Opened> {
   try {
     return await open();
@@ -237,9 +237,9 @@ function listenerEvents(http: Config["receiver"]["http"], { receiver, metrics, l
   };
 }
 
-/** Files that the relay needs beside its senders' connections: the queue, the Collector, admin, what is watched. */
+/** Files that the relay needs beside its senders' connections: for the queue, the Collector, admin and watched files. */
 const FILES_RESERVED = 200;
-/** The fewest connections that are taken, however few files there are. */
+/** The least number of connections, however few files there are. */
 const CONNECTIONS_MIN = 16;
 
 /**
@@ -278,7 +278,7 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
   const config = serverIdentityConfig(tls);
   if (config === undefined) return undefined;
   const identity = await openServerIdentity(config, log);
-  /** Which identity a connection was let in with; they are counted. */
+  /** The number of the identity that a connection was accepted with. */
   const shown = new WeakMap<Socket, number>();
   let current = 0;
   const servers: TlsServer[] = [];

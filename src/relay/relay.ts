@@ -60,7 +60,7 @@ export interface EmbeddedRelay extends RunningRelay {
   readonly app: Hono;
 }
 
-/** What is not for a configuration to say. */
+/** Settings that no configuration has. */
 export interface RelaySeams {
   /** How requests come in. Default: `node`. */
   readonly way?: WayIn;
@@ -70,7 +70,7 @@ export interface RelaySeams {
   readonly frozenBetween?: boolean;
 }
 
-/** How long a sender that was refused still has its data, in ms: what a stock SDK gives an export in all. */
+/** How long a refused sender still has its data, in ms: the time that a stock SDK gives an export in all. */
 const REFUSING_MS = 10_000;
 
 /** The longest that a server waits for its connections when it closes, in ms; part of `shutdown.grace`. */
@@ -84,7 +84,7 @@ export function startRelay(config: Config, log: Log = createLog()): Promise<Rela
   return startRelayWith(config, log, {});
 }
 
-/** {@link startRelay}, with what no configuration says. */
+/** {@link startRelay}, with settings that no configuration has. */
 export async function startRelayWith(config: Config, log: Log, seams: RelaySeams): Promise<Relay> {
   await using stack = new AsyncDisposableStack();
   const core = await build(config, log, stack, seams);
@@ -107,7 +107,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
     return core.track(Promise.resolve((forHealth ? onReceiver! : core.app).fetch(request, environment)));
   }, seams.way);
   listening = true;
-  // A client that never sends the rest of its body keeps its connection for ever: nothing is waited for that long.
+  // A client that never sends the rest of its body keeps its connection for ever: the stop does not wait that long.
   stack.defer(async () => {
     await within(server.close(), CLOSE_MS_MAX);
     server.abandon();
@@ -116,7 +116,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: server.connections() }));
   const admin = onePort ? undefined : await startAdmin(config.telemetry.admin.endpoint, sources, core.receiver.failed);
   if (admin !== undefined) stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
-  // Before the servers close, which would wait for those who look at it.
+  // Before the servers close, which would wait for the browsers that watch the page.
   stack.defer(() => sources.page?.[Symbol.dispose]());
   return {
     ...running(config, log, core, stack.move(), () => server.drain()),
@@ -138,15 +138,15 @@ async function startExporter(config: Config, core: Core, log: Log, stack: AsyncD
 }
 
 /**
- * A relay as a Hono app, whatever serves it. It listens nowhere: `receiver.http.endpoint` and `telemetry.admin.endpoint` are not
- * used, and `receiver.auth.insecure` is the caller's to answer for.
+ * A relay as a Hono app, for any server. It listens nowhere: it does not use `receiver.http.endpoint` and `telemetry.admin.endpoint`,
+ * and the caller is responsible for `receiver.auth.insecure`.
  * @throws {ConfigError} or {@link CertificateError} naming what cannot be used; nothing is left running then.
  */
 export function createRelay(config: Config, log: Log = createLog()): Promise<EmbeddedRelay> {
   return createRelayWith(config, log, {});
 }
 
-/** {@link createRelay}, with what no configuration says. */
+/** {@link createRelay}, with settings that no configuration has. */
 export async function createRelayWith(
   config: Config,
   log: Log,
@@ -180,7 +180,7 @@ export async function createRelayWith(
 
 type Core = Awaited<ReturnType<typeof build>>;
 
-/** All but sockets; what is to be closed goes to the stack. */
+/** Everything except sockets; the stack closes it. */
 async function build(config: Config, log: Log, stack: AsyncDisposableStack, seams: RelaySeams) {
   const { role } = config;
   const routing = new Routing(routesOf(config));
@@ -224,7 +224,7 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
   const app = new Hono();
   instrument(app, {
     ...telemetry,
-    // No trace passes through the relay, so that a request which is not sampled needs no id.
+    // No trace passes through the relay, so an unsampled request needs no id.
     tracerProvider: sampleAtHead(telemetry.tracerProvider, config.telemetry.traces.sampling_ratio),
     server: { address: http.endpoint.hostname, port: http.endpoint.port },
   });
@@ -304,14 +304,14 @@ async function fleetState(fleet: FleetWatch) {
   };
 }
 
-/** Whether anything is to be sent compressed. */
+/** Whether any exporter sends compressed data. */
 function compresses(config: Config, routing: Routing): boolean {
   return exportersOf(routing).some((name) =>
     SIGNAL_NAMES.some((signal) => exporterSettings(config, signal, name).compression !== "none")
   );
 }
 
-/** What admin tells, and to whom; what it samples with goes to the stack. Where nobody may look, nothing is sampled. */
+/** What admin shows, and to whom; the stack closes its sampling. If nobody may look, nothing is sampled. */
 function openAdmin(
   config: Config,
   { collect, lastUses, queuePath, fleet }: Pick<Core, "collect" | "lastUses" | "queuePath" | "fleet">,
@@ -342,7 +342,7 @@ function openAdmin(
 /** The shortest time that a stop may take, in ms, also without `shutdown.grace`. */
 const STOP_MS_MIN = 1_000;
 
-/** Whatever hangs, a disk for one, a stop has an end: who waits for it goes on. */
+/** A stop has an end, whatever hangs, for example a disk: its caller goes on. */
 async function endWithin(ended: Promise<void>, ms: number, log: Log): Promise<void> {
   if (await within(ended, ms)) return;
   log.error("The relay did not stop within shutdown.grace; what was answered is safe in the queue", { ms });
@@ -361,13 +361,13 @@ function running(
   failed.catch((error) => log.error("The exporter has failed; restart the relay", { cause: messageOf(error) }));
   const { grace } = config.shutdown;
   const end = async () => {
-    // Not by the time of day, which may be set meanwhile.
+    // Not by the time of day, which somebody may set meanwhile.
     const deadline = performance.now() + grace - OWN_TELEMETRY_MS_MAX - CLOSE_MS_MAX;
     const remainingMs = () => Math.max(0, deadline - performance.now());
     admission.close();
     limiter.close();
     drain();
-    // Those let in before, first: the server's own shutdown makes bodies unreadable that still arrive (denoland/deno#36809).
+    // Requests under way first: after the server's own shutdown, bodies that still arrive cannot be read (denoland/deno#36809).
     await within(Promise.allSettled(answering), remainingMs());
     // A sender whose body has not arrived by now is told to send it again, while its connection is open.
     bodies.pass();
@@ -375,7 +375,7 @@ function running(
     await within(batcher.idle(), remainingMs());
     await exporter.drain(remainingMs());
     await exporter.stop(remainingMs());
-    // Refuses whoever still waits for the Collector's answer, before the connections close.
+    // Refuses the senders that still wait for the Collector's answer, before the connections close.
     await queue[Symbol.asyncDispose]();
     await stack.disposeAsync();
     log.info("Stopped");

@@ -75,7 +75,7 @@ export async function openSenders(
   };
 }
 
-/** What each sender may do, as the configuration and its own token have it. */
+/** The limits of each sender, from the configuration and its own token. */
 export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<SendingQueue, "shares">): Limiter {
   return new Limiter({
     defaults: limitsOf(receiver.limits),
@@ -84,11 +84,11 @@ export function openLimiter({ receiver, sending_queue }: Config, queue: Pick<Sen
   });
 }
 
-/** How often what tokens are used for is written to its file, in ms. */
+/** How often the use of tokens is written to its file, in ms. */
 const USAGE_WRITE_MS = 10_000;
 
 /**
- * What their tokens are used for, kept beside the queue where that has a disk; what writes it goes to the stack. Never fails.
+ * The use of their tokens, kept beside the queue if that has a disk; the stack stops the writing. Never fails.
  */
 export async function openUsage(
   { storage, path }: Pick<Config["sending_queue"], "storage" | "path">,
@@ -114,7 +114,7 @@ export async function openUsage(
   return usage;
 }
 
-/** What is taken out of their data; undefined where nothing is. */
+/** Redacts their data; undefined without redaction. */
 export function openRedactor({ redaction }: Pick<Config, "redaction">, log: Log): Redactor | undefined {
   const { actions, salt, dry_run: dryRun } = redaction;
   if (actions.length === 0) return undefined;
