@@ -15,7 +15,7 @@ import { rangeNamed } from "./history.ts";
 import type { PartId } from "./page_parts.tsx";
 import type { StatusPage } from "./status_page.ts";
 
-/** How long those who look are let finish when it stops, in ms. */
+/** How long requests may take to finish when it stops, in ms. */
 const CLOSE_MS_MAX = 250;
 
 /** What is told, and to whom. */

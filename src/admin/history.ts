@@ -81,11 +81,11 @@ const COARSE_MS = STEP_MS * FINE_IN_COARSE;
 const COARSE_STEPS = 720;
 /** Points of a line at most: where there are more, several are one. */
 const POINTS_MAX = 360;
-/** Steps over which latency is told: a single one of a quiet relay has too few requests. */
+/** Over how many steps latency is computed: a single step of a quiet relay has too few requests. */
 const LATENCY_STEPS = 6;
 /** Steps over which the rate of a sender is told. */
 const SENDER_STEPS = 6;
-/** What is nearer together than this, in ms, makes no rate of its own. */
+/** Samples that are nearer together than this, in ms, make no rate of their own. */
 const RATE_MS_MIN = 1_000;
 
 const UNKNOWN: Step = {

@@ -18,7 +18,7 @@ export interface Series {
 /** What a chart goes up to, and how its values are said. */
 export interface Axis {
   readonly format: (value: number) => string;
-  /** The least that the axis goes up to, so that noise does not look like a load. */
+  /** The smallest maximum of the axis, so that noise does not look like load. */
   readonly topMin: number;
   /** Where it ends, for a highest value: a round number at or above it. */
   readonly top: (highest: number) => number;

@@ -92,7 +92,7 @@ async function filesIn(dir: string): Promise<string[]> {
   return files.map((name) => join(dir, name));
 }
 
-/** What interrupted runs have left in a folder, as faults of it. */
+/** Files that interrupted runs have left in a folder, as faults of the folder. */
 async function leftIn(dir: string): Promise<ShownFile[]> {
   // A folder that cannot be listed may hold files that can be read.
   const { pending, abandoned } = await leftoversIn(dir).catch(() => ({ pending: [], abandoned: [] }));

@@ -22,10 +22,10 @@ import { counted, FaultFound, type Io, type Progress, put, table } from "./io.ts
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 100_000;
 
-/** How often progress is told where `err` is no terminal of a person, in dead letters. */
+/** After how many dead letters progress is printed, if `err` is no terminal. */
 const PROGRESS_EVERY = 1000;
 
-/** The most bytes that a letter inflates to; what the door takes is less. */
+/** The most bytes that a dead letter inflates to; the receiver accepts less. */
 const INFLATED_BYTES_MAX = 256 * 1024 * 1024;
 
 /** What each of them can be told. */
@@ -194,7 +194,7 @@ export async function found<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What was sent; in words where it is no request. The rules of now count, whatever counted when it came. */
+/** The data that was sent, or words if it is no request. The present redaction rules apply, whatever applied when it came. */
 function decoded({ payload, encoding, signal }: DeadLetter, redaction: Config["redaction"]): DecodedMessage | string {
   try {
     using content = encoding === "gzip" ? gunzip(payload, INFLATED_BYTES_MAX).content : new OwnedBytes(payload.slice());
@@ -217,7 +217,7 @@ function shownJson(value: unknown): string {
   );
 }
 
-/** The words are others': control characters have no business on a terminal. */
+/** The words come from outside: control characters have no business on a terminal. */
 function plain(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ");

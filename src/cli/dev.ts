@@ -1,5 +1,5 @@
 /**
- * `dev` and `collector`: all that is needed for development, in one process or the Collector by itself.
+ * `dev` and `collector`: everything for development in one process, or the Collector by itself.
  * @module
  */
 import { access } from "node:fs/promises";
@@ -103,7 +103,7 @@ async function devOnce(
   return outcome;
 }
 
-/** What `send` is to be told: it reads the configuration itself, in which a port may be any that is free. */
+/** The options for `send`, which reads the configuration itself; its port there may be 0, any free one. */
 function sendFlags({ receiver: { http } }: Config, file: string | undefined, url: string): string {
   const configured = file === undefined ? "" : ` --config ${file}`;
   if (http.endpoint.port !== 0) return configured;
@@ -146,7 +146,7 @@ async function ensureCertificates(io: Io): Promise<void> {
   }
 }
 
-/** Where the relay's Collector is looked for: there the embedded one has to listen. */
+/** Where the relay looks for its Collector: the embedded one must listen there. */
 function collectorOf(config: Config): Endpoint {
   const grpc = SIGNAL_NAMES.find((signal) => exporterSettings(config, signal).protocol === "grpc");
   if (grpc !== undefined) {

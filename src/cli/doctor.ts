@@ -37,7 +37,7 @@ function passed({ checks }: Report): string {
   return of("warning") === 0 ? all : `${all}, ${of("warning")} with a warning`;
 }
 
-/** The faults with what to do about each, as the last that is read. */
+/** The faults with their remedies, at the end of the output. */
 function summaryOf({ checks, faults }: Report): string {
   const found = checks.filter(({ status }) => status === "fault");
   const once = found.filter((check, index) =>
@@ -50,7 +50,7 @@ function summaryOf({ checks, faults }: Report): string {
   return [`Found ${counted(faults.length, "fault")}:`, ...lines.map(printable)].join("\n");
 }
 
-/** Steps that wait for one that failed are told by their number, below it. */
+/** Steps that wait for a failed one are shown as a number, below it. */
 function linesOf(io: Io, { checks }: Report): string[] {
   let endpoint: string | null = null;
   const key = (each: string | null, id: string) => JSON.stringify([each, id]);

@@ -23,7 +23,7 @@ export interface EmbeddedOptions {
   readonly certs: string;
   /** Attributes that are set on each data point, as a transform processor of a Collector does it: shown with what arrives. */
   readonly pointAttributes?: ReadonlyMap<string, string>;
-  /** A service whose telemetry is announced once and then not printed: the relay's own, which each request of others makes more of. */
+  /** A service whose telemetry is announced once and then not printed: the relay's own, which grows with every other request. */
   readonly foldedService?: string;
   /** Does not print what arrives. */
   readonly quiet?: boolean;

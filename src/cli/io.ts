@@ -10,7 +10,7 @@ import { shownText } from "../config/shown.ts";
 export interface Look {
   /** Whether it shows colours: NO_COLOR is not set. */
   readonly colours?: boolean;
-  /** Characters in a line; absent where it is no terminal, and lines are as long as they are. */
+  /** Characters in a line; absent if it is no terminal, and lines are not wrapped. */
   readonly width?: number | undefined;
 }
 
@@ -24,7 +24,7 @@ export interface Io extends Look {
   readonly isTerminal: boolean;
   /** That of stderr, where the log goes; absent: it is no terminal. */
   readonly errLook?: Look | undefined;
-  /** Shows how far long work is, where a person sees it; absent: it is told line by line. */
+  /** Shows the progress of long work on a terminal; absent: progress is printed line by line. */
   readonly progress?: (() => Promise<(what: string, total: number) => Progress>) | undefined;
 }
 
@@ -33,10 +33,10 @@ export interface Progress extends Disposable {
   readonly update: (done: number) => void;
 }
 
-/** What a word stands for, where colours are shown. Never the only sign of it. */
+/** The colours by meaning. A colour is never the only sign. */
 const COLOURS = { good: "green", warning: "yellow", bad: "red", heading: "bold", note: "cyan", aside: "dim" } as const;
 
-/** The text in the colour of what it stands for, where colours are shown. */
+/** The text in the colour of its meaning, where colours are shown. */
 export function painted(look: Look, as: keyof typeof COLOURS, text: string): string {
   // Whether the stream is a terminal has been looked at.
   return look.colours === true ? styleText(COLOURS[as], text, { validateStream: false }) : text;
@@ -65,7 +65,7 @@ function withoutGiven(text: string): string {
     .replaceAll(/'([^']*)'/g, (quoted, given: string) => shownText(given).startsWith("(") ? shownText(given) : quoted);
 }
 
-/** Less than this is no column to go on in; what would stand there stands below its line instead. */
+/** A column narrower than this is not wrapped; its text stands below the line instead. */
 const COLUMN_MIN = 20;
 const BELOW = 4;
 
@@ -131,7 +131,7 @@ export function put(io: Io, line: string, indent = 0): void {
   for (const each of fitted(line, io.width, indent)) io.out(each);
 }
 
-/** Prints a name and what is to be said of it, for a person who looks it up on a terminal. */
+/** Prints a name and its explanation, for a person who looks it up on a terminal. */
 export function putEntry(io: Io, name: string, lines: readonly string[]): void {
   io.out(painted(io, "heading", name));
   for (const line of lines) put(io, " ".repeat(BELOW) + line, BELOW);

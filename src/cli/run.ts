@@ -66,7 +66,7 @@ export async function runUntilStopped(io: Io, config: Config, options: RunOption
   const starting = startRelayWith(config, log, { way, frozenBetween }).catch(async (error) => {
     throw await withAllThatIsTaken(config, error);
   });
-  // A start may hang, on a disk for one: who ends the relay then need not wait for it.
+  // A start may hang, for example on a disk: a stop does not wait for it.
   if (await Promise.race([starting.then(() => false), stopped.then(() => true)])) {
     log.info("Stopping before the start was done", { graceMs: config.shutdown.grace });
     await within(starting.then((relay) => relay.stop(), () => {}), config.shutdown.grace);
@@ -78,13 +78,13 @@ export async function runUntilStopped(io: Io, config: Config, options: RunOption
   log.info("Stopping", { graceMs: config.shutdown.grace });
 }
 
-/** The log on stderr: where a person reads it there as text, it is made for a terminal. */
+/** The log on stderr; formatted for a terminal where a person reads it as text. */
 export function logOn(io: Io, { level, format }: Config["telemetry"]["log"]): Log {
   if (io.errLook === undefined || format === "json") return createLog({ level, format });
   return createLog({ level, format: (line) => shownLogLine(line, io.errLook ?? {}) });
 }
 
-/** Deno trusts more than the CA given: said at start, because nothing later shows it. */
+/** Warns when Deno trusts more than the given CA: nothing later shows it. */
 function warnOfTrust(io: Io): void {
   const { env } = process;
   const trusted = [
@@ -99,8 +99,8 @@ function warnOfTrust(io: Io): void {
 }
 
 /**
- * A Ctrl-C comes several times: from the terminal, and again from `deno task`, which passes on what its command has had already.
- * For so long, in ms, it is the same one; a later one ends the process at once, as anyone who presses it again wants.
+ * One Ctrl-C arrives several times: from the terminal, and again from `deno task`, which passes it on to a command that has had it
+ * already. Within this time, in ms, it counts as the same one; a later one ends the process at once, as a second Ctrl-C should.
  */
 const SAME_SIGNAL_MS = 1_000;
 

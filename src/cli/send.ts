@@ -245,7 +245,7 @@ interface Exporting<Item> {
   export(items: Item, callback: (result: ExportResult) => void): void;
 }
 
-/** An exporter whose result is told, since the SDK keeps it to itself. */
+/** An exporter that reports its result, since the SDK keeps it to itself. */
 class Watched<Item, Exporter extends Exporting<Item>> {
   readonly exporter: Exporter;
 

@@ -1,5 +1,5 @@
 /**
- * Two relays on one machine: where a start meets one thing that another process has, all such things are named at once.
+ * Two relays on one machine: if a start fails because another process has a port or the queue, one error names all such things.
  * @module
  */
 import { existsSync } from "node:fs";
@@ -36,7 +36,7 @@ export async function withAllThatIsTaken(config: Config, error: unknown, collect
   );
 }
 
-/** Whether it says that another process has a port or the queue. */
+/** Whether an error says that another process has a port or the queue. */
 function isOfAnother(error: unknown): boolean {
   if (error instanceof StorageError) return error.code === "locked";
   for (let cause = error; cause instanceof Error; cause = cause.cause) {

@@ -38,7 +38,7 @@ function lookOf({ isTTY, columns }: Stream, colours: boolean): Required<Look> {
   return { colours: isTerminal && colours, width: isTerminal && columns ? columns : undefined };
 }
 
-/** What is said on stderr as a terminal shows it: no longer than its lines, which go on set in. */
+/** A message on stderr for a terminal: wrapped at its width, further lines indented. */
 export function shownMessage(text: string, look: Look): string {
   return text.split("\n").flatMap((line) => {
     const indent = line.length - line.trimStart().length + 2;

@@ -8,7 +8,7 @@ import { parseDuration } from "../config/units.ts";
 import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { LIMITS, MOMENT, ORIGINS, RESOURCE_ATTRIBUTES, TOKEN_ID } from "../receiver/senders/tokens_schema.ts";
 
-/** Reads one option's value; what it returns is what the file is to have. */
+/** Reads one option's value; returns what is written to the file. */
 export type Read<Value> = (value: string) => Value;
 
 /** As the tokens file has it, where its schema takes it. @param wanted Completes "It must be …". */
