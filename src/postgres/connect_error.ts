@@ -27,6 +27,11 @@ export const CONNECT_FAULTS = {
     remedy: "start it, and let this machine through to its port: listen_addresses, firewall, security group",
     knownAs: ["connection to server failed: Connection refused", "timeout expired"],
   },
+  not_permitted: {
+    state: "Deno may not connect to it",
+    remedy: "start with --allow-net for this host and port",
+    knownAs: ["Requires net access", "EPERM"],
+  },
   no_tls: {
     state: "it serves no TLS",
     remedy: `set ssl = on there, or ${SECTION}.tls.insecure: true on a network that nobody else can read`,
@@ -131,6 +136,7 @@ const SYSTEM: Readonly<Record<string, ConnectFault>> = {
   ENETUNREACH: "unreachable",
   ETIMEDOUT: "unreachable",
   EPIPE: "unreachable",
+  EPERM: "not_permitted",
 };
 
 /** The name of what a failed attempt met. The driver's own errors have no code, so that their words decide. */
@@ -140,6 +146,7 @@ export function connectFault(error: unknown): ConnectFault {
     if (/client certificate|certificate authentication failed/.test(text)) return "client_certificate";
     return SQLSTATES[error.code ?? ""] ?? "failed";
   }
+  if (/Requires net access/.test(text)) return "not_permitted";
   if (/does not support SSL/.test(text)) return "no_tls";
   if (/password must be a (?:non-empty )?string/.test(text)) return "no_password";
   if (/alert.*(certificate|AccessDenied|UnknownCA)/i.test(text)) return "client_certificate";

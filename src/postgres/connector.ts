@@ -184,6 +184,8 @@ async function addressesOf({ host }: PostgresHost, name: string): Promise<string
   try {
     return (await lookup(host, { all: true })).slice(0, ADDRESSES_MAX).map(({ address }) => address);
   } catch (error) {
+    // Deno may connect by the name alone (--allow-net=host:port); then it is the driver that looks it up.
+    if (codeOf(error) === "EPERM") return [host];
     throw new ConnectError("unknown_host", name, { cause: error });
   }
 }

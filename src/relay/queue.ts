@@ -3,6 +3,7 @@
  * @module
  */
 import { hostname } from "node:os";
+import process from "node:process";
 import { formatHost, shownDatabase } from "../config/postgres_url.ts";
 import type { Routing } from "../config/routes.ts";
 import type { Config } from "../config/schema.ts";
@@ -86,8 +87,10 @@ function fleetSettings({ role }: Config, database: Connector, frozenBetween: boo
   };
 }
 
-/** For people. A host of functions may not say. */
+/** For people. Containers have it in a variable; a host of functions may not say. */
 function nameOfHost(): string {
+  const { HOSTNAME } = process.env;
+  if (HOSTNAME !== undefined && HOSTNAME !== "") return HOSTNAME;
   try {
     return hostname();
   } catch {

@@ -11,6 +11,8 @@ import { migrate } from "../../../src/queue/postgres/schema.ts";
 import { Client } from "../../../src/postgres/driver.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { folder } from "../../support/files/folder.ts";
+import { startProgram } from "../../support/program/program.ts";
+import { ROOT } from "../../support/relay/restartable_relay.ts";
 import { type Postgres, startPostgres } from "../../support/postgres/postgres.ts";
 
 type Database = NonNullable<NonNullable<ConfigInput["sending_queue"]>["postgres"]>;
@@ -111,6 +113,20 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
   await note({ url: url.replace("/edgeferry", "/nothing") });
   await note({ url: url.replace("127.0.0.1", "no-such-host.invalid"), tls: { insecure: true } });
   await note({ url: url.replace(String(postgres.port), "1") });
+  {
+    await using program = startProgram({
+      command: Deno.execPath(),
+      args: [
+        ...["run", "--allow-read", "--allow-env", "--deny-net", "--no-prompt", "--config", join(ROOT, "deno.json")],
+        ...[join(ROOT, "src/main.ts"), "doctor", "--json", "--config", join(dir, "relay.json")],
+      ],
+      cwd: dir,
+      env: { DENO_TLS_CA_STORE: "" },
+    });
+    await program.ended;
+    const report: Report = JSON.parse(program.out.join("\n"));
+    for (const code of report.faults) produced.add(code);
+  }
   await note({ url: `${url}?sslmode=require` });
   await postgres.query("CREATE ROLE stranger LOGIN PASSWORD 'stranger-Pw7'");
   await note({ url: url.replace("relay:relay-Pw7", "stranger:stranger-Pw7") });
