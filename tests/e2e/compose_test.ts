@@ -1,71 +1,14 @@
 /** docker-compose.yaml as Compose itself would load it, and what of it can be run without a container engine. */
 import assert from "node:assert/strict";
-import { copyFile, cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, relative } from "node:path";
 import { parse } from "@std/yaml";
 import { testCertificates } from "../support/files/certificates.ts";
 import { addToken, newSecret } from "../../src/receiver/senders/tokens_file.ts";
 import { freePort, startCollector } from "../support/tools/collector.ts";
 import { startSink } from "../support/far_end/sink.ts";
-import { runTool } from "../support/tools/tool.ts";
-
-const rootFolder = fileURLToPath(new URL("../../", import.meta.url));
-const composeFile = join(rootFolder, "docker-compose.yaml");
-const loaderFolder = join(rootFolder, "tests/support/tools/compose");
-
-interface Mount {
-  type: string;
-  source: string;
-  target: string;
-  read_only?: boolean;
-  bind?: { create_host_path?: boolean };
-}
-
-interface Service {
-  image: string;
-  user?: string;
-  command: string[] | null;
-  entrypoint: string[] | null;
-  environment?: Record<string, string>;
-  ports?: { host_ip?: string; published: string; target: number }[];
-  volumes?: Mount[];
-  depends_on?: Record<string, { condition: string; required: boolean }>;
-  healthcheck?: { test: string[] };
-  read_only?: boolean;
-  cap_drop?: string[];
-}
-
-interface Project {
-  services: Record<string, Service>;
-}
-
-/** Loads the file with the library that Docker Compose loads it with: schema, interpolation, profiles, consistency. */
-async function load(file: string, profiles: string, flags: string[] = []): Promise<Project> {
-  const { PATH = "", HOME = "", ...rest } = Deno.env.toObject();
-  const go = Object.fromEntries(Object.entries(rest).filter(([name]) => /^GO|PROXY$|^SSL_/i.test(name)));
-  const { stdout } = await runTool("go", ["run", ".", file, ...flags], {
-    cwd: loaderFolder,
-    clearEnv: true,
-    env: {
-      ...go,
-      PATH,
-      HOME,
-      OWNER_UID: "1234",
-      OWNER_GID: "5678",
-      ADMIN_TOKEN: "open sesame",
-      ...(profiles === "" ? {} : { COMPOSE_PROFILES: profiles }),
-    },
-  });
-  return JSON.parse(stdout);
-}
-
-function service(project: Project, name: string): Service {
-  const found = project.services[name];
-  assert.ok(found, `There is no service ${name} in ${Object.keys(project.services)}`);
-  return found;
-}
+import { composeFile, layOut, load, rootFolder, type Service, service } from "../support/tools/compose.ts";
 
 /** source -> target of what is mounted from the checkout. */
 function files(service: Service): Record<string, string> {
@@ -81,6 +24,11 @@ Deno.test("the Compose file loads with each profile, and the Collector's configu
     ["clickhouse", ["clickhouse", "profile-check"], "config/collector.clickhouse.yaml"],
     ["jaeger,clickhouse", ["clickhouse", "jaeger", "profile-check"], "config/collector.both.yaml"],
     ["clickhouse,jaeger", ["clickhouse", "jaeger", "profile-check"], "config/collector.both.yaml"],
+    [
+      "postgres",
+      ["exporter", "postgres", "queue-migrate", "receiver-1", "receiver-2"],
+      "config/collector.yaml",
+    ],
   ];
   for (const [profiles, backends, source] of expected) {
     await t.step(profiles || "none", async () => {
@@ -217,22 +165,6 @@ Deno.test("the relay's health check asks the relay and the Collector, and fails 
   await collector.stop();
   assert.equal((await runDeno(here)).code, 1);
 });
-
-/** The service's folder /app, with what Compose mounts there and nothing else. */
-async function layOut(service: Service, certsDir: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "edgeferry-app-"));
-  for (const { type, source, target } of service.volumes ?? []) {
-    if (!target.startsWith("/app/")) continue;
-    const place = join(folder, relative("/app", target));
-    const name = relative(rootFolder, source);
-    await mkdir(type === "volume" ? place : dirname(place), { recursive: true });
-    if (type === "bind") {
-      const from = name.startsWith("certs/") ? join(certsDir, relative("certs", name)) : source;
-      await cp(from, place, { recursive: true, filter: (path) => !path.endsWith("tokens.yaml") });
-    }
-  }
-  return folder;
-}
 
 Deno.test("the relay's command, with what is mounted and permitted, carries a span to the Collector", async () => {
   await using certs = await testCertificates();

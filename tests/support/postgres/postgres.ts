@@ -43,7 +43,12 @@ export interface Postgres extends AsyncDisposable {
   /** As {@link Postgres.url}, for the driver. */
   config(role: Role): ClientConfig;
   /** Runs statements on a connection of their own; the rows of the last. */
-  query(sql: string, values?: readonly unknown[], role?: Role): Promise<readonly Record<string, unknown>[]>;
+  query(
+    sql: string,
+    values?: readonly unknown[],
+    role?: Role,
+    database?: string,
+  ): Promise<readonly Record<string, unknown>[]>;
   /** Changes a setting that needs no restart, and resolves when new connections see it. */
   set(name: string, value: string): Promise<void>;
   /** Ends it in order: connections are closed, transactions under way are rolled back. */
