@@ -33,6 +33,7 @@ const LIMITS: Http2Limits = {
   // grpc-go ends a connection whose client asks by PING more often than each 5 minutes.
   pingMs: 0,
   pingAckMs: 0,
+  takeMs: 0,
 };
 
 /** How often a request that the peer has not looked at is sent again at once: a server that ends by GOAWAY has another connection. */

@@ -24,7 +24,7 @@ import {
   SETTING,
   settingsFrame,
 } from "./frame.ts";
-import { HpackDecoder } from "./hpack.ts";
+import { HpackDecoder, NO_TABLE, TABLE_BYTES_MAX } from "./hpack.ts";
 import { type Field, HpackError } from "./hpack_tables.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import { type Http2Stream, Stream, type StreamCut, type StreamEvents, type StreamHost } from "./stream.ts";
@@ -37,7 +37,7 @@ export interface Http2Limits {
   readonly streamWindowBytes: number;
   /** What of all bodies of the connection may be, in bytes; 65,535 at least. */
   readonly windowBytes: number;
-  /** A header's names and values, with 32 bytes for each field; also what its block may have on the wire. */
+  /** A header's names and values, with 32 bytes for each field. A block of more than twice as much ends the connection. */
   readonly headerListBytesMax: number;
   /** From the connection's opening to the peer's SETTINGS, and for a frame or a header that has begun, in ms. */
   readonly headerMs: number;
@@ -47,6 +47,8 @@ export interface Http2Limits {
   readonly pingMs: number;
   /** What it has for the answer, in ms; then the connection is closed. */
   readonly pingAckMs: number;
+  /** While the peer takes nothing of what waits on a stream: it opens no window, or does not read; in ms. Then the stream is reset. */
+  readonly takeMs: number;
 }
 
 /** How a connection ended. */
@@ -109,6 +111,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   readonly #writer: FrameWriter;
   readonly #flood = new FloodBudget();
   #prefaceAt = 0;
+  /** That have come whole. */
+  #frames = 0;
   #block: { readonly id: number; readonly end: boolean; readonly parts: Uint8Array[]; bytes: number } | undefined;
   #sendWindow = WINDOW_BYTES_DEFAULT;
   #receiveWindow: number;
@@ -116,6 +120,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   /** The peer's settings. */
   #peerStreamWindow = WINDOW_BYTES_DEFAULT;
   #peerStreamsMax = STREAMS_BEFORE_SETTINGS;
+  #table: "default" | "smaller" | "none" = "default";
   #ready = false;
   /** The highest stream that the peer has opened, and the next one that we would. */
   #lastId = 0;
@@ -193,15 +198,12 @@ export class Http2Connection implements FrameSink, StreamHost {
    */
   drain(): void {
     if (this.#draining !== "no" || this.#over || this.#closing !== undefined) return;
-    if (!this.#server || !this.#ready) {
-      this.#sayGoaway();
-      return;
-    }
+    if (!this.#server) return this.#sayGoaway();
     this.#draining = "announced";
-    this.#writer.write(numbersFrame(FRAME_TYPE.goaway, 0, STREAM_ID_MAX, ERROR_CODE.none));
-    this.#ping();
     this.#closeAt = performance.now() + CLOSE_MS;
     this.#arm(this.#closeAt);
+    // Before, no frame but SETTINGS may be the first that a client gets (RFC 9113, section 3.4).
+    if (this.#ready) this.#announceGoaway();
   }
 
   /** Ends it at once, whatever is under way. */
@@ -233,6 +235,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (this.#over || this.#closing !== undefined) return;
     this.#heardAt = performance.now();
     this.#pingedAt = this.#draining === "announced" ? this.#pingedAt : undefined;
+    const framesBefore = this.#frames;
     try {
       this.#reader.read(this.#withoutPreface(chunk));
     } catch (error) {
@@ -247,7 +250,8 @@ export class Http2Connection implements FrameSink, StreamHost {
     }
     if (!this.#reader.within && this.#block === undefined && this.#prefaceAt === PREFACE.length) {
       this.#partialSince = undefined;
-    } else if (this.#partialSince === undefined) {
+    } else if (this.#partialSince === undefined || (this.#frames > framesBefore && this.#block === undefined)) {
+      // Another one than was under way before: a busy peer's bytes may always end within a frame.
       this.#partialSince = this.#heardAt;
       if (this.#limits.headerMs > 0) this.#arm(this.#heardAt + this.#limits.headerMs);
     }
@@ -270,6 +274,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   frame(head: FrameHead, body: Buffer): void {
     const { type, id, length } = head;
     this.#expected(head);
+    this.#frames++;
     switch (type) {
       case FRAME_TYPE.headers:
         return this.#onHeaders(head, body);
@@ -353,7 +358,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 
   /** @internal */
-  dataEnds({ id, flags }: FrameHead, padding: number): void {
+  dataEnds({ id, flags, length }: FrameHead, padding: number): void {
+    this.#frames++;
     const stream = this.#streams.get(id);
     if (stream === undefined || stream.remoteEnded) {
       this.#unannounced += padding;
@@ -362,6 +368,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (padding > 0) {
       stream.unconsumed += padding;
       this.consumedOf(stream, padding);
+      if (padding === length && (flags & FLAG.endStream) === 0) this.#flood.spend();
     }
     if (flags & FLAG.endStream) this.#remoteEnd(stream);
   }
@@ -374,6 +381,7 @@ export class Http2Connection implements FrameSink, StreamHost {
       block = block.subarray(5);
     }
     this.#block = { id, end: (flags & FLAG.endStream) !== 0, parts: [], bytes: 0 };
+    this.#partialSince = undefined;
     this.#addToBlock(this.#block, block, (flags & FLAG.endHeaders) !== 0);
   }
 
@@ -385,11 +393,12 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   #addToBlock(block: { readonly parts: Uint8Array[]; bytes: number }, part: Uint8Array, whole: boolean): void {
     block.bytes += part.length;
-    if (block.bytes > this.#limits.headerListBytesMax) {
+    // Somewhat over the limit, its stream alone is refused: other calls of the connection may be somebody else's.
+    if (block.bytes > 2 * this.#limits.headerListBytesMax) {
       throw new ConnectionFault(ERROR_CODE.calm, "A header block is too large");
     }
     // A part is a view of a larger buffer, which is not kept for it.
-    block.parts.push(whole && block.parts.length === 0 ? part : part.slice());
+    block.parts.push(whole && block.parts.length === 0 ? part : new Uint8Array(part));
     if (whole) this.#onBlock();
   }
 
@@ -423,7 +432,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     // On its way when the stream ended.
     if (id <= this.#lastId) return this.#flood.spend();
     this.#lastId = id;
-    if (id > this.#takenIdMax) return;
+    if (id > this.#takenIdMax) return this.#flood.spend();
     if (this.#streams.size >= this.#limits.streamsMax) {
       this.#flood.spend();
       this.#writer.write(numbersFrame(FRAME_TYPE.reset, id, ERROR_CODE.refused));
@@ -507,7 +516,8 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#writer.write(frame(FRAME_TYPE.settings, FLAG.ack, 0, NOTHING));
     if (!this.#ready) {
       this.#ready = true;
-      if (this.#limits.idleMs > 0) this.#arm(this.#idleSince + this.#limits.idleMs);
+      if (this.#draining === "announced") this.#announceGoaway();
+      this.#armIdle();
       this.#tellOwner(() => this.#events.ready?.());
     }
     this.#sendWaiting();
@@ -516,6 +526,9 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   #setting(id: number, value: number): void {
     switch (id) {
+      case SETTING.tableBytes:
+        if (value < TABLE_BYTES_MAX && this.#table === "default") this.#table = "smaller";
+        return;
       case SETTING.push:
         if (value > 1 || (!this.#server && value === 1)) {
           throw new ConnectionFault(ERROR_CODE.protocol, "SETTINGS_ENABLE_PUSH has a value that it cannot have");
@@ -597,6 +610,11 @@ export class Http2Connection implements FrameSink, StreamHost {
   /** @internal */
   headersOf(stream: Stream, block: Uint8Array, end: boolean): void {
     let flags = end ? FLAG.endStream : 0;
+    if (this.#table === "smaller") {
+      // Owed at the beginning of the next block (RFC 7541, section 4.2); without it strict peers end the connection.
+      this.#table = "none";
+      block = concatenate([NO_TABLE, block]);
+    }
     for (let at = 0; at === 0 || at < block.length; at += FRAME_BYTES_MAX) {
       const part = block.subarray(at, at + FRAME_BYTES_MAX);
       if (at + FRAME_BYTES_MAX >= block.length) flags |= FLAG.endHeaders;
@@ -608,8 +626,12 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   /** @internal */
   waiting(stream: Stream): void {
-    this.#sending.add(stream);
+    if (!this.#sending.has(stream)) {
+      stream.movedAt = performance.now();
+      this.#sending.add(stream);
+    }
     this.#sendWaiting();
+    if (this.#limits.takeMs > 0 && this.#sending.has(stream)) this.#arm(stream.movedAt + this.#limits.takeMs);
   }
 
   /** @internal */
@@ -650,6 +672,7 @@ export class Http2Connection implements FrameSink, StreamHost {
         const next = stream.nextData(Math.min(this.#sendWindow, stream.sendWindow, FRAME_BYTES_MAX));
         if (next !== undefined) {
           sent = true;
+          stream.movedAt = performance.now();
           this.#sendWindow -= next.bytes.length;
           stream.sendWindow -= next.bytes.length;
           this.#writer.writeData(stream.id, next.bytes, next.end);
@@ -698,6 +721,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#announce();
     if (this.#streams.size > 0) return this.#tellRoom();
     this.#idleSince = performance.now();
+    this.#armIdle();
     this.#closeIfDone();
     this.#tellRoom();
   }
@@ -734,6 +758,11 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 
   // How it ends.
+
+  #announceGoaway(): void {
+    this.#writer.write(numbersFrame(FRAME_TYPE.goaway, 0, STREAM_ID_MAX, ERROR_CODE.none));
+    this.#ping();
+  }
 
   #sayGoaway(): void {
     this.#draining = "said";
@@ -789,6 +818,10 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   // Times. One timer a connection, set to the earliest of them; it looks when it goes off, and is set again.
 
+  #armIdle(): void {
+    if (this.#limits.idleMs > 0 && this.#ready) this.#arm(this.#idleSince + this.#limits.idleMs);
+  }
+
   #arm(at: number): void {
     if (this.#over || at >= this.#timerAt || at === Infinity) return;
     clearTimeout(this.#timer);
@@ -819,9 +852,18 @@ export class Http2Connection implements FrameSink, StreamHost {
         this.#writer.write(numbersFrame(FRAME_TYPE.goaway, 0, this.#lastId, ERROR_CODE.none));
         return this.#close({ reason: "idle", message: `No request came within ${idleMs} ms` });
       }
+      this.#resetStalled(now);
       this.#askIfSilent(now);
     }
     this.#arm(this.#nextCheck());
+  }
+
+  #resetStalled(now: number): void {
+    const { takeMs } = this.#limits;
+    if (takeMs === 0) return;
+    for (const stream of [...this.#sending]) {
+      if (stream.movedAt + takeMs <= now) this.resetOf(stream, ERROR_CODE.cancel);
+    }
   }
 
   #askIfSilent(now: number): void {
@@ -842,10 +884,12 @@ export class Http2Connection implements FrameSink, StreamHost {
     const { headerMs, idleMs, pingMs, pingAckMs } = this.#limits;
     const after = (at: number | undefined, ms: number) => at === undefined || ms === 0 ? Infinity : at + ms;
     const busy = this.#streams.size > 0;
+    const stalledSince = [...this.#sending].reduce((least, { movedAt }) => Math.min(least, movedAt), Infinity);
     return Math.min(
       this.#closeAt ?? Infinity,
       after(this.#ready ? undefined : this.#openedAt, headerMs),
       after(this.#partialSince, headerMs),
+      after(stalledSince, this.#limits.takeMs),
       after(this.#pingedAt, pingAckMs),
       after(busy || !this.#ready ? undefined : this.#idleSince, idleMs),
       after(busy && this.#pingedAt === undefined ? this.#heardAt : undefined, pingMs),

@@ -39,7 +39,14 @@ export const ERROR_CODE = {
 } as const;
 
 /** RFC 9113, section 6.5.2. */
-export const SETTING = { push: 2, streamsMax: 3, streamWindow: 4, frameBytesMax: 5, headerListBytesMax: 6 } as const;
+export const SETTING = {
+  tableBytes: 1,
+  push: 2,
+  streamsMax: 3,
+  streamWindow: 4,
+  frameBytesMax: 5,
+  headerListBytesMax: 6,
+} as const;
 
 /** What a frame's body may have where nobody has said otherwise, and we say nothing; in bytes. */
 export const FRAME_BYTES_MAX = 16_384;

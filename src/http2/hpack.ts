@@ -9,7 +9,7 @@ import { type Field, HpackError, huffmanDecode, STATIC_FIELDS } from "./hpack_ta
 /** What an entry counts beside its name and value, in bytes (RFC 7541, section 4.1). */
 const ENTRY_OVERHEAD_BYTES = 32;
 /** The table's size that holds where nobody has said another (RFC 9113, section 6.5.2), and we say none; in bytes. */
-const TABLE_BYTES_MAX = 4_096;
+export const TABLE_BYTES_MAX = 4_096;
 /** The highest power of 128 of which a number may have a digit: more than any length or index here needs. */
 const NUMBER_SHIFT_MAX = 21;
 
@@ -110,6 +110,9 @@ export class HpackDecoder {
 function sizeOf([name, value]: Field): number {
   return name.length + value.length + ENTRY_OVERHEAD_BYTES;
 }
+
+/** Begins a block: the writer's table has no bytes from here on (RFC 7541, section 6.3). */
+export const NO_TABLE: Uint8Array = Uint8Array.of(0x20);
 
 /** By name: the first index of the static table that has it. */
 const NAMES: ReadonlyMap<string, number> = new Map(

@@ -85,6 +85,8 @@ export class Stream implements Http2Stream {
   unconsumed = 0;
   /** Consumed, and not told to the peer. */
   unannounced = 0;
+  /** When something of what waits was sent last, or began to wait; by `performance.now()`. */
+  movedAt = 0;
   /** What `content-length` states of the body that arrives, and what has arrived of it. */
   statedBytes: number | undefined;
   receivedBytes = 0;

@@ -7,7 +7,16 @@ import {
   Http2Connection,
   type Http2Limits,
 } from "../../src/http2/connection.ts";
-import { ERROR_CODE, FLAG, frame, FRAME_TYPE, numbersFrame, PREFACE, settingsFrame } from "../../src/http2/frame.ts";
+import {
+  ERROR_CODE,
+  FLAG,
+  frame,
+  FRAME_TYPE,
+  numbersFrame,
+  PREFACE,
+  SETTING,
+  settingsFrame,
+} from "../../src/http2/frame.ts";
 import { encodeFields } from "../../src/http2/hpack.ts";
 import type { Field } from "../../src/http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut, StreamEvents } from "../../src/http2/stream.ts";
@@ -23,6 +32,7 @@ const LIMITS: Http2Limits = {
   idleMs: 0,
   pingMs: 0,
   pingAckMs: 0,
+  takeMs: 0,
 };
 const REQUEST: readonly Field[] = [[":method", "POST"], [":scheme", "http"], [":path", "/"], [":authority", "x"]];
 const OK = encodeFields([[":status", "200"]]);
@@ -39,6 +49,7 @@ interface Seen {
 async function echo(
   limits: Partial<Http2Limits> = {},
   handler?: (stream: Http2Stream, fields: readonly Field[], end: boolean) => StreamEvents,
+  oversized?: (stream: Http2Stream) => void,
 ) {
   const seen: Seen[] = [];
   const waiting: ((one: Seen) => void)[] = [];
@@ -65,6 +76,7 @@ async function echo(
           cut: (cause) => void cuts.push(cause),
         };
       },
+      ...(oversized === undefined ? {} : { oversized }),
       foreign: () => Buffer.from("HTTP/2 only"),
       closed: ended.resolve,
       failed: (error) => void failures.push(error),
@@ -458,8 +470,9 @@ const FAULTS: Readonly<Record<string, readonly [code: number, act: (peer: RawHtt
     )],
   "CONTINUATION behind nothing": [1, (peer) => peer.write(frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(0)))],
   "a header block without end": [11, (peer) => {
-    peer.write(frame(FRAME_TYPE.headers, 0, 1, Buffer.alloc(10_000, 0x82)));
-    peer.write(frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(10_000, 0x82)));
+    peer.write(frame(FRAME_TYPE.headers, 0, 1, Buffer.alloc(16_384, 0x82)));
+    peer.write(frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(16_384, 0x82)));
+    peer.write(frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(1, 0x82)));
   }],
   "PUSH_PROMISE": [1, (peer) => peer.write(frame(FRAME_TYPE.push, 0, 1, Buffer.alloc(4)))],
   "RST_STREAM of 3 bytes": [6, (peer) => peer.write(frame(FRAME_TYPE.reset, 0, 1, Buffer.alloc(3)))],
@@ -684,6 +697,129 @@ Deno.test("times: no SETTINGS, half a header, silence with and without a stream"
   assert.equal((await end).reason, "late");
   assert.deepEqual(cuts.map(({ reason }) => reason), ["closed"]);
   dead.destroy();
+});
+
+Deno.test("a stream of which the peer takes nothing is reset, and then the connection is idle", async () => {
+  await using server = await echo({ takeMs: 30, idleMs: 50, pingMs: 60_000 });
+  const accepted = server.accepted();
+  const peer = await server.raw();
+  peer.begin([[SETTING.streamWindow, 1]]);
+  peer.headers(1, REQUEST);
+  peer.data(1, "ab", true);
+  assert.equal((await peer.next(FRAME_TYPE.data)).length, 1);
+  assert.equal((await peer.next(FRAME_TYPE.reset)).body.readUInt32BE(0), ERROR_CODE.cancel);
+  assert.equal(await peer.goaway(), ERROR_CODE.none);
+  await peer.closed;
+  const { end, cuts } = await accepted;
+  assert.equal((await end).reason, "idle");
+  assert.deepEqual(cuts.map(({ reason }) => reason), ["local"]);
+  peer.destroy();
+});
+
+Deno.test("who takes what waits, however slowly, is waited for", async () => {
+  await using server = await echo({ takeMs: 150 });
+  const peer = await server.raw();
+  peer.begin([[SETTING.streamWindow, 0]]);
+  peer.headers(1, REQUEST);
+  const text = "taken byte by byte";
+  peer.data(1, text, true);
+  for (let at = 0; at < text.length; at++) {
+    peer.numbers(FRAME_TYPE.window, 1, 1);
+    assert.equal((await peer.next(FRAME_TYPE.data)).length, 1);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.equal((await peer.next(FRAME_TYPE.headers)).flags & FLAG.endStream, FLAG.endStream);
+  peer.destroy();
+});
+
+Deno.test("a peer whose bytes always end within a frame is not late", async () => {
+  await using server = await echo({ headerMs: 60 });
+  const peer = await server.raw();
+  peer.begin();
+  const ping = (count: number) => frame(FRAME_TYPE.ping, 0, 0, Buffer.from(String(count).padStart(8)));
+  await peer.next(FRAME_TYPE.settings);
+  const from = performance.now();
+  let count = 0;
+  peer.write(ping(0).subarray(0, 5));
+  for (; performance.now() < from + 200; count++) {
+    peer.write(ping(count).subarray(5), ping(count + 1).subarray(0, 5));
+    assert.equal((await peer.next(FRAME_TYPE.ping)).body.toString().trim(), String(count));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  // The last one is not whole, and there it ends.
+  assert.equal(await peer.goaway(), ERROR_CODE.settingsTimeout);
+  peer.destroy();
+});
+
+Deno.test("a header is late by its first byte, whatever frames it comes in", async () => {
+  await using server = await echo({ headerMs: 60 });
+  const peer = await server.raw();
+  peer.begin();
+  const block = encodeFields(REQUEST);
+  peer.write(frame(FRAME_TYPE.headers, 0, 1, block.subarray(0, 1)));
+  const late = peer.goaway();
+  const ended = late.then(() => true);
+  for (let at = 1; at < block.length; at++) {
+    peer.write(frame(FRAME_TYPE.continuation, 0, 1, block.subarray(at, at + 1)));
+    if (await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 10))]) === true) break;
+  }
+  assert.equal(await late, ERROR_CODE.settingsTimeout);
+  peer.destroy();
+});
+
+Deno.test("a peer that keeps no table is told, once, that ours has no bytes", async () => {
+  await using server = await echo();
+  for (
+    const settings of [[[SETTING.tableBytes, 0]], [[SETTING.tableBytes, 100], [SETTING.tableBytes, 8_192]]] as const
+  ) {
+    const peer = await server.raw();
+    peer.begin(settings);
+    peer.headers(1, REQUEST, true);
+    const first = await peer.next(FRAME_TYPE.headers);
+    assert.equal(first.body[0], 0x20);
+    assert.deepEqual(first.fields, [[":status", "200"]]);
+    assert.notEqual((await peer.next(FRAME_TYPE.headers)).body[0], 0x20);
+    peer.destroy();
+  }
+  const peer = await server.raw();
+  peer.begin([[SETTING.tableBytes, 65_536]]);
+  peer.headers(1, REQUEST, true);
+  assert.notEqual((await peer.next(FRAME_TYPE.headers)).body[0], 0x20);
+  peer.destroy();
+});
+
+Deno.test("a header somewhat over the limit is its stream's fault, a larger one the connection's", async () => {
+  const oversized: number[] = [];
+  await using server = await echo({ headerListBytesMax: 4_096 }, undefined, (stream) => {
+    oversized.push(stream.id);
+    stream.sendHeaders(encodeFields([[":status", "431"]]), true);
+  });
+  const peer = await server.raw();
+  peer.begin();
+  peer.headers(1, [...REQUEST, ["x-long", "a".repeat(7_000)]], true);
+  assert.deepEqual((await peer.next(FRAME_TYPE.headers)).fields, [[":status", "431"]]);
+  peer.headers(3, REQUEST, true);
+  assert.deepEqual((await peer.next(FRAME_TYPE.headers)).fields, [[":status", "200"]]);
+  peer.headers(5, [...REQUEST, ["x-long", "a".repeat(9_000)]], true);
+  assert.equal(await peer.goaway(), ERROR_CODE.calm);
+  assert.deepEqual(oversized, [1]);
+  peer.destroy();
+});
+
+Deno.test("a connection that drains before it has begun begins by SETTINGS all the same", async () => {
+  await using server = await echo();
+  const accepted = server.accepted();
+  const peer = await server.raw();
+  const { connection, end } = await accepted;
+  connection.drain();
+  peer.begin();
+  peer.headers(1, REQUEST, true);
+  assert.equal((await peer.next(FRAME_TYPE.headers)).id, 1);
+  peer.write(frame(FRAME_TYPE.ping, FLAG.ack, 0, Buffer.alloc(8)));
+  assert.equal((await end).reason, "drained");
+  await peer.closed;
+  assert.equal(peer.seen[0]!.type, FRAME_TYPE.settings);
+  peer.destroy();
 });
 
 Deno.test("a peer that asks and does not read is not read on, until it reads", async () => {

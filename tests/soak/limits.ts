@@ -10,4 +10,5 @@ export const LIMITS: Http2Limits = {
   idleMs: 0,
   pingMs: 0,
   pingAckMs: 0,
+  takeMs: 0,
 };

@@ -311,6 +311,7 @@ function http2Limits({ limits, streamsMax, unreadBytesMax }: GrpcListenOptions):
     idleMs: limits.idleMs,
     pingMs: PING_MS,
     pingAckMs: PING_ACK_MS,
+    takeMs: limits.bodyMs,
   };
 }
 

@@ -66,6 +66,7 @@ export class GrpcClient implements AsyncDisposable {
         idleMs: 0,
         pingMs: 0,
         pingAckMs: 0,
+        takeMs: 0,
       },
       events: {
         goaway: () => gone.resolve(),

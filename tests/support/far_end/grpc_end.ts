@@ -70,6 +70,7 @@ const LIMITS = {
   idleMs: 0,
   pingMs: 0,
   pingAckMs: 0,
+  takeMs: 0,
 };
 
 /** @param reply Asked once the call is whole. `streamsMax`: calls at once on a connection. */
