@@ -516,6 +516,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#writer.write(frame(FRAME_TYPE.settings, FLAG.ack, 0, NOTHING));
     if (!this.#ready) {
       this.#ready = true;
+      this.#idleSince = this.#heardAt;
       if (this.#draining === "announced") this.#announceGoaway();
       this.#armIdle();
       this.#tellOwner(() => this.#events.ready?.());

@@ -23,8 +23,22 @@ export interface CallHost {
   ended(call: Call): void;
   /** Its sender has proved who it is. */
   proved(): void;
-  /** So many bytes more, or fewer, are held of bodies that nobody reads yet; false where that is too much. */
+  /**
+   * So many bytes more, or fewer, are held of calls that nobody reads yet. Where that is too much, calls whose messages are waited for
+   * make room; false where it is too much all the same.
+   */
   hold(bytes: number): boolean;
+}
+
+/** What a call takes beside its header and its message, in bytes; measured over 45,000 of them. */
+const CALL_BYTES = 2_048;
+
+/** What is held of strangers' calls is as much as may be. */
+export function holdsTooMuch(): Refusal {
+  return new Refusal(
+    "overloaded",
+    "The relay holds as much as it may of calls whose senders it does not know yet; retry",
+  );
 }
 
 /** One call of a method that takes a signal. */
@@ -45,6 +59,8 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   #forgotten = false;
   #unread: Uint8Array[] = [];
   #unreadBytes = 0;
+  /** What the call counts as while its message has not begun, in bytes. */
+  #waitingBytes = 0;
   #take: ((piece: Uint8Array) => void) | undefined;
   #reading: PromiseWithResolvers<void> | undefined;
   #broken: unknown;
@@ -57,6 +73,8 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     const timeout = fieldOf(fields, "grpc-timeout");
     const ms = timeout === undefined ? Infinity : parseGrpcTimeout(timeout);
     this.deadline = this.openedAt + (ms ?? Infinity);
+    this.#waitingBytes = fields.reduce((sum, [name, value]) => sum + name.length + value.length, CALL_BYTES);
+    host.hold(this.#waitingBytes);
     if (ms === undefined) this.#break(new Refusal("malformed", "grpc-timeout is not up to 8 digits and a unit"));
   }
 
@@ -77,9 +95,9 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
       return this.#break(error);
     }
     this.#stream.consumed(piece.length - content.length);
+    if (this.#reader.length !== undefined) this.#begin();
     if (this.#take !== undefined) this.#hand(this.#take, content);
     else if (content.length > 0) this.#keep(content);
-    if (this.#reader.length !== undefined) this.#begin();
   }
 
   end(): void {
@@ -197,6 +215,7 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   #begin(): void {
     if (this.#begun || this.#over) return;
     this.#begun = true;
+    this.#waitNoLonger();
     // When all that has come with the prefix has been handed over: most messages are whole then, and nobody waits for them.
     queueMicrotask(() => this.#host.begun(this));
   }
@@ -210,15 +229,10 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
 
   #keep(content: Uint8Array): void {
     // A small part would hold the memory of all that it came in.
-    this.#unread.push(content.length * 2 < content.buffer.byteLength ? content.slice() : content);
+    this.#unread.push(content.length * 2 < content.buffer.byteLength ? new Uint8Array(content) : content);
     this.#unreadBytes += content.length;
     if (this.#host.hold(content.length)) return;
-    this.#break(
-      new Refusal(
-        "overloaded",
-        "The relay holds as much as it may of bodies whose senders it does not know yet; retry",
-      ),
-    );
+    this.#break(holdsTooMuch());
   }
 
   /** What the reader throws ends its reading, and not the connection's. */
@@ -250,8 +264,15 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     return bytes;
   }
 
+  #waitNoLonger(): void {
+    const bytes = this.#waitingBytes;
+    this.#waitingBytes = 0;
+    this.#host.hold(-bytes);
+  }
+
   #close(): void {
     this.#over = true;
+    this.#waitNoLonger();
     this.#host.ended(this);
   }
 }

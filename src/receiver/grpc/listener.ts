@@ -18,14 +18,14 @@ import type { Answer } from "../inbound.ts";
 import { answerAlone, type Listener, type ListenOptions } from "../node_listener.ts";
 import { urlOf } from "../node_request.ts";
 import { answerRefusal } from "./answer.ts";
-import { Call, type CallHost } from "./call.ts";
+import { Call, type CallHost, holdsTooMuch } from "./call.ts";
 import { HealthService } from "./health.ts";
 
 export interface GrpcListenOptions
   extends Pick<ListenOptions, "hostname" | "port" | "limits" | "events" | "answer" | "selfCheckMs" | "now"> {
   /** Calls that a connection may have open at once. */
   readonly streamsMax: number;
-  /** What is held of bodies whose senders are not known yet, over all connections, in bytes. */
+  /** What is held of calls whose senders are not known yet, over all connections, in bytes. */
   readonly unreadBytesMax: number;
   /** What the health service says. */
   readonly isReady: () => boolean;
@@ -43,6 +43,8 @@ export interface GrpcListener extends Listener {
 
 /** How often late calls are looked for, in ms: the precision of `grpc-timeout` and of the wait for a message. */
 const LOOK_MS = 100;
+/** Calls that are told at once that they are late: each takes the receiver's steps. */
+const REFUSED_AT_ONCE = 50;
 /** What may be on its way of one body, and of all bodies of a connection, in bytes. */
 const STREAM_WINDOW_BYTES = 256 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
@@ -71,7 +73,7 @@ export async function listenOnGrpc(options: GrpcListenOptions): Promise<GrpcList
     options,
     gate,
     calls: new CallWatch(limits.headerMs),
-    health: new HealthService(options.isReady),
+    health: new HealthService(options.isReady, limits.headerMs),
     unreadBytes: 0,
   };
   let closing = false;
@@ -136,16 +138,28 @@ class CallWatch implements Disposable {
     this.#calls.delete(call);
   }
 
+  /** Refuses those that wait longest while there is not enough `room`: strangers keep each other out, and no sender. */
+  makeRoom(room: () => boolean): void {
+    for (const call of this.#calls) {
+      if (room()) return;
+      if (call.waits) call.refuse(holdsTooMuch());
+    }
+  }
+
   #look(): void {
     const now = performance.now();
+    let left = REFUSED_AT_ONCE;
     for (const call of this.#calls) {
+      if (left === 0) break;
       if (call.deadline <= now) call.expire();
       else if (call.waits && call.openedAt + this.#headerMs <= now) {
         call.refuse(new Refusal("header_timeout", `Message did not begin within ${this.#headerMs} ms; retry`));
-      }
+      } else continue;
+      left--;
     }
-    // It goes on while there are any: one is set for each tenth of a second under load, and none for a call.
-    this.#timer = this.#calls.size === 0 ? undefined : setTimeout(() => this.#look(), LOOK_MS);
+    // It goes on while there are any: one is set for each tenth of a second under load, and none for a call. Where more are late, what
+    // others have sent meanwhile has its turn.
+    this.#timer = this.#calls.size === 0 ? undefined : setTimeout(() => this.#look(), left === 0 ? 0 : LOOK_MS);
   }
 }
 
@@ -155,7 +169,7 @@ interface Shared {
   readonly gate: Gate;
   readonly calls: CallWatch;
   readonly health: HealthService;
-  /** Held of bodies that nobody reads yet, in bytes. */
+  /** Held of calls that wait for their message, and of bodies that nobody reads yet, in bytes. */
   unreadBytes: number;
 }
 
@@ -222,7 +236,9 @@ class Connection implements CallHost {
 
   hold(bytes: number): boolean {
     this.#shared.unreadBytes += bytes;
-    return this.#shared.unreadBytes <= this.#shared.options.unreadBytesMax;
+    const room = () => this.#shared.unreadBytes <= this.#shared.options.unreadBytesMax;
+    if (!room()) this.#shared.calls.makeRoom(room);
+    return room();
   }
 
   async #ask(call: Call): Promise<void> {
@@ -242,18 +258,23 @@ class Connection implements CallHost {
     if (this.#shared.gate.ages.reached(connection)) this.drain();
     const path = fieldOf(fields, ":path")!;
     // gRPC: "If Content-Type does not begin with application/grpc, gRPC servers SHOULD respond with HTTP status of 415".
-    if (fieldOf(fields, ":method") !== "POST" || !/^application\/grpc\b/i.test(fieldOf(fields, "content-type") ?? "")) {
+    if (
+      fieldOf(fields, ":method") !== "POST" ||
+      !/^application\/grpc(?:[+; ]|$)/i.test(fieldOf(fields, "content-type") ?? "")
+    ) {
       this.#shared.options.events.refused(
         new Refusal("unsupported_type", "This port speaks OTLP/gRPC; send POST with Content-Type application/grpc"),
       );
       stream.sendHeaders(UNSUPPORTED_TYPE);
       stream.sendData(NOT_GRPC, true);
+      // It is not worth waiting for a window.
+      if (stream.waitingBytes > 0) stream.reset();
       return ignoring(stream);
     }
     const scheme = this.socket instanceof TLSSocket ? "https" : "http";
     const signalPath = PATHS.get(path);
     if (signalPath === undefined) {
-      const events = this.#shared.health.opened(path, stream, end);
+      const events = this.#shared.health.opened(path, stream, end, () => this.#proved);
       if (events !== undefined) return events;
       void this.#unknown(stream, path, scheme);
       return ignoring(stream);

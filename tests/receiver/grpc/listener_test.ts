@@ -4,7 +4,8 @@ import { deflateSync, gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
 import type { Hono } from "hono";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { type DropReason, Refusal } from "../../../src/errors.ts";
-import { ERROR_CODE, FLAG, frame, FRAME_TYPE } from "../../../src/http2/frame.ts";
+import { ERROR_CODE, FLAG, frame, FRAME_TYPE, SETTING } from "../../../src/http2/frame.ts";
+import { encodeFields } from "../../../src/http2/hpack.ts";
 import type { Field } from "../../../src/http2/hpack_tables.ts";
 import { GRPC_CODE, messagePrefix, RETRYABLE_CODES } from "../../../src/otlp/grpc.ts";
 import { decodeSuccess } from "../../../src/otlp/response.ts";
@@ -511,15 +512,6 @@ Deno.test("a call whose message does not begin is waited for no longer than for 
     bodyMs: 1,
     idleMs: 10_000,
   };
-  const reading = async ({ body, headers }: Inbound): Promise<Answer> => {
-    try {
-      await body.forEachPiece(() => {});
-      return { status: 200, headers: {}, body: new Uint8Array(0) };
-    } catch (error) {
-      assert(error instanceof Refusal);
-      return refusalAnswer(headers, error, error.retryAfterS);
-    }
-  };
   await using one = await listening({ limits }, reading);
   await using client = await one.connect();
   const { code, retryMs } = await client.open().answer;
@@ -550,6 +542,98 @@ Deno.test("bodies of senders that are not known yet are held up to a bound, over
   assert.equal((await third).code, 0);
   await Promise.all(answers);
   assert.deepEqual(codes.sort(), ["overloaded", "whole", "whole"]);
+});
+
+/** As an app answers that reads the body. */
+async function reading({ body, headers }: Inbound): Promise<Answer> {
+  try {
+    await body.forEachPiece(() => {});
+    return { status: 200, headers: {}, body: new Uint8Array(0) };
+  } catch (error) {
+    assert(error instanceof Refusal);
+    return refusalAnswer(headers, error, error.retryAfterS);
+  }
+}
+
+Deno.test("calls whose messages are waited for make room, those that wait longest first, and keep no sender out", async () => {
+  await using one = await listening({ unreadBytesMax: 100_000, streamsMax: 200 }, reading);
+  await using stranger = await one.connect();
+  const metadata: readonly Field[] = [["x-long", "a".repeat(3_000)]];
+  // Each is 5 KiB.
+  const waiting = Array.from({ length: 60 }, () => stranger.open({ metadata }));
+  for (const { answer } of waiting.slice(0, 40)) assert.equal((await answer).code, GRPC_CODE.UNAVAILABLE);
+  await using sender = await one.connect();
+  assert.equal((await sender.call(Buffer.alloc(60_000))).code, 0);
+  const last = waiting.at(-1)!;
+  last.stream.sendData(messagePrefix(0, false), true);
+  assert.equal((await last.answer).code, 0);
+  // What they held is given back, whichever way they ended.
+  stranger.http2.destroy();
+  await using next = await one.connect();
+  const again = Array.from({ length: 15 }, () => next.open({ metadata }));
+  for (const { stream } of again) stream.sendData(messagePrefix(0, false), true);
+  for (const { answer } of again) assert.equal((await answer).code, 0);
+});
+
+Deno.test("many calls that are late at once are all told so", async () => {
+  const limits = {
+    connectionsMax: 10,
+    addressConnectionsMax: 0,
+    headerBytesMax: 8_192,
+    headerMs: 50,
+    bodyMs: 10_000,
+    idleMs: 10_000,
+  };
+  await using one = await listening({ limits, streamsMax: 200 }, reading);
+  await using client = await one.connect();
+  assert.equal((await client.call(new Uint8Array(0))).code, 0);
+  const calls = Array.from({ length: 130 }, () => client.open());
+  for (const { answer } of calls) assert.equal((await answer).code, GRPC_CODE.DEADLINE_EXCEEDED);
+});
+
+Deno.test("a small part of a body does not hold the packet that it came in", async () => {
+  const known = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const held: number[] = [];
+  await using one = await listening({}, async ({ body }) => {
+    begun.resolve();
+    await known.promise;
+    await body.forEachPiece((piece) => void held.push(piece.buffer.byteLength));
+    return { status: 200, headers: {}, body: new Uint8Array(0) };
+  });
+  const peer = await one.raw();
+  peer.begin();
+  peer.headers(1, GRPC_HEADER);
+  peer.data(1, messagePrefix(3, false));
+  await begun.promise;
+  const other = frame(FRAME_TYPE.data, FLAG.padded, 1, Buffer.concat([Buffer.from([255]), Buffer.alloc(255)]));
+  for (const byte of [1, 2, 3]) {
+    // A PING that is answered says that it has been read.
+    peer.write(frame(FRAME_TYPE.data, 0, 1, Uint8Array.of(byte)), other, frame(FRAME_TYPE.ping, 0, 0, Buffer.alloc(8)));
+    await peer.next(FRAME_TYPE.ping);
+  }
+  peer.data(1, "", true);
+  known.resolve();
+  await peer.next(FRAME_TYPE.data);
+  assert.deepEqual(held, [1, 1, 1]);
+  peer.destroy();
+});
+
+Deno.test("what begins like application/grpc and is not it is told so, and not waited for", async () => {
+  await using one = await listening({}, reading);
+  for (const type of ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"]) {
+    await using client = await one.connect();
+    const header: readonly Field[] = [...GRPC_HEADER.slice(0, -1), ["content-type", type]];
+    assert.equal((await client.call(new Uint8Array(0), { header })).code, 0, type);
+  }
+  for (const type of ["application/grpc-web", "application/grpc-web+proto", "application/grpcx"]) {
+    const peer = await one.raw();
+    peer.begin([[SETTING.streamWindow, 0]]);
+    peer.headers(1, [...GRPC_HEADER.slice(0, -1), ["content-type", type]]);
+    assert.deepEqual((await peer.next(FRAME_TYPE.headers)).fields![0], [":status", "415"], type);
+    await peer.next(FRAME_TYPE.reset);
+    peer.destroy();
+  }
 });
 
 Deno.test("floods and what is against the rules are counted as dropped; so is who is idle", async () => {
@@ -678,6 +762,71 @@ Deno.test("health: Watch tells of each change, and of the end", async () => {
   assert.deepEqual([...await watch.next()], [8, 2]);
   assert.equal((await watch.answer).code, GRPC_CODE.UNAVAILABLE);
   assert.equal((await unknown.answer).code, GRPC_CODE.UNAVAILABLE);
+});
+
+Deno.test("health: a request that does not arrive is waited for no longer than a header, and strangers make room", async () => {
+  const limits = {
+    connectionsMax: 10,
+    addressConnectionsMax: 0,
+    headerBytesMax: 8_192,
+    headerMs: 500,
+    bodyMs: 50,
+    idleMs: 500,
+  };
+  await using one = await listening({ limits, streamsMax: 600 });
+  await using client = await one.connect();
+  assert.equal((await client.call(new Uint8Array(0), { path: CHECK })).code, 0);
+  const asked = Array.from({ length: 501 }, () => client.open({ path: CHECK }));
+  assert.equal((await asked[0]!.answer).code, GRPC_CODE.UNAVAILABLE);
+  assert.equal((await client.call(new Uint8Array(0), { path: CHECK })).code, 0);
+  for (const { answer } of asked.slice(2)) assert.equal((await answer).code, GRPC_CODE.DEADLINE_EXCEEDED);
+  assert.equal((await client.ended).reason, "closed");
+
+  // Nor is it held what the sender does not take.
+  const peer = await one.raw();
+  peer.begin([[SETTING.streamWindow, 0]]);
+  const header = GRPC_HEADER.map(([name, value]) => [name, name === ":path" ? CHECK : value] as const);
+  const block = encodeFields(header);
+  peer.write(
+    ...Array.from({ length: 502 }, (_, at) => [
+      frame(FRAME_TYPE.headers, FLAG.endHeaders, 2 * at + 1, block),
+      frame(FRAME_TYPE.data, FLAG.endStream, 2 * at + 1, messagePrefix(0, false)),
+    ]).flat(),
+  );
+  assert.equal((await peer.next(FRAME_TYPE.reset)).id, 1);
+  assert.equal(await peer.goaway(), ERROR_CODE.none);
+  await peer.closed;
+  assert.equal(peer.seen.filter(({ type }) => type === FRAME_TYPE.reset).length, 502);
+  peer.destroy();
+  while (one.dropped.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual([one.dropped, one.failed], [["idle", "idle"], []]);
+});
+
+Deno.test("health: strangers who watch make room for each other, and senders keep their places", async () => {
+  await using one = await listening({ streamsMax: 200 }, ({ peer }) => {
+    peer.proved();
+    return Promise.resolve({ status: 200, headers: {}, body: new Uint8Array(0) });
+  });
+  const watchOn = async (client: GrpcClient) => {
+    const watch = client.open({ path: WATCH });
+    watch.stream.sendData(messagePrefix(0, false), true);
+    return await Promise.race([watch.next().then(() => watch), watch.answer]);
+  };
+  await using sender = await one.connect();
+  assert.equal((await sender.call(new Uint8Array(0))).code, 0);
+  const kept = await watchOn(sender);
+  await using stranger = await one.connect();
+  const first = await watchOn(stranger);
+  for (let count = 0; count < 98; count++) await watchOn(stranger);
+  const [, over] = [await watchOn(sender), await watchOn(sender)];
+  assert("answer" in first && "answer" in kept && "answer" in over);
+  const { code, message } = await first.answer;
+  assert.deepEqual([code, message], [GRPC_CODE.UNAVAILABLE, "At most 100 may watch; use Check"]);
+  // Only senders' are left.
+  for (let count = 0; count < 97; count++) await watchOn(sender);
+  assert("code" in await watchOn(sender));
+  one.drain();
+  assert.deepEqual([...await kept.next()], [8, 2]);
 });
 
 Deno.test("calls from a seed: each is answered or cut, the room is given back, and nothing fails", async () => {
