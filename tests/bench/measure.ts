@@ -79,9 +79,16 @@ export async function start(
     async measure(load, requests) {
       await resetCounts(sink);
       const before = await cpuUs(running.child.pid);
+      const beside = await running.beside?.cpuUs() ?? 0;
       const result = await drive(running, load, `${requests}r`, at);
       await delivered(running, sink, result.ok * load.spans, name);
       const spent = await cpuUs(running.child.pid) - before;
+      if (running.beside !== undefined) {
+        const us = (await running.beside.cpuUs() - beside) / result.ok;
+        console.error(
+          `${name} ${load.shape}:${load.spans}: ${running.beside.name} itself ${us.toFixed(1)} us a request`,
+        );
+      }
       if (result.refused > 0 || result.errors > 0) {
         console.error(`${name} ${load.shape}:${load.spans}: ${result.refused} refused, ${result.errors} errors`);
       }
@@ -95,7 +102,10 @@ export async function start(
         wireBytes: running.forwards ? (await counts(sink)).bytes / result.ok : 0,
       };
     },
-    [Symbol.asyncDispose]: () => kill(running.child, sink.child),
+    async [Symbol.asyncDispose]() {
+      await kill(running.child, sink.child);
+      await running.beside?.[Symbol.asyncDispose]();
+    },
   };
 }
 

@@ -121,11 +121,12 @@ export async function untilListening(port: number): Promise<void> {
   throw new Error(`Nothing listens on ${port}`);
 }
 
-/** User and system time of a process with its threads, in us (proc(5): clock ticks of 10 ms). */
-export async function cpuUs(pid: number): Promise<number> {
+/** User and system time of a process with its threads, in us (proc(5): clock ticks of 10 ms). @param withEnded And of its children that have ended. */
+export async function cpuUs(pid: number, withEnded = false): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+  const ended = withEnded ? Number(fields[13]) + Number(fields[14]) : 0;
+  return (Number(fields[11]) + Number(fields[12]) + ended) * 10_000;
 }
 
 /** The most memory that a process has had. */

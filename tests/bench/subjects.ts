@@ -4,9 +4,13 @@ import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import type { ConfigInput } from "../../src/config/schema.ts";
+import { Client } from "../../src/postgres/driver.ts";
+import { migrate } from "../../src/queue/postgres/schema.ts";
 import { mint } from "../../src/receiver/senders/minted.ts";
 import { buildCollector } from "../support/tools/collector.ts";
-import { deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
+import { startPostgres } from "../support/postgres/postgres.ts";
+import { tree } from "../support/postgres/processes.ts";
+import { cpuUs, deno, firstMatch, freePort, type Sink, startRelay, untilListening } from "./processes.ts";
 import type { Row } from "./results.ts";
 import { type RelayFiles, TOKEN, writeRelayFiles } from "./relay_files.ts";
 
@@ -29,6 +33,15 @@ export interface Running {
   readonly protocol?: "grpc";
   /** What its senders show, where that is not {@link TOKEN}. */
   readonly token?: string;
+  /** A server that it needs. */
+  readonly beside?: Beside;
+}
+
+/** A server beside a subject, which ends with it. */
+export interface Beside extends AsyncDisposable {
+  readonly name: string;
+  /** The CPU that all its processes have had, in us. */
+  cpuUs(): Promise<number>;
 }
 
 /** Where a subject lives and where it sends. */
@@ -108,18 +121,18 @@ function configOf(
 }
 
 async function relay(
-  storage: "sqlite" | "none",
+  queue: NonNullable<ConfigInput["sending_queue"]>,
   place: Place,
   proof: Proof = "token",
   exporter: NonNullable<ConfigInput["exporter"]> = {},
   protocol: "http" | "grpc" = "http",
 ): Promise<Running> {
-  const dir = join(place.folder, `relay-${storage}-${crypto.randomUUID()}`);
+  const dir = join(place.folder, `relay-${queue.storage}-${crypto.randomUUID()}`);
   const issued = proof === "jwt" ? await issuer() : undefined;
   await writeRelayFiles(dir, {
     ...place,
     token: tokenOf(proof),
-    config: { ...configOf(proof, place.certs, issued?.url, protocol), exporter, sending_queue: { storage } },
+    config: { ...configOf(proof, place.certs, issued?.url, protocol), exporter, sending_queue: queue },
   });
   const running = await startRelay(dir, protocol);
   await issued?.server.shutdown();
@@ -127,6 +140,38 @@ async function relay(
     ? await mint({ keyId: "web", secret: SIGNING_SECRET, ageMs: 3_600_000 })
     : issued?.token ?? TOKEN;
   return { ...running, forwards: true, token, ...(protocol === "grpc" ? { protocol } : {}) };
+}
+
+/** On a PostgreSQL of its own, over TLS. */
+async function relayOnPostgres(place: Place): Promise<Running> {
+  const { certs } = place;
+  const server = { certificateFile: `${certs}/server.crt`, keyFile: `${certs}/server.key` };
+  await using stack = new AsyncDisposableStack();
+  const postgres = stack.use(await startPostgres({ tls: { server } }));
+  const owner = new Client({ ...postgres.config("owner"), ssl: { rejectUnauthorized: false } });
+  await owner.connect();
+  await migrate(owner, { relayRole: "relay" });
+  await owner.end();
+  const url = postgres.url("relay").replace("127.0.0.1", "localhost");
+  const running = await relay(
+    { storage: "postgres", postgres: { url, tls: { ca_file: `${certs}/ca.crt` } } },
+    place,
+  );
+  const [row] = await postgres.query("SELECT pg_read_file('postmaster.pid') AS file");
+  const pid = Number(String(row?.["file"]).split("\n")[0]);
+  const moved = stack.move();
+  return {
+    ...running,
+    beside: {
+      name: "PostgreSQL",
+      cpuUs: async () => {
+        // Of a process that has ended its parent has the time.
+        const times = await Promise.all(tree(pid).map((each) => cpuUs(each, each === pid).catch(() => 0)));
+        return times.reduce((sum, time) => sum + time, 0);
+      },
+      [Symbol.asyncDispose]: () => moved.disposeAsync(),
+    },
+  };
 }
 
 async function collector(
@@ -247,13 +292,13 @@ const NODE = "node:http";
 const ofRelay = (title: string, storage: "sqlite" | "none", proof?: Proof, wayIn = NODE): Subject => ({
   title,
   wayIn,
-  start: (place) => relay(storage, place, proof),
+  start: (place) => relay({ storage }, place, proof),
 });
 
 const ofExporter = (title: string, exporter: (sink: Sink) => NonNullable<ConfigInput["exporter"]>): Subject => ({
   title,
   wayIn: NODE,
-  start: (place) => relay("sqlite", place, "token", exporter(place.sink)),
+  start: (place) => relay({ storage: "sqlite" }, place, "token", exporter(place.sink)),
 });
 
 /** Every subject, by name. */
@@ -273,7 +318,7 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   "sqlite-grpc": {
     title: "edgeferry, OTLP/gRPC in",
     wayIn: "src/http2",
-    start: (place) => relay("sqlite", place, "token", {}, "grpc"),
+    start: (place) => relay({ storage: "sqlite" }, place, "token", {}, "grpc"),
   },
   "sqlite-grpc-out": ofExporter("edgeferry, OTLP/gRPC out", (sink) => ({
     protocol: "grpc",
@@ -283,6 +328,11 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   "sqlite-redaction": ofRelay("edgeferry, redaction that hits", "sqlite", "redaction"),
   "sqlite-redaction-idle": ofRelay("edgeferry, redaction that hits nothing", "sqlite", "redaction-idle"),
   none: ofRelay("edgeferry, `none`: no disk", "none"),
+  postgres: {
+    title: "edgeferry, commit in PostgreSQL before 200, over TLS",
+    wayIn: NODE,
+    start: relayOnPostgres,
+  },
   "collector-memory": {
     title: "Collector, in memory",
     wayIn: "net/http",

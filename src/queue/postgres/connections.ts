@@ -100,7 +100,7 @@ export class Connections {
     this.#closed = true;
     for (const wake of this.#waiting.splice(0)) wake();
     for (const forget of [...this.#leftBehind]) forget();
-    await Promise.all(this.#idle.splice(0).map(({ client }) => end(client)));
+    await Promise.all(this.#idle.splice(0).map(({ client }) => endClient(client)));
   }
 
   async #work<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {
@@ -163,7 +163,7 @@ export class Connections {
     try {
       const connecting = this.#settings.connect();
       if (!await within(connecting, Math.max(0, until - performance.now()))) {
-        connecting.then(end, () => {});
+        connecting.then(endClient, () => {});
         throw new Error("PostgreSQL has not taken a connection in time");
       }
       const client = await connecting;
@@ -182,7 +182,7 @@ export class Connections {
   }
 
   #release(connection: Connection): void {
-    if (connection.lost !== undefined || this.#closed) void end(connection.client);
+    if (connection.lost !== undefined || this.#closed) void endClient(connection.client);
     else this.#idle.push(connection);
     this.#free();
   }
@@ -212,7 +212,7 @@ export class Connections {
     this.trouble = connection.lost;
     const forget = () => {
       clearTimeout(timer);
-      if (this.#leftBehind.delete(forget)) void end(connection.client);
+      if (this.#leftBehind.delete(forget)) void endClient(connection.client);
     };
     const timer = setTimeout(forget, LEFT_BEHIND_MS);
     this.#leftBehind.add(forget);
@@ -221,13 +221,13 @@ export class Connections {
   }
 }
 
-async function end(client: Client): Promise<void> {
-  try {
-    // With a statement under way the driver closes the socket without a word.
-    await client.end();
-  } catch {
-    // It was gone already.
-  }
+/** How long a connection takes to be closed in order, in ms; then its socket is closed. */
+const END_MS = 1_000;
+
+/** Ends a connection, however it is. Never rejects. */
+export async function endClient(client: Client): Promise<void> {
+  // With a statement under way the driver closes the socket without a word; that it is closed it does not always hear.
+  if (!await within(client.end().catch(() => {}), END_MS)) client.connection.stream.destroy();
 }
 
 /** An ERROR has rolled the transaction back; what ends the connection says nothing of a commit that was under way. */

@@ -28,6 +28,7 @@ import { codeOfSignal, encodingOf, signalOf } from "./codes.ts";
 import type { Row } from "./connections.ts";
 import { moveStep } from "./move.ts";
 import { bytesOf } from "./payload.ts";
+import { endClient } from "./connections.ts";
 import { checkSchema } from "./schema.ts";
 import { ALL_BOOKS, STATS } from "./statements.ts";
 
@@ -79,7 +80,7 @@ export function postgresInspector({ path, connect }: PostgresInspectorSettings):
         remedy: "see the database's log",
       }, { cause: error });
     } finally {
-      await client.end().catch(() => {});
+      await endClient(client);
     }
   };
   return {

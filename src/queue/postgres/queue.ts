@@ -33,7 +33,7 @@ import { deadLetterShareOf, shareOf, targetsOf, targetsOfNew } from "../targets.
 import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
 import { idsOf, type Snapshot, snapshotOf } from "./books.ts";
-import { Connections } from "./connections.ts";
+import { Connections, endClient, PostgresFailure } from "./connections.ts";
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
 import { Room } from "./room.ts";
@@ -76,9 +76,11 @@ const ROTATE_MS = 5_000;
 export async function openPostgresQueue(settings: PostgresQueueSettings): Promise<SendingQueue> {
   const client = await settings.connect();
   try {
-    await checkSchema(client);
+    if (!await within(checkSchema(client), WITHIN_MS)) {
+      throw new PostgresFailure("unreachable", `PostgreSQL has not answered for ${WITHIN_MS / 1000} s`);
+    }
   } finally {
-    await client.end();
+    await endClient(client);
   }
   return await PostgresQueue.open(settings);
 }

@@ -21,7 +21,10 @@ export interface PostgresOptions {
   /** Settings of the server, as `postgresql.conf` names them, e.g. `{ fsync: "off" }`. */
   readonly settings?: Readonly<Record<string, string>>;
   /** Serves TLS, and nothing else. With `clientCa` a client must show a certificate whose common name is its role. */
-  readonly tls?: { readonly server: Pair; readonly clientCa?: Pair };
+  readonly tls?: {
+    readonly server: Pick<Pair, "certificateFile" | "keyFile">;
+    readonly clientCa?: Pick<Pair, "certificateFile">;
+  };
   /** Where the folder with its data is made, e.g. a small disk. */
   readonly parent?: string;
 }
