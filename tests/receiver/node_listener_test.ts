@@ -423,7 +423,7 @@ Deno.test("broken chunks are refused, and the app told", async () => {
   });
   for (const chunk of ["ZZ\r\nab\r\n", "2 \r\nab\r\n", "1\r\nab\r\n"]) {
     const request = `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunk}`;
-    refused(await sendRaw(server.url, request), 400, /with no blank behind it/);
+    refused(await sendRaw(server.url, request), 400, /without a blank behind it/);
   }
   assert(await told.promise instanceof Error);
 });
