@@ -545,6 +545,15 @@ const FAULTS: readonly FaultRow[] = [
     matches: never,
   },
   {
+    code: "address_dead",
+    what: "An address of the Collector's name does not answer, and another does",
+    remedy:
+      "nothing is lost: the relay goes by one that answers; mend what stands at the address, or take it out of the name's records",
+    lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
     code: "clock_skew",
     what: "The clocks of this machine and of the Collector differ",
     remedy: "set both by NTP: certificates that are new or near their end fail on one side only",

@@ -3,6 +3,7 @@
  * step what it found, on what evidence, and what to do. A step that needs one that failed is skipped, and says so.
  * @module
  */
+import { lookup } from "node:dns/promises";
 import { dirname } from "node:path";
 import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
 import { exporterNames } from "../config/routes.ts";
@@ -12,6 +13,7 @@ import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import type { ResolveName } from "../exporter/transports.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { databaseSettings } from "../postgres/settings.ts";
 import { DATABASE_CHECKS, DatabaseSubject } from "./checks/database.ts";
@@ -59,6 +61,8 @@ export interface ExamineOptions {
   readonly cwd?: string;
   /** The clock; for tests. */
   readonly now?: () => Date;
+  /** All addresses of a name; for tests. */
+  readonly resolve?: ResolveName;
 }
 
 /** The longest that one attempt may take here, in ms, whatever the relay itself would wait. */
@@ -145,12 +149,17 @@ function waysOf(
         targets: targetsOf(config, exporter),
         now: options.now ?? (() => new Date()),
         attemptMs: Math.min(settings.timeoutMs, ATTEMPT_MS_MAX),
+        resolve: options.resolve ?? addressesOf,
       });
       way.signals.push(signal);
       ways.set(key, way);
     }
   }
   return [...ways.values()];
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 function targetsOf(config: Config, exporter: string) {

@@ -7,6 +7,7 @@ import type { Protocol, TlsSettings } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import type { Handshake } from "../diagnosis/handshake.ts";
 import { CollectorClient, type Target } from "../exporter/client.ts";
+import type { ResolveName } from "../exporter/transports.ts";
 import type { SignalName } from "../signal.ts";
 import { exportPrivateKey } from "../pki/certificate.ts";
 import type { PemDocument } from "../pki/pem.ts";
@@ -26,6 +27,8 @@ export interface WayOptions {
   readonly targets: Readonly<Record<SignalName, Target>>;
   readonly now: () => Date;
   readonly attemptMs: number;
+  /** All addresses of a name. */
+  readonly resolve: ResolveName;
 }
 
 /** What was read from the three files. */
@@ -45,6 +48,9 @@ export class Way {
   readonly compression: WayOptions["compression"];
   readonly now: () => Date;
   readonly attemptMs: number;
+  readonly resolve: ResolveName;
+  /** Of the name, once they are known. */
+  addresses: readonly string[] = [];
   readonly #exporter: string | undefined;
   readonly #from: string;
   /** Those that go this way. */
@@ -68,6 +74,7 @@ export class Way {
     this.compression = options.compression;
     this.now = options.now;
     this.attemptMs = options.attemptMs;
+    this.resolve = options.resolve;
     this.#targets = options.targets;
   }
 
@@ -109,6 +116,7 @@ export class Way {
       protocol: this.protocol,
       userAgent: USER_AGENT,
       idleConnectionsMax: 1,
+      resolve: this.resolve,
     });
   }
 

@@ -12,7 +12,7 @@ import { GrpcTransport } from "./grpc_transport.ts";
 import { HttpTransport } from "./http_transport.ts";
 import type { Coding } from "./recode.ts";
 import type { Answered, ClientIdentity, Place, Transport } from "./transport.ts";
-import { type ResolveName, Transports } from "./transports.ts";
+import { type AddressState, type ResolveName, Transports } from "./transports.ts";
 
 /** Where one signal goes. */
 export interface Target {
@@ -233,6 +233,12 @@ export class CollectorClient implements ExportClient {
     const host = hostname.replace(/^\[|\]$/g, "");
     const where = { host, port: Number(port || 443), timeoutMs: HANDSHAKE_MS };
     this.#serverKeyWeak = await sendsWeakKey({ ...where, cert, key, ...(abort === undefined ? {} : { abort }) });
+  }
+
+  /** What comes of an empty request to an address of the name of a signal's Collector. Never rejects. */
+  askAt(signal: SignalName, address: string): Promise<AddressState> {
+    const { url, headers } = this.target(signal);
+    return this.#transports.askAt({ signal, url, headers }, address);
   }
 
   speakFor(sender: string): void {

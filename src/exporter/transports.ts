@@ -25,6 +25,9 @@ export interface TransportsOptions {
 /** What an address is asked by: an empty request. */
 export type Question = Pick<Carried, "signal" | "url" | "headers">;
 
+/** `silent`: there is no answer in time, which costs whoever tries it a timeout. `refuses`: there is no connection, which is told at once. */
+export type AddressState = "answers" | "silent" | "refuses";
+
 /** One name and port whose attempts have failed. */
 interface Endpoint {
   readonly addresses: Addresses;
@@ -91,6 +94,13 @@ export class Transports {
     endpoint?.addresses.failed((address) => this.#ask(question, endpoint, address));
   }
 
+  /** What comes of an empty request to an address of a URL's name. Never rejects. */
+  askAt(question: Question, address: string): Promise<AddressState> {
+    const url = new URL(question.url);
+    const endpoint = this.#endpoints.get(url.origin) ?? this.#open(url);
+    return endpoint === undefined ? Promise.resolve("refuses") : this.#askAt(question, endpoint, address);
+  }
+
   /** An attempt had an answer. */
   answered(question: Question): void {
     if (this.#endpoints.size === 0) return;
@@ -153,8 +163,12 @@ export class Transports {
     }
   }
 
-  /** Any answer will do: what it says of the request is another matter. */
   async #ask(question: Question, endpoint: Endpoint, address: string): Promise<boolean> {
+    return await this.#askAt(question, endpoint, address) === "answers";
+  }
+
+  /** Any answer will do: what it says of the request is another matter. */
+  async #askAt(question: Question, endpoint: Endpoint, address: string): Promise<AddressState> {
     const abort = new AbortController();
     const giveUp = () => abort.abort();
     const timer = setTimeout(giveUp, ASK_MS_MAX);
@@ -164,9 +178,9 @@ export class Transports {
       asked = await this.#to(endpoint, address);
       const carried = { ...question, body: EMPTY, encoding: "identity", timeoutMs: ASK_MS_MAX } as const;
       await asked.transport.post({ ...carried, abort: abort.signal });
-      return true;
+      return "answers";
     } catch {
-      return false;
+      return abort.signal.aborted ? "silent" : "refuses";
     } finally {
       clearTimeout(timer);
       this.#closed.signal.removeEventListener("abort", giveUp);

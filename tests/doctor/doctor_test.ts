@@ -75,6 +75,7 @@ Deno.test("a sound relay: every step in the order of the path, none skipped", as
     ...[
       "dns",
       "tcp",
+      "addresses",
       "tls",
       "server_form",
       "server_chain",

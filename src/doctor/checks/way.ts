@@ -2,7 +2,6 @@
  * The steps from the name of the Collector to its answer.
  * @module
  */
-import { lookup } from "node:dns/promises";
 import { connect, isIP } from "node:net";
 import { concernsTheWay, diagnose, type Fault, SERVER_FORM_FAULTS } from "../../diagnosis/faults.ts";
 import { shakeHands } from "../../diagnosis/handshake.ts";
@@ -25,11 +24,12 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
     id: "dns",
     title: "name of the Collector",
     needs: [],
-    async run({ host, endpoint }) {
+    async run(way) {
+      const { host, endpoint } = way;
       if (isIP(host) !== 0) return ok(`${host} is an address`);
       try {
-        const found = await lookup(host, { all: true });
-        return ok(`${host} is ${found.map(({ address }) => address).join(", ")}`);
+        way.addresses = [...new Set(await way.resolve(host))];
+        return ok(`${host} is ${way.addresses.join(", ")}`);
       } catch (error) {
         const text = messageOf(error);
         const { code } = diagnose({ text });
@@ -43,6 +43,12 @@ export const WAY_CHECKS: readonly Check<Way>[] = [
     },
   },
   { id: "tcp", title: "connection", needs: ["dns"], run: checkTcp },
+  {
+    id: "addresses",
+    title: "each address of the name",
+    needs: ["dns", "key_match", "permissions"],
+    run: checkAddresses,
+  },
   { id: "tls", title: "TLS handshake", needs: ["tcp"], run: checkTls },
   { id: "server_form", title: "form of the Collector's certificate", needs: ["pem", "tls"], run: checkServerForm },
   { id: "server_chain", title: "issuer of the Collector's certificate", needs: ["server_form"], run: checkServerChain },
@@ -113,6 +119,26 @@ function checkTcp({ host, port, attemptMs, endpoint }: Way): Promise<Finding> {
   });
   return promise;
 }
+
+/** The relay goes by one that answers; which it is that does not is worth knowing. */
+async function checkAddresses(way: Way): Promise<Finding> {
+  const { addresses, host } = way;
+  if (addresses.length < 2) return ok(isIP(host) !== 0 ? "An address has no other" : `${host} has one address`);
+  const states = await Promise.all(addresses.map((each) => way.client.askAt(present(way.signals[0]), each)));
+  const evidence = addresses.map((each, index) => `${each} ${ADDRESS_WORDS[states[index] ?? "refuses"]}`);
+  const silent = addresses.filter((_, index) => states[index] === "silent");
+  if (silent.length > 0 && states.includes("answers")) {
+    const finding = `Of the addresses of ${host}, there is no answer from ${silent.join(", ")}`;
+    return warning("address_dead", finding, ...evidence);
+  }
+  // Where none answers, the next steps say why; one that refuses costs nothing, for the next one is tried at once.
+  return ok(
+    `${states.filter((state) => state === "answers").length} of ${addresses.length} addresses answer`,
+    ...evidence,
+  );
+}
+
+const ADDRESS_WORDS = { answers: "answers", silent: "is silent", refuses: "refuses" } as const;
 
 async function checkTls(way: Way): Promise<Finding> {
   if (!way.secure) return NO_TLS;

@@ -27,14 +27,18 @@ const root = new URL("../../../", import.meta.url);
 const WITH_DATA: ReadonlySet<string> = new Set(["connection_silent", "record_fails", "refuses_everything"]);
 
 /** A TCP server that does this with each connection. */
-async function tcp(stack: AsyncDisposableStack, answer: (socket: Socket) => void): Promise<number> {
+async function tcp(
+  stack: AsyncDisposableStack,
+  answer: (socket: Socket) => void,
+  at: { readonly port: number; readonly host: string } = { port: 0, host: "127.0.0.1" },
+): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on("error", () => {});
     answer(socket);
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(at.port, at.host);
   await once(server, "listening");
   stack.defer(async () => {
     const closed = once(server, "close");
@@ -129,6 +133,14 @@ Deno.test("each row of the table of faults is produced by doctor", async () => {
   await examined({ exporter: { endpoint: "https://localhost:1" } });
   await examined({ sending_queue: { path: join(good.key, "queue.db") } });
   await examined({ sending_queue: { queue_size: "16TiB" } });
+  await tcp(stack, () => {}, { port: Number(new URL(sound).port), host: "127.0.0.9" });
+  const resolve = () => Promise.resolve(["127.0.0.1", "127.0.0.8", "127.0.0.9"]);
+  const several = await examined({}, { resolve });
+  assert.deepEqual(
+    several.checks.find(({ id }) => id === "addresses")?.evidence,
+    ["127.0.0.1 answers", "127.0.0.8 refuses", "127.0.0.9 is silent"],
+  );
+  assert.ok(several.ok, "nothing is wrong but that");
   await examined({}, { env: { HTTPS_PROXY: "http://proxy.example:3128" } });
   await examined({}, { now: () => new Date(Date.now() + 3_600_000) });
   note(await examine({ file: join(dir, "no-such.yaml"), env: {} }));
