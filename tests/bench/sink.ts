@@ -33,6 +33,7 @@ const GRPC_LIMITS: Http2Limits = {
   idleMs: 0,
   pingMs: 0,
   pingAckMs: 0,
+  takeMs: 0,
 };
 
 let items = 0;
