@@ -134,15 +134,19 @@ export class CollectorClient implements ExportClient {
     this.#transports = new Transports({
       create: (at) => this.#create(at),
       resolve: options.resolve,
-      tunnels: options.protocol !== "grpc",
+      tunnels: !this.#grpc,
       onRenewed: () => void this.#renewed++,
     }, like === undefined ? undefined : like.#transports);
   }
 
+  get #grpc(): boolean {
+    return this.#options.protocol === "grpc";
+  }
+
   #create(at: Place | undefined): Transport {
-    const { userAgent, idleConnectionsMax, protocol } = this.#options;
+    const { userAgent, idleConnectionsMax } = this.#options;
     const options = { identity: this.#identity, userAgent, at };
-    return protocol === "grpc"
+    return this.#grpc
       ? new GrpcTransport(options)
       : new HttpTransport({ ...options, idleConnectionsMax, http2: this.#http2 });
   }
@@ -217,7 +221,7 @@ export class CollectorClient implements ExportClient {
     const started = performance.now();
     const answer = await this.#attempt(signal, body, encoding, abort, timeoutMs, sender);
     // The server has seen nothing of the request: it is sent again as it wants it.
-    if (answer.kind === "none" && !this.#http2 && NO_COMMON_PROTOCOL.test(answer.cause)) {
+    if (answer.kind === "none" && !this.#http2 && !this.#grpc && NO_COMMON_PROTOCOL.test(answer.cause)) {
       this.#http2 = true;
       this.#transports.renew();
       return await this.#attempt(signal, body, encoding, abort, timeoutMs - answer.durationMs, sender, started);

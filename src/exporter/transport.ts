@@ -30,7 +30,7 @@ export interface TunnelAccess {
 /** The Collector answered. */
 export interface Answered {
   readonly kind: "answer";
-  /** The HTTP status; of a gRPC code the one that means the same (see `grpc_status.ts`). */
+  /** The HTTP status; of a gRPC code the one that means the same (see `disposition.ts`). */
   readonly status: number;
   /** The name of the gRPC code; undefined over HTTP, and where what stands before the Collector has answered without one. */
   readonly grpc?: string;

@@ -38,12 +38,11 @@ export const HOST_CHECKS: readonly Check<HostSubject>[] = [
     title: "proxy variables",
     needs: [],
     run({ env, config }) {
-      // Every signal's own, whichever key it is from.
-      const urls = config === undefined
+      // Every signal's own, whichever key it is from. OTLP/gRPC goes by no proxy.
+      const settings = config === undefined
         ? []
-        : exporterNames(config).flatMap((name) =>
-          SIGNAL_NAMES.map((signal) => new URL(exporterSettings(config, signal, name).url))
-        );
+        : exporterNames(config).flatMap((name) => SIGNAL_NAMES.map((signal) => exporterSettings(config, signal, name)));
+      const urls = settings.filter(({ protocol }) => protocol !== "grpc").map(({ url }) => new URL(url));
       const used = urls.flatMap((url) => proxyVariableFor(url, env) ?? []);
       return used.length === 0
         ? ok("No proxy variable applies to the Collector")
