@@ -14,6 +14,7 @@ const COPIES: Readonly<Record<string, string>> = {
   "docker-compose.yaml": read("docker-compose.yaml").replaceAll(/\n\s+- (?=\S)/g, " "),
   "docs/deploy/edgeferry.service": read("docs/deploy/edgeferry.service").replaceAll(/\\\n\s*/g, ""),
   "docs/deploy/kubernetes.yaml": read("docs/deploy/kubernetes.yaml").replaceAll(/\n\s+- (?=\S)/g, " "),
+  "docs/deploy/kubernetes-fleet.yaml": read("docs/deploy/kubernetes-fleet.yaml").replaceAll(/\n\s+- (?=\S)/g, " "),
   "docs/operations.md": read("docs/operations.md"),
 };
 

@@ -13,6 +13,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/json"
@@ -21,7 +22,9 @@ import (
 
 // The kinds that the manifests may have, by "apiVersion kind".
 var kinds = map[string]func() any{
+	"apps/v1 Deployment":             func() any { return &apps.Deployment{} },
 	"apps/v1 StatefulSet":            func() any { return &apps.StatefulSet{} },
+	"batch/v1 Job":                   func() any { return &batch.Job{} },
 	"cert-manager.io/v1 Certificate": func() any { return &certmanager.Certificate{} },
 	"v1 Service":                     func() any { return &core.Service{} },
 }
