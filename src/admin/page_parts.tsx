@@ -337,7 +337,7 @@ const ROLE_WORDS: Readonly<Record<Expiry["role"], string>> = {
 };
 const LEVEL_CLASSES = { ok: "", warning: "warn", error: "bad" } as const;
 
-/** Who shares the queue, and what of this page is theirs as well; nothing where nobody does. */
+/** The relays that share the queue, and the figures on this page that are theirs as well; nothing where there are none. */
 function Relays({ relays }: Status) {
   if (relays === undefined) return null;
   const living = relays.filter(({ alive }) => alive);

@@ -78,7 +78,7 @@ export interface Status {
     readonly inFlight: number;
     readonly oldestS: number;
   };
-  /** Who shares the queue; undefined where it is this relay's alone, or not known yet. */
+  /** The relays that share the queue; undefined where it is this relay's alone, or not known yet. */
   readonly relays?: readonly LiveRelay[] | undefined;
   readonly signals: readonly SignalStatus[];
   readonly ways: readonly WayStatus[];

@@ -101,7 +101,7 @@ export function expiriesOf(
 ): Expiry[] {
   const of = (role: ExpiryRole, certificate: CertificateFacts) => expiryOf(role, certificate, limits, now);
   const authorities = facts.authorities.map((each) => of(roles.ca, each));
-  // Of several CAs an old one that ends is what a rotation looks like: as long as another one lasts, trust does.
+  // An old CA that ends beside others is a normal rotation: trust lasts as long as one of them does.
   const lasting = authorities.some(({ level }) => level !== "error");
   return [
     of(roles.own, facts.certificate),

@@ -55,7 +55,7 @@ export interface Written {
 
 /** What opens the CA of a folder. */
 export interface OpenOptions {
-  /** Of `ca.key`, where it is encrypted. */
+  /** The passphrase of `ca.key`, where it is encrypted. */
   readonly caPassphrase?: Passphrase | undefined;
   /** The clock; for tests. */
   readonly now?: Date | undefined;

@@ -1,6 +1,6 @@
 /**
- * Whether a listener still accepts connections. When a process runs out of files its server stops accepting, for good, and nothing
- * tells of it: neither an event, nor `listening`, nor the connections that are open, which go on (Deno 2.9.6).
+ * Whether a listener still accepts connections. When a process runs out of files its server stops accepting for good, and nothing
+ * reports it: neither an event, nor `listening`, nor the connections that are open, which go on (Deno 2.9.6).
  * @module
  */
 import { connect, type Server, Server as NetServer } from "node:net";

@@ -1,6 +1,6 @@
 /**
- * The identity that the relay shows to the Collector: opened at start, watched, tried before it is shown, and told of before its
- * end.
+ * The identity that the relay shows to the Collector: opened at start, watched, tried before it is used, and reported before
+ * its end.
  * @module
  */
 import type { TlsSettings } from "../config/exporter_settings.ts";

@@ -1,6 +1,6 @@
 /**
- * What a relay knows of the others that share its queue: who they are, and what is told of the queue as a whole. Asked of the database
- * when somebody wants to know, and not more often than every few seconds.
+ * What a relay knows about the others that share its queue, and about the queue as a whole. It asks the database when somebody wants
+ * to know, and not more often than every few seconds.
  * @module
  */
 import type { Connector } from "../postgres/connector.ts";

@@ -283,7 +283,7 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
   let current = 0;
   const servers: TlsServer[] = [];
   const replaced: (() => void)[] = [];
-  // Who has no certificate, or not a good one, is told so by the receiver; see `receiver/senders/certificate.ts`.
+  // The receiver answers a sender that has no certificate, or a bad one; see `receiver/senders/certificate.ts`.
   const settings = { minVersion: "TLSv1.2", requestCert: config.ca !== undefined, rejectUnauthorized: false } as const;
   return {
     server(options: ServerOptions, listener: RequestListener) {

@@ -30,7 +30,7 @@ export interface OpenedQueue {
   readonly queue: SendingQueue;
   /** Undefined where it is in none. */
   readonly database: Connector | undefined;
-  /** Who else uses it; undefined where nobody can, or where nothing is asked between requests. */
+  /** The other relays that use it; undefined where there can be none, or where nothing is asked between requests. */
   readonly fleet: FleetWatch | undefined;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The identity that the receiver shows to its senders, and the CA that theirs must lead to: opened at start, watched, and told of
+ * The identity that the receiver shows to its senders, and the CA that theirs must lead to: opened at start, watched, and reported
  * before its end.
  * @module
  */

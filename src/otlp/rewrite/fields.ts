@@ -54,7 +54,7 @@ export function readField(bytes: Uint8Array, at: number, into: FieldCursor): voi
     return;
   }
   into.contentStart = varintEnd(bytes, tagEnd);
-  // Of a tenth byte one bit is left, and a walk has seen that it is not set.
+  // A tenth byte has one bit, and the walk has checked that it is not set.
   into.end = into.contentStart + varintAt(bytes, tagEnd, Math.min(9, into.contentStart - tagEnd));
 }
 

@@ -1,5 +1,5 @@
 /**
- * Who sends: static tokens, kept as SHA-256 digests in `tokens.yaml`.
+ * Finds out who sends a request: static tokens, kept as SHA-256 digests in `tokens.yaml`.
  * @module
  */
 import { hash, timingSafeEqual } from "node:crypto";

@@ -11,7 +11,7 @@ export interface HeaderFields {
 
 /** The other end of a request's connection. */
 export interface Peer {
-  /** The connection, where it ends in this process; one of TLS tells of the client's certificate. */
+  /** The connection, where it ends in this process; a TLS connection has the client's certificate. */
   readonly socket?: Socket | undefined;
 }
 

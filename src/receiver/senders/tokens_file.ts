@@ -128,8 +128,8 @@ export async function addToken(
 }
 
 /**
- * Removes every token and signing key of an id. The digests of the tokens are remembered for 90 days, so that whoever still uses
- * one is told of by name.
+ * Removes every token and signing key of an id. The digests of the tokens are remembered for 90 days, so that the log
+ * names a sender that still uses one.
  * @returns how many there were.
  */
 export async function removeTokens(file: string, id: string, now: Date = new Date()): Promise<number> {

@@ -11,7 +11,7 @@ import type { AttributeValue } from "../../otlp/rewrite/resource_attributes.ts";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
 import type { SenderLimits } from "./sender.ts";
 
-/** Who sends. */
+/** The sender. */
 export const TOKEN_ID = z.string().regex(
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
   "is not an id: letters, digits, '.', '_' and '-', at most 63",

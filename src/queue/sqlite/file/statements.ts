@@ -110,7 +110,7 @@ export interface Open {
   readonly watch: FileWatch;
   readonly routes: Routes;
   readonly identity: number;
-  /** Where ids go on, as far as the main side has been told of the rows below. */
+  /** Where ids go on: the main side knows the rows below. */
   nextId: number;
   dataVersion: number;
   totals: Totals;
@@ -142,8 +142,8 @@ export function inTransaction(
 }
 
 /**
- * The totals as the tables have them; they are remembered as those of the last transaction. Not so `nextId`: by that alone is it
- * noticed that another process has inserted rows, and whoever moves it tells of them.
+ * The totals as the tables have them; they are remembered as those of the last transaction. `nextId` is not: it alone shows that
+ * another process has inserted rows, and code that moves it must report them.
  */
 export function readTotals(open: Open): Totals {
   const meta = open.sql.meta.get() as Row;
