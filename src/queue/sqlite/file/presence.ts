@@ -4,6 +4,7 @@
  * @module
  */
 import { closeSync, fstatSync, openSync, statSync } from "node:fs";
+import { codeOf } from "../../../errors.ts";
 
 /**
  * - `whole`: all is where it was.
@@ -82,7 +83,7 @@ function identityOf(path: string): Identity | undefined {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
     // A part of the path is no folder any more. Anything else says nothing of the file.
-    if ((error as { code?: unknown }).code === "ENOTDIR") return undefined;
+    if (codeOf(error) === "ENOTDIR") return undefined;
     throw error;
   }
 }
