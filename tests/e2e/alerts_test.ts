@@ -14,6 +14,8 @@ import type { SignalName } from "../../src/signal.ts";
 import { ending, testCertificates } from "../support/files/certificates.ts";
 import { requestOf } from "../support/relay/exporting.ts";
 import { folder } from "../support/files/folder.ts";
+import { makeTables } from "../support/postgres/fleet.ts";
+import { startPostgres } from "../support/postgres/postgres.ts";
 import { promtool } from "../support/tools/promtool.ts";
 import { type RelayHere, type RelayOptions, startRelayHere } from "../support/relay/relay.ts";
 
@@ -82,6 +84,9 @@ const OF_SEVERAL: ReadonlySet<string> = new Set([
   "EdgeferryTargetSkipped",
   "EdgeferryExporterDown",
 ]);
+
+/** The alert about relays that share a queue. */
+const OF_FLEETS = "EdgeferryNobodySends";
 
 interface Alert {
   /** Beside those of its rule. */
@@ -270,7 +275,7 @@ Deno.test("each alert fires for a relay that is ill in its way, and none for one
     EdgeferrySlow: { labels: {} },
     EdgeferryCertificateEndsSoon: { labels: client },
     EdgeferryCertificateEnds: { labels: client },
-  }, (alert) => !OF_SEVERAL.has(alert));
+  }, (alert) => !OF_SEVERAL.has(alert) && alert !== OF_FLEETS);
 });
 
 Deno.test("each alert about one target of several names it, and fires for no other", async () => {
@@ -369,4 +374,32 @@ Deno.test("each alert about one target of several names it, and fires for no oth
       labels: { exporter: "us", signal: "traces" },
     }],
   }, (alert) => OF_SEVERAL.has(alert));
+});
+
+Deno.test("a fleet in which nobody sends any more alarms, and one with an exporter does not", async () => {
+  await using stack = new AsyncDisposableStack();
+  const certificates = stack.use(await testCertificates());
+  const dir = stack.use(await folder());
+  const postgres = stack.use(await startPostgres());
+  await makeTables(postgres);
+  const member = (role: "receiver" | "exporter") =>
+    startRelayHere({
+      engine: "none",
+      collectorUrl: "https://127.0.0.1:9",
+      certsDir: certificates.dir,
+      config: { role, sending_queue: { storage: "postgres", postgres: { url: postgres.url("relay") } } },
+    });
+  const exporter = await member("exporter");
+  const receiver = stack.use(await member("receiver"));
+  const living = (count: number) =>
+    until(receiver, (text) => text.includes(`edgeferry_fleet_relays{role="exporter"} ${count}\n`));
+  const well = await living(1);
+  await exporter[Symbol.asyncDispose]();
+  const ill = await living(0);
+  const scrapes = [
+    ...Array.from({ length: WELL_MINUTES }, () => well),
+    ...Array.from({ length: ILL_MINUTES }, () => ill),
+  ];
+  const fleet = new Map([...seriesIn(scrapes)].filter(([name]) => name.startsWith("edgeferry_fleet_")));
+  await fire(dir.path, scrapes, fleet, { [OF_FLEETS]: { labels: {} } }, (alert) => alert === OF_FLEETS);
 });

@@ -17,6 +17,8 @@ import { prometheusName } from "../../src/telemetry/prometheus.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { requestOf } from "../support/relay/exporting.ts";
 import { promtool, runWith } from "../support/tools/promtool.ts";
+import { makeTables } from "../support/postgres/fleet.ts";
+import { startPostgres } from "../support/postgres/postgres.ts";
 import { startRelayHere } from "../support/relay/relay.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -143,7 +145,19 @@ Deno.test("alerts and dashboard name what a running relay exposes", async (t) =>
     assert.equal(answer.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     text = await answer.text();
   } while (!settled.every((each) => each.test(text)));
-  const series = seriesOf(text);
+  // What is told of a fleet is told by one that shares a database.
+  const postgres = stack.use(await startPostgres());
+  await makeTables(postgres);
+  const receiver = stack.use(
+    await startRelayHere({
+      engine: "none",
+      collectorUrl: "https://127.0.0.1:9",
+      certsDir: certificates.dir,
+      config: { role: "receiver", sending_queue: { storage: "postgres", postgres: { url: postgres.url("relay") } } },
+    }),
+  );
+  const fleet = seriesOf(await (await fetch(`${receiver.adminUrl}/metrics`)).text());
+  const series = [...seriesOf(text), ...fleet.filter(({ name }) => name.startsWith("edgeferry_fleet_"))];
 
   await t.step("promtool reads the metrics, no series is there twice, and every instrument has its name", async () => {
     const { words } = await promtool(["check", "metrics"], text);
@@ -153,12 +167,15 @@ Deno.test("alerts and dashboard name what a running relay exposes", async (t) =>
     );
     assert.equal(new Set(lines).size, lines.length);
     const families = new Set([...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
-    // No action is configured, nothing was refused after its items were counted, no connection was dropped, and nothing had to move.
+    // No action is configured, nothing was refused after its items were counted, no connection was dropped, nothing had to move, and
+    // the queue is shared with nobody.
     const absent = [
       "edgeferry_receiver_dropped_connections",
       "edgeferry_redaction_attributes",
       "edgeferry_receiver_refused_items",
       "edgeferry_exporter_moved_requests",
+      "edgeferry_fleet_durability",
+      "edgeferry_fleet_relays",
     ];
     const missing = Object.entries(INSTRUMENTS).filter(([name, row]) => !families.has(prometheusName(name, row)));
     assert.deepEqual(missing.map(([name]) => name).sort(), absent.sort());

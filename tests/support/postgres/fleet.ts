@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
+import { Client } from "../../../src/postgres/driver.ts";
+import { migrate } from "../../../src/queue/postgres/schema.ts";
 import type { TestCertificates } from "../files/certificates.ts";
 import { runProgram } from "../program/program.ts";
 import { RestartableRelay, ROOT, type Settings } from "../relay/restartable_relay.ts";
@@ -11,6 +13,14 @@ import type { Postgres } from "./postgres.ts";
 /** Makes the tables by the command, as their owner, and lets the role `relay` use them. */
 export function migrateQueue(postgres: Postgres): Promise<readonly string[]> {
   return queueCommand(["migrate", "--url", postgres.url("owner")], databaseVariables(postgres.url("relay")));
+}
+
+/** Makes the tables without the command, for tests of something else. */
+export async function makeTables(postgres: Postgres): Promise<void> {
+  const client = new Client(postgres.config("owner"));
+  await client.connect();
+  await migrate(client, { relayRole: "relay" });
+  await client.end();
 }
 
 /** Runs `queue …` and answers what it printed. */
