@@ -7,6 +7,7 @@
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { concatenate } from "../codec/bytes.ts";
+import { leaveGarbage } from "../codec/memory.ts";
 import { FloodBudget } from "./flood_budget.ts";
 import { contentLength, fieldOf, malformation } from "./fields.ts";
 import {
@@ -275,6 +276,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     const { type, id, length } = head;
     this.#expected(head);
     this.#frames++;
+    if (length >= GARBAGE_BYTES_MIN) leaveGarbage(length);
     switch (type) {
       case FRAME_TYPE.headers:
         return this.#onHeaders(head, body);
@@ -898,6 +900,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 }
 
+/** From this size on a frame that is not DATA is worth counting as garbage, in bytes; no sender has such often. */
+const GARBAGE_BYTES_MIN = 4 * 1024;
 const NO_PREFACE = "The peer does not speak HTTP/2";
 const NOTHING = new Uint8Array(0);
 const PING = new Uint8Array(PING_BYTES);
