@@ -25,7 +25,7 @@ export interface SocketOptions {
  */
 export function openSocket<Taken>(
   { url, identity, address, abort }: SocketOptions,
-  take: (socket: Socket) => Taken,
+  take: (socket: Socket) => Taken | PromiseLike<Taken>,
 ): Promise<Taken> {
   const secure = url.protocol === "https:";
   const hostname = hostOf(url);

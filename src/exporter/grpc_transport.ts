@@ -3,6 +3,7 @@
  * when the peer takes no more on it.
  * @module
  */
+import type { Socket } from "node:net";
 import { discard } from "../codec/bytes.ts";
 import { type ConnectionEnd, Http2Connection, type Http2Limits } from "../http2/connection.ts";
 import { encodeFields } from "../http2/hpack.ts";
@@ -137,7 +138,7 @@ type Events = Parameters<Http2Connection["request"]>[1];
 /** A connection, and what has become of it. */
 interface Opened {
   readonly connection: Http2Connection;
-  /** The peer has shown that it speaks HTTP/2. */
+  /** The peer has said how many calls it takes at once, and so that it speaks HTTP/2. */
   ready: boolean;
   end: ConnectionEnd | undefined;
 }
@@ -159,19 +160,20 @@ class Pool {
 
   /** Begins a request on a connection that has room, or on a new one. Rejects where there is none to be had. */
   async request(block: Uint8Array, abort: AbortSignal, events: Events): Promise<Http2Stream> {
+    let fresh: Opened | undefined;
     for (;;) {
       for (const opened of this.#open) {
-        const stream = opened.connection.request(block, {
-          ...events,
-          cut: (cut) => events.cut({ ...cut, message: this.#explained(opened, cut.message) }),
-        });
+        const stream = opened.connection.request(block, events);
         if (stream === undefined) continue;
         if (this.#closed) this.#drain(opened);
         return stream;
       }
-      const opened = await this.#another(abort);
+      if (fresh?.connection.usable === true && fresh.connection.streams === 0) {
+        throw new Error("the server takes no calls: its SETTINGS_MAX_CONCURRENT_STREAMS is 0");
+      }
+      fresh = await this.#another(abort);
       // It ended before anything was sent on it: another one would, too.
-      if (opened.end !== undefined) throw new Error(this.#explained(opened, opened.end.message));
+      if (fresh.end !== undefined) throw new Error(this.#explained(fresh, fresh.end.message));
     }
   }
 
@@ -199,30 +201,40 @@ class Pool {
   #connect() {
     const abort = new AbortController();
     const options = { url: this.#url, identity: this.#identity, address: this.#address, abort: abort.signal };
-    const opened = openSocket(options, (socket): Opened => {
-      const connection = new Http2Connection(socket, {
-        side: "client",
-        limits: LIMITS,
-        events: {
-          ready: () => void (entry.ready = true),
-          goaway: () => void this.#open.delete(entry),
-          closed: (end) => {
-            this.#open.delete(entry);
-            entry.end = end;
-          },
-          // What a stream's events throw has reset that stream; its request is told.
-          failed: () => {},
-        },
-      });
-      const entry: Opened = { connection, ready: false, end: undefined };
-      this.#open.add(entry);
-      // Nobody is left who waits for it.
-      if (this.#closed && abort.signal.aborted) this.#drain(entry);
-      return entry;
-    }).finally(() => this.#opening = undefined);
+    const opened = openSocket(options, (socket) => this.#speak(socket, abort.signal))
+      .finally(() => this.#opening = undefined);
     // Whoever waits is told.
     opened.catch(() => {});
     return { opened, abort, waiting: 0 };
+  }
+
+  /** Resolves when the peer has said how many calls it takes at once, or the connection has ended before. */
+  #speak(socket: Socket, abort: AbortSignal): Promise<Opened> {
+    const { promise, resolve } = Promise.withResolvers<Opened>();
+    const connection = new Http2Connection(socket, {
+      side: "client",
+      limits: LIMITS,
+      events: {
+        ready: () => {
+          entry.ready = true;
+          this.#open.add(entry);
+          resolve(entry);
+        },
+        goaway: () => void this.#open.delete(entry),
+        closed: (end) => {
+          this.#open.delete(entry);
+          entry.end = end;
+          resolve(entry);
+        },
+        // What a stream's events throw has reset that stream; its request is told.
+        failed: () => {},
+      },
+    });
+    const entry: Opened = { connection, ready: false, end: undefined };
+    // Nobody is left who waits for it.
+    const giveUp = () => entry.ready ? undefined : connection.destroy();
+    abort.addEventListener("abort", giveUp, { once: true });
+    return promise;
   }
 
   #drain(opened: Opened): void {

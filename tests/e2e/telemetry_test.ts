@@ -14,15 +14,22 @@ const NOT_SAMPLED = { traceparent: `00-${TRACE_ID}-${CALLER_SPAN_ID}-00` };
 
 const plain = (value: unknown) => JSON.stringify(value, (_, part) => typeof part === "bigint" ? Number(part) : part);
 
+const VARIANTS = [
+  { what: "", otelDeno: false, protocol: "http/protobuf" },
+  { what: ", OTEL_DENO=true", otelDeno: true, protocol: "http/protobuf" },
+  { what: ", over gRPC", otelDeno: false, protocol: "grpc" },
+] as const;
+
 for (const engine of ENGINES) {
-  for (const otelDeno of [false, true]) {
-    Deno.test(`the relay's own telemetry, storage: ${engine}${otelDeno ? ", OTEL_DENO=true" : ""}`, async () => {
+  for (const { what, otelDeno, protocol } of VARIANTS) {
+    Deno.test(`the relay's own telemetry, storage: ${engine}${what}`, async () => {
       await using certificates = await testCertificates();
       await using sink = startSink();
       await using collector = await startCollector({ certsDir: certificates.dir, sink });
       await using relay = await startRelayProcess({
         engine,
-        collectorUrl: collector.httpUrl,
+        collectorUrl: protocol === "grpc" ? `https://${collector.grpcEndpoint}` : collector.httpUrl,
+        config: { exporter: { protocol } },
         certsDir: certificates.dir,
         env: otelDeno ? { OTEL_DENO: "true" } : {},
       });

@@ -133,7 +133,6 @@ Deno.test("where the peer takes few calls at once, more connections take the oth
     return MESSAGE;
   }, { streamsMax: 1 });
   const client = grpc(end.url);
-  // The peer's bound is known once it has spoken.
   const first = client.send("traces", BODY, "gzip");
   while (end.calls.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
   const others = [client.send("traces", BODY, "gzip"), client.send("logs", BODY, "gzip")];
@@ -141,6 +140,25 @@ Deno.test("where the peer takes few calls at once, more connections take the oth
   gate.resolve();
   for (const answer of await Promise.all([first, ...others])) assert(answer.kind === "answer");
   assert.equal(end.connections, 3);
+  client.close();
+});
+
+Deno.test("many calls at once to a peer that takes one at a time a connection: none of them fails", async () => {
+  await using end = await startGrpcEnd(() => MESSAGE, { streamsMax: 1 });
+  const client = grpc(end.url);
+  const answers = await Promise.all(Array.from({ length: 12 }, () => client.send("traces", BODY, "gzip")));
+  assert.deepEqual(answers.map((answer) => answer.kind === "answer" && answer.status), Array(12).fill(200));
+  assert.equal(end.calls.length, 12);
+  client.close();
+});
+
+Deno.test("a peer that takes no calls is told of, and not asked for ever", async () => {
+  await using end = await startGrpcEnd(() => MESSAGE, { streamsMax: 0 });
+  const client = grpc(end.url);
+  const answer = await client.send("traces", BODY, "gzip");
+  assert(answer.kind === "none");
+  assert.match(answer.cause, /takes no calls/);
+  assert.equal(end.connections, 1);
   client.close();
 });
 
