@@ -62,7 +62,7 @@ export interface Prover {
   prove(): Promise<"all" | "first_only" | "unknown" | Answer>;
   /** As it was last; undefined where nothing is known. */
   known(): "all" | "first_only" | "unknown" | undefined;
-  /** A connection was lost: whoever answers next may be another. */
+  /** A connection was lost: the next answer may come from another server. */
   lost(): void;
 }
 
@@ -84,7 +84,7 @@ export interface ExportClient {
   readonly replaced: number;
   /** How often all connections have been given up for new ones. */
   readonly renewed: number;
-  /** Of a client that is several, which asks each of them. */
+  /** For a client that stands for several, and asks each of them. */
   readonly proof?: Prover;
   /**
    * Whose name questions bear from now on that carry nobody's data, where a header names the sender: a Collector may know some

@@ -19,11 +19,11 @@ export type ExporterEvents = WayEvents & LaneEvents;
 /** Settings of an exporter. */
 export interface ExporterOptions {
   readonly queue: SendingQueue;
-  /** Whose records are sent. */
+  /** The target whose records are sent. */
   readonly target: TargetId;
   /** The way to the Collector, for each signal; often one for all. */
   readonly clients: Readonly<Record<SignalName, ExportClient>>;
-  /** Of each signal, what other targets know of the same endpoint; absent where no other sends there. */
+  /** What other targets know of the same endpoint, by signal; absent where no other sends there. */
   readonly shared?: Readonly<Record<SignalName, SharedEndpoint>>;
   /** Requests of a signal are one sender's each, since a header names it; of none unless given. */
   readonly bySender?: Readonly<Record<SignalName, boolean>>;
@@ -37,7 +37,7 @@ export interface ExporterOptions {
   readonly batchBytesMax: number;
   /** The most that it may have inflated, for each signal; see `LaneOptions`. */
   readonly inflatedBytesMax?: Readonly<Record<SignalName, number>>;
-  /** How long what is queued waits for more, and how many payload bytes do not. */
+  /** How long queued records wait for more, and how many payload bytes wait no longer. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   readonly retry: BreakerOptions;
   readonly events: ExporterEvents;
@@ -98,7 +98,7 @@ export class Exporter {
       });
     }
     this.#running = Promise.all(this.#lanes.map((lane) => lane.run(this.#stopping.signal))).then(() => {});
-    // Whoever asks for `running` is told; nobody has to.
+    // `running` reports it to those who ask for it; nobody has to.
     this.#running.catch(() => {});
   }
 

@@ -59,7 +59,7 @@ export class GroupClient implements ExportClient {
   readonly #options: GroupOptions;
   readonly #random: () => number;
   readonly #now: () => number;
-  /** Who gave an answer, so that its own client says what was wrong. */
+  /** The member that gave an answer, so that its own client says what was wrong. */
   readonly #givenBy = new WeakMap<Answer, GroupMember>();
   #current: GroupMember;
   #changes = 0;
@@ -71,7 +71,7 @@ export class GroupClient implements ExportClient {
     this.#random = options.random ?? Math.random;
     this.#now = options.now ?? (() => performance.now());
     this.#current = first;
-    // What was held against the identity before says nothing of the one that is shown now.
+    // Refusals of the previous identity say nothing about the one in use now.
     for (const { client, health } of options.members) client.whenReplaced(() => health.hasten());
   }
 
@@ -149,7 +149,7 @@ export class GroupClient implements ExportClient {
         member.health.unknown();
         break;
       }
-      // Whoever answers at this address next may be another.
+      // The next answer at this address may come from another server.
       if (answer.kind === "none") member.proof.lost();
       const { move, busyMs } = member.health.judge(answer);
       if (move === "moves") {
@@ -188,7 +188,7 @@ export class GroupClient implements ExportClient {
   }
 
   /**
-   * Of those that the next requests go to. A failover asks them in their order until one says something; a balance sends to each. One that
+   * The members that the next requests go to. A failover asks them in their order until one says something; a balance sends to each. One that
    * is tried again is asked by the request that tries it, or all would wait for it.
    */
   async #prove(): Promise<Members | Answer> {

@@ -24,7 +24,7 @@ const STREAMED_BYTES_MIN = 256 * 1024;
 
 export class HttpTransport implements Transport {
   readonly #userAgent: string;
-  /** For whoever sends something else by the same connections. */
+  /** For code that sends something else by the same connections. */
   readonly http: Deno.HttpClient;
 
   constructor({ identity: { caCerts, cert, key }, userAgent, idleConnectionsMax, http2, at }: HttpTransportOptions) {
@@ -62,7 +62,7 @@ export class HttpTransport implements Transport {
   }
 }
 
-/** Of the kind `tcp` Deno 2.9.6 speaks no TLS to what is behind it, whatever the URL says. */
+/** Behind a proxy of the kind `tcp`, Deno 2.9.6 speaks no TLS, whatever the URL says. */
 function proxyTo({ address, port, tunnel }: Place): Deno.Proxy {
   return tunnel === undefined
     ? { transport: "tcp", hostname: address, port }

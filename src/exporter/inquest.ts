@@ -37,7 +37,7 @@ export interface InquestEvents {
     fault: Fault,
     detail: { items: number; sender: string; cause: string; failures: number; retryMs: number },
   ): void;
-  /** Looking for what the Collector does not take goes on for long, or has ended at its bound. */
+  /** The search for what the Collector does not take lasts long, or has ended at its bound. */
   looking(signal: SignalName, detail: { requests: number; ms: number; bounded: boolean }): void;
 }
 
@@ -50,7 +50,7 @@ export interface InquestOptions {
   readonly recoder: Recoder;
   /** Searches under way at once. */
   readonly atOnceMax: number;
-  /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
+  /** How long a request that the Collector fails on waits alone, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
   readonly events: InquestEvents;
   /** Sends pieces as one request; what is taken has its outcome then. */
@@ -70,10 +70,10 @@ export const CUTTING_REQUESTS_MAX = 1_024;
 /** The same while a sender waits for the answer. */
 const CUTTING_NOW_REQUESTS_MAX = 64;
 
-/** What finds no room to be looked into is taken again after so many ms. */
+/** After how many ms pieces are taken again that no search had room for. */
 const AGAIN_MS = 500;
 
-/** A search that lasts is told of every so many ms. */
+/** How often a long search is reported, in ms. */
 const TOLD_MS = 5_000;
 
 export class Inquest {
@@ -111,7 +111,7 @@ export class Inquest {
     marks.set(piece, { kind, takenBefore: taken(piece), failures });
   }
 
-  /** Pieces were not taken as one request. Returns why what has no outcome then is kept, if something is. */
+  /** Pieces were not taken as one request. Returns why pieces without an outcome are kept, if there are any. */
   open(found: Found<readonly Piece[]>, voyage: Voyage): Promise<Kept | undefined> {
     return this.#inTurn(found, voyage, async () => {
       // Its second refusal, and others were taken between.
@@ -237,7 +237,7 @@ export class Inquest {
     });
   }
 
-  /** A search that is told of when it lasts. */
+  /** A search that is reported when it takes long. */
   async #search<Unit>(
     found: Found<Unit>,
     options: SearchOptions<Unit>,

@@ -31,7 +31,7 @@ export interface LaneEvents extends InquestEvents {
 /** Settings of one lane. */
 export interface LaneOptions {
   readonly queue: SendingQueue;
-  /** Whose records are sent. */
+  /** The target whose records are sent. */
   readonly target: TargetId;
   readonly compression: Compression;
   readonly recoder: Recoder;
@@ -45,9 +45,9 @@ export interface LaneOptions {
   readonly batchBytesMax: number;
   /** The most that it may have inflated; {@link MERGED_INFLATED_BYTES_MAX} unless given. */
   readonly inflatedBytesMax?: number;
-  /** How long what is queued waits for more, and how many payload bytes do not. */
+  /** How long queued records wait for more, and how many payload bytes wait no longer. */
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
-  /** How long what the Collector fails on waits by itself, in ms: at first, and at most. */
+  /** How long a request that the Collector fails on waits alone, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
   readonly events: LaneEvents;
 }
@@ -87,7 +87,7 @@ export class Lane {
   /** Where a header names the sender. */
   readonly #standings: SenderStandings | undefined;
   #underWay = 0;
-  /** Of those under way, requests of what is never merged, and their bytes. */
+  /** How many of the requests under way are never merged, and their bytes. */
   #unmerged = 0;
   #unmergedBytes = 0;
   /** Parts in the next request after a failure, at most; undefined: as many as there are. */
@@ -278,7 +278,7 @@ export class Lane {
     let stopped: Kept | undefined;
     for (const pieces of batches) {
       const { sender } = partOf(pieces[0]!);
-      // Who waits for the answer is asked for itself.
+      // Each sender that waits for the answer is tried by itself.
       const leftMs = durable ? standings.leftMs(sender) : 0;
       if (leftMs > 0) {
         keep(pieces, { afterMs: leftMs, cause: SENDER_REFUSED });
@@ -321,7 +321,7 @@ export class Lane {
     return first === undefined ? undefined : this.#open(first.answer, voyage);
   }
 
-  /** What goes into one request each: what has failed before never goes with what has not. After a failure a small one goes first. */
+  /** The requests to make: pieces that have failed before never go with others. After a failure a small request goes first. */
   #batches({ shipment, permit }: Voyage): (readonly Piece[])[] {
     const probeParts = this.#way.breaker.probes(permit) ? this.#probeParts : undefined;
     if (this.#marks.none && probeParts === undefined) return [shipment.pieces];

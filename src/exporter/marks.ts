@@ -18,9 +18,9 @@ export interface Mark {
   readonly takenBefore: number;
   /** In a row. */
   readonly failures: number;
-  /** Of `refused`. */
+  /** With `refused`: the verdict. */
   readonly verdict?: Refused;
-  /** Of `apart`: not to be sent before, by `performance.now()`. */
+  /** With `apart`: not to be sent before, by `performance.now()`. */
   readonly dueAt?: number;
 }
 

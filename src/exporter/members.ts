@@ -37,7 +37,7 @@ const MALFORMED = new Uint8Array([0x0a, 0x7f]);
 
 interface Form {
   readonly encoding: Coding;
-  /** Empty requests. Who refuses them would refuse the probe, too, whatever it reads of it. */
+  /** Empty requests. An endpoint that refuses them would refuse the probe, too, whatever it reads of it. */
   readonly control: Uint8Array<ArrayBuffer>;
   /** The same, with a malformed one at its end. */
   readonly probe: Uint8Array<ArrayBuffer>;
@@ -55,7 +55,7 @@ const FORMS: Readonly<Record<ProvedForm, Form>> = {
   zstd: { encoding: "zstd", control: encode(NOTHING, "zstd"), probe: encode(MALFORMED, "zstd") },
 };
 
-/** RFC 9110, 15.5.16: the content coding, among others, is not supported. Of a control it says that, and nothing of the way. */
+/** RFC 9110, 15.5.16: the content coding, among other things, is not supported. As the answer to a control it says only that. */
 const UNSUPPORTED = 415;
 
 /**
@@ -91,7 +91,7 @@ export class MembersProof implements Prover {
     return this.#told;
   }
 
-  /** A connection was lost: whoever answers next may be another. */
+  /** A connection was lost: the next answer may come from another server. */
   lost(): void {
     this.#proof = undefined;
   }
@@ -116,7 +116,7 @@ export class MembersProof implements Prover {
 
   /** Whether it is taken; the answer where it says neither. */
   async #taken(body: Uint8Array<ArrayBuffer>, encoding: Coding): Promise<boolean | Answer> {
-    // What is kept is never handed on: whoever sends a body may give its memory back.
+    // The kept body is never handed on: the sender of a body may give its memory back.
     const answer = await this.#options.ask(body.slice(), encoding);
     if (answer.kind === "none") return answer;
     if (answer.status === UNSUPPORTED && encoding !== "gzip") return false;

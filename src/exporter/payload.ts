@@ -78,7 +78,7 @@ function inflatedBytesOf(pieces: readonly Piece[]): number {
 }
 
 /**
- * Puts pieces of one encoding into one body. What is forwarded of a single piece is not copied.
+ * Puts pieces of one encoding into one body. A single piece is forwarded without a copy.
  * @throws {DamagedError}
  */
 export function compose(
@@ -88,7 +88,7 @@ export function compose(
 ): RequestBody | Promise<RequestBody> {
   const { encoding } = pieces[0]!.delivery;
   if (compression !== "passthrough" || encoding !== "gzip") return recoded(pieces, compression, recoder);
-  // What does not compress has grown by its framing, perhaps over what the Collector takes of a body.
+  // A body that does not compress has grown by its framing, perhaps over the Collector's limit.
   if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) return recoded(pieces, "none", recoder);
   return new RequestBody({
     bytes: join(pieces),

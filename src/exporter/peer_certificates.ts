@@ -10,7 +10,7 @@ import type { ClientIdentity } from "./transport.ts";
 
 /** Settings of a watch. */
 export interface PeerOptions {
-  /** Of the Collectors; those without TLS are left out. */
+  /** The Collectors' URLs; those without TLS are left out. */
   readonly urls: readonly URL[];
   /** What is shown to them. */
   readonly identity: () => ClientIdentity;

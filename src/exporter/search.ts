@@ -84,7 +84,7 @@ export async function search<Unit>(
   for (let found = open.pop(); found !== undefined; found = open.pop()) {
     if (requests >= requestsMax) return result([...open, found]);
     const halves = split(found.unit);
-    // Who cannot be cut is asked once more, after the endpoint has shown that it takes something: failures come and go, and an endpoint
+    // A unit that cannot be cut is sent once more, after the endpoint has shown that it takes something: failures come and go, and an endpoint
     // may refuse everything for a while.
     if (halves === undefined) {
       const sound = found.confirmed === true || isDamaged(found.verdict);

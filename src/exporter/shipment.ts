@@ -50,7 +50,7 @@ export class Shipment {
   readonly #onSettle: (delivery: Delivery, outcomes: readonly PartOutcome[]) => void;
   readonly #settles: Promise<void>[] = [];
 
-  /** @param onSettle Told of the outcomes of a record, before the queue is. */
+  /** @param onSettle Hears the outcomes of a record, before the queue does. */
   constructor(
     deliveries: readonly Delivery[],
     onSettle: (delivery: Delivery, outcomes: readonly PartOutcome[]) => void = () => {},
@@ -84,12 +84,12 @@ export class Shipment {
     const outcomes = timed(record.pieces.map((each) => this.#outcomes.get(each)!));
     this.#onSettle(record.delivery, outcomes);
     const settled = settle(record.delivery, outcomes);
-    // Told by `settled`, however late that is asked for.
+    // `settled` reports it, however late that is asked for.
     settled.catch(() => {});
     this.#settles.push(settled);
   }
 
-  /** The same of every part that has met nothing yet. */
+  /** The same outcome for every part that has none yet. */
   setRest(outcome: PartOutcome): void {
     for (const piece of this.pieces) if (!this.#outcomes.has(piece)) this.set(piece, outcome);
   }
@@ -101,7 +101,7 @@ export class Shipment {
   }
 }
 
-/** Of a record some parts of which wait, all wait as long as the first of them: the queue has one time for all, and takes the longest. */
+/** If some parts of a record wait, all wait as long as the first of them: the queue has one time for all, and takes the longest. */
 function timed(outcomes: readonly PartOutcome[]): readonly PartOutcome[] {
   let afterMs = Infinity;
   let differ = false;

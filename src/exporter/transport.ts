@@ -21,7 +21,7 @@ export interface Place {
   readonly tunnel?: TunnelAccess | undefined;
 }
 
-/** How a client is told of a tunnel. */
+/** How a client learns of a tunnel. */
 export interface TunnelAccess {
   readonly url: string;
   readonly basicAuth: { readonly username: string; readonly password: string };
@@ -34,7 +34,7 @@ export interface Answered {
   readonly status: number;
   /** The name of the gRPC code; undefined over HTTP, and where what stands before the Collector has answered without one. */
   readonly grpc?: string;
-  /** The Collector's own words; empty for a success. Of a 2xx that is {@link foreign}, why it is. */
+  /** The Collector's own words; empty for a success. For a 2xx that is {@link foreign}: why it is. */
   readonly message: string;
   /** A 2xx that is no success of OTLP: whoever answered has not taken the data. */
   readonly foreign: boolean;

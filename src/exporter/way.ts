@@ -85,7 +85,7 @@ export interface Shipped {
   readonly permit: Permit;
   /** Less than the target's own time for an attempt, in ms. */
   readonly timeoutMs?: number;
-  /** Whose it is; of several, the first one's. */
+  /** Whose data it is; with several senders, the first one's. */
   readonly sender: string;
 }
 

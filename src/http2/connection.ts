@@ -908,7 +908,7 @@ const PING = new Uint8Array(PING_BYTES);
 /** What is read of the words in a GOAWAY. */
 const DEBUG_BYTES_MAX = 256;
 
-/** Of a stream that was refused: what still comes is of no use. */
+/** For a stream that was refused: the rest of it is of no use. */
 const IGNORED: StreamEvents = { data() {}, end() {}, cut() {} };
 
 function exactly(length: number, wanted: number): void {

@@ -64,13 +64,13 @@ export class ConnectionFault extends Error {
 export interface FrameHead {
   readonly type: number;
   readonly flags: number;
-  /** Of its stream; 0: of the connection. */
+  /** The id of its stream; 0: the connection. */
   readonly id: number;
-  /** Of its body, in bytes. */
+  /** The length of its body, in bytes. */
   readonly length: number;
 }
 
-/** Who is told of what arrives. What it throws ends the reading. */
+/** Hears what arrives. An error that it throws ends the reading. */
 export interface FrameSink {
   /** A whole frame that is not DATA. `body` may be a part of a larger buffer. */
   frame(head: FrameHead, body: Buffer): void;
@@ -88,10 +88,10 @@ export class FrameReader {
   readonly #headBytes = Buffer.alloc(HEAD_BYTES);
   #headLength = 0;
   #head: FrameHead | undefined;
-  /** Of a frame that is not DATA and has not arrived in one piece. */
+  /** The body of a frame that is not DATA and has not arrived in one piece. */
   #body: Buffer | undefined;
   #bodyLength = 0;
-  /** Of DATA: content still to come; undefined until the length of the padding is known. */
+  /** How much content of DATA is still to come; undefined until the length of the padding is known. */
   #contentLeft: number | undefined;
   #paddingLeft = 0;
   #padding = 0;

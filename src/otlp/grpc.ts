@@ -105,7 +105,7 @@ export function decodeStatusDetails(value: string): StatusDetails | undefined {
   return { code: typeof code === "number" ? code : GRPC_CODE.OK, message: text(fields.get(2)), retryMs };
 }
 
-/** Of a `google.protobuf.Any` that is RetryInfo; a Status may have several others. */
+/** The type URL of a `google.protobuf.Any` that is RetryInfo; a Status may have several others. */
 function retryDelayMs(detail: Uint8Array): number | undefined {
   const any = readFields(detail);
   const message = any.get(2);

@@ -78,7 +78,7 @@ export class Connector implements AsyncDisposable {
         return await this.#connectTo(host);
       } catch (error) {
         if (!(error instanceof ConnectError)) throw error;
-        // Of several servers a standby is what one expects, and another's fault is news.
+        // Among several servers a standby is expected, and another server's fault is news.
         if (told === undefined || told.code === "read_only") told = error;
       }
     }
@@ -124,7 +124,7 @@ export class Connector implements AsyncDisposable {
     let failed: ConnectError | undefined;
     for (const address of await addressesOf(host, name)) {
       const client = new Client(await this.#configOf(host, address));
-      // Of a connection that nobody waits on; who waits hears of it by the rejection.
+      // For a connection that nobody waits on; a caller that waits hears of it by the rejection.
       client.on("error", () => {});
       try {
         await client.connect();

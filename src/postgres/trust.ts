@@ -1,5 +1,5 @@
 /**
- * Whom a connection to the database trusts and what it shows of itself. The files are read anew for each connection, so that
+ * The trust and the identity of a connection to the database. The files are read anew for each connection, so that
  * renewed ones need no restart; a change that cannot be used leaves those of before in use.
  * @module
  */

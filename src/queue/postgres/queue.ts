@@ -115,7 +115,7 @@ class PostgresQueue implements SendingQueue {
   #looking: Promise<Snapshot> | undefined;
   #lookedAt = -Infinity;
   #countedAt = -Infinity;
-  /** Of all dead letters, when the queue was last looked after. */
+  /** The totals of all dead letters, at the last maintenance of the queue. */
   #deadBytes = 0;
   #sweptAt = -Infinity;
   #rotatedAt = -Infinity;

@@ -100,7 +100,7 @@ export class Settler {
       this.#settings.done(undefined);
     } catch (error) {
       if (!(error instanceof PostgresFailure)) {
-        // Of what no repetition would change, the record is let go: it comes back when the lease ends.
+        // If no repetition would help, the record is let go: it comes back when the lease ends.
         for (const { reject } of left) reject(error instanceof Error ? error : new Error(messageOf(error)));
         this.#settings.done(messageOf(error));
         return;

@@ -27,7 +27,7 @@ const ASKING_MAX = 500;
 /** Watches at once. One is a stream that stays open. */
 const WATCHES_MAX = 100;
 const TOO_MANY_WATCHES = `At most ${WATCHES_MAX} may watch; use Check`;
-/** How often those who watch are told of a change, at the latest, in ms. */
+/** How soon watchers hear of a change, at the latest, in ms. */
 const LOOK_MS = 1_000;
 
 /** The service of one listener. */
@@ -160,7 +160,7 @@ export class HealthService {
 
   #tell(stream: Http2Stream, watch: Watch): void {
     const status = watch.known ? this.#status() : STATUS.SERVICE_UNKNOWN;
-    // Who does not read is told the latest once it does.
+    // A watcher that does not read gets the latest state once it does.
     if (status === watch.told || stream.waitingBytes > 0) return;
     watch.told = status;
     sendMessage(stream, response(status));
@@ -179,14 +179,14 @@ export class HealthService {
   }
 }
 
-/** Who asks, until the answer has been taken. */
+/** A client that asks, until it has taken the answer. */
 interface Asking {
   /** By `performance.now()`. */
   readonly at: number;
   answered: boolean;
 }
 
-/** Who watches. */
+/** A client that watches. */
 interface Watch {
   readonly proved: () => boolean;
   /** Its service is one of ours. */

@@ -11,7 +11,7 @@ export class MessageReader {
   readonly #prefix = new Uint8Array(MESSAGE_PREFIX_BYTES);
   #prefixLength = 0;
   #contentLength = 0;
-  /** Of the content, as it is sent, in bytes; undefined until the prefix is there. */
+  /** The length of the content, as it is sent, in bytes; undefined until the prefix is there. */
   length: number | undefined;
   compressed = false;
 
