@@ -14,7 +14,7 @@ import { type Connections, PostgresFailure, type Row } from "./connections.ts";
 import { LedgerRows, OVERLAP, sendersOf } from "./ledger.ts";
 import type { Room } from "./room.ts";
 import { rotate } from "./rotate.ts";
-import { APPEND, DISOWN } from "./statements.ts";
+import { APPEND, DISOWN, DISOWN_APPEND } from "./statements.ts";
 
 /** How long an append is tried, in ms: senders wait 10 s. */
 const WITHIN_MS = 8_000;
@@ -116,7 +116,10 @@ export class Appender {
     this.#disowning = true;
     try {
       for (const [appendId, lease] of [...this.#disowned]) {
-        await this.#settings.connections.run({ text: DISOWN, values: [appendId, lease, costOfPart(0)] }, WITHIN_MS);
+        await this.#settings.connections.transaction(async (ask) => {
+          const [row] = await ask({ text: DISOWN_APPEND, values: [appendId] });
+          await ask({ text: DISOWN, values: [row?.records, lease, costOfPart(0)] });
+        }, WITHIN_MS);
         this.#disowned.delete(appendId);
       }
     } finally {

@@ -32,19 +32,27 @@ const CHOSEN = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit',
       ORDER BY encoding, record LIMIT $3::int FOR UPDATE
   )`;
 
-/** What leaves the first target without going anywhere. @param where which of those that are chosen */
+/**
+ * What leaves the first target without going anywhere, and its senders' books where no other waits for it. $4 what a part counts for its
+ * sender beside its bytes. @param where which of those that are chosen
+ */
 const gone = (where: string): string =>
   `gone AS (
     DELETE FROM edgeferry.deliveries d USING chosen c
       WHERE d.target = c.target AND d.signal = c.signal AND d.encoding = c.encoding AND d.record = c.record ${where}
-      RETURNING d.signal, d.record, d.items, d.cost, d.shared
+      RETURNING d.signal, d.record, coalesce(d.payload, d.record) AS payload, d.items, d.cost, d.shared
   ),
   less AS (
     UPDATE edgeferry.shared s SET waiting = s.waiting - 1 FROM gone WHERE gone.shared AND s.record = gone.record
-      RETURNING s.record, s.waiting, gone.signal, gone.items, gone.cost
+      RETURNING gone.payload, s.waiting, gone.signal, gone.items, gone.cost
+  ),
+  finished AS (SELECT payload FROM gone WHERE NOT shared UNION ALL SELECT payload FROM less WHERE waiting = 0),
+  sent AS (
+    INSERT INTO edgeferry.sender_ledger (sender, bytes)
+      SELECT part->>0, -sum((part->>2)::bigint + $4::bigint) FROM finished
+        JOIN edgeferry.payloads p ON p.id = finished.payload, json_array_elements(p.parts::json) part GROUP BY 1
   )`;
 
-/** $4 what a part counts for its sender beside its bytes. */
 const ABANDON = `WITH ${CHOSEN},
   ${gone("")},
   booked AS (
@@ -52,27 +60,21 @@ const ABANDON = `WITH ${CHOSEN},
       SELECT $1::int, signal, sum(items), -sum(items), -count(*), -sum(cost) FROM gone GROUP BY signal
       UNION ALL
       SELECT 0, signal, 0, sum(items), count(*), sum(cost) FROM less WHERE waiting > 0 GROUP BY signal
-  ),
-  finished AS (SELECT record FROM gone WHERE NOT shared UNION ALL SELECT record FROM less WHERE waiting = 0),
-  sent AS (
-    INSERT INTO edgeferry.sender_ledger (sender, bytes)
-      SELECT part->>0, -sum((part->>2)::bigint + $4::bigint) FROM finished
-        JOIN edgeferry.payloads p ON p.id = finished.record, json_array_elements(p.parts::json) part GROUP BY 1
   )
   SELECT count(*)::int AS records, coalesce(sum(items), 0)::bigint AS items FROM gone`;
 
 /**
- * $4 the other target. A record that waits for it already is not given to it twice: the first one's row goes, and what all targets together
+ * $5 the other target. A record that waits for it already is not given to it twice: the first one's row goes, and what all targets together
  * exceed what is stored by is one less.
  */
 const MOVE = `WITH ${CHOSEN},
   twice AS MATERIALIZED (
     SELECT c.record FROM chosen c JOIN edgeferry.deliveries o
-      ON o.target = $4::int AND o.signal = c.signal AND o.encoding = c.encoding AND o.record = c.record
+      ON o.target = $5::int AND o.signal = c.signal AND o.encoding = c.encoding AND o.record = c.record
   ),
   ${gone("AND d.record IN (SELECT record FROM twice)")},
   moved AS (
-    UPDATE edgeferry.deliveries d SET target = $4::int, owner = NULL FROM chosen c
+    UPDATE edgeferry.deliveries d SET target = $5::int, owner = NULL FROM chosen c
       WHERE d.target = c.target AND d.signal = c.signal AND d.encoding = c.encoding AND d.record = c.record
         AND d.record NOT IN (SELECT record FROM twice)
       RETURNING d.signal, d.items, d.cost
@@ -80,10 +82,13 @@ const MOVE = `WITH ${CHOSEN},
   booked AS (
     INSERT INTO edgeferry.ledger (target, signal, accepted, queued, records, bytes)
       SELECT t.target, signal, t.way * sum(items), t.way * sum(items), t.way * count(*), t.way * sum(cost)
-        FROM moved, (VALUES ($1::int, -1), ($4::int, 1)) AS t(target, way) GROUP BY t.target, t.way, signal
+        FROM moved, (VALUES ($1::int, -1), ($5::int, 1)) AS t(target, way) GROUP BY t.target, t.way, signal
       UNION ALL
-      SELECT t.target, signal, t.way * sum(items), t.way * sum(items), t.way * count(*), t.way * sum(cost)
-        FROM gone, (VALUES ($1::int, -1), (0, 1)) AS t(target, way) GROUP BY t.target, t.way, signal
+      SELECT $1::int, signal, -sum(items), -sum(items), -count(*), -sum(cost) FROM gone GROUP BY signal
+      UNION ALL
+      -- The other may have ended with it since this statement began: then nothing is stored of it any more.
+      SELECT 0, signal, sum(items), sum(items * waits), sum(waits), sum(cost * waits)
+        FROM (SELECT signal, items, cost, (waiting > 0)::int AS waits FROM less) l GROUP BY signal
   )
   SELECT (SELECT count(*) FROM chosen)::int AS records,
     (SELECT coalesce(sum(items), 0) FROM (SELECT items FROM moved UNION ALL SELECT items FROM gone) i)::bigint AS items`;
@@ -92,7 +97,7 @@ const MOVE = `WITH ${CHOSEN},
 export async function moveStep(client: Client, { from, to, signal, recordsMax }: MoveStep): Promise<StepResult> {
   const { rows: [row] } = await client.query({
     text: to === undefined ? ABANDON : MOVE,
-    values: [from, codeOfSignal(signal), recordsMax, to ?? costOfPart(0)],
+    values: [from, codeOfSignal(signal), recordsMax, costOfPart(0), ...(to === undefined ? [] : [to])],
   });
   return { records: Number(row?.["records"]), items: Number(row?.["items"]) };
 }

@@ -149,5 +149,6 @@ export async function settlePartly(
 }
 
 function buryValues({ sender, items, payload, inflatedBytes, reason, status }: Burial): readonly unknown[] {
-  return [sender, items, payload.length, inflatedBytes, reason, status ?? null, payload];
+  // PostgreSQL stores no NUL in a text, and the words are the Collector's.
+  return [sender, items, payload.length, inflatedBytes, reason.replaceAll("\0", "\ufffd"), status ?? null, payload];
 }

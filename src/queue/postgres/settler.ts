@@ -91,13 +91,22 @@ export class Settler {
   async #write(batch: readonly PendingSettle[]): Promise<void> {
     const whole = batch.filter(({ settlement }) => settlement.kind !== "parts");
     const left = new Set(batch);
+    let refused: PostgresFailure | undefined;
     try {
       if (whole.length > 0) await this.#settleWhole(whole, left);
       for (const settle of batch) {
-        if (settle.settlement.kind === "parts") await this.#settlePartly(settle, left);
+        if (settle.settlement.kind !== "parts") continue;
+        try {
+          await this.#settlePartly(settle, left);
+        } catch (error) {
+          // What is refused of one record holds up no other.
+          if (!(error instanceof PostgresFailure) || error.kind !== "refused") throw error;
+          refused = error;
+        }
       }
-      this.#failing = false;
-      this.#settings.done(undefined);
+      this.#failing = refused !== undefined;
+      this.#waiting.push(...left);
+      this.#settings.done(refused?.message);
     } catch (error) {
       if (!(error instanceof PostgresFailure)) {
         // If no repetition would help, the record is let go: it comes back when the lease ends.

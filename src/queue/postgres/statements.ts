@@ -67,6 +67,7 @@ export const APPEND = `WITH ${DURABLE},
   fresh AS MATERIALIZED (
     SELECT array_agg(nextval('edgeferry.record_ids')) AS ids FROM generate_series(1, json_array_length($2::json)), durable
       WHERE NOT EXISTS (SELECT FROM bounds WHERE bytes + coming > most)
+        OR EXISTS (SELECT FROM edgeferry.appends WHERE append_id = $1::uuid)
   ),
   entered AS (
     INSERT INTO edgeferry.appends AS a (append_id, records, at) SELECT $1::uuid, ids, clock_timestamp() FROM fresh
@@ -99,25 +100,29 @@ export const APPEND = `WITH ${DURABLE},
     (SELECT json_agg(json_build_array(target, bytes)) FROM bounds) AS bytes`;
 
 /**
- * What nobody has taken of an append that its sender was refused is taken out again, with its books; one that may still come is kept
- * from it. $1 append id; $2 the lease that it was made under.
+ * Keeps an append that its sender was refused from being made later, and tells what it was where it has been. It waits for one that is under
+ * way, which only the statement after it sees. $1 append id.
+ */
+export const DISOWN_APPEND = `WITH ${DURABLE}
+  INSERT INTO edgeferry.appends AS a (append_id, records, at) SELECT $1::uuid, '{}', clock_timestamp() FROM durable
+    ON CONFLICT (append_id) DO UPDATE SET at = clock_timestamp() RETURNING a.records`;
+
+/**
+ * What nobody has taken of some records is taken out again, with its books. $1 the records; $2 the lease that they were appended under; $3 what
+ * a part counts for its sender beside its bytes.
  */
 export const DISOWN = `WITH ${DURABLE},
-  entered AS (
-    INSERT INTO edgeferry.appends AS a (append_id, records, at) SELECT $1::uuid, '{}', clock_timestamp() FROM durable
-      ON CONFLICT (append_id) DO UPDATE SET at = clock_timestamp() RETURNING a.records
-  ),
   gone AS (
-    DELETE FROM edgeferry.deliveries d USING entered, edgeferry.targets t, generate_series(0, 3) s, generate_series(0, 1) e
-      WHERE d.target = t.id AND d.signal = s AND d.encoding = e AND d.record = ANY(entered.records)
+    DELETE FROM edgeferry.deliveries d USING durable, edgeferry.targets t, generate_series(0, 3) s, generate_series(0, 1) e
+      WHERE d.target = t.id AND d.signal = s AND d.encoding = e AND d.record = ANY($1::bigint[])
         AND (d.owner IS NULL OR d.owner = $2::bigint)
-      RETURNING d.target, d.signal, d.record, d.items, d.cost, d.shared
+      RETURNING d.target, d.signal, d.record, coalesce(d.payload, d.record) AS payload, d.items, d.cost, d.shared
   ),
   less AS (
     UPDATE edgeferry.shared s SET waiting = s.waiting - g.n FROM (
-      SELECT record, count(*)::int AS n, min(signal) AS signal, min(items) AS items, min(cost) AS cost FROM gone WHERE shared
-        GROUP BY record
-    ) g WHERE s.record = g.record RETURNING s.record, s.waiting, g.n, g.signal, g.items, g.cost
+      SELECT record, min(payload) AS payload, count(*)::int AS n, min(signal) AS signal, min(items) AS items, min(cost) AS cost
+        FROM gone WHERE shared GROUP BY record
+    ) g WHERE s.record = g.record RETURNING g.payload, s.waiting, g.n, g.signal, g.items, g.cost
   ),
   booked AS (
     INSERT INTO edgeferry.ledger (target, signal, accepted, queued, records, bytes)
@@ -126,11 +131,11 @@ export const DISOWN = `WITH ${DURABLE},
       SELECT 0, signal, sum(items * over), sum(items * over), sum(over), sum(cost * over) FROM (
         SELECT signal, items, cost, n - (waiting = 0)::int AS over FROM less) l GROUP BY signal HAVING sum(over) > 0
   ),
-  finished AS (SELECT record FROM gone WHERE NOT shared UNION ALL SELECT record FROM less WHERE waiting = 0),
+  finished AS (SELECT payload FROM gone WHERE NOT shared UNION ALL SELECT payload FROM less WHERE waiting = 0),
   sent AS (
     INSERT INTO edgeferry.sender_ledger (sender, bytes)
       SELECT part->>0, -sum((part->>2)::bigint + $3::bigint) FROM finished
-        JOIN edgeferry.payloads p ON p.id = finished.record, json_array_elements(p.parts::json) part GROUP BY 1
+        JOIN edgeferry.payloads p ON p.id = finished.payload, json_array_elements(p.parts::json) part GROUP BY 1
   )
   SELECT count(*)::int AS removed FROM gone`;
 
