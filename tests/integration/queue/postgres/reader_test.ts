@@ -69,3 +69,44 @@ Deno.test("what was taken by a take whose answer was lost is sent all the same, 
   assert.deepEqual([stats.records, stats.books.traces.accepted, stats.books.traces.delivered], [0, 6, 6]);
   assertBalanced(stats);
 });
+
+/** A statement as the driver is given it. */
+interface Asked {
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+Deno.test("while a lane drains, each take begins where the queue begins", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "floor");
+  await using receiver = await database.open({ role: "receiver" });
+  for (let number = 1; number <= 5; number++) await receiver.append(record(number));
+  const takes: unknown[] = [];
+  let looked = () => {};
+  await using exporter = await database.open({
+    role: "exporter",
+    connect: async () => {
+      const client = await database.connect();
+      const query = client.query.bind(client);
+      Object.assign(client, {
+        query: async (asked: Asked) => {
+          const result = await query(asked);
+          if (asked.text?.includes(TAKE)) takes.push(asked.values?.[3]);
+          if (asked.text?.includes("AS free")) looked();
+          return result;
+        },
+      });
+      return client;
+    },
+  });
+  // Never the whole of it: the lane has always more.
+  for (let number = 1; number <= 3; number++) {
+    const deliveries = await take(exporter, { recordsMax: 1 });
+    assert.deepEqual(deliveries.map(numberOf), [number]);
+    await settleAll(deliveries);
+    // The first may have begun before.
+    for (let look = 0; look < 2; look++) await new Promise<void>((resolve) => looked = resolve);
+  }
+  await settleAll(await take(exporter, { recordsMax: 1 }));
+  assert.equal(takes.at(-1), 4, `The takes began at ${takes.join(", ")}`);
+});
