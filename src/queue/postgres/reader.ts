@@ -102,13 +102,18 @@ export class Reader {
     const missing = run.filter(({ payload }) => payload === undefined);
     if (missing.length === 0) return run;
     const { connections, lanes, steady } = this.#settings;
+    const lease = this.#settings.lease();
     try {
       const places = missing.map(({ target, head }, n) => ({ n, ...placeOf({ ...head, target }), record: head.id }));
       const rows = await connections.run({ name: "load", text: LOAD, values: [JSON.stringify(places)] }, WITHIN_MS);
       for (const row of rows) missing[Number(row.n)]!.payload = bytesOf(row.payload);
     } catch (error) {
       this.#failed(error);
-      for (const entry of run) lanes.leave(entry, steady() + PAUSE_MS);
+      for (const entry of run) {
+        // Under a lease that was lost meanwhile they are others'.
+        if (this.#settings.lease() === lease) lanes.leave(entry, steady() + PAUSE_MS);
+        else lanes.release(entry);
+      }
       return [];
     }
     for (const entry of missing) if (entry.payload === undefined) lanes.release(entry);

@@ -1,8 +1,12 @@
 /** What a take leaves behind that fails, or whose answer is lost. */
 import assert from "node:assert/strict";
 import { Client } from "../../../../src/postgres/driver.ts";
+import { LaneSet } from "../../../../src/queue/lane_set.ts";
+import { PostgresFailure } from "../../../../src/queue/postgres/connections.ts";
+import { Reader } from "../../../../src/queue/postgres/reader.ts";
+import { headOf } from "../../../../src/queue/record_head.ts";
 import { assertBalanced } from "../../../queue/contract.ts";
-import { numberOf, record, settleAll, statsOf, take, takeAll, TestLog } from "../../../queue/records.ts";
+import { LIMIT, numberOf, record, settleAll, statsOf, take, takeAll, TestLog } from "../../../queue/records.ts";
 import { CuttingProxy } from "../../../support/postgres/cutting_proxy.ts";
 import { type Postgres, startPostgres } from "../../../support/postgres/postgres.ts";
 import { Database } from "./scene.ts";
@@ -109,4 +113,31 @@ Deno.test("while a lane drains, each take begins where the queue begins", async 
   }
   await settleAll(await take(exporter, { recordsMax: 1 }));
   assert.equal(takes.at(-1), 4, `The takes began at ${takes.join(", ")}`);
+});
+
+Deno.test("what cannot be read while the lease is lost is others', and not kept to be sent", async () => {
+  for (const lost of [false, true]) {
+    const lanes = new LaneSet();
+    let lease = 1;
+    const reader = new Reader({
+      connections: {
+        run: () => {
+          if (lost) lease = 2;
+          return Promise.reject(new PostgresFailure("unreachable", "away"));
+        },
+      },
+      lanes,
+      steady: () => 0,
+      lease: () => lease,
+      failed: () => {},
+      doubtful: () => {},
+      bare: () => {},
+    });
+    const { parts } = record(1);
+    lanes.own(1, headOf(record(1), 0), parts, undefined);
+    const run = lanes.take(lanes.of(1, "traces")[0]!, LIMIT);
+    assert.equal(run.length, 1);
+    assert.deepEqual(await reader.withPayloads(run), []);
+    assert.equal(lanes.entries.length, lost ? 0 : 1);
+  }
 });
