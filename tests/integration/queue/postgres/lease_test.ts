@@ -1,0 +1,33 @@
+/** Leases when the server is lost, or another with another clock takes its place. */
+import assert from "node:assert/strict";
+import { numberOf, record, settleAll, take } from "../../../queue/records.ts";
+import { startPostgres } from "../../../support/postgres/postgres.ts";
+import { Database } from "./scene.ts";
+
+Deno.test("a lease that ends later than any is given was given by a clock that was ahead: what it owns is free", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "ahead");
+  await using receiver = await database.open({ role: "receiver" });
+  await receiver.append(record(1));
+  await database.query(
+    `WITH dead AS (
+       INSERT INTO edgeferry.relays (relay, name, role, version, started_at, alive_until)
+         VALUES (gen_random_uuid(), 'dead', 'exporter', 1, clock_timestamp(), clock_timestamp() + interval '10 min') RETURNING id
+     ) UPDATE edgeferry.deliveries SET owner = dead.id FROM dead`,
+  );
+  await using exporter = await database.open({ role: "exporter" });
+  const deliveries = await take(exporter);
+  assert.deepEqual(deliveries.map(numberOf), [1]);
+  await settleAll(deliveries);
+});
+
+Deno.test("the number of a lease outlives a crash of the server, whatever the role's default, and is not given again", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "numbers");
+  await database.query("ALTER ROLE relay SET synchronous_commit = off");
+  await using _first = await database.open({ name: "first" });
+  await server.kill();
+  await server.start();
+  const rows = await database.query("SELECT id FROM edgeferry.relays WHERE name = 'first'");
+  assert.equal(rows.length, 1);
+});
