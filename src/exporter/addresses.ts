@@ -27,6 +27,9 @@ export type AskAddress = (address: string) => Promise<boolean>;
 /** The longest that an address is waited for when it is asked, in ms. */
 export const ASK_MS_MAX = 2_000;
 
+/** Once one has answered, the others have so long to do so as well, in ms. */
+const OTHERS_MS_MAX = 500;
+
 /** Addresses asked at most. */
 const ADDRESSES_MAX = 8;
 /** After a failure that another address was no way out of, they are asked again at the earliest after so long, in ms. */
@@ -88,8 +91,7 @@ export class Addresses {
       // What is wrong with the name, the attempt itself says.
       return;
     }
-    const answers = addresses.length < 2 ? [] : await Promise.all(addresses.map(ask));
-    const alive = addresses.filter((_, index) => answers[index] === true);
+    const alive = addresses.length < 2 ? [] : await answering(addresses, ask);
     // Where all answer, or none does, one is as good as another.
     if (alive.length === 0 || alive.length === addresses.length) await this.#set(undefined);
     else if (this.#chosen === undefined || !alive.includes(this.#chosen)) {
@@ -100,4 +102,18 @@ export class Addresses {
   async #set(address: string | undefined): Promise<void> {
     if (address !== this.#chosen && await this.#options.onChange(address)) this.#chosen = address;
   }
+}
+
+/** Those that answer, in their order. One that is dead is not waited for to the end where another answers. */
+async function answering(addresses: readonly string[], ask: AskAddress): Promise<string[]> {
+  const alive = new Set<string>();
+  const first = Promise.withResolvers<void>();
+  const all = Promise.all(addresses.map(async (address) => {
+    if (!await ask(address)) return;
+    alive.add(address);
+    first.resolve();
+  }));
+  await Promise.race([all, first.promise]);
+  await within(all, OTHERS_MS_MAX);
+  return addresses.filter((address) => alive.has(address));
 }

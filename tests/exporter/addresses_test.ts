@@ -111,3 +111,11 @@ Deno.test("of very many addresses eight are asked", async () => {
   await many.failed();
   assert.equal(many.asked.length, 8);
 });
+
+Deno.test("one that is dead is not waited for where another answers", async () => {
+  const never = new Promise<boolean>(() => {});
+  const addresses = new Addresses({ resolve: () => Promise.resolve(ALL), onChange: () => Promise.resolve(true) });
+  addresses.failed((address) => address === "10.0.0.3" ? Promise.resolve(true) : never);
+  await addresses.looking;
+  assert.equal(addresses.chosen, "10.0.0.3");
+});
