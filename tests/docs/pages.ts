@@ -67,7 +67,11 @@ the data and go nowhere else. 429, and 503 with \`Retry-After\`, are waited for,
 have the data meanwhile. After 30 s one that failed is tried by one request; three successes at least 5 s apart bring it
 back, and each relapse doubles the wait, up to 10 min. What fails on every exporter counts against none of them. What
 timed out may be on two of them: \`edgeferry_exporter_moved_requests\` says so by \`maybe_both\`. Weights are means, not
-promises.
+promises. \`compression\` and \`retry_on_failure\` of a group are those of its first exporter; \`config check\` says where
+another's differ. Without a disk (\`storage: none\`) the sender's patience is shared by those that work.
+
+A name may have several addresses. One that refuses connections is passed over at once. One that is silent costs one
+\`timeout\`: the relay then goes by an address that answers, until all do. \`doctor\` shows each of them.
 
 ## Every option
 `;
