@@ -44,7 +44,7 @@ export class Addresses {
   readonly #now: () => number;
   readonly #random: () => number;
   #chosen: string | undefined;
-  #lookedAt = -Infinity;
+  #lookedAt: number;
   #looking: Promise<void> | undefined;
 
   constructor(options: AddressesOptions) {
@@ -52,6 +52,7 @@ export class Addresses {
     this.#chosen = options.chosen;
     this.#now = options.now ?? (() => performance.now());
     this.#random = options.random ?? Math.random;
+    this.#lookedAt = options.chosen === undefined ? -Infinity : this.#now();
   }
 
   /** The address that is gone by; undefined: the system's choice. */

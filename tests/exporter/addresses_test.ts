@@ -119,3 +119,25 @@ Deno.test("one that is dead is not waited for where another answers", async () =
   await addresses.looking;
   assert.equal(addresses.chosen, "10.0.0.3");
 });
+
+Deno.test("a choice that is taken over is looked at after a minute, as one of its own", async () => {
+  let now = 0;
+  const asked: string[] = [];
+  const addresses = new Addresses({
+    chosen: "10.0.0.2",
+    resolve: () => Promise.resolve(ALL),
+    onChange: () => Promise.resolve(true),
+    now: () => now,
+  });
+  const ask = (address: string) => {
+    asked.push(address);
+    return Promise.resolve(true);
+  };
+  addresses.answered(ask);
+  assert.equal(addresses.looking, undefined);
+  now = 60_000;
+  addresses.answered(ask);
+  await addresses.looking;
+  assert.equal(asked.length, 3);
+  assert.equal(addresses.chosen, undefined);
+});
