@@ -57,7 +57,9 @@ export class Gate implements Disposable {
       ages.opened(socket);
       socket.once("close", () => connections.closed(socket));
     });
-    server.on("tlsClientError", (error: Error & { code?: string }) => {
+    server.on("tlsClientError", (error: Error & { code?: string }, socket: Socket) => {
+      // By `node:https` it is closed; by `node:tls` one that is late is not.
+      socket.destroy();
       // A client that leaves meanwhile, as a probe of the port does, was not closed by us.
       if (error.code !== "ECONNRESET") events.dropped("handshake");
     });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
+import net from "node:net";
 import type { TLSSocket } from "node:tls";
 import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import { ConfigSchema } from "../../src/config/schema.ts";
@@ -222,4 +223,22 @@ Deno.test("gRPC over TLS: who speaks no TLS, or TLS without HTTP/2, comes to not
   await plain.ended;
   const tls = { ca: certs.ca.certificate, servername: "localhost", ALPNProtocols: ["http/1.1"] };
   await assert.rejects(GrpcClient.connect(one.server.grpcUrl!, tls));
+});
+
+Deno.test("over TLS: a client that does not shake hands in time is closed, by each protocol", async () => {
+  await using certs = await testCertificates();
+  const { certificateFile: cert_file, keyFile: key_file } = certs.server;
+  await using one = await listening(
+    { tls: { cert_file, key_file }, read_header_timeout: "100ms" },
+    "node",
+    GRPC,
+    taking,
+  );
+  for (const url of [one.server.url, one.server.grpcUrl!]) {
+    const socket = net.connect(Number(new URL(url).port), "127.0.0.1");
+    socket.on("error", () => {}).resume();
+    await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  }
+  while (one.server.connections() !== 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(await one.counted("edgeferry_receiver_dropped_connections"), [2]);
 });
