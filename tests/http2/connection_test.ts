@@ -504,6 +504,10 @@ const FAULTS: Readonly<Record<string, readonly [code: number, act: (peer: RawHtt
     peer.headers(1, REQUEST);
     flood(peer, frame(FRAME_TYPE.data, 0, 1, Buffer.alloc(0)));
   }],
+  "a flood of DATA that is padding alone": [11, (peer) => {
+    peer.headers(1, REQUEST);
+    flood(peer, frame(FRAME_TYPE.data, FLAG.padded, 1, Buffer.of(0)));
+  }],
   "a flood of CONTINUATION": [11, (peer) => {
     peer.write(frame(FRAME_TYPE.headers, 0, 1, encodeFields(REQUEST)));
     flood(peer, frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(0)));
@@ -768,6 +772,26 @@ Deno.test("a header is late by its first byte, whatever frames it comes in", asy
   }
   assert(at < block.length);
   assert.equal(await code, ERROR_CODE.settingsTimeout);
+  peer.destroy();
+});
+
+Deno.test("requests behind the last GOAWAY are not taken, and a flood of them ends the connection", async () => {
+  await using server = await echo({}, () => ({ data() {}, end() {}, cut() {} }));
+  const accepted = server.accepted();
+  const peer = await server.raw();
+  const { connection } = await accepted;
+  peer.begin();
+  peer.headers(1, REQUEST);
+  await peer.next(FRAME_TYPE.settings);
+  while (connection.streams === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  connection.drain();
+  peer.write(frame(FRAME_TYPE.ping, FLAG.ack, 0, (await peer.next(FRAME_TYPE.ping)).body));
+  assert.equal((await peer.next(FRAME_TYPE.goaway)).body.readUInt32BE(0), 1);
+  const block = encodeFields(REQUEST);
+  peer.write(
+    ...Array.from({ length: 2_000 }, (_, at) => frame(FRAME_TYPE.headers, FLAG.endHeaders, 2 * at + 3, block)),
+  );
+  assert.equal(await peer.goaway(), ERROR_CODE.calm);
   peer.destroy();
 });
 
