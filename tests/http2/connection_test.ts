@@ -688,7 +688,7 @@ Deno.test("times: no SETTINGS, half a header, silence with and without a stream"
   assert.equal((await (await accepted).end).reason, "idle");
   quiet.destroy();
 
-  await using asking = await echo({ pingMs: 30, pingAckMs: 50 });
+  await using asking = await echo({ pingMs: 30, pingAckMs: 1_000 });
   const next = asking.accepted();
   const dead = await asking.raw();
   dead.begin();
@@ -721,7 +721,7 @@ Deno.test("a stream of which the peer takes nothing is reset, and then the conne
 });
 
 Deno.test("who takes what waits, however slowly, is waited for", async () => {
-  await using server = await echo({ takeMs: 150 });
+  await using server = await echo({ takeMs: 2_000 });
   const peer = await server.raw();
   peer.begin([[SETTING.streamWindow, 0]]);
   peer.headers(1, REQUEST);
