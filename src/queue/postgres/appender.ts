@@ -3,7 +3,7 @@
  * outcome of is repeated under the same id on another connection, for as long as a sender waits; **a record is safe when this resolves**.
  * @module
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { concatenate } from "../../codec/bytes.ts";
 import { messageOf, Refusal } from "../../errors.ts";
 import { costOfPart } from "../cost.ts";
@@ -29,6 +29,9 @@ const RECORDS_MAX = 1024;
 const DISOWNED_MAX = 10_000;
 /** How much of a bound may be left, as a part of it, before the database is asked whether a record fits. */
 const NEAR = 1 / 8;
+
+/** Of this text alone: behind a pooler another version of edgeferry may have prepared its own. */
+const APPEND_NAME = `append_${createHash("sha256").update(APPEND).digest("hex").slice(0, 16)}`;
 
 /** Serialization failure, deadlock, lock not available. */
 const RETRIED_STATES = new Set(["40001", "40P01", "55P03"]);
@@ -305,7 +308,7 @@ export class Appender {
     let unknown: PostgresFailure | undefined;
     for (;;) {
       try {
-        const [row] = await connections.run({ name: "append", text: APPEND, values }, until - performance.now());
+        const [row] = await connections.run({ name: APPEND_NAME, text: APPEND, values }, until - performance.now());
         return row!;
       } catch (error) {
         if (!(error instanceof PostgresFailure)) throw error;

@@ -36,7 +36,10 @@ export interface ConnectionsSettings {
   /** A new connection, ready for statements. */
   connect(): Promise<Client>;
   readonly max: number;
-  /** Whether statements stay prepared in their session: not behind a pooler that gives each transaction another one. */
+  /**
+   * Whether a statement with a name stays prepared in its session. Behind a pooler that gives each transaction another session that ends
+   * with the first that is not found; a name must belong to one text for ever, since others may have prepared it there.
+   */
   readonly prepare: boolean;
 }
 
@@ -51,6 +54,9 @@ interface Connection {
 /** What PostgreSQL says of a commit whose wait for a standby was cancelled: "warning", of no narrower class. */
 const WARNING = "01000";
 
+/** Invalid or duplicate name of a prepared statement; a plan that no longer fits the tables. */
+const NOT_PREPARED = new Set(["26000", "42P05", "0A000"]);
+
 /** How long a connection that was left behind is kept, in ms: as long as it is there it is known that its backend may be, too. */
 const LEFT_BEHIND_MS = 300_000;
 
@@ -59,6 +65,10 @@ export class Connections {
   readonly #idle: Connection[] = [];
   readonly #waiting: (() => void)[] = [];
   readonly #leftBehind = new Set<() => void>();
+  readonly #ending = new Set<Promise<void>>();
+  /** Called when no connection has work any more. */
+  #unused: (() => void) | undefined;
+  #prepare: boolean;
   #busy = 0;
   #closed = false;
   /** Why the last attempt to reach the database failed; undefined after one that did not. */
@@ -66,6 +76,7 @@ export class Connections {
 
   constructor(settings: ConnectionsSettings) {
     this.#settings = settings;
+    this.#prepare = settings.prepare;
   }
 
   /** How many connections were given up while their backend had not answered. */
@@ -95,12 +106,19 @@ export class Connections {
     }, withinMs);
   }
 
-  /** Ends those that are idle, and each other when its work is done or has had its time. */
+  /** Ends those that are idle, and each other when its work is done or has had its time; waits a little for these. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const wake of this.#waiting.splice(0)) wake();
     for (const forget of [...this.#leftBehind]) forget();
-    await Promise.all(this.#idle.splice(0).map(({ client }) => endClient(client)));
+    for (const { client } of this.#idle.splice(0)) this.#end(client);
+    if (this.#busy > 0) await within(new Promise<void>((resolve) => this.#unused = resolve), END_MS);
+    await Promise.all(this.#ending);
+  }
+
+  #end(client: Client): void {
+    const ending = endClient(client).finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
   }
 
   async #work<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {
@@ -109,11 +127,15 @@ export class Connections {
     connection.doubt = undefined;
     const ask: Ask = async ({ name, ...statement }) => {
       if (connection.lost !== undefined) throw new PostgresFailure("unknown", connection.lost);
+      const prepared = name !== undefined && this.#prepare;
       try {
-        const prepared = this.#settings.prepare && name !== undefined ? { ...statement, name } : statement;
-        return (await connection.client.query(prepared)).rows;
+        return (await connection.client.query(prepared ? { ...statement, name } : statement)).rows;
       } catch (error) {
-        throw failureOf(error);
+        const failure = failureOf(error);
+        if (!prepared || failure.kind !== "refused" || !NOT_PREPARED.has(failure.sqlState ?? "")) throw failure;
+        // A pooler has given this transaction to another backend than the one that knows the statement. Nothing has been done.
+        this.#prepare = false;
+        return await ask(statement);
       }
     };
     const working = work(ask);
@@ -163,7 +185,7 @@ export class Connections {
     try {
       const connecting = this.#settings.connect();
       if (!await within(connecting, Math.max(0, until - performance.now()))) {
-        connecting.then(endClient, () => {});
+        connecting.then((client) => this.#end(client), () => {});
         throw new Error("PostgreSQL has not taken a connection in time");
       }
       const client = await connecting;
@@ -182,13 +204,14 @@ export class Connections {
   }
 
   #release(connection: Connection): void {
-    if (connection.lost !== undefined || this.#closed) void endClient(connection.client);
+    if (connection.lost !== undefined || this.#closed) this.#end(connection.client);
     else this.#idle.push(connection);
     this.#free();
   }
 
   #free(): void {
     this.#busy -= 1;
+    if (this.#busy === 0) this.#unused?.();
     this.#waiting.shift()?.();
   }
 
@@ -212,7 +235,7 @@ export class Connections {
     this.trouble = connection.lost;
     const forget = () => {
       clearTimeout(timer);
-      if (this.#leftBehind.delete(forget)) void endClient(connection.client);
+      if (this.#leftBehind.delete(forget)) this.#end(connection.client);
     };
     const timer = setTimeout(forget, LEFT_BEHIND_MS);
     this.#leftBehind.add(forget);

@@ -73,7 +73,7 @@ export class Lease {
     const held = this.#id;
     this.#id = undefined;
     if (held !== undefined) {
-      await this.#connections.run({ name: "end_lease", text: END_LEASE, values: [held] }, WITHIN_MS);
+      await this.#connections.run({ text: END_LEASE, values: [held] }, WITHIN_MS);
     }
   }
 
@@ -89,7 +89,7 @@ export class Lease {
 
   async #renew(held: number, startedAt: number): Promise<void> {
     const values = [held, ALIVE_S, this.#relay];
-    const rows = await this.#connections.run({ name: "renew", text: RENEW, values }, WITHIN_MS);
+    const rows = await this.#connections.run({ text: RENEW, values }, WITHIN_MS);
     if (this.#id !== held) return;
     if (rows.length > 0) this.#renewedAt = startedAt;
     else this.#lose();

@@ -131,7 +131,7 @@ class PostgresQueue implements SendingQueue {
     const connections = new Connections({
       connect: () => settings.connect(),
       max: settings.connectionsMax ?? 4,
-      prepare: settings.prepare ?? false,
+      prepare: settings.prepare ?? settings.background !== false,
     });
     this.#connections = connections;
     this.#lease = new Lease(connections, { name, role }, () => this.#leaseLost());
@@ -577,7 +577,6 @@ class PostgresQueue implements SendingQueue {
     let snapshot: Snapshot | undefined;
     await this.#room.look(async () => {
       const [row] = await this.#connections.run({
-        name: "stats",
         text: STATS,
         values: [this.#settings.databaseNow?.() ?? null],
       }, WITHIN_MS);
@@ -593,7 +592,7 @@ class PostgresQueue implements SendingQueue {
   /** Takes what stands in the database in place of what was counted here. */
   async #countSenders(): Promise<void> {
     const mark = this.#room.mark;
-    const rows = await this.#connections.run({ name: "senders", text: SENDERS }, WITHIN_MS);
+    const rows = await this.#connections.run({ text: SENDERS }, WITHIN_MS);
     const now = performance.now();
     if ((!this.#room.quiet || mark !== this.#room.mark) && now - this.#countedAt < INEXACT_MS) return;
     this.#countedAt = now;
@@ -708,7 +707,7 @@ class PostgresQueue implements SendingQueue {
   async #fold(): Promise<void> {
     const now = performance.now();
     const sweep = now - this.#sweptAt > SWEEP_MS;
-    const [row] = await this.#connections.run({ name: "fold", text: FOLD, values: [sweep] }, WITHIN_MS);
+    const [row] = await this.#connections.run({ text: FOLD, values: [sweep] }, WITHIN_MS);
     if (row?.folded === true && sweep) {
       this.#sweptAt = now;
       await this.#connections.run({ text: FORGET_SENDERS }, WITHIN_MS);

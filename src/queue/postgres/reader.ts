@@ -80,7 +80,6 @@ export class Reader {
     });
     const places = asked.map(({ n, lane, floor }) => ({ n, ...placeOf(lane), floor }));
     const rows = await this.#settings.connections.run({
-      name: "look",
       text: LOOK,
       values: [JSON.stringify(places)],
     }, WITHIN_MS);
@@ -105,7 +104,7 @@ export class Reader {
     const lease = this.#settings.lease();
     try {
       const places = missing.map(({ target, head }, n) => ({ n, ...placeOf({ ...head, target }), record: head.id }));
-      const rows = await connections.run({ name: "load", text: LOAD, values: [JSON.stringify(places)] }, WITHIN_MS);
+      const rows = await connections.run({ text: LOAD, values: [JSON.stringify(places)] }, WITHIN_MS);
       for (const row of rows) missing[Number(row.n)]!.payload = bytesOf(row.payload);
     } catch (error) {
       this.#failed(error);
@@ -154,7 +153,7 @@ export class Reader {
         lease,
         databaseNow?.() ?? null,
       ];
-      const rows = await connections.run({ name: "take", text: TAKE, values }, WITHIN_MS);
+      const rows = await connections.run({ text: TAKE, values }, WITHIN_MS);
       // Under a lease that was lost meanwhile they are others'.
       if (this.#settings.lease() !== lease) return;
       const bare: number[] = [];

@@ -27,7 +27,10 @@ export interface PostgresQueueSettings {
   readonly role?: RelayRole;
   /** 4 unless given. */
   readonly connectionsMax?: number;
-  /** Whether statements stay prepared in their session: not behind a pooler in transaction mode. False unless given. */
+  /**
+   * Whether the append stays prepared in its session; a pooler in transaction mode is noticed. True unless given, and false without
+   * `background`: an instance that is new with each request has nothing of it.
+   */
   readonly prepare?: boolean;
   /** False: nothing is done but with an append, on hosts that freeze their instances. Only for a receiver. */
   readonly background?: boolean;

@@ -136,7 +136,7 @@ export class Settler {
         rejected: settlement.kind === "done" ? settlement.rejected : 0,
         senders: Object.fromEntries(sendersOf(partsOf(entry))),
       }));
-      const rows = await connections.run({ name: "settle", text: SETTLE, values: [JSON.stringify(ops)] }, WITHIN_MS);
+      const rows = await connections.run({ text: SETTLE, values: [JSON.stringify(ops)] }, WITHIN_MS);
       const finished = new Map(rows.map((row) => [Number(row.n), row.finished === true]));
       for (const [n, settle] of settles.entries()) {
         const effective = finished.has(n);
