@@ -50,6 +50,9 @@ export interface OracleFigures {
 /** Records that one relay appends: more than it comes to. */
 const COUNT = 900_000;
 
+/** In the text of an append, and in the name by which it is called once it is prepared. */
+const APPEND = "append_";
+
 const NAME = "oracle";
 
 export async function runOracle({ seed, troubles, say = () => {} }: OracleOptions): Promise<OracleFigures> {
@@ -140,7 +143,7 @@ class Run {
       case "cut connections":
         return this.#proxy?.cutAll();
       case "cut answers":
-        for (let cut = 0; cut < 5; cut++) await this.#proxy?.cutAnswerTo("INSERT INTO edgeferry.appends");
+        for (let cut = 0; cut < 5; cut++) await this.#proxy?.cutAnswerTo(APPEND);
         return;
       case "kill postgres":
         await this.#server.kill();

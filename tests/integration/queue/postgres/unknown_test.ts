@@ -8,6 +8,9 @@ import { CuttingProxy } from "../../../support/postgres/cutting_proxy.ts";
 import { startPostgres } from "../../../support/postgres/postgres.ts";
 import { Database } from "./scene.ts";
 
+/** In the text of an append, and in the name by which it is called once it is prepared. */
+const APPEND = "append_";
+
 /** Until a statement of the server says so. */
 async function until(database: Database, condition: string): Promise<void> {
   for (;;) {
@@ -32,7 +35,7 @@ Deno.test("an answer that is lost on its way is asked for again, and the record 
     },
   });
   for (const number of [1, 2, 3]) {
-    const cut = proxy.cutAnswerTo("INSERT INTO edgeferry.appends");
+    const cut = proxy.cutAnswerTo(APPEND);
     const appended = queue.append(record(number));
     await cut;
     await appended;
