@@ -20,7 +20,7 @@ export type Role = "owner" | "relay" | "postgres";
 export interface PostgresOptions {
   /** Settings of the server, as `postgresql.conf` names them, e.g. `{ fsync: "off" }`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Serves TLS, and nothing else. With `clientCa` a client must show a certificate whose common name is its role. */
+  /** Serves TLS, and nothing else to the role `relay`. With `clientCa` a client must show a certificate whose common name is its role. */
   readonly tls?: {
     readonly server: Pick<Pair, "certificateFile" | "keyFile">;
     readonly clientCa?: Pick<Pair, "certificateFile">;
@@ -38,6 +38,8 @@ export interface StandbyOptions {
 
 export interface Postgres extends AsyncDisposable {
   readonly port: number;
+  /** Of the process above all of the server's. */
+  readonly pid: number;
   /** All that it has logged. */
   readonly lines: readonly string[];
   /** `postgres://ROLE:PASSWORD@127.0.0.1:PORT/edgeferry`. */
@@ -129,7 +131,8 @@ function accessOf(tls: PostgresOptions["tls"]): string {
   const kind = tls === undefined ? "host" : "hostssl";
   const how = tls?.clientCa === undefined ? "scram-sha-256" : "scram-sha-256 clientcert=verify-full";
   return [
-    `host all postgres 127.0.0.1/32 scram-sha-256`,
+    // Who prepares a test does so with TLS or without.
+    "host all postgres,owner 127.0.0.1/32 scram-sha-256",
     `${kind} all all 127.0.0.1/32 ${how}`,
     "host replication postgres 127.0.0.1/32 scram-sha-256",
   ].join("\n") + "\n";
@@ -189,6 +192,11 @@ class Server implements Postgres {
   /** What its end begins with; that ends it once more. */
   onDispose(dispose: () => Promise<void>): void {
     this.#dispose = dispose;
+  }
+
+  get pid(): number {
+    if (this.#program === undefined) throw new Error("PostgreSQL has not been started");
+    return this.#program.pid;
   }
 
   get lines(): readonly string[] {
