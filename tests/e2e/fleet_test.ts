@@ -73,3 +73,24 @@ Deno.test("receivers answer 200 without a way to the Collector, exporters send; 
   await drained(postgres);
   assert.deepEqual(missing(load, far), []);
 });
+
+Deno.test("the primary is lost for good under load, its synchronous standby promoted: what was answered 200 arrives", async () => {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const primary = stack.use(await startPostgres());
+  await migrateQueue(primary);
+  const standby = stack.use(await primary.standby({ name: "second", synchronous: true }));
+  const far = stack.use(await startEmbeddedFarEnd(certs, certs.dir));
+  const url = primary.url("relay").replace(`:${primary.port}/`, `:${primary.port},127.0.0.1:${standby.port}/`);
+  const relay = stack.use(await startMember({ role: "both", certs, collectorUrl: far.url, url }));
+  const load = new NumberedSenders({ seed: 7, url: () => relay.url, senders: 4, spansMax: 8, poisoned: 0 });
+  await load.answered(100);
+  await primary.kill();
+  // Nothing can be kept while there is none that takes writes.
+  const before = load.answered200;
+  await standby.promote();
+  await load.answered(before + 100);
+  await load.stop();
+  await drained(standby);
+  assert.deepEqual(missing(load, far), []);
+});
