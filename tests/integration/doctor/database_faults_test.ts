@@ -1,19 +1,17 @@
 /** doctor on a fleet's database: each fault of it by its name, each produced here. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { DATABASE_FAULTS } from "../../../src/diagnosis/database_faults.ts";
 import { examine, type Report } from "../../../src/doctor/doctor.ts";
-import { migrate } from "../../../src/queue/postgres/schema.ts";
-import { Client } from "../../../src/postgres/driver.ts";
+import { tcp } from "../../support/far_end/tcp.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { folder } from "../../support/files/folder.ts";
 import { startProgram } from "../../support/program/program.ts";
 import { ROOT } from "../../support/relay/restartable_relay.ts";
-import { type Postgres, startPostgres } from "../../support/postgres/postgres.ts";
+import { makeTables } from "../../support/postgres/fleet.ts";
+import { startPostgres } from "../../support/postgres/postgres.ts";
 
 type Database = NonNullable<NonNullable<ConfigInput["sending_queue"]>["postgres"]>;
 
@@ -26,32 +24,6 @@ async function doctor(dir: string, postgres: Database, now?: () => Date): Promis
   };
   await writeFile(file, JSON.stringify(config));
   return await examine({ file, env: { DENO_TLS_CA_STORE: "" }, ...(now === undefined ? {} : { now }) });
-}
-
-async function makeTables(postgres: Postgres, relayRole?: string): Promise<void> {
-  const client = new Client(postgres.config("owner"));
-  await client.connect();
-  await migrate(client, relayRole === undefined ? {} : { relayRole });
-  await client.end();
-}
-
-/** A server that does this with each connection. */
-async function tcp(stack: AsyncDisposableStack, answer: (socket: Socket) => void): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {});
-    answer(socket);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  stack.defer(async () => {
-    const closed = once(server, "close");
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  });
-  return (server.address() as AddressInfo).port;
 }
 
 /** What a server says that is not ready (PostgreSQL 15, 55.7 "ErrorResponse"). */
@@ -80,9 +52,9 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
   const stateOf = (report: Report, id: string) => report.checks.find((check) => check.id === id)?.status;
 
   await note({ url });
-  await makeTables(postgres);
+  await makeTables(postgres, false);
   await note({ url });
-  await makeTables(postgres, "relay");
+  await makeTables(postgres);
   const sound = await note({ url });
   assert.deepEqual([sound.ok, sound.faults, sound.warnings], [true, [], []], JSON.stringify(sound.checks, null, 1));
   assert.deepEqual(sound.checks.map(({ id }) => id).filter((id) => id.startsWith("database_")), [

@@ -1,9 +1,7 @@
 /** The table of faults, which is docs/faults.md: every row is one that doctor has produced here. */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
-import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { type CollectorOptions, startCollector } from "../../../src/collector/server.ts";
 import type { ConfigInput } from "../../../src/config/schema.ts";
@@ -12,6 +10,7 @@ import { examine, type Report } from "../../../src/doctor/doctor.ts";
 import { createAuthority } from "../../../src/pki/authority.ts";
 import { initCertificates } from "../../../src/pki/init.ts";
 import { issueCertificate, revokeCertificate } from "../../../src/pki/folder.ts";
+import { tcp } from "../../support/far_end/tcp.ts";
 import { ending, type Pair, testCertificates } from "../../support/files/certificates.ts";
 import { startCollector as startReal } from "../../support/tools/collector.ts";
 import { startNginx } from "../../support/tools/nginx.ts";
@@ -25,29 +24,6 @@ const root = new URL("../../../", import.meta.url);
 
 /** What only a relay that sends data comes to know. */
 const WITH_DATA: ReadonlySet<string> = new Set(["connection_silent", "record_fails", "refuses_everything"]);
-
-/** A TCP server that does this with each connection. */
-async function tcp(
-  stack: AsyncDisposableStack,
-  answer: (socket: Socket) => void,
-  at: { readonly port: number; readonly host: string } = { port: 0, host: "127.0.0.1" },
-): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {});
-    answer(socket);
-  });
-  server.listen(at.port, at.host);
-  await once(server, "listening");
-  stack.defer(async () => {
-    const closed = once(server, "close");
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  });
-  return (server.address() as AddressInfo).port;
-}
 
 Deno.test("each row of the table of faults is produced by doctor", async () => {
   await using stack = new AsyncDisposableStack();

@@ -15,11 +15,11 @@ export function migrateQueue(postgres: Postgres): Promise<readonly string[]> {
   return queueCommand(["migrate", "--url", postgres.url("owner")], databaseVariables(postgres.url("relay")));
 }
 
-/** Makes the tables without the command, for tests of something else. */
-export async function makeTables(postgres: Postgres): Promise<void> {
+/** Makes the tables without the command, for tests of something else. @param grants whether the role `relay` may use them */
+export async function makeTables(postgres: Postgres, grants = true): Promise<void> {
   const client = new Client(postgres.config("owner"));
   await client.connect();
-  await migrate(client, { relayRole: "relay" });
+  await migrate(client, grants ? { relayRole: "relay" } : {});
   await client.end();
 }
 
