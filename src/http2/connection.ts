@@ -97,6 +97,8 @@ const STREAM_ID_MAX = 0x7fffffff;
 /** How long the peer may take to answer the first of two GOAWAYs, and to close its side of the socket, in ms. */
 const CLOSE_MS = 1_000;
 const PING_BYTES = 8;
+/** A timer that is later than this tells of a process that was busy, in ms. */
+const STALL_MS = 100;
 
 /** One connection. */
 export class Http2Connection implements FrameSink, StreamHost {
@@ -129,6 +131,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   /** The highest one that we still take, once we have said so. */
   #takenIdMax = STREAM_ID_MAX;
   #draining: "no" | "announced" | "said" = "no";
+  /** It drains because it was idle. */
+  #idled = false;
   #peerGone = false;
   #wantsRoom = false;
   #closing: ConnectionEnd | undefined;
@@ -142,6 +146,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   #closeAt: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
+  /** The last check was put off. */
+  #putOff = false;
 
   /** @param socket Connected; with TLS, after its handshake. */
   constructor(socket: Socket, { side, limits, events }: Http2Options) {
@@ -212,6 +218,11 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#end({ reason: "local", message });
   }
 
+  /** SETTINGS come before anything else (RFC 9113, section 3.4), also where a server gives up before the peer has begun. */
+  #beginFirst(): void {
+    if (this.#prefaceAt < PREFACE.length) this.#begin();
+  }
+
   #begin(): void {
     const { streamsMax, streamWindowBytes, headerListBytesMax, windowBytes } = this.#limits;
     this.#writer.write(settingsFrame([
@@ -226,6 +237,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   #open(stream: Stream): void {
     // Silence counts from here on: before, nothing was to be said.
     if (this.#streams.size === 0) this.#heardAt = performance.now();
+    this.#idled = false;
     this.#streams.set(stream.id, stream);
     if (this.#limits.pingMs > 0) this.#arm(this.#heardAt + this.#limits.pingMs);
   }
@@ -768,6 +780,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 
   #sayGoaway(): void {
+    this.#beginFirst();
     this.#draining = "said";
     this.#closeAt = this.#pingedAt = undefined;
     this.#takenIdMax = this.#lastId;
@@ -778,12 +791,15 @@ export class Http2Connection implements FrameSink, StreamHost {
   #closeIfDone(): void {
     if (this.#streams.size > 0 || this.#closing !== undefined || this.#over) return;
     if (this.#draining === "said") {
-      this.#close({ reason: "drained", message: "The connection was closed when it was done" });
+      this.#close(
+        this.#idled ? this.#idleEnd() : { reason: "drained", message: "The connection was closed when it was done" },
+      );
     } else if (this.#peerGone) this.#close({ reason: "closed", message: "The peer takes no more requests" });
   }
 
   /** GOAWAY with a code, and no more is read. */
   #fail(code: number, reason: ConnectionEnd["reason"], message: string): void {
+    this.#beginFirst();
     this.#writer.write(numbersFrame(FRAME_TYPE.goaway, 0, this.#lastId, code));
     this.#close({ reason, code, message });
   }
@@ -802,6 +818,10 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#cutAll(end);
   }
 
+  #idleEnd(): ConnectionEnd {
+    return { reason: "idle", message: `No request came within ${this.#limits.idleMs} ms` };
+  }
+
   #cutAll({ code, message }: ConnectionEnd): void {
     for (const stream of [...this.#streams.values()]) {
       this.#remove(stream);
@@ -814,7 +834,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#over = true;
     clearTimeout(this.#timer);
     this.#socket.destroy();
-    const told = this.#closing ?? end;
+    const told = this.#closing ?? (this.#idled && end.reason === "closed" ? this.#idleEnd() : end);
     this.#cutAll(told);
     this.#tellOwner(() => this.#events.closed(told));
   }
@@ -833,7 +853,14 @@ export class Http2Connection implements FrameSink, StreamHost {
   }
 
   #check(): void {
+    const lateMs = performance.now() - this.#timerAt;
     this.#timerAt = Infinity;
+    // The process was busy: what the peer has sent in time may be there, and is read first.
+    if (lateMs > STALL_MS && !this.#putOff) {
+      this.#putOff = true;
+      return this.#arm(performance.now() + STALL_MS);
+    }
+    this.#putOff = false;
     // A timer may go off a little before its time.
     const now = performance.now() + 1;
     if (this.#closeAt !== undefined && this.#closeAt <= now) {
@@ -851,9 +878,11 @@ export class Http2Connection implements FrameSink, StreamHost {
       if (this.#pingedAt !== undefined && pingAckMs > 0 && this.#pingedAt + pingAckMs <= now) {
         return this.#end({ reason: "late", message: `PING was not answered within ${pingAckMs} ms` });
       }
-      if (idleMs > 0 && this.#ready && this.#streams.size === 0 && this.#idleSince + idleMs <= now) {
-        this.#writer.write(numbersFrame(FRAME_TYPE.goaway, 0, this.#lastId, ERROR_CODE.none));
-        return this.#close({ reason: "idle", message: `No request came within ${idleMs} ms` });
+      const idle = idleMs > 0 && this.#ready && this.#streams.size === 0 && this.#idleSince + idleMs <= now;
+      if (idle && this.#draining === "no") {
+        // In two steps, as any drain: a request may be on its way.
+        this.#idled = true;
+        this.drain();
       }
       this.#resetStalled(now);
       this.#askIfSilent(now);
@@ -894,7 +923,7 @@ export class Http2Connection implements FrameSink, StreamHost {
       after(this.#partialSince, headerMs),
       after(stalledSince, this.#limits.takeMs),
       after(this.#pingedAt, pingAckMs),
-      after(busy || !this.#ready ? undefined : this.#idleSince, idleMs),
+      after(busy || !this.#ready || this.#draining !== "no" ? undefined : this.#idleSince, idleMs),
       after(busy && this.#pingedAt === undefined ? this.#heardAt : undefined, pingMs),
     );
   }

@@ -10,7 +10,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { startCollector } from "../../src/collector/server.ts";
+import { ERROR_CODE, FLAG, frame, FRAME_TYPE, numbersFrame, settingsFrame } from "../../src/http2/frame.ts";
+import { encodeFields } from "../../src/http2/hpack.ts";
+import { GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
+import { GrpcClient, TRACES } from "../support/far_end/grpc_client.ts";
+import { RawHttp2 } from "../support/far_end/raw_http2.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { Journal, requestOf } from "../support/relay/exporting.ts";
 import { openRaw, type RawAnswer, type RawConnection, sendRaw } from "../support/bodies/raw_http.ts";
@@ -39,7 +44,11 @@ interface Attacked extends AsyncDisposable {
 
 const WAYS_IN = ["node", "deno_serve"] as const;
 
-async function attacked(way: typeof WAYS_IN[number], http: Record<string, string | number> = {}): Promise<Attacked> {
+async function attacked(
+  way: typeof WAYS_IN[number],
+  http: Record<string, string | number> = {},
+  grpc: Record<string, string> = {},
+): Promise<Attacked> {
   await using stack = new AsyncDisposableStack();
   const certs = stack.use(await testCertificates());
   const arrivals = new Journal<number>();
@@ -66,6 +75,7 @@ async function attacked(way: typeof WAYS_IN[number], http: Record<string, string
             idle_timeout: "2s",
             ...http,
           },
+          grpc,
         },
         telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
         shutdown: { grace: "3s" },
@@ -575,4 +585,99 @@ Deno.test("node: a header that comes byte by byte is cut off, whatever is sent",
   const large = `${a.head(PROTOBUF)}\r\nX: ${"a".repeat(20_000)}\r\n\r\n`;
   assert.equal(statusOf(await sendRaw(a.relay.url, large)), 431);
   await a.honest();
+});
+
+/** Exports one span by gRPC as any sender would, and expects to be told that it is safe. */
+async function honestByGrpc(a: Attacked): Promise<void> {
+  await using client = await GrpcClient.connect(await a.relay.grpcUrl());
+  const metadata = [["authorization", `Bearer ${a.relay.token}`]] as const;
+  assert.equal((await client.call(requestOf("traces", ["honest"]), { metadata })).code, GRPC_CODE.OK);
+  a.taken(1);
+}
+
+Deno.test("gRPC: what inflates takes no memory", async () => {
+  await using a = await attacked("node", { request_body_timeout: "1m" }, { endpoint: "127.0.0.1:0" });
+  const url = await a.relay.grpcUrl();
+  const authorization = ["authorization", `Bearer ${a.relay.token}`] as const;
+  await honestByGrpc(a);
+  const big = bomb(5 * 2 ** 30);
+  const bombs = await Promise.all(Array.from({ length: 10 }, async () => {
+    await using client = await GrpcClient.connect(url);
+    return await client.call(big, { metadata: [authorization, ["grpc-encoding", "gzip"]], compressed: true });
+  }));
+  const codes = new Set(bombs.map(({ code }) => code));
+  assert.deepEqual([...codes], [GRPC_CODE.RESOURCE_EXHAUSTED]);
+  assert(
+    bombs.filter(({ message }) => /over the limit/.test(message)).length >= 4,
+    bombs.map(({ message }) => message).join(),
+  );
+
+  await honestByGrpc(a);
+  await a.arrived();
+  const peak = await a.peakMiB();
+  assert(peak < MEMORY_MIB, `${peak.toFixed(0)} MiB`);
+});
+
+Deno.test("gRPC: floods, half calls and calls that never begin take no memory, and shut no sender out", async () => {
+  await using a = await attacked("node", {}, { endpoint: "127.0.0.1:0" });
+  const url = await a.relay.grpcUrl();
+  const authorization = ["authorization", `Bearer ${a.relay.token}`] as const;
+  await honestByGrpc(a);
+  // What each of 20 connections sends without end; the relay ends it.
+  const block = encodeFields([[":method", "POST"], [":scheme", "http"], [":path", TRACES], [":authority", "x"], [
+    "content-type",
+    "application/grpc",
+  ]]);
+  const floods: Readonly<Record<string, (turn: number) => Uint8Array>> = {
+    ping: () => frame(FRAME_TYPE.ping, 0, 0, Buffer.alloc(8)),
+    settings: () => settingsFrame([[4, 70_000]]),
+    reset: (turn) =>
+      Buffer.concat([
+        frame(FRAME_TYPE.headers, FLAG.endHeaders, 2 * turn + 1, block),
+        numbersFrame(FRAME_TYPE.reset, 2 * turn + 1, 8),
+      ]),
+    continuation: (turn) =>
+      turn === 0 ? frame(FRAME_TYPE.headers, 0, 1, block) : frame(FRAME_TYPE.continuation, 0, 1, Buffer.alloc(0)),
+    empty: (turn) =>
+      turn === 0 ? frame(FRAME_TYPE.headers, FLAG.endHeaders, 1, block) : frame(FRAME_TYPE.data, 0, 1, Buffer.alloc(0)),
+  };
+  for (const make of Object.values(floods)) {
+    await Promise.all(Array.from({ length: 20 }, async () => {
+      const peer = await RawHttp2.connect(Number(new URL(url).port));
+      peer.begin();
+      peer.write(...Array.from({ length: 3_000 }, (_, turn) => make(turn)));
+      // On a busy machine a header without end may be late before it is a flood.
+      const code = await peer.goaway();
+      assert(code === ERROR_CODE.calm || code === ERROR_CODE.settingsTimeout, `GOAWAY with code ${code}`);
+      await peer.closed;
+      peer.destroy();
+    }));
+  }
+
+  // 100 calls on each of 10 connections: half of them never begin, the others state 20 MiB and send a little of it.
+  const waiting = await Promise.all(Array.from({ length: 10 }, async () => {
+    const client = await GrpcClient.connect(url);
+    const answers = Array.from({ length: 100 }, (_, number) => {
+      const { stream, answer } = client.open({ metadata: [authorization] });
+      if (number % 2 === 0) stream.sendData(Buffer.concat([messagePrefix(LIMIT, false), Buffer.alloc(1_000)]));
+      return answer;
+    });
+    return { client, answers };
+  }));
+  await honestByGrpc(a);
+  for (const { client, answers } of waiting) {
+    for (const { code } of await Promise.all(answers)) {
+      assert(
+        [GRPC_CODE.DEADLINE_EXCEEDED, GRPC_CODE.RESOURCE_EXHAUSTED, GRPC_CODE.UNAVAILABLE].some((each) =>
+          each === code
+        ),
+      );
+    }
+    await client[Symbol.asyncDispose]();
+  }
+  await honestByGrpc(a);
+  await a.honest();
+  await a.arrived();
+  const peak = await a.peakMiB();
+  assert(peak < MEMORY_MIB, `${peak.toFixed(0)} MiB`);
 });

@@ -2,7 +2,7 @@
  * The crash oracle: senders issue numbered spans and write down every 200; the relay is killed at random moments and starts
  * again at once; the Collector is crashed, frozen and told to misbehave. At the end every span written down is at the far end or
  * in the dead letters, as it was sent, and the books balance. By hand:
- * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real] [--targets 2] [--out grpc]`.
+ * `deno run -A tests/e2e/crash_oracle.ts --kills 200 --seed 7 [--far-end embedded|real] [--targets 2] [--out grpc] [--in grpc]`.
  */
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -29,6 +29,8 @@ export interface OracleOptions {
   readonly targets?: 1 | 2;
   /** What the relay speaks to the Collectors; `grpc` to the real one alone. `http/protobuf` unless given. */
   readonly out?: Protocol;
+  /** What senders speak: with `grpc` all but JSON goes by it. `http` unless given. */
+  readonly in?: "http" | "grpc";
   readonly say?: (line: string) => void;
 }
 
@@ -123,6 +125,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
     collectorUrl: `https://localhost:${proxy.port}`,
     clockFile,
     settings: {
+      ...(options.in === "grpc" ? { receiver: { grpc: { endpoint: "127.0.0.1:0" } } } : {}),
       sending_queue: { num_consumers: CONSUMERS, batch: { max_size: BATCH_BYTES } },
       ...(second === undefined ? { exporter: { protocol: out } } : {
         exporters: { first: { protocol: out }, second: { protocol: out, endpoint: urlOf(second) } },
@@ -133,7 +136,14 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   const poisons: readonly Poison[] = options.farEnd === "real"
     ? ["refused", "fails"]
     : ["refused", "refused", "fails", "cuts", "empties"];
-  const senders = new NumberedSenders({ seed, url: () => relay.url, spansMax: SPANS_MAX, poisoned: POISONED, poisons });
+  const senders = new NumberedSenders({
+    seed,
+    url: () => relay.url,
+    ...(options.in === "grpc" ? { grpcUrl: () => relay.grpcUrl } : {}),
+    spansMax: SPANS_MAX,
+    poisoned: POISONED,
+    poisons,
+  });
   const random = new Random(seed);
   const losses: Loss[] = [];
   const troubles: Record<string, number> = {};
@@ -398,6 +408,7 @@ if (import.meta.main) {
       "far-end": { type: "string", default: "embedded" },
       "targets": { type: "string", default: "1" },
       "out": { type: "string", default: "http/protobuf" },
+      "in": { type: "string", default: "http" },
     },
   });
   const farEnd = values["far-end"] === "real" ? "real" : "embedded";
@@ -408,6 +419,7 @@ if (import.meta.main) {
     farEnd,
     targets: values.targets === "2" ? 2 : 1,
     out: values.out === "grpc" ? "grpc" : "http/protobuf",
+    in: values.in === "grpc" ? "grpc" : "http",
     say: (line) => console.error(line),
   });
   console.log(JSON.stringify(figures, null, 2));

@@ -687,6 +687,13 @@ Deno.test("times: no SETTINGS, half a header, silence with and without a stream"
   await quiet.closed;
   assert.equal((await (await accepted).end).reason, "idle");
   quiet.destroy();
+  // A request that is on its way meanwhile is taken.
+  const crossing = await idle.raw();
+  crossing.begin();
+  assert.equal((await crossing.next(FRAME_TYPE.goaway)).body.readUInt32BE(0), 0x7fffffff);
+  crossing.headers(1, REQUEST, true);
+  assert.equal((await lastHeaders(crossing)).id, 1);
+  crossing.destroy();
 
   await using asking = await echo({ pingMs: 30, pingAckMs: 1_000 });
   const next = asking.accepted();

@@ -1,6 +1,7 @@
 /** Loops that post numbered requests, each once, and write down what was answered 200. */
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
+import { GrpcPost } from "./grpc_post.ts";
 import { numberedRequest, type Poison } from "./numbered_spans.ts";
 import { Random } from "./requests.ts";
 
@@ -8,6 +9,8 @@ export interface SendersOptions {
   readonly seed: number;
   /** The relay's, asked for each request. */
   readonly url: () => string;
+  /** Where it takes gRPC: then protobuf goes there, and JSON by HTTP. */
+  readonly grpcUrl?: () => string;
   /** Loops at once. */
   readonly senders?: number;
   readonly spansMax: number;
@@ -64,9 +67,10 @@ export class NumberedSenders {
   }
 
   async #loop(sender: number): Promise<void> {
-    const { seed, url, spansMax, poisoned, poisons = ["refused"] } = this.#options;
+    const { seed, url, grpcUrl, spansMax, poisoned, poisons = ["refused"] } = this.#options;
     const random = new Random(seed * 100 + sender);
     using client = Deno.createHttpClient({});
+    await using byGrpc = new GrpcPost();
     for (let number = 0; !this.#stopping.signal.aborted; number++) {
       const request = numberedRequest(
         random,
@@ -76,7 +80,9 @@ export class NumberedSenders {
       );
       for (const id of request.ids) this.spans.set(id, request.poison);
       this.issued++;
-      const status = await post(url(), request, client);
+      const status = grpcUrl === undefined || request.headers["content-type"] === "application/json"
+        ? await post(url(), request, client)
+        : await byGrpc.post(grpcUrl(), request, SENDER_MS);
       if (status === 200) {
         for (const id of request.ids) this.written.add(id);
         this.answered200++;

@@ -53,6 +53,7 @@ export class RestartableRelay implements AsyncDisposable {
   readonly #earlier: string[] = [];
   #program: Program | undefined;
   #url = "http://127.0.0.1:9";
+  #grpcUrl = "http://127.0.0.1:9";
 
   private constructor(dir: string, options: RestartableOptions) {
     this.dir = dir;
@@ -86,6 +87,11 @@ export class RestartableRelay implements AsyncDisposable {
   /** Where senders post; another port after each start. */
   get url(): string {
     return this.#url;
+  }
+
+  /** The same by gRPC, where the settings have it. */
+  get grpcUrl(): string {
+    return this.#grpcUrl;
   }
 
   get pid(): number {
@@ -149,8 +155,11 @@ export class RestartableRelay implements AsyncDisposable {
 
   /** Runs it and waits until it receives. @throws with what it said, when it ends before. */
   async start(options: StartOptions = {}): Promise<void> {
-    const line = await this.launch(options).line(/ Receiving url=/);
-    this.#url = /url=(\S+)/.exec(line)![1]!;
+    const program = this.launch(options);
+    this.#url = /url=(\S+)/.exec(await program.line(/ Receiving url=/))![1]!;
+    const receiver = this.#options.settings?.["receiver"];
+    if (!isSection(receiver) || receiver["grpc"] === undefined) return;
+    this.#grpcUrl = /url=(\S+)/.exec(await program.line(/ Receiving gRPC url=/))![1]!;
   }
 
   /** Resolves with the first line of the process that runs, past or to come, that matches. */
