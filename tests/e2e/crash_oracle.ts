@@ -65,6 +65,8 @@ const CONSUMERS = 4;
 /** Payload bytes of one take, and so of what one consumer has in flight. */
 const BATCH_BYTES = 16 * 1024;
 const POISONED = 0.01;
+/** Requests that each start answers before it is killed. */
+const ANSWERED_EACH_MIN = 10;
 const DRAIN_MS = 120_000;
 /** As the relay's configuration has it. */
 const EXPORTER_TIMEOUT_MS = 2_000;
@@ -156,6 +158,8 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
       say(`kill ${kill}: after ${cycle.killAfterMs} ms, ${name}`);
       const end = second !== undefined && random.chance(0.5) ? second : farEnd;
       const struck = strike({ farEnd: end, proxy, clockFile }, cycle, losses);
+      // However slow the machine is, each start has something to lose.
+      await senders.answered(senders.answered200 + ANSWERED_EACH_MIN);
       await delay(cycle.killAfterMs);
       const loss: Loss = { from: Date.now(), until: Infinity };
       losses.push(loss);
