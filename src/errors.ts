@@ -160,7 +160,7 @@ export class ConfigError extends Error {
   /** The parts of the sentence; undefined where several things are wrong, or one that stands in a file at a line. */
   readonly statement: Statement | undefined;
 
-  /** @param fault One fault, or several with a sentence each. */
+  /** Made of one fault, or of several with a sentence each. */
   constructor(fault: Statement | string | readonly string[], options?: ErrorOptions) {
     const statement = typeof fault === "object" && "what" in fault ? fault : undefined;
     const faults = statement === undefined ? [fault as string | readonly string[]].flat() : [sentenceOf(statement)];

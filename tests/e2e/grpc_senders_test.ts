@@ -107,6 +107,20 @@ function eachSdk(
   }
 }
 
+/** One test for all SDKs, side by side: they only wait. */
+function allSdks(name: string, test: (sdk: Sdk, certificates: TestCertificates) => Promise<void>): void {
+  Deno.test(`all SDKs by gRPC: ${name}`, async () => {
+    const results = await Promise.allSettled(SDKS.map(async (sdk) => {
+      await using certificates = await testCertificates();
+      await test(sdk, certificates);
+    }));
+    const failed = results.flatMap((result, index) =>
+      result.status === "rejected" ? [new Error(`${SDKS[index]} failed`, { cause: result.reason })] : []
+    );
+    if (failed.length > 0) throw new AggregateError(failed, failed.map(({ message }) => message).join("; "));
+  });
+}
+
 async function relayHere(
   certificates: TestCertificates,
   collectorUrl: string,
@@ -200,7 +214,7 @@ eachSdk("a full queue: what it refuses is not sent again, as docs/senders.md say
   assert.match(sender.lines.join("\n"), /UNAVAILABLE: The queue is full/);
 }, ["node"]);
 
-eachSdk("15 s without a Collector: nothing is lost", async (sdk, certificates) => {
+allSdks("15 s without a Collector: nothing is lost", async (sdk, certificates) => {
   const port = await quietPort();
   const spans = 60;
   await using relay = await relayHere(certificates, `https://localhost:${port}`);
@@ -211,7 +225,7 @@ eachSdk("15 s without a Collector: nothing is lost", async (sdk, certificates) =
   await end.all(sdk, spans);
 });
 
-eachSdk(
+allSdks(
   "the relay is started anew: the sender goes on, and what was answered OK arrives",
   async (sdk, certificates) => {
     await using end = await farEnd(certificates);
