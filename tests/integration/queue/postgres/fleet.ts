@@ -58,9 +58,12 @@ export class Fleet implements AsyncDisposable {
     return [...this.delivered.values()].filter((times) => times > 1).length;
   }
 
-  /** Resolves when this is so. */
+  /** Resolves when this is so. @throws {Error} where a relay has ended that nobody killed */
   async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (!condition()) {
+      if (this.relays.some(({ lost }) => lost)) throw new Error("A relay has ended by itself");
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
   }
 
   #note(line: string): void {
@@ -82,6 +85,9 @@ export class Relay {
   readonly ready: Promise<void>;
   /** Whether it appends no more, as it was told. */
   stopped = false;
+  /** Whether it has ended, and nobody killed it. */
+  lost = false;
+  #killed = false;
 
   constructor(child: ChildProcess, note: (line: string) => void) {
     this.#child = child;
@@ -95,12 +101,17 @@ export class Relay {
         if (line === "stopped") this.stopped = true;
         note(line);
       });
-      child.on("exit", () => reject(new Error("The relay ended before it was ready")));
+      child.on("exit", () => {
+        reject(new Error("The relay ended before it was ready"));
+        this.lost = !this.#killed;
+        note("");
+      });
     });
     this.ready.catch(() => {});
   }
 
   async kill(): Promise<void> {
+    this.#killed = true;
     this.#signal("SIGKILL");
     await this.#ended;
   }

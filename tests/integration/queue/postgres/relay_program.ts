@@ -26,6 +26,10 @@ const queue = await openPostgresQueue({
   },
 });
 const say = (line: string) => void writeSync(1, `${line}\n`);
+let next = Number(first);
+let last = next + Number(count);
+// Before it is ready: whoever reads that may stop it at once.
+process.on("SIGTERM", () => last = 0);
 say("ready");
 
 async function send(): Promise<never> {
@@ -38,9 +42,6 @@ async function send(): Promise<never> {
   }
 }
 
-let next = Number(first);
-let last = next + Number(count);
-process.on("SIGTERM", () => last = 0);
 async function append(): Promise<void> {
   while (next < last) {
     const number = next++;
