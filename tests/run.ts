@@ -1,6 +1,7 @@
 /**
- * Every test: those that need nothing but Deno side by side, then one by one those that start other programs. Ends with what
- * all of them came to, in one line. What is given is handed to `deno test`, in place of that: `deno task test tests/otlp`.
+ * Every test: side by side those that need nothing but Deno, then those that ask one other program, and one by one those that start a whole
+ * scene. Ends with what all of them came to, in one line. What is given is handed to `deno test`, in place of that:
+ * `deno task test tests/otlp`.
  */
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
@@ -12,7 +13,8 @@ const OTHERS = ["tests/integration", "tests/e2e"];
 export const RUNS: Readonly<Record<string, readonly string[]>> = {
   // Types are the task check's: each Worker that a test starts would check its own again.
   unit: ["--no-check", "--parallel", `--ignore=${OTHERS.join(",")}`, "tests"],
-  e2e: ["--no-check", ...OTHERS],
+  integration: ["--no-check", "--parallel", "tests/integration"],
+  e2e: ["--no-check", "tests/e2e"],
 };
 
 /** What tests came to. */
@@ -32,12 +34,17 @@ export function totalsOf(output: string): Totals | undefined {
   return { passed: figure("passed"), failed: figure("failed"), skipped: figure("ignored") };
 }
 
-async function denoTest(args: readonly string[]): Promise<{ code: number; output: string }> {
+/** How many files side by side. Tests wait for disks, timers and processes, so that two a core keep it busy; other programs are busy themselves. */
+function jobsOf(run: string): number {
+  const cores = availableParallelism();
+  return run === "integration" ? cores + 1 : 2 * cores;
+}
+
+async function denoTest(args: readonly string[], jobs: number): Promise<{ code: number; output: string }> {
   const child = spawn(process.execPath, ["test", "-A", ...args], {
     env: {
       ...process.env,
-      // Side by side are files. Tests wait for disks, timers and processes, so that two a core keep it busy.
-      DENO_JOBS: process.env["DENO_JOBS"] ?? String(2 * availableParallelism()),
+      DENO_JOBS: process.env["DENO_JOBS"] ?? String(jobs),
       ...(process.stdout.isTTY && process.env["NO_COLOR"] === undefined ? { FORCE_COLOR: "1" } : {}),
     },
     stdio: ["ignore", "pipe", "inherit"],
@@ -57,12 +64,11 @@ async function denoTest(args: readonly string[]): Promise<{ code: number; output
 
 if (import.meta.main) {
   const given = process.argv.slice(2);
-  const runs = given.length === 0
-    ? Object.entries(RUNS)
-    : [["given", RUNS[given[0]!] === undefined ? given : [...RUNS[given[0]!]!, ...given.slice(1)]] as const];
+  const named = Object.entries(RUNS).filter(([name]) => given.length === 0 || given.includes(name));
+  const runs: readonly (readonly [string, readonly string[]])[] = named.length > 0 ? named : [["given", given]];
   const sum = { passed: 0, failed: 0, skipped: 0 };
   for (const [name, args] of runs) {
-    const { code, output } = await denoTest(args);
+    const { code, output } = await denoTest(args, jobsOf(name));
     const totals = totalsOf(output);
     if (totals === undefined) console.error(`The ${name} tests ended with ${code} and told no totals`);
     const { passed, failed, skipped } = totals ?? { passed: 0, failed: 1, skipped: 0 };
