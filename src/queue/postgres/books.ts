@@ -7,7 +7,6 @@ import type { TargetId } from "../queue.ts";
 import { emptyTarget, type TargetTotals, type Totals } from "../totals.ts";
 import { signalOf } from "./codes.ts";
 import type { Row } from "./connections.ts";
-import { OVERLAP } from "./ledger.ts";
 
 /** The state of the queue at one moment. */
 export interface Snapshot {
@@ -59,13 +58,6 @@ export function snapshotOf(row: Row): Snapshot {
     oldestMs: row.oldest_ms === null ? undefined : Number(row.oldest_ms),
     names,
   };
-}
-
-/** Targets of the configuration that have something or are configured; target 0 is none. */
-export function idsOf(configured: Iterable<TargetId>, totals: Totals): TargetId[] {
-  const ids = new Set([...configured, ...Object.keys(totals.targets).map(Number)]);
-  ids.delete(OVERLAP);
-  return [...ids].sort((a, b) => a - b);
 }
 
 function rowsOf(value: unknown): readonly Row[] {

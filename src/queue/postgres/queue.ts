@@ -23,16 +23,15 @@ import {
   type SendingQueue,
   type TakeLimit,
   type TargetId,
-  type TargetSettings,
-  type TargetStats,
 } from "../queue.ts";
 import { decodeParts, headOf } from "../record_head.ts";
+import { type ConfiguredTarget, ConfiguredTargets, type Fullness } from "../configured_targets.ts";
 import { Shares } from "../shares.ts";
 import { Takers } from "../takers.ts";
-import { deadLetterShareOf, shareOf, targetsOf, targetsOfNew } from "../targets.ts";
-import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
+import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { doorBooksOf, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
-import { idsOf, type Snapshot, snapshotOf } from "./books.ts";
+import { type Snapshot, snapshotOf } from "./books.ts";
 import { Connections, endClient, PostgresFailure } from "./connections.ts";
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
@@ -43,16 +42,6 @@ import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
 import { rotate } from "./rotate.ts";
 import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
-
-/** A target that is configured. */
-interface Target extends TargetSettings {
-  readonly id: TargetId;
-  /** The bound on what may wait for it, in bytes. */
-  readonly bytesMax: number;
-  readonly inFlight: Record<SignalName, number>;
-  /** How many of those in flight have an outcome that waits for a transaction. */
-  readonly settling: Record<SignalName, number>;
-}
 
 /** How often a relay looks after the queue, in ms. */
 const TICK_MS = 1_000;
@@ -90,8 +79,7 @@ class PostgresQueue implements SendingQueue {
   readonly shares: Shares;
 
   readonly #settings: PostgresQueueSettings;
-  readonly #targets = new Map<TargetId, Target>();
-  #names: ReadonlyMap<TargetId, string> = new Map();
+  readonly #targets = new ConfiguredTargets();
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #alarm: Alarm;
@@ -150,7 +138,7 @@ class PostgresQueue implements SendingQueue {
       connections,
       room: this.#room,
       bytesMax: settings.bytesMax,
-      bytesMaxOf: (target) => this.#targetOf(target),
+      bytesMaxOf: (target) => this.#targets.of(target),
       databaseNow,
       lease: () => role === "both" ? this.#lease.id : undefined,
       keeps: (head, besideBytes) =>
@@ -198,20 +186,10 @@ class PostgresQueue implements SendingQueue {
           WHERE name NOT IN (SELECT name FROM edgeferry.targets) ORDER BY place ON CONFLICT DO NOTHING`,
       values: [configured.map(({ name }) => name), bytesMax, deadLetterBytesMax],
     }, WITHIN_MS);
-    const { names, totals } = await this.#look();
-    for (const settings of configured) {
-      const id = [...names].find(([, name]) => name === settings.name)?.[0];
-      if (id === undefined) throw new Error(`The queue did not enter target ${settings.name}`);
-      this.#targets.set(id, {
-        ...settings,
-        id,
-        bytesMax: Math.floor(shareOf(settings, configured.length) * bytesMax),
-        inFlight: bySignal(() => 0),
-        settling: bySignal(() => 0),
-      });
-    }
+    const { totals } = await this.#look();
+    this.#targets.configure(configured, bytesMax);
     await this.#countSenders();
-    this.#tellForgotten(totals);
+    this.#targets.tellForgotten(totals, this.#settings.log);
     // What had no room among the dead letters is tried again.
     if (role !== "receiver" && totals.held > 0) {
       await this.#connections.run({ text: RELEASE, values: [null] }, WITHIN_MS);
@@ -223,59 +201,26 @@ class PostgresQueue implements SendingQueue {
 
   // --- targets
 
-  /** What is kept for targets that are not configured stays until somebody says where it goes. */
-  #tellForgotten(totals: Totals): void {
-    for (const id of idsOf([], totals)) {
-      const name = this.#names.get(id);
-      const { records, bytes } = totals.targets[id]!;
-      if (name === undefined || records === 0 || this.#targets.has(id)) continue;
-      this.#settings.log.warn(
-        `Target ${name} is not configured, and what is queued for it stays: configure it again, move it to another target with ` +
-          "`queue move`, or give it up with `queue abandon`",
-        { target: name, records, bytes },
-      );
-    }
-  }
-
   target(name: string): TargetId {
-    for (const target of this.#targets.values()) if (target.name === name) return target.id;
-    throw new RangeError(`No target is called ${name}`);
-  }
-
-  /** @throws {RangeError} */
-  #targetOf(id: TargetId): Target {
-    const target = this.#targets.get(id);
-    if (target === undefined) throw new RangeError(`No configured target has the number ${id}`);
-    return target;
+    return this.#targets.idOf(name);
   }
 
   admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
-    const targets = targetsOf(ids, (id) => this.#targetOf(id));
+    const targets = targetsOf(ids, (id) => this.#targets.of(id));
     const cost = bytes + RECORD_BYTES;
-    return this.#refusalOf(cost) ?? this.#skipped(targets, cost).refusal;
+    return this.#refusalOf(cost) ?? this.#fullFor(targets, cost).refusal;
   }
 
-  /** Which of the targets have no room for a record of such a cost, and why it is refused for them. */
-  #skipped(
-    targets: readonly Target[],
-    cost: number,
-  ): { readonly skipped: readonly TargetId[]; readonly refusal?: Refusal } {
-    if (this.#targets.size === 1) return { skipped: [] };
-    const full = targets.filter(({ id, bytesMax }) => this.#room.of(id) + this.#appender.bytesOf(id) + cost > bytesMax);
-    // If no target keeps the record, it may not be answered 200.
-    const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
-    if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
-    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
-    const message = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes; ${text}`;
-    return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
+  #fullFor(targets: readonly ConfiguredTarget[], cost: number): Fullness {
+    return this.#targets.fullFor(targets, cost, (id) => this.#room.of(id) + this.#appender.bytesOf(id), this.#drain);
   }
 
   // --- append
 
   append(record: QueueRecord): Promise<Accepted> {
-    let targets: Target[];
+    let targets: ConfiguredTarget[];
     try {
-      targets = targetsOfNew(record, (id) => this.#targetOf(id));
+      targets = targetsOfNew(record, (id) => this.#targets.of(id));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -285,7 +230,7 @@ class PostgresQueue implements SendingQueue {
   #append(wanted: Wanted): void {
     const { record, targets, resolve, reject, tries } = wanted;
     const whole = headOf(record, this.#steady());
-    const { skipped, refusal: full } = this.#skipped(targets, whole.cost);
+    const { skipped, refusal: full } = this.#fullFor(targets, whole.cost);
     const refusal = this.#refusalOf(whole.cost) ?? full;
     if (refusal !== undefined) {
       // Others may have made room since the last look.
@@ -295,7 +240,7 @@ class PostgresQueue implements SendingQueue {
     }
     const head = skipped.length === 0 ? whole : headOf(record, whole.enqueuedAt, skipped);
     if (skipped.length > 0) {
-      const names = skipped.map((id) => this.#names.get(id)).join(", ");
+      const names = skipped.map((id) => this.#targets.names.get(id)).join(", ");
       this.#alarm.warn(`full ${names}`, `The queue is full for ${names}, which is not required: it is left out`, {
         target: names,
       });
@@ -307,7 +252,7 @@ class PostgresQueue implements SendingQueue {
   /** The database has seen more than was known here. */
   #again({ record, tries, resolve, reject }: PendingAppend): void {
     if (tries < 2) {
-      const targets = record.targets.map((id) => this.#targetOf(id));
+      const targets = record.targets.map((id) => this.#targets.of(id));
       this.#append({ record, targets, tries: tries + 1, resolve, reject });
     } else {
       reject(
@@ -393,7 +338,7 @@ class PostgresQueue implements SendingQueue {
   // --- take
 
   async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
-    const target = this.#targetOf(limit.target);
+    const target = this.#targets.of(limit.target);
     const lanes = this.#lanes.of(limit.target, limit.signal);
     const kind = kindOf(limit.target, limit.signal);
     for (;;) {
@@ -494,7 +439,7 @@ class PostgresQueue implements SendingQueue {
 
   #settle(entry: Entry, lease: number, outcomes: readonly PartOutcome[]): Promise<void> {
     const { id, signal } = entry.head;
-    const target = this.#targetOf(entry.target);
+    const target = this.#targets.of(entry.target);
     const dueAt = this.#steady() + retryAfterMs(outcomes);
     const settlement = settlementOf(partsOf(entry), outcomes);
     if (settlement === undefined) {
@@ -518,7 +463,7 @@ class PostgresQueue implements SendingQueue {
   }
 
   /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
-  #awaitsOutcomes({ id, settling, inFlight }: Target, signal: SignalName): boolean {
+  #awaitsOutcomes({ id, settling, inFlight }: ConfiguredTarget, signal: SignalName): boolean {
     return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
       this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
   }
@@ -528,7 +473,7 @@ class PostgresQueue implements SendingQueue {
     const { effective, finished, outcome } = result;
     giveUpPayload(entry);
     if (taken) {
-      const { inFlight, settling } = this.#targetOf(entry.target);
+      const { inFlight, settling } = this.#targets.of(entry.target);
       inFlight[head.signal] -= 1;
       settling[head.signal] -= 1;
       this.#lanes.release(entry);
@@ -543,7 +488,7 @@ class PostgresQueue implements SendingQueue {
       for (const { parts } of heads) this.shares.add(decodeParts(parts));
       if (outcome?.held.empty === false) {
         const several = this.#targets.size > 1;
-        const { name } = this.#targetOf(entry.target);
+        const { name } = this.#targets.of(entry.target);
         this.#alarm.raise(
           several ? `dead letters ${name}` : "dead letters",
           `The dead letters are full${
@@ -585,7 +530,7 @@ class PostgresQueue implements SendingQueue {
     });
     this.#lookedAt = this.#steady();
     this.#totals = snapshot!.totals;
-    this.#names = snapshot!.names;
+    this.#targets.names = snapshot!.names;
     return snapshot!;
   }
 
@@ -622,37 +567,15 @@ class PostgresQueue implements SendingQueue {
       bytesMax: this.#settings.bytesMax,
       drainS: this.#drain.secondsFor(totals.bytes),
       oldestAt,
-      inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0),
+      inFlight: this.#targets.inFlight,
       storageWaitMs: this.#appender.waitMs,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
       books: bySignal((signal) => doorBooksOf(totals, signal)),
-      targets: this.#targetStats(totals),
+      targets: this.#targets.stats(totals, (id) => {
+        const oldest = this.#lanes.oldestAt(id);
+        return oldest === undefined ? undefined : this.#atOf(oldest);
+      }),
     };
-  }
-
-  #targetStats(totals: Totals): TargetStats[] {
-    return idsOf(this.#targets.keys(), totals).flatMap((id): TargetStats[] => {
-      const target = this.#targets.get(id);
-      const name = this.#names.get(id);
-      const { records, bytes, skipped, deadRecords, deadBytes, books } = totals.targets[id] ?? emptyTarget();
-      const idle = target === undefined && records === 0 && deadRecords === 0 &&
-        Object.values(books).every(({ accepted }) => accepted === 0);
-      if (name === undefined || idle) return [];
-      const oldest = this.#lanes.oldestAt(id);
-      return [{
-        id,
-        name,
-        configured: target !== undefined,
-        records,
-        bytes,
-        bytesMax: target?.bytesMax ?? 0,
-        oldestAt: oldest === undefined ? undefined : this.#atOf(oldest),
-        inFlight: target === undefined ? 0 : sumOf(target.inFlight),
-        skipped,
-        deadLetters: { records: deadRecords, bytes: deadBytes },
-        books,
-      }];
-    });
   }
 
   readiness(): { readonly ready: boolean; readonly reason?: string } {
@@ -690,7 +613,7 @@ class PostgresQueue implements SendingQueue {
       const held = this.#lease.id;
       await this.#lease.keep();
       if (held === undefined) this.#fallBehind();
-      const lanes = [...this.#targets.keys()].flatMap((target) => this.#lanesOf(target));
+      const lanes = this.#targets.ids.flatMap((target) => this.#lanesOf(target));
       for (const { target, signal } of await this.#reader.look(lanes)) this.#takers.wake(kindOf(target, signal));
     }
     await this.#fold();
@@ -728,12 +651,12 @@ class PostgresQueue implements SendingQueue {
     this.#alarm.warn(
       "lease",
       "This relay could not prolong its lease in time: what it had taken is others' to send, and may arrive twice",
-      { inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0) },
+      { inFlight: this.#targets.inFlight },
     );
   }
 
   #fallBehind(): void {
-    for (const target of this.#targets.keys()) for (const lane of this.#lanesOf(target)) this.#reader.feed(lane);
+    for (const target of this.#targets.ids) for (const lane of this.#lanesOf(target)) this.#reader.feed(lane);
     this.#takers.wake();
   }
 
@@ -767,7 +690,7 @@ class PostgresQueue implements SendingQueue {
 /** A record that is to be appended, as far as there is room. */
 interface Wanted {
   readonly record: QueueRecord;
-  readonly targets: readonly Target[];
+  readonly targets: readonly ConfiguredTarget[];
   readonly tries: number;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: unknown) => void;
@@ -776,8 +699,4 @@ interface Wanted {
 /** Takers of one signal for one target. */
 function kindOf(target: TargetId, signal: SignalName): string {
   return `${target} ${signal}`;
-}
-
-function sumOf(counts: Readonly<Record<SignalName, number>>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

@@ -25,10 +25,10 @@ import {
   type TakeLimit,
   type TargetId,
   type TargetSettings,
-  type TargetStats,
 } from "../queue.ts";
+import { type ConfiguredTarget, ConfiguredTargets, type Fullness } from "../configured_targets.ts";
 import { Shares } from "../shares.ts";
-import { deadLetterShareOf, shareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
@@ -36,7 +36,7 @@ import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames
 import { retryAfterMs, settlementOf } from "../outcomes.ts";
 import { rowOf } from "./packing.ts";
 import { decodeParts } from "../record_head.ts";
-import { doorBooksOf, emptyTarget, type Totals } from "../totals.ts";
+import { doorBooksOf, type Totals } from "../totals.ts";
 import type { Replies, SettleOp } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
@@ -66,18 +66,6 @@ export interface SqliteQueueSettings {
   readonly fileBytesMax?: number;
   /** For tests. */
   readonly faults?: readonly Fault[];
-}
-
-/** A target that is configured. */
-interface Target extends TargetSettings {
-  readonly id: TargetId;
-  /** The bound on what may wait for it, in bytes. */
-  readonly bytesMax: number;
-  /** What is being appended for it, in bytes; kept only where there are several. */
-  appendBytes: number;
-  readonly inFlight: Record<SignalName, number>;
-  /** How many of those in flight have an outcome that waits for a transaction. */
-  readonly settling: Record<SignalName, number>;
 }
 
 /** How long a stop waits for what is under way, in ms. */
@@ -113,9 +101,9 @@ class SqliteQueue implements SendingQueue {
   readonly shares: Shares;
 
   readonly #settings: SqliteQueueSettings;
-  readonly #targets = new Map<TargetId, Target>();
-  /** Every target that there has been. */
-  #names: ReadonlyMap<TargetId, string> = new Map();
+  readonly #targets = new ConfiguredTargets();
+  /** What is being appended for each, in bytes; kept only where there are several. */
+  readonly #appendBytes = new Map<TargetId, number>();
   readonly #now: () => number;
   readonly #steady: () => number;
   readonly #clock: ClockSteps;
@@ -205,7 +193,7 @@ class SqliteQueue implements SendingQueue {
     try {
       await queue.#connection.open(settings.faults ?? []);
       await queue.#recount.count();
-      queue.#tellForgotten();
+      queue.#targets.tellForgotten(queue.#totals, settings.log, { path: settings.path });
     } catch (error) {
       clearInterval(queue.#tick);
       queue.#connection.close();
@@ -215,53 +203,16 @@ class SqliteQueue implements SendingQueue {
     return queue;
   }
 
-  // --- append
-
   // --- targets
 
   #setTargets(configured: readonly TargetSettings[], known: Replies["open"]["targets"]): void {
-    this.#names = new Map(known);
+    this.#targets.names = new Map(known);
     // A new Worker has the same file: what is counted here goes on.
-    if (this.#targets.size > 0) return;
-    const { bytesMax } = this.#settings;
-    const idOf = new Map(known.map(([id, name]) => [name, id]));
-    for (const settings of configured) {
-      const id = idOf.get(settings.name);
-      if (id === undefined) throw new Error(`The queue did not enter target ${settings.name}`);
-      this.#targets.set(id, {
-        ...settings,
-        id,
-        bytesMax: Math.floor(shareOf(settings, configured.length) * bytesMax),
-        appendBytes: 0,
-        inFlight: bySignal(() => 0),
-        settling: bySignal(() => 0),
-      });
-    }
-  }
-
-  /** What is kept for targets that are not configured stays until somebody says where it goes. */
-  #tellForgotten(): void {
-    for (const [id, { records, bytes }] of Object.entries(this.#totals.targets)) {
-      const name = this.#names.get(Number(id));
-      if (name === undefined || records === 0 || this.#targets.has(Number(id))) continue;
-      this.#settings.log.warn(
-        `Target ${name} is not configured, and what is queued for it stays: configure it again, move it to another target with ` +
-          "`queue move`, or give it up with `queue abandon`",
-        { path: this.#settings.path, target: name, records, bytes },
-      );
-    }
+    if (this.#targets.size === 0) this.#targets.configure(configured, this.#settings.bytesMax);
   }
 
   target(name: string): TargetId {
-    for (const target of this.#targets.values()) if (target.name === name) return target.id;
-    throw new RangeError(`No target is called ${name}`);
-  }
-
-  /** @throws {RangeError} */
-  #targetOf(id: TargetId): Target {
-    const target = this.#targets.get(id);
-    if (target === undefined) throw new RangeError(`No configured target has the number ${id}`);
-    return target;
+    return this.#targets.idOf(name);
   }
 
   admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
@@ -271,49 +222,43 @@ class SqliteQueue implements SendingQueue {
     if (this.#targets.size === 1 && ids.length === 1 && first !== undefined && this.#targets.has(first)) {
       return this.#refusalOf(cost);
     }
-    const targets = targetsOf(ids, (id) => this.#targetOf(id));
-    return this.#refusalOf(cost) ?? this.#skipped(targets, cost).refusal;
+    const targets = targetsOf(ids, (id) => this.#targets.of(id));
+    return this.#refusalOf(cost) ?? this.#fullFor(targets, cost).refusal;
   }
 
-  /** Which of the targets have no room for a record of such a cost, and why it is refused for them. */
-  #skipped(
-    targets: readonly Target[],
-    cost: number,
-  ): { readonly skipped: readonly TargetId[]; readonly refusal?: Refusal } {
-    if (this.#targets.size === 1) return { skipped: [] };
-    const full = targets.filter(({ id, bytesMax, appendBytes }) =>
-      (this.#totals.targets[id]?.bytes ?? 0) + appendBytes + cost > bytesMax
+  #fullFor(targets: readonly ConfiguredTarget[], cost: number): Fullness {
+    return this.#targets.fullFor(
+      targets,
+      cost,
+      (id) => (this.#totals.targets[id]?.bytes ?? 0) + (this.#appendBytes.get(id) ?? 0),
+      this.#drain,
     );
-    // If no target keeps the record, it may not be answered 200.
-    const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
-    if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
-    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
-    const message = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes; ${text}`;
-    return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
   }
+
+  // --- append
 
   append(record: QueueRecord): Promise<Accepted> {
-    let targets: Target[];
+    let targets: ConfiguredTarget[];
     try {
-      targets = targetsOfNew(record, (id) => this.#targetOf(id));
+      targets = targetsOfNew(record, (id) => this.#targets.of(id));
     } catch (error) {
       return Promise.reject(error);
     }
     let op = rowOf(record, this.#now());
-    const { skipped, refusal: full } = this.#skipped(targets, op.cost);
+    const { skipped, refusal: full } = this.#fullFor(targets, op.cost);
     const refusal = this.#refusalOf(op.cost) ?? full;
     if (refusal !== undefined) return Promise.reject(refusal);
     if (skipped.length > 0) {
       op = rowOf(record, op.enqueuedAt, skipped);
       targets = targets.filter(({ id }) => !skipped.includes(id));
-      const names = skipped.map((id) => this.#names.get(id)).join(", ");
+      const names = skipped.map((id) => this.#targets.names.get(id)).join(", ");
       this.#alarm.warn(`full ${names}`, `The queue is full for ${names}, which is not required: it is left out`, {
         target: names,
       });
     }
     if (this.#targets.size === 1) return this.#committer.append({ record, op });
     const count = (cost: number) => {
-      for (const target of targets) target.appendBytes += cost;
+      for (const { id } of targets) this.#appendBytes.set(id, (this.#appendBytes.get(id) ?? 0) + cost);
     };
     count(op.cost);
     return this.#committer.append({ record, op }).finally(() => count(-op.cost));
@@ -353,7 +298,7 @@ class SqliteQueue implements SendingQueue {
   // --- take
 
   async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
-    const target = this.#targetOf(limit.target);
+    const target = this.#targets.of(limit.target);
     const lanes = this.#lanes.of(limit.target, limit.signal);
     const kind = kindOf(limit.target, limit.signal);
     for (;;) {
@@ -470,7 +415,7 @@ class SqliteQueue implements SendingQueue {
 
   #settle(entry: Entry, outcomes: readonly PartOutcome[]): Promise<void> {
     const { id, signal, targets } = entry.head;
-    const target = this.#targetOf(entry.target);
+    const target = this.#targets.of(entry.target);
     const dueAt = this.#steady() + retryAfterMs(outcomes);
     const settlement = settlementOf(partsOf(entry), outcomes);
     if (settlement === undefined) {
@@ -495,7 +440,7 @@ class SqliteQueue implements SendingQueue {
   }
 
   /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
-  #awaitsOutcomes({ id, settling, inFlight }: Target, signal: SignalName): boolean {
+  #awaitsOutcomes({ id, settling, inFlight }: ConfiguredTarget, signal: SignalName): boolean {
     return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
       this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
   }
@@ -507,7 +452,7 @@ class SqliteQueue implements SendingQueue {
       const remainder = left.size === 0 ? undefined : left.get(`${head.id} ${entry.target}`);
       giveUpPayload(entry);
       if (taken) {
-        const { inFlight, settling } = this.#targetOf(entry.target);
+        const { inFlight, settling } = this.#targets.of(entry.target);
         inFlight[head.signal] -= 1;
         settling[head.signal] -= 1;
         this.#lanes.release(entry);
@@ -524,7 +469,7 @@ class SqliteQueue implements SendingQueue {
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
         this.#recount.want();
-        const { name } = this.#targetOf(entry.target);
+        const { name } = this.#targets.of(entry.target);
         const several = this.#targets.size > 1;
         const room = deadLetterShareOf(this.#settings.deadLetterBytesMax, this.#targets.size);
         this.#alarm.raise(
@@ -593,37 +538,12 @@ class SqliteQueue implements SendingQueue {
       bytesMax: this.#settings.bytesMax,
       drainS: this.#drain.secondsFor(totals.bytes),
       oldestAt,
-      inFlight: [...this.#targets.values()].reduce((sum, { inFlight }) => sum + sumOf(inFlight), 0),
+      inFlight: this.#targets.inFlight,
       storageWaitMs: this.#connection.waitMs,
       deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes },
       books: bySignal((signal) => doorBooksOf(totals, signal)),
-      targets: this.#targetStats(totals),
+      targets: this.#targets.stats(totals, (id) => this.#lanes.oldestAt(id)),
     };
-  }
-
-  #targetStats(totals: Totals): TargetStats[] {
-    const ids = new Set([...this.#targets.keys(), ...Object.keys(totals.targets).map(Number)]);
-    return [...ids].sort((a, b) => a - b).flatMap((id): TargetStats[] => {
-      const target = this.#targets.get(id);
-      const name = this.#names.get(id);
-      const { records, bytes, skipped, deadRecords, deadBytes, books } = totals.targets[id] ?? emptyTarget();
-      const idle = target === undefined && records === 0 && deadRecords === 0 &&
-        Object.values(books).every(({ accepted }) => accepted === 0);
-      if (name === undefined || idle) return [];
-      return [{
-        id,
-        name,
-        configured: target !== undefined,
-        records,
-        bytes,
-        bytesMax: target?.bytesMax ?? 0,
-        oldestAt: this.#lanes.oldestAt(id),
-        inFlight: target === undefined ? 0 : sumOf(target.inFlight),
-        skipped,
-        deadLetters: { records: deadRecords, bytes: deadBytes },
-        books,
-      }];
-    });
   }
 
   readiness(): { readonly ready: boolean; readonly reason?: string } {
@@ -727,8 +647,4 @@ class SqliteQueue implements SendingQueue {
 /** Takers of one signal for one target. */
 function kindOf(target: TargetId, signal: SignalName): string {
   return `${target} ${signal}`;
-}
-
-function sumOf(counts: Readonly<Record<SignalName, number>>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }
