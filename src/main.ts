@@ -68,7 +68,8 @@ if (import.meta.main) {
   const terminal = terminalOf(process.stdout, process.stderr, process.env);
   const io: Io = Object.assign(terminal, {
     out: (line: string) => console.log(line),
-    err: (text: string) => console.error(terminal.errLook === undefined ? text : shownMessage(text, terminal.errLook)),
+    err: (text: string, kind?: "warning") =>
+      console.error(terminal.errLook === undefined ? text : shownMessage(text, terminal.errLook, kind)),
   });
   const code = await main(process.argv.slice(2), io);
   process.exit(code);

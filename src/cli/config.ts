@@ -11,7 +11,7 @@ import { printedRows, referenceRows, renderReference, valueOf, written } from ".
 import { describeRoutes, routesOf } from "../config/routes.ts";
 import { shownConfig } from "../config/show.ts";
 import { ConfigError } from "../errors.ts";
-import { FaultFound, fitted, type Io, newCommand, putEntry } from "./io.ts";
+import { FaultFound, fitted, type Io, newCommand, putEntry, warn } from "./io.ts";
 
 /** The process that a command is run in. */
 export interface Surroundings {
@@ -89,7 +89,7 @@ async function check(io: Io, { env, cwd }: Surroundings, options: { config?: str
       for (const each of fitted(line, io.width === undefined ? undefined : io.width - 2, 2)) io.out(`# ${each}`);
     }
     io.out(stringify(shown).trimEnd());
-    for (const warning of warnings) io.err(`Warning: ${warning}`);
+    for (const warning of warnings) warn(io, warning);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     if (options.json) io.out(JSON.stringify({ ok: false, faults: error.faults }, null, 2));

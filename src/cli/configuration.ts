@@ -6,7 +6,7 @@ import process from "node:process";
 import type { Environment } from "../config/environment.ts";
 import { loadConfig, readDotEnvFile } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import type { Io } from "./io.ts";
+import { type Io, warn } from "./io.ts";
 
 /**
  * The configuration of a file and the environment; its warnings are printed.
@@ -19,6 +19,6 @@ export async function configOf(io: Io, file: string | undefined, flags: Environm
     dotEnv: await readDotEnvFile(),
     ...(file === undefined ? {} : { file }),
   });
-  for (const warning of warnings) io.err(`Warning: ${warning}`);
+  for (const warning of warnings) warn(io, warning);
   return config;
 }

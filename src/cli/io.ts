@@ -18,8 +18,8 @@ export interface Look {
 export interface Io extends Look {
   /** Prints one line of output; the text may hold more lines, without the last line end. */
   readonly out: (line: string) => void;
-  /** Prints one line for the person who runs the command. */
-  readonly err: (line: string) => void;
+  /** Prints one line for the person who runs the command; a terminal paints the word that a {@link warn | warning} begins with. */
+  readonly err: (line: string, kind?: "warning") => void;
   /** Whether `out` is a terminal. */
   readonly isTerminal: boolean;
   /** That of stderr, where the log goes; absent: it is no terminal. */
@@ -40,6 +40,14 @@ const COLOURS = { good: "green", warning: "yellow", bad: "red", heading: "bold",
 export function painted(look: Look, as: keyof typeof COLOURS, text: string): string {
   // Whether the stream is a terminal has been looked at.
   return look.colours === true ? styleText(COLOURS[as], text, { validateStream: false }) : text;
+}
+
+/** The word that a warning begins with. */
+export const WARNING = "Warning:";
+
+/** Prints a warning for the person who runs the command; the text says what is wrong and what to do. */
+export function warn(io: Pick<Io, "err">, text: string): void {
+  io.err(`${WARNING} ${text}`, "warning");
 }
 
 /** The command did its work and found a fault: exit code 1. The message is the last line on stderr. */

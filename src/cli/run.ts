@@ -14,7 +14,7 @@ import { SIGNAL_NAMES } from "../signal.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { configOf } from "./configuration.ts";
 import { within } from "../within.ts";
-import { type Io, newCommand } from "./io.ts";
+import { type Io, newCommand, warn } from "./io.ts";
 import { withAllThatIsTaken } from "./taken.ts";
 import { shownLogLine } from "./terminal.ts";
 
@@ -94,7 +94,7 @@ function warnOfTrust(io: Io): void {
     ),
   ];
   if (trusted.length > 0) {
-    io.err(`Warning: trusted beside exporter.tls.ca_file: ${trusted.join(", ")}; to trust that CA alone, remove them`);
+    warn(io, `trusted beside exporter.tls.ca_file: ${trusted.join(", ")}; to trust that CA alone, remove them`);
   }
 }
 

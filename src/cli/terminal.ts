@@ -3,7 +3,7 @@
  * @module
  */
 import { type LogLine, textOf } from "../telemetry/log.ts";
-import { fitted, type Io, type Look, painted, type Progress } from "./io.ts";
+import { fitted, type Io, type Look, painted, type Progress, WARNING } from "./io.ts";
 
 /** As far as a stream of `node:process` is looked at. */
 interface Stream extends NodeJS.WritableStream {
@@ -39,12 +39,12 @@ function lookOf({ isTTY, columns }: Stream, colours: boolean): Required<Look> {
 }
 
 /** A message on stderr for a terminal: wrapped at its width, further lines indented. */
-export function shownMessage(text: string, look: Look): string {
-  return text.split("\n").flatMap((line) => {
+export function shownMessage(text: string, look: Look, kind?: "warning"): string {
+  const shown = text.split("\n").flatMap((line) => {
     const indent = line.length - line.trimStart().length + 2;
-    const [first = "", ...more] = fitted(line, look.width, indent);
-    return [first.replace(/^Warning:/, (word) => painted(look, "warning", word)), ...more];
+    return fitted(line, look.width, indent);
   }).join("\n");
+  return kind === undefined ? shown : painted(look, kind, WARNING) + shown.slice(WARNING.length);
 }
 
 const COLOUR_OF = { debug: "aside", info: "note", warn: "warning", error: "bad" } as const;

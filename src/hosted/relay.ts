@@ -6,7 +6,7 @@
  */
 import process from "node:process";
 import { logOn, runUntilStopped, stopSignal } from "../cli/run.ts";
-import type { Io } from "../cli/io.ts";
+import { type Io, warn } from "../cli/io.ts";
 import type { Environment } from "../config/environment.ts";
 import { configFrom, loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
@@ -98,7 +98,7 @@ function missingOf({ role, exporter, receiver }: Config): (keyof typeof NEEDED)[
 /** What a host's module needs before anything else. @throws {ConfigError} */
 async function prepare(io: Io): Promise<Config> {
   const { config, warnings } = await deployConfig(process.env);
-  for (const warning of warnings) io.err(`Warning: ${warning}`);
+  for (const warning of warnings) warn(io, warning);
   // Such hosts take no variable of Deno's. It is read when TLS is first used, which nothing has yet, so that the given CA alone is
   // trusted; an issuer of JWT is known by the public ones.
   if (!config.receiver.auth.jwt.jwks_url?.startsWith("https:")) process.env["DENO_TLS_CA_STORE"] ??= "";

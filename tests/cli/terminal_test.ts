@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
-import type { Look } from "../../src/cli/io.ts";
+import { type Look, warn } from "../../src/cli/io.ts";
 import { createLog, LOG_LEVELS, type LogFields, type LogLevel } from "../../src/telemetry/log.ts";
 import { shownLogLine, shownMessage, terminalOf } from "../../src/cli/terminal.ts";
 
@@ -93,8 +93,13 @@ Deno.test("a message on a terminal goes on set in; the lines of one that has sev
     shownMessage(text, { width: 30 }),
     "Warning: trusted beside the\n  CA: DENO_CERT\n    at file:///a.ts:1:2 and\n      more of it here",
   );
-  assert.equal(shownMessage("Warning: x", { colours: true, width: 30 }), "\u001b[33mWarning:\u001b[39m x");
   assert.equal(shownMessage(text, {}), text);
+});
+
+Deno.test("a warning has its first word in colour; a text that begins like one has not", () => {
+  const look = { colours: true, width: 30 };
+  warn({ err: (text, kind) => assert.equal(shownMessage(text, look, kind), "\u001b[33mWarning:\u001b[39m x") }, "x");
+  assert.equal(shownMessage("Warning: x", look), "Warning: x");
 });
 
 Deno.test("what is to be done stands on a line of its own, without its quotes", () => {
