@@ -64,6 +64,10 @@ export class Refusal extends Error {
   override readonly name = "Refusal";
   /** Why; it indexes {@link REFUSALS}. */
   readonly code: RefusalCode;
+  /** What is wrong with the request, or with the relay. */
+  readonly what: string;
+  /** What the sender has to do, where that can be said; the message has it behind `what`. */
+  readonly remedy: string | undefined;
   /**
    * When a retry may succeed, as far as can be told: in seconds, whole, from 1 to an hour; set on every retryable refusal. What a
    * sender is told is less where it would not wait that long (`receiver/retry_after.ts`).
@@ -83,11 +87,15 @@ export class Refusal extends Error {
   /** Whether the request may have been kept all the same: storage did not say. A retry is right, and may make a duplicate. */
   readonly unknown: boolean;
 
-  /** `retryAfterS` is rounded up and kept within an hour; it counts for retryable codes alone. */
+  /**
+   * The message, which is what the sender reads, is `what; remedy`. `retryAfterS` is rounded up and kept within an hour; it counts for
+   * retryable codes alone.
+   */
   constructor(
     code: RefusalCode,
-    message: string,
+    what: string,
     options: {
+      remedy?: string | undefined;
       retryAfterS?: number;
       spread?: boolean;
       kind?: string;
@@ -97,8 +105,11 @@ export class Refusal extends Error {
       cause?: unknown;
     } = {},
   ) {
+    const message = options.remedy === undefined ? what : `${what}; ${options.remedy}`;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
+    this.what = what;
+    this.remedy = options.remedy;
     this.retryAfterS = REFUSALS[code].retryable ? wholeSeconds(options.retryAfterS) : undefined;
     this.spread = options.spread ?? true;
     this.headers = options.headers ?? {};

@@ -60,6 +60,12 @@ Deno.test("errors have names, codes, headers and causes", () => {
     cause,
   ]);
   assert.deepEqual(refusal.headers, { allow: "POST" });
+  const stated = new Refusal("too_large", "Body is too large", { remedy: "send less" });
+  assert.deepEqual([stated.what, stated.remedy, stated.message], [
+    "Body is too large",
+    "send less",
+    "Body is too large; send less",
+  ]);
   assert.equal("cause" in new Refusal("internal", "x"), false);
   assert.equal(new ConfigError("x").name, "ConfigError");
   const certificate = new CertificateError(

@@ -93,8 +93,9 @@ export class Admission {
     if (this.#closed) {
       throw new Refusal(
         "shutting_down",
-        "The relay is shutting down; retry, another instance or the next start takes it",
+        "The relay is shutting down",
         {
+          remedy: "retry, another instance or the next start takes it",
           headers: { connection: "close" },
         },
       );
@@ -123,14 +124,16 @@ export class Admission {
     if (this.#bytes > own && this.#bytes + bytes > this.#bytesMax) {
       throw new Refusal(
         "overloaded",
-        `The relay holds ${this.#bytes} of at most ${this.#bytesMax} bytes in flight; retry`,
+        `The relay holds ${this.#bytes} of at most ${this.#bytesMax} bytes in flight`,
+        { remedy: "retry" },
       );
     }
     const senders = this.#bySender.get(sender) ?? 0;
     if (senders > own && senders + bytes > this.#senderBytesMax) {
       throw new Refusal(
         "throttled",
-        `Sender ${sender} has ${senders} of at most ${this.#senderBytesMax} bytes in flight; retry`,
+        `Sender ${sender} has ${senders} of at most ${this.#senderBytesMax} bytes in flight`,
+        { remedy: "retry" },
       );
     }
   }

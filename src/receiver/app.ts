@@ -58,7 +58,8 @@ export function mountReceiver(app: Hono, options: ReceiverAppOptions): void {
         ? preflight(crossOrigin, origin, (refusal) => refuse(context, refusal, about))
         : refuse(
           context,
-          new Refusal("method_not_allowed", `Method not allowed on ${signal.path}; use POST`, {
+          new Refusal("method_not_allowed", `Method not allowed on ${signal.path}`, {
+            remedy: "use POST",
             headers: { allow: "POST" },
           }),
           about,
@@ -75,13 +76,12 @@ export function mountReceiver(app: Hono, options: ReceiverAppOptions): void {
 /** 404, with what a sender that speaks gRPC to this port has to set. */
 function notFound(contentType: string | null): Refusal {
   const paths = SIGNALS.map(({ path }) => path).join(", ");
-  return new Refusal(
-    "not_found",
-    /^application\/grpc\b/i.test(contentType ?? "")
-      ? "This port speaks OTLP/HTTP, not gRPC; set the sender's protocol to http/protobuf " +
-        `(OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf), and its path to one of ${paths}`
-      : `No such path; use ${paths}`,
-  );
+  return /^application\/grpc\b/i.test(contentType ?? "")
+    ? new Refusal("not_found", "This port speaks OTLP/HTTP, not gRPC", {
+      remedy: "set the sender's protocol to http/protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf), " +
+        `and its path to one of ${paths}`,
+    })
+    : new Refusal("not_found", "No such path", { remedy: `use ${paths}` });
 }
 
 function preflight(crossOrigin: CrossOrigin, origin: string | null, refuse: (refusal: Refusal) => Answer): Answer {

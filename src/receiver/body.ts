@@ -18,7 +18,7 @@ export interface BodyLimits {
 
 /** The 413 for a body over the limit. */
 export function tooLarge(bytesMax: number, what: string): Refusal {
-  return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes; send smaller batches`);
+  return new Refusal("too_large", `${what} is over the limit of ${bytesMax} bytes`, { remedy: "send smaller batches" });
 }
 
 /**
@@ -65,8 +65,10 @@ function late(
     const lift = deadlines.set((early) =>
       giveUp(
         early
-          ? new Refusal("shutting_down", "The relay is shutting down, and the body has not arrived; retry")
-          : new Refusal("body_timeout", `Body did not arrive within ${deadlines.ms} ms; retry`),
+          ? new Refusal("shutting_down", "The relay is shutting down, and the body has not arrived", {
+            remedy: "retry",
+          })
+          : new Refusal("body_timeout", `Body did not arrive within ${deadlines.ms} ms`, { remedy: "retry" }),
       )
     );
     reading.then(() => {
@@ -79,7 +81,7 @@ function late(
 /** The connection broke, or the server is closing: what is there says nothing about the data, so the sender may retry. */
 function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  return new Refusal("body_incomplete", "Body ended before it was complete; send it again", { cause: error });
+  return new Refusal("body_incomplete", "Body ended before it was complete", { remedy: "send it again", cause: error });
 }
 
 /** The first buffer of a body of no stated length, in bytes; it is doubled as often as needed. */
@@ -154,5 +156,7 @@ function owned(piece: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 function otherLength(bytes: number, stated: number): Refusal {
-  return new Refusal("malformed", `Body has ${bytes} bytes, its Content-Length says ${stated}; make them agree`);
+  return new Refusal("malformed", `Body has ${bytes} bytes, its Content-Length says ${stated}`, {
+    remedy: "make them agree",
+  });
 }

@@ -60,12 +60,11 @@ export class CrossOrigin {
   /** The answer to a preflight, which comes without a token. @throws {Refusal} for the page of another origin. */
   preflight(origin: string | null): Answer {
     if (!this.#everyOrigin && !this.#allows(origin)) {
-      throw new Refusal(
-        "forbidden",
-        origin === null
-          ? "The preflight has no Origin; browsers send one"
-          : "No page of this origin may send; add it to receiver.http.cors.allowed_origins, or to a token's origins",
-      );
+      throw origin === null
+        ? new Refusal("forbidden", "The preflight has no Origin", { remedy: "send one, as browsers do" })
+        : new Refusal("forbidden", "No page of this origin may send", {
+          remedy: "add it to receiver.http.cors.allowed_origins, or to a token's origins",
+        });
     }
     return {
       status: 204,

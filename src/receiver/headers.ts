@@ -30,17 +30,20 @@ export function contentEncodingOf(header: string | null): ContentEncoding {
     case "lz4":
       // What a Collector's exporter may be set to besides; no library for them is kept well enough to read strangers' bodies with.
       throw unsupportedEncoding(
-        "Content-Encoding snappy, x-snappy-framed or lz4 is not supported; set the sender's compression to gzip or zstd " +
-          "(in a Collector: compression of its otlphttp exporter)",
+        "Content-Encoding snappy, x-snappy-framed or lz4 is not supported",
+        "set the sender's compression to gzip or zstd (in a Collector: compression of its otlphttp exporter)",
       );
     default:
-      throw unsupportedEncoding("Content-Encoding is not supported; use gzip, deflate, zstd or none, one alone");
+      throw unsupportedEncoding("Content-Encoding is not supported", "use gzip, deflate, zstd or none, one alone");
   }
 }
 
-function unsupportedEncoding(message: string): Refusal {
+function unsupportedEncoding(what: string, remedy: string): Refusal {
   // RFC 9110, 15.5.16: says what would be taken.
-  return new Refusal("unsupported_encoding", message, { headers: { "accept-encoding": "gzip, deflate, zstd" } });
+  return new Refusal("unsupported_encoding", what, {
+    remedy,
+    headers: { "accept-encoding": "gzip, deflate, zstd" },
+  });
 }
 
 /** Reads `Content-Type`, parameters allowed; undefined when it is neither of OTLP/HTTP's two. */
@@ -55,10 +58,9 @@ export function knownMediaType(header: string | null): MediaType | undefined {
 export function mediaTypeOf(header: string | null): MediaType {
   const mediaType = knownMediaType(header);
   if (mediaType !== undefined) return mediaType;
-  throw new Refusal(
-    "unsupported_type",
-    `Content-Type is ${header === null ? "missing" : "not supported"}; use application/x-protobuf or application/json`,
-  );
+  throw new Refusal("unsupported_type", `Content-Type is ${header === null ? "missing" : "not supported"}`, {
+    remedy: "use application/x-protobuf or application/json",
+  });
 }
 
 /**
@@ -68,7 +70,9 @@ export function mediaTypeOf(header: string | null): MediaType {
 export function statedLength(header: string | null, bodyBytesMax: number): number | undefined {
   if (header === null) return undefined;
   if (!/^\d+$/.test(header)) {
-    throw new Refusal("malformed", "Content-Length is not a number of bytes; state the body's length or leave it out");
+    throw new Refusal("malformed", "Content-Length is not a number of bytes", {
+      remedy: "state the body's length or leave it out",
+    });
   }
   const length = Number(header);
   if (length > bodyBytesMax) throw tooLarge(bodyBytesMax, "Body");

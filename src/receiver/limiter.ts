@@ -192,7 +192,8 @@ export class Visit {
     if (concurrentRequests !== undefined && state.concurrent >= concurrentRequests) {
       throw new Refusal(
         "throttled",
-        `Sender ${this.#sender.id} has ${state.concurrent} requests under way, which is its limit; retry`,
+        `Sender ${this.#sender.id} has ${state.concurrent} requests under way, which is its limit`,
+        { remedy: "retry" },
       );
     }
     this.#checkShare(0);
@@ -238,8 +239,8 @@ export class Visit {
     if (waitS === 0) return bucket;
     const refusal = new Refusal(
       "throttled",
-      `Sender ${this.#sender.id} is over its limit of ${rate} ${what} a second; retry after ${Math.ceil(waitS)} s`,
-      { retryAfterS: waitS },
+      `Sender ${this.#sender.id} is over its limit of ${rate} ${what} a second`,
+      { remedy: `retry after ${Math.ceil(waitS)} s`, retryAfterS: waitS },
     );
     throw refusal;
   }

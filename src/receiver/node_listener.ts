@@ -170,9 +170,11 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
 function refusalOf(code: string | undefined, limits: ConnectionLimits, withinBody: boolean): Refusal {
   switch (code) {
     case "ERR_HTTP_REQUEST_TIMEOUT":
-      return new Refusal("header_timeout", `Request did not arrive within ${limits.headerMs} ms; retry`);
+      return new Refusal("header_timeout", `Request did not arrive within ${limits.headerMs} ms`, { remedy: "retry" });
     case "HPE_HEADER_OVERFLOW":
-      return new Refusal("header_too_large", `Header is over the limit of ${limits.headerBytesMax} bytes; send less`);
+      return new Refusal("header_too_large", `Header is over the limit of ${limits.headerBytesMax} bytes`, {
+        remedy: "send less",
+      });
     default:
       return new Refusal(
         "malformed",
@@ -214,7 +216,7 @@ async function serve(
   const hosts = message.headers.host;
   // RFC 9112, 3.2: a request without the field, or with several, is to be answered 400.
   if (hosts === undefined ? message.httpVersion !== "1.0" : hosts.includes(",")) {
-    return refuse(options, message, new Refusal("malformed", "Host is missing or sent twice; send one"));
+    return refuse(options, message, new Refusal("malformed", "Host is missing or sent twice", { remedy: "send one" }));
   }
   const inbound = message.method === "POST" ? lightOf(options, message, scheme, onProved) : undefined;
   let request: Request;
@@ -268,7 +270,7 @@ function refuse({ events }: ListenOptions, message: NodeMessage, refusal: Refusa
 /** A request to another path than a signal's: no such path takes a body, so the request has none. */
 function webRequestOf(message: NodeMessage, scheme: "http" | "https"): Request | Refusal {
   const url = urlOf(message.url ?? "", scheme);
-  if (url === undefined) return new Refusal("malformed", "Request line is not valid; use a path");
+  if (url === undefined) return new Refusal("malformed", "Request line is not valid", { remedy: "use a path" });
   const { method = "", rawHeaders } = message;
   const headers: [string, string][] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) headers.push([rawHeaders[index]!, rawHeaders[index + 1]!]);
@@ -276,7 +278,7 @@ function webRequestOf(message: NodeMessage, scheme: "http" | "https"): Request |
     return new Request(url, { method, headers });
   } catch {
     // A method or a header that `Request` does not take.
-    return new Refusal("malformed", "Request line or header is not valid; use POST and a path");
+    return new Refusal("malformed", "Request line or header is not valid", { remedy: "use POST and a path" });
   }
 }
 

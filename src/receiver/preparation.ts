@@ -179,7 +179,9 @@ function refusalOf(error: unknown, { bytesMax }: BodyForm, { resourcesMax, messa
     const [what, key] = error.of === "resources"
       ? [`${resourcesMax} resources`, "max_request_resources"]
       : [`${messagesMax} nested messages`, "max_request_messages"];
-    return new Refusal("too_large", `Body holds more than ${what} (receiver.http.${key}); send smaller batches`);
+    return new Refusal("too_large", `Body holds more than ${what} (receiver.http.${key})`, {
+      remedy: "send smaller batches",
+    });
   }
   if (error instanceof JsonError) return new Refusal("malformed", error.message, { field: error.path });
   if (error instanceof WireError) return new Refusal("malformed", error.message, { field: error.path });

@@ -27,7 +27,8 @@ export type Answer =
   | {
     readonly kind: "refused";
     readonly code: RefusalCode;
-    readonly message: string;
+    readonly what: string;
+    readonly remedy: string | undefined;
     readonly field: string | undefined;
     readonly cause: string | undefined;
   }

@@ -22,7 +22,7 @@ function answerTo(settings: PreparationSettings, { form, body }: Job): Answer {
     return { kind: "prepared", prepared: prepare(settings, form, new OwnedBytes(body)) };
   } catch (error) {
     if (!(error instanceof Refusal)) return { kind: "failed", message: messageOf(error) };
-    const { code, message, field, cause } = error;
-    return { kind: "refused", code, message, field, cause: cause === undefined ? undefined : messageOf(cause) };
+    const { code, what, remedy, field, cause } = error;
+    return { kind: "refused", code, what, remedy, field, cause: cause === undefined ? undefined : messageOf(cause) };
   }
 }

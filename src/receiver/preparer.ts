@@ -133,9 +133,9 @@ export class Preparer implements Disposable {
     this.#working = undefined;
     if (answer.kind === "prepared") working?.resolve(answer.prepared);
     else if (answer.kind === "refused") {
-      const { code, message, field, cause } = answer;
-      const options = { ...(field === undefined ? {} : { field }), ...(cause === undefined ? {} : { cause }) };
-      working?.reject(new Refusal(code, message, options));
+      const { code, what, remedy, field, cause } = answer;
+      const options = { remedy, ...(field === undefined ? {} : { field }), ...(cause === undefined ? {} : { cause }) };
+      working?.reject(new Refusal(code, what, options));
     } else working?.reject(new Error(answer.message));
     this.#next();
   }

@@ -96,7 +96,11 @@ export async function receive(options: ReceiverOptions, signal: Signal, inbound:
     }
     options.events.failed(error);
     // Never 500, which a conforming sender does not retry: the fault is ours, so the data stays the sender's.
-    return refuse(options, request, new Refusal("internal", "The relay failed to take the request; retry"));
+    return refuse(
+      options,
+      request,
+      new Refusal("internal", "The relay failed to take the request", { remedy: "retry" }),
+    );
   }
 }
 

@@ -38,7 +38,7 @@ export function unreadableTarget(request: { readonly url: string }): Refusal | u
   } catch {
     // The error's text must not be shown to anybody.
   }
-  return new Refusal("malformed", "Request line or Host is not valid; send a path and the relay's name");
+  return new Refusal("malformed", "Request line or Host is not valid", { remedy: "send a path and the relay's name" });
 }
 
 class WebPeer implements InboundPeer {

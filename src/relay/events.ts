@@ -46,15 +46,17 @@ export function receiverEvents(metrics: RelayMetrics, log: Log): ReceiverEvents 
     },
     refused({ refusal, signal, sender, items, path, origin }) {
       metrics.refused(refusal.code, signal, items, sender);
-      const { code, message } = refusal;
+      const { code, what, remedy } = refusal;
       log.limited(`refused ${refusal.kind}`, LOG_INTERVAL_MS).warn("Refused a request", {
         reason: code,
         signal,
         sender,
-        message,
+        message: what,
         // A stranger chooses it: it is cut, and never part of the line's kind.
         path: path?.slice(0, CHOSEN_CHARACTERS_MAX),
         origin: origin?.slice(0, CHOSEN_CHARACTERS_MAX),
+        // What may be retried asks nothing of those who read this.
+        remedy: refusal.retryAfterS === undefined ? remedy : undefined,
       });
     },
     failed: (error) =>

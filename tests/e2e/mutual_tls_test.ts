@@ -111,7 +111,7 @@ Deno.test("by mutual TLS the certificate's name is the sender, and whoever is re
   assert.equal((await post(relay, certs, certs.client)).status, 200);
   assert.deepEqual(sendersIn(relay.queuePath), ["certificate:client-app"]);
   const table: [string, Pair | undefined, RegExp][] = [
-    ["none", undefined, /no client certificate: send one of a CA/],
+    ["none", undefined, /no client certificate; send one of a CA/],
     [
       "another CA",
       certs.otherClient,
@@ -158,7 +158,7 @@ Deno.test("where it is not required, a certificate or a token will do; a bad cer
   assert.equal((await post(at.relay, certs, undefined, { authorization })).status, 200);
   const nothing = await post(at.relay, certs);
   assert.deepEqual([nothing.status, nothing.challenge], [401, 'Bearer realm="edgeferry"']);
-  assert.match(nothing.text, /no token: set Authorization/);
+  assert.match(nothing.text, /no token; set Authorization/);
   for (const who of [certs.otherClient, certs.expiredClient]) {
     const bad = await post(at.relay, certs, who, { authorization });
     assert.deepEqual([bad.status, bad.challenge], [401, 'ClientCertificate realm="edgeferry"']);

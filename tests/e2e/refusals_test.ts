@@ -157,7 +157,7 @@ signing_keys:
     {
       name: "no token",
       status: 401,
-      says: /no token: set Authorization: Bearer TOKEN, or x-api-key$/,
+      says: /no token; set Authorization: Bearer TOKEN, or x-api-key$/,
       challenge: /^Bearer realm="edgeferry"$/,
     },
     {

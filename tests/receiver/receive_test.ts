@@ -602,7 +602,7 @@ testEachWay("401 has WWW-Authenticate and 403 has not; neither reads the body or
     await assertRefused(
       await post(body, { type }),
       401,
-      /^Not authenticated: no token: set Authorization: Bearer TOKEN, or x-api-key$/,
+      /^Not authenticated: no token; set Authorization: Bearer TOKEN, or x-api-key$/,
       type,
     );
     await assertRefused(

@@ -66,6 +66,20 @@ Deno.test("a refused request is a warning and a count, one line of a kind in ten
   ]);
 });
 
+Deno.test("the line of a refusal says what is to be done in a field of its own, where the sender may not just retry", () => {
+  const { receiver, lines } = setup();
+  for (
+    const refusal of [
+      new Refusal("too_large", "Body is too large", { remedy: "send less" }),
+      new Refusal("overloaded", "No room", { remedy: "retry" }),
+    ]
+  ) receiver.refused({ refusal });
+  assert.deepEqual(lines.map(({ message_, remedy }) => [message_, remedy]), [
+    ["Body is too large", "send less"],
+    ["No room", undefined],
+  ]);
+});
+
 Deno.test("a hundred strangers with a name each make one line, and one that tells how many were withheld", () => {
   const { receiver, lines, clock } = setup();
   const refuse = (name: string) => {

@@ -35,10 +35,9 @@ const CALL_BYTES = 2_048;
 
 /** What is held of strangers' calls is as much as may be. */
 export function holdsTooMuch(): Refusal {
-  return new Refusal(
-    "overloaded",
-    "The relay holds as much as it may of calls whose senders it does not know yet; retry",
-  );
+  return new Refusal("overloaded", "The relay holds as much as it may of calls whose senders it does not know yet", {
+    remedy: "retry",
+  });
 }
 
 /** One call of a method that takes a signal. */
@@ -204,7 +203,7 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   /** Its sender waits no longer. What was under way goes on, and may be kept. */
   expire(): void {
     if (this.#over) return;
-    this.#break(new Refusal("body_timeout", "Body did not arrive within grpc-timeout; retry"));
+    this.#break(new Refusal("body_timeout", "Body did not arrive within grpc-timeout", { remedy: "retry" }));
     this.#close();
     answerStatus(this.#stream, {
       code: GRPC_CODE.DEADLINE_EXCEEDED,

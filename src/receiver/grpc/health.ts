@@ -99,7 +99,10 @@ export class HealthService {
     if (this.#asking.size >= ASKING_MAX) {
       const [oldest, { answered }] = this.#asking.entries().next().value!;
       if (answered) oldest.reset();
-      else this.#refuse(oldest, new Refusal("overloaded", `At most ${ASKING_MAX} may ask at once; retry`));
+      else {this.#refuse(
+          oldest,
+          new Refusal("overloaded", `At most ${ASKING_MAX} may ask at once`, { remedy: "retry" }),
+        );}
     }
     this.#asking.set(stream, { at: performance.now(), answered: false });
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
@@ -152,7 +155,7 @@ export class HealthService {
       } else if (at <= late) {
         this.#refuse(
           stream,
-          new Refusal("header_timeout", `Request did not arrive within ${this.#requestMs} ms; retry`),
+          new Refusal("header_timeout", `Request did not arrive within ${this.#requestMs} ms`, { remedy: "retry" }),
         );
       }
     }

@@ -153,7 +153,9 @@ class CallWatch implements Disposable {
       if (left === 0) break;
       if (call.deadline <= now) call.expire();
       else if (call.waits && call.openedAt + this.#headerMs <= now) {
-        call.refuse(new Refusal("header_timeout", `Message did not begin within ${this.#headerMs} ms; retry`));
+        call.refuse(
+          new Refusal("header_timeout", `Message did not begin within ${this.#headerMs} ms`, { remedy: "retry" }),
+        );
       } else continue;
       left--;
     }
@@ -189,12 +191,12 @@ class Connection implements CallHost {
       events: {
         opened: (stream, fields, end) => this.#opened(stream, fields, end),
         oversized: (stream) => {
-          const refusal = `Header is over the limit of ${limits.headerBytesMax} bytes; send less`;
-          this.#refuse(stream, new Refusal("header_too_large", refusal));
+          const what = `Header is over the limit of ${limits.headerBytesMax} bytes`;
+          this.#refuse(stream, new Refusal("header_too_large", what, { remedy: "send less" }));
         },
         foreign: ([first]) => {
           const isTls = first === TLS_HANDSHAKE;
-          const refusal = new Refusal("malformed", isTls ? NOT_TLS : NOT_HTTP2);
+          const refusal = isTls ? notTls() : notHttp2();
           events.refused(refusal);
           return isTls ? NOTHING : new TextEncoder().encode(answerAlone(refusal));
         },
@@ -219,7 +221,7 @@ class Connection implements CallHost {
   begun(call: Call): void {
     this.#ask(call).catch((error: unknown) => {
       this.#shared.options.events.failed(error);
-      const refusal = new Refusal("internal", "The relay failed to take the request; retry");
+      const refusal = new Refusal("internal", "The relay failed to take the request", { remedy: "retry" });
       call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
     });
   }
@@ -263,10 +265,12 @@ class Connection implements CallHost {
       !/^application\/grpc(?:[+; ]|$)/i.test(fieldOf(fields, "content-type") ?? "")
     ) {
       this.#shared.options.events.refused(
-        new Refusal("unsupported_type", "This port speaks OTLP/gRPC; send POST with Content-Type application/grpc"),
+        new Refusal("unsupported_type", NOT_GRPC, {
+          remedy: "send POST with Content-Type application/grpc",
+        }),
       );
       stream.sendHeaders(UNSUPPORTED_TYPE);
-      stream.sendData(NOT_GRPC, true);
+      stream.sendData(NOT_GRPC_BODY, true);
       // It is not worth waiting for a window.
       if (stream.waitingBytes > 0) stream.reset();
       return ignoring(stream);
@@ -297,7 +301,7 @@ class Connection implements CallHost {
       this.#shared.options.events.failed(error);
     }
     const methods = SIGNALS.map(({ grpcPath }) => grpcPath).join(", ");
-    answerRefusal(stream, new Refusal("not_found", `No such method; use ${methods}`), undefined);
+    answerRefusal(stream, new Refusal("not_found", "No such method", { remedy: `use ${methods}` }), undefined);
   }
 
   #refuse(stream: Http2Stream, refusal: Refusal): void {
@@ -309,12 +313,21 @@ class Connection implements CallHost {
 /** How a record of TLS begins that opens a handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 22;
 const NOTHING = new Uint8Array(0);
-const NOT_TLS =
-  "The connection is TLS, and this port serves none; use http:// or insecure in the sender, or set receiver.http.tls";
-const NOT_HTTP2 =
-  "This port speaks OTLP/gRPC; set the sender's protocol to grpc (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or its " +
-  "endpoint to the relay's port of OTLP/HTTP";
-const NOT_GRPC = new TextEncoder().encode("This port speaks OTLP/gRPC\n");
+const NOT_GRPC = "This port speaks OTLP/gRPC";
+const NOT_GRPC_BODY = new TextEncoder().encode(`${NOT_GRPC}\n`);
+
+function notTls(): Refusal {
+  return new Refusal("malformed", "The connection is TLS, and this port serves none", {
+    remedy: "use http:// or insecure in the sender, or set receiver.http.tls",
+  });
+}
+
+function notHttp2(): Refusal {
+  return new Refusal("malformed", NOT_GRPC, {
+    remedy: "set the sender's protocol to grpc (OTEL_EXPORTER_OTLP_PROTOCOL=grpc), or its endpoint to the relay's " +
+      "port of OTLP/HTTP",
+  });
+}
 
 function ignoring(stream: Http2Stream): StreamEvents {
   return { data: (piece) => stream.consumed(piece.length), end() {}, cut() {} };

@@ -25,14 +25,14 @@ export class MessageReader {
     const content = piece.subarray(taken);
     this.#contentLength += content.length;
     if (this.length !== undefined && this.#contentLength > this.length) {
-      throw new Refusal("malformed", "The call has bytes behind its message; send one message a call");
+      throw new Refusal("malformed", "The call has bytes behind its message", { remedy: "send one message a call" });
     }
     return content;
   }
 
   /** All has come. @throws {Refusal} where it is not one whole message. */
   end(): void {
-    if (this.#prefixLength === 0) throw new Refusal("malformed", "The call has no message; send one");
+    if (this.#prefixLength === 0) throw new Refusal("malformed", "The call has no message", { remedy: "send one" });
     if (this.length === undefined) throw new Refusal("malformed", "The call ends within the prefix of its message");
     if (this.#contentLength < this.length) {
       throw new Refusal(

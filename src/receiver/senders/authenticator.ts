@@ -161,10 +161,12 @@ export class TokenAuthenticator implements Authenticator {
     const query = request?.url.indexOf("?") ?? -1;
     const token = query < 0 ? null : new URLSearchParams(request!.url.slice(query)).get("access_token");
     if (token === null) {
-      throw unauthenticated("no token: set Authorization: Bearer TOKEN, or x-api-key", undefined);
+      throw unauthenticated("no token", undefined, { remedy: "set Authorization: Bearer TOKEN, or x-api-key" });
     }
     if (this.#verifiers.find((verifier) => verifier.claims(token))?.allowedInUrl === true) return token;
-    throw unauthenticated("the URL may hold a minted token only; set Authorization: Bearer TOKEN", "invalid_request");
+    throw unauthenticated("the URL may hold a minted token only", "invalid_request", {
+      remedy: "set Authorization: Bearer TOKEN",
+    });
   }
 
   #find(secret: string): Known | undefined {
@@ -199,14 +201,14 @@ export class FormerToken extends Refusal {
 
   /** @param at Since when, in ms since the Unix epoch. */
   constructor(sender: Sender, state: "expired" | "revoked", at: number) {
-    const { message, headers, kind } = unauthenticated(
+    const { what, headers, kind } = unauthenticated(
       `the token of ${sender.id} ${state === "expired" ? "has expired" : "was revoked"}, at ${
         new Date(at).toISOString()
       }`,
       "invalid_token",
     );
     // By the token: its id is the operator's, and each one is another fault to mend.
-    super("unauthenticated", message, { headers, kind });
+    super("unauthenticated", what, { headers, kind });
     this.sender = sender;
     this.state = state;
   }
@@ -214,11 +216,16 @@ export class FormerToken extends Refusal {
 
 /**
  * 401 MUST carry WWW-Authenticate (RFC 9110, 15.5.2); the error codes are those of RFC 6750, 3.1.
- * @param kind What the log limits it by; `what`, where that is a wording of ours alone.
+ * @param options The log limits it by `kind`; by `what`, where that is a wording of ours alone.
  */
-export function unauthenticated(what: string, error: string | undefined, kind: string = what): Refusal {
+export function unauthenticated(
+  what: string,
+  error: string | undefined,
+  { kind = what, remedy }: { readonly kind?: string; readonly remedy?: string } = {},
+): Refusal {
   const challenge = `Bearer realm="edgeferry"${error === undefined ? "" : `, error="${error}"`}`;
   return new Refusal("unauthenticated", `Not authenticated: ${what}`, {
+    remedy,
     headers: { "www-authenticate": challenge },
     kind,
   });

@@ -17,7 +17,9 @@ import type { Sender } from "./sender.ts";
 /** Visible ASCII without what separates or quotes names in Node's text of them. */
 const SENDER_ID = /^[\x21\x23-\x2b\x2d-\x7e]{1,255}$/;
 
-const NO_CERTIFICATE = refusal("no client certificate: send one of a CA in receiver.http.tls.client_ca_file");
+const NO_CERTIFICATE = refusal("no client certificate", {
+  remedy: "send one of a CA in receiver.http.tls.client_ca_file",
+});
 
 /** Lets in whoever has a certificate that the listener's CA stands for. */
 export class CertificateAuthenticator implements Authenticator {
@@ -61,19 +63,21 @@ function senderOf(socket: TLSSocket, now: number): Sender | Refusal {
   if (subject === undefined) return NO_CERTIFICATE;
   const name = shown(subject);
   if (socket.authorized !== true) {
-    if (now > Date.parse(to)) return refusal(`the client certificate of ${name} has expired, at ${to}`, "expired");
+    if (now > Date.parse(to)) {
+      return refusal(`the client certificate of ${name} has expired, at ${to}`, { kind: "expired" });
+    }
     if (now < Date.parse(from)) {
-      return refusal(`the client certificate of ${name} is not valid before ${from}`, "not yet valid");
+      return refusal(`the client certificate of ${name} is not valid before ${from}`, { kind: "not yet valid" });
     }
     return refusal(
       `the client certificate of ${name}, issued by ${shown(certificate.issuer)}, is not of a CA in ` +
         "receiver.http.tls.client_ca_file, or not for clients",
-      "not of the CA",
+      { kind: "not of the CA" },
     );
   }
   const id = idOf(certificate);
   return id === undefined
-    ? refusal(`the client certificate of ${name} has no name that can be a sender's`, "no name")
+    ? refusal(`the client certificate of ${name} has no name that can be a sender's`, { kind: "no name" })
     : { id: senderId("certificate", id), proof: "certificate", signals: new Set(SIGNAL_NAMES) };
 }
 
@@ -93,10 +97,14 @@ function shown(name: { CN?: string | string[]; O?: string | string[] } | undefin
 
 /**
  * 401 MUST carry a challenge (RFC 9110, 15.5.2), and none is registered for certificates.
- * @param kind What the log limits it by: never a name, which whoever makes a certificate chooses.
+ * @param options The log limits it by `kind`, never by a name, which whoever makes a certificate chooses.
  */
-function refusal(what: string, kind: string = what): Refusal {
+function refusal(
+  what: string,
+  { kind = what, remedy }: { readonly kind?: string; readonly remedy?: string } = {},
+): Refusal {
   return new Refusal("unauthenticated", `Not authenticated: ${what}`, {
+    remedy,
     headers: { "www-authenticate": 'ClientCertificate realm="edgeferry"' },
     kind: `certificate: ${kind}`,
   });

@@ -136,7 +136,8 @@ export class JwtVerifier implements TokenVerifier, AsyncDisposable {
     try {
       await this.#fetch();
     } catch (error) {
-      throw new Refusal("keys_unavailable", "The keys of the token's issuer cannot be fetched now; retry", {
+      throw new Refusal("keys_unavailable", "The keys of the token's issuer cannot be fetched now", {
+        remedy: "retry",
         retryAfterS: 2,
         cause: error,
       });

@@ -71,7 +71,10 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
     throw forbidden(
       sender,
       "signal",
-      (called) => `${called} may not send ${signal}; it may send ${[...sender.signals].join(", ") || "nothing"}`,
+      (called) => [
+        `${called} may not send ${signal}`,
+        `it may send ${[...sender.signals].join(", ") || "nothing"}`,
+      ],
     );
   }
   if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
@@ -80,8 +83,8 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
     origin === null ? "no origin" : "origin",
     (called, forOrigin) =>
       origin === null
-        ? `${called} is for web pages, and the request has no Origin; use another token outside a browser`
-        : `${called} may not be used from this origin; ${forOrigin}`,
+        ? [`${called} is for web pages, and the request has no Origin`, "use another token outside a browser"]
+        : [`${called} may not be used from this origin`, forOrigin],
   );
 }
 
@@ -89,12 +92,14 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
 function forbidden(
   { id, proof }: Sender,
   what: string,
-  text: (called: string, forOrigin: string) => string,
+  words: (called: string, forOrigin: string) => readonly [what: string, remedy: string],
 ): Refusal {
   const kind = kindOfProof(proof);
   const { called, forOrigin } = WORDS[kind];
   const own = kind === "token" || kind === "key";
-  return new Refusal("forbidden", text(called(nameOfSender(id)), forOrigin), {
+  const [text, remedy] = words(called(nameOfSender(id)), forOrigin);
+  return new Refusal("forbidden", text, {
+    remedy,
     kind: `forbidden ${what} ${own ? id : kind}`,
   });
 }

@@ -43,7 +43,7 @@ export function wrongPermissions(claim: string, error: z.ZodError): Refusal {
   return unauthenticated(
     `the token's claim ${where} is not as it must be: ${issue.message}`,
     "invalid_token",
-    "claims",
+    { kind: "claims" },
   );
 }
 

@@ -79,7 +79,7 @@ Deno.test("a certificate that is not good is named, with why", () => {
   const issuer = { CN: "OtherCA" };
   assert.match(
     ask({}),
-    /^Not authenticated: no client certificate: send one of a CA in receiver\.http\.tls\.client_ca_file$/,
+    /^Not authenticated: no client certificate; send one of a CA in receiver\.http\.tls\.client_ca_file$/,
   );
   assert.equal(
     ask({ ...dates, subject, issuer }, false),
