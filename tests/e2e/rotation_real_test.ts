@@ -126,7 +126,7 @@ async function rotate(protocol: Protocol): Promise<void> {
   const takenUp = () => here.log.entries.filter(({ message }) => message.startsWith("Took up")).length;
   try {
     // A certificate just made is not near its end: what is near is widened to its 20 days.
-    const [renew] = await blocksOf("Renew what is near its end");
+    const [renew] = await blocksOf("Renew certificates that end soon");
     const before = await place.serial("client.crt");
     const old = await place.identity();
     await place.run(`${renew!.trim()} --within 30`);
@@ -156,7 +156,7 @@ async function rotate(protocol: Protocol): Promise<void> {
     } while (said === "200" && Date.now() < deadline);
     assert.match(said, /^client_certificate_(unknown_ca|refused)$/, "who has the old CA's certificate is out");
 
-    const [revoke] = await blocksOf("A key that got out");
+    const [revoke] = await blocksOf("A key that was stolen");
     await place.run("deno task certs issue --client checkout-edge");
     await place.run(revoke!);
     const revoked = {
