@@ -760,12 +760,21 @@ Deno.test("none: an outage holds no sender up", async () => {
 
 // --- an endpoint that tells senders apart
 
-/** Keeps one request of each sender, named as the sender is, in one record. */
+/**
+ * Keeps one request of each sender, named as the sender is, in one record. Not by a batcher: that keeps the first one in a record of its
+ * own, which is tried again while the others are still under way.
+ */
 async function appendOfEach({ queue }: Exporting, ...senders: readonly string[]): Promise<void> {
-  const batcher = new Batcher(queue, { bytesMax: 4 << 20, inflatedBytesMax: MERGED_INFLATED_BYTES_MAX });
-  await Promise.all(
-    senders.map((sender) => batcher.append(submission("traces", requestOf("traces", [sender]), { sender }))),
-  );
+  const each = senders.map((sender) => submission("traces", requestOf("traces", [sender]), { sender }));
+  const parts = each.map(({ sender, items, inflatedBytes, payload }) => ({
+    sender,
+    items,
+    inflatedBytes,
+    bytes: payload.length,
+  }));
+  const payload = Uint8Array.from(each.flatMap((one) => [...one.payload]));
+  const { signal, encoding, mergeable, targets } = each[0]!;
+  await queue.append({ signal, encoding, mergeable, targets, parts, payload });
 }
 
 for (const code of [401, 403, 404, 429]) {
@@ -781,7 +790,7 @@ for (const code of [401, 403, 404, 429]) {
     await run.seen.until(() => run.accepted.length === 2, "those of b and c");
     assert.deepEqual(run.accepted, ["b", "c"]);
     const told = await run.told.find(({ event }) => event === "sender refused", "that one is refused");
-    assert.ok(told.event === "sender refused" && told.sender === "a" && told.refusals >= 1);
+    assert.ok(told.event === "sender refused" && told.sender === "a" && told.refusals === 1);
     assert.ok(!run.told.entries.some(({ event }) => event === "failed"), "nothing is wrong with the endpoint");
     // What comes later goes past it.
     await appendOfEach(run, "b");
