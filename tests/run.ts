@@ -5,14 +5,21 @@
  */
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
+import { grouped, testFilesIn, writeGroups } from "./groups.ts";
+
+const TESTS = import.meta.dirname!;
 
 /** Tests of the first kind ask no other program, by their folder. */
-const OTHERS = ["tests/integration", "tests/e2e"];
+const OTHERS = ["integration", "e2e"].map((name) => join(TESTS, name));
 
-export const RUNS: Readonly<Record<string, readonly string[]>> = {
-  // Types are the task check's: each Worker that a test starts would check its own again.
-  unit: ["--no-check", "--parallel", `--ignore=${OTHERS.join(",")}`, "tests"],
+/** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
+const GROUP_BYTES_MAX = 100_000;
+
+/** What `deno test` is told, beside the files. Types are the task check's: each Worker that a test starts would check its own again. */
+const FLAGS: Readonly<Record<string, readonly string[]>> = {
+  unit: ["--no-check", "--parallel"],
   integration: ["--no-check", "--parallel", "tests/integration"],
   e2e: ["--no-check", "tests/e2e"],
 };
@@ -40,6 +47,13 @@ function jobsOf(run: string): number {
   return run === "integration" ? cores + 1 : 2 * cores;
 }
 
+/** Runs tests, of the first kind in groups. */
+async function denoTests(name: string, args: readonly string[]): Promise<{ code: number; output: string }> {
+  if (name !== "unit") return await denoTest(args, jobsOf(name));
+  using groups = writeGroups(grouped(testFilesIn(TESTS, OTHERS), GROUP_BYTES_MAX), TESTS);
+  return await denoTest([...args, ...groups.paths], jobsOf(name));
+}
+
 async function denoTest(args: readonly string[], jobs: number): Promise<{ code: number; output: string }> {
   const child = spawn(process.execPath, ["test", "-A", ...args], {
     env: {
@@ -64,11 +78,11 @@ async function denoTest(args: readonly string[], jobs: number): Promise<{ code: 
 
 if (import.meta.main) {
   const given = process.argv.slice(2);
-  const named = Object.entries(RUNS).filter(([name]) => given.length === 0 || given.includes(name));
+  const named = Object.entries(FLAGS).filter(([name]) => given.length === 0 || given.includes(name));
   const runs: readonly (readonly [string, readonly string[]])[] = named.length > 0 ? named : [["given", given]];
   const sum = { passed: 0, failed: 0, skipped: 0 };
   for (const [name, args] of runs) {
-    const { code, output } = await denoTest(args, jobsOf(name));
+    const { code, output } = await denoTests(name, args);
     const totals = totalsOf(output);
     if (totals === undefined) console.error(`The ${name} tests ended with ${code} and told no totals`);
     const { passed, failed, skipped } = totals ?? { passed: 0, failed: 1, skipped: 0 };
