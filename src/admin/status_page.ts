@@ -26,6 +26,8 @@ export interface StatusPageSources extends HealthSources {
   readonly queuePath?: string | undefined;
   /** The queue that several relays share, as of a few seconds ago; absent: it is this relay's alone. */
   readonly fleet?: (() => SharedQueue | undefined) | undefined;
+  /** False: nothing is sampled but for somebody who asks, on hosts that freeze the process between requests. True unless given. */
+  readonly background?: boolean;
   /** Where the history of the charts is kept; absent: with the process. */
   readonly historyFile?: string | undefined;
   /** ms since the Unix epoch. */
@@ -86,7 +88,7 @@ export class StatusPage implements Disposable, AsyncDisposable {
     this.#startedAt = this.#now();
     this.#keptAt = this.#startedAt;
     this.#restored = this.#restore();
-    void this.#tick();
+    if (sources.background !== false) void this.#tick();
   }
 
   /** The relay's own instruments, as they are now. */
@@ -177,7 +179,10 @@ export class StatusPage implements Disposable, AsyncDisposable {
       // What cannot be collected is told by whoever collects; the charts have a gap, and the next sample is tried.
     } finally {
       clearTimeout(this.#timer);
-      if (!this.#ended) this.#timer = setTimeout(() => void this.#tick(), this.#watching > 0 ? WATCHED_MS : STEP_MS);
+      const watched = this.#watching > 0;
+      if (!this.#ended && (watched || this.#sources.background !== false)) {
+        this.#timer = setTimeout(() => void this.#tick(), watched ? WATCHED_MS : STEP_MS);
+      }
     }
   }
 

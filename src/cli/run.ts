@@ -27,12 +27,15 @@ export function runCommand(io: Io): Command {
     .action(async (flags: { config?: string; role?: string }) => {
       const config = await configOf(io, flags.config, flags.role === undefined ? {} : { EDGEFERRY_ROLE: flags.role });
       const { role } = config;
-      const onReady = ({ url, adminUrl }: Relay, log: Log) => {
-        log.info("Ready", {
-          ...(role === "exporter" ? {} : { receiving: url }),
+      const onReady = (relay: Relay, log: Log) => {
+        const where = {
+          ...(role === "exporter" ? {} : { receiving: relay.url }),
           ...(role === "receiver" ? {} : { sending: collectorsOf(config).join(", ") }),
-          page: `${adminUrl}/`,
-        });
+          page: `${relay.adminUrl}/`,
+        };
+        const reasons = relay.reasons();
+        if (reasons.length === 0) log.info("Ready", where);
+        else log.warn("Started, and not ready yet", { ...where, reasons: reasons.join("; ") });
         return Promise.resolve();
       };
       await runUntilStopped(io, config, { onReady });

@@ -209,7 +209,7 @@ export const ConfigSchema = section({
       ),
       max_connection_age: option(
         duration("1s", "24h").exactOptional(),
-        "After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never",
+        "After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. By gRPC its next call is taken, and GOAWAY sends later ones to a new connection. Unset: never",
       ),
       tls: section({
         cert_file: option(file().exactOptional(), "Serves HTTPS with this certificate, its chain behind it"),

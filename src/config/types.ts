@@ -38,7 +38,7 @@ export interface Config {
       read_header_timeout: number;
       /** How long a connection may be silent between requests; then it is closed. In ms. Default: `"1m"`. */
       idle_timeout: number;
-      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never. In ms. */
+      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. By gRPC its next call is taken, and GOAWAY sends later ones to a new connection. Unset: never. In ms. */
       max_connection_age?: number;
       /** `tls`. */
       tls: {
@@ -618,7 +618,7 @@ export interface ConfigInput {
       read_header_timeout?: string | number;
       /** How long a connection may be silent between requests; then it is closed. Default: `"1m"`. */
       idle_timeout?: string | number;
-      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. Unset: never. */
+      /** After about this time (10% more or less), a connection ends with the answer to its next request, so that senders spread over several relays again. By gRPC its next call is taken, and GOAWAY sends later ones to a new connection. Unset: never. */
       max_connection_age?: string | number;
       /** `tls`. */
       tls?: {

@@ -66,8 +66,14 @@ export class Exporter {
     const { clients, compression, retry } = options;
     const events: ExporterEvents = {
       ...options.events,
+      failed: (signal, fault, detail) => {
+        options.events.failed(signal, fault, detail);
+        // One that was under way when another succeeded says nothing of now.
+        if (detail.failures > 0) options.queue.reaches(signal, options.target, false);
+      },
       recovered: (signal, failures) => {
         options.events.recovered(signal, failures);
+        options.queue.reaches(signal, options.target, true);
         this.#wakeOthers(signal);
       },
     };

@@ -276,6 +276,9 @@ class DirectQueue implements SendingQueue {
     if (entry.awaited) this.shares.remove(entry.record.parts);
   }
 
+  /** There is nobody else. */
+  reaches(): void {}
+
   hasten(): void {
     // Nothing waits here between two tries: who was refused has been answered, and tries again by itself.
   }

@@ -201,6 +201,18 @@ export class LaneSet {
     return this.#all.flatMap(({ entries }) => entries);
   }
 
+  /** Takes all that waits of one signal for a target out of memory: rows may exist then that its lanes do not know. */
+  withdraw(target: TargetId, signal: SignalName): readonly Entry[] {
+    const lanes = this.of(target, signal);
+    const entries = lanes.flatMap(({ entries }) => entries);
+    for (const lane of lanes) lane.reset();
+    for (const entry of entries) {
+      this.#cachedBytes -= memoryOfEntry(entry);
+      giveUpPayload(entry);
+    }
+    return entries;
+  }
+
   /** Rows may exist that no lane knows. */
   fallBehind(): void {
     for (const lane of this.#all) lane.behind = true;

@@ -249,6 +249,11 @@ export interface SendingQueue extends AsyncDisposable {
   take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]>;
   /** Records of one signal for one target that wait for their next try may be taken now. */
   hasten(signal: SignalName, target: TargetId): void;
+  /**
+   * Whether what this process sends of the signal to the target gets there; told at each failure, and at the first success after one. While
+   * it does not, an engine that is `shared` leaves to other processes what this one would hold on to.
+   */
+  reaches(signal: SignalName, target: TargetId, whether: boolean): void;
   stats(): Promise<QueueStats>;
   /** Whether an append would be tried now: room left and storage in order. The reason is for `/readyz` and for people. */
   readiness(): { readonly ready: boolean; readonly reason?: string };

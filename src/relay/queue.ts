@@ -56,11 +56,10 @@ export async function openRelayQueue(
     targets: routing.targets.map(({ name, required }) => ({ name, required })),
     log,
     faults,
-    ...(database === undefined ? {} : { fleet: fleetSettings(config, database, frozenBetween) }),
+    ...(database === undefined ? {} : { fleet: fleetSettings(config, database, frozenBetween, log) }),
   });
   stack.defer(() => queue[Symbol.asyncDispose]());
   if (database !== undefined) {
-    sayWhatIsKept(config, database, log);
     if (!frozenBetween) {
       database.watch();
       stack.use(keepCalendar(() => database.expiries(), log));
@@ -78,11 +77,12 @@ export async function openRelayQueue(
   };
 }
 
-function fleetSettings({ role }: Config, database: Connector, frozenBetween: boolean): FleetSettings {
+function fleetSettings(config: Config, database: Connector, frozenBetween: boolean, log: Log): FleetSettings {
   return {
+    opened: () => sayWhatIsKept(config, database, log),
     connect: () => database.connect(),
     name: nameOfHost(),
-    role,
+    role: config.role,
     ...(frozenBetween ? { connectionsMax: 1, background: false } : {}),
   };
 }

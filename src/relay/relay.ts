@@ -52,6 +52,8 @@ export interface Relay extends RunningRelay {
   readonly grpcUrl: string | undefined;
   /** Where health is asked for. */
   readonly adminUrl: string;
+  /** Why it is not ready now, each a sentence without a period, as `/readyz` says it; none where it is. */
+  reasons(): readonly string[];
 }
 
 /** A relay without a socket, for a server that is there already. */
@@ -98,7 +100,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
     accepting: () => server.accepting(),
   };
   const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
-  const sources = openAdmin(config, core, health, onePort, stack);
+  const sources = openAdmin(config, core, health, onePort, stack, seams);
   const onReceiver = onePort ? adminApp(sources) : undefined;
   const healthPaths = new Set(onReceiver?.routes.map(({ path }) => path));
   const told = { receiver: core.receiver, metrics: core.metrics, log, isReady };
@@ -123,6 +125,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
     url: server.url,
     grpcUrl: server.grpcUrl,
     adminUrl: admin?.url ?? server.url,
+    reasons: () => healthOf(health).reasons,
   };
 }
 
@@ -134,7 +137,13 @@ async function startExporter(config: Config, core: Core, log: Log, stack: AsyncD
   const admin = await startAdmin(config.telemetry.admin.endpoint, sources, core.receiver.failed);
   stack.defer(async () => void await within(admin[Symbol.asyncDispose](), CLOSE_MS_MAX));
   stack.defer(() => sources.page?.[Symbol.dispose]());
-  return { ...running(config, log, core, stack.move()), url: admin.url, grpcUrl: undefined, adminUrl: admin.url };
+  return {
+    ...running(config, log, core, stack.move()),
+    url: admin.url,
+    grpcUrl: undefined,
+    adminUrl: admin.url,
+    reasons: () => healthOf(core).reasons,
+  };
 }
 
 /**
@@ -173,7 +182,7 @@ export async function createRelayWith(
   core.metrics.observeCertificates(core.certificates);
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
   // The server that mounts it may be open to anybody.
-  const admin = openAdmin(config, core, core, true, stack);
+  const admin = openAdmin(config, core, core, true, stack, seams);
   const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.track(next())).route("/", core.app);
   return { ...running(config, log, core, stack.move()), app };
 }
@@ -318,6 +327,7 @@ function openAdmin(
   health: HealthSources,
   onReceiver: boolean,
   stack: AsyncDisposableStack,
+  { frozenBetween = false }: Pick<RelaySeams, "frozenBetween"> = {},
 ): AdminSources {
   const { endpoint, token } = config.telemetry.admin;
   const access = accessOf({ token, exposed: onReceiver || !isLoopback(endpoint.hostname) });
@@ -332,6 +342,7 @@ function openAdmin(
           lastUses,
           queuePath,
           fleet,
+          background: !frozenBetween,
           historyFile: queuePath === undefined ? undefined : historyFileOf(queuePath),
         }),
       )

@@ -11,7 +11,12 @@ import { append, type Exporting, exporting, requestOf, submission } from "../sup
 /** A page over these ends, and where its sources are asked. */
 function over(
   ends: Exporting,
-  more: { readonly collect?: () => Promise<never>; readonly queuePath?: string; readonly historyFile?: string } = {},
+  more: {
+    readonly collect?: () => Promise<never>;
+    readonly queuePath?: string;
+    readonly historyFile?: string;
+    readonly background?: boolean;
+  } = {},
 ) {
   const stack = new AsyncDisposableStack();
   const telemetry = stack.use(startTelemetry({ serviceName: "edgeferry", exporter: {} }));
@@ -33,6 +38,21 @@ Deno.test("those who look at the same time share a sample; nothing is sampled in
   const before = all.collected();
   await Promise.all([all.page.html(), all.page.html(), all.page.html()]);
   assert.equal(all.collected(), before + 1);
+});
+
+Deno.test("without background work nothing is sampled but for who asks, and no timer stays", async () => {
+  await using ends = await exporting();
+  const telemetry = startTelemetry({ serviceName: "edgeferry", exporter: {} });
+  let collected = 0;
+  const collect = () => {
+    collected++;
+    return telemetry.collect();
+  };
+  // It is not disposed of: the test runner's sanitizers fail a test that leaves a timer behind.
+  const page = new StatusPage({ ...ends, exporter: ends.exporter, collect, background: false });
+  assert.match(await page.html(), /Ready/);
+  assert.equal(collected, 1);
+  await telemetry.stop();
 });
 
 Deno.test("whoever comes is told at once, and whoever leaves is not told any more", async () => {

@@ -36,13 +36,17 @@ export function deno(
   }).spawn();
 }
 
-/** The relay, with what `deno task start` sets and gives V8. Resolves with its URL when it receives. */
+/**
+ * The relay, with what `deno task start` sets and gives V8. Resolves with its URL when it receives.
+ * @param before Arguments of Deno.
+ */
 export async function startRelay(
   cwd: string,
   protocol: "http" | "grpc" = "http",
+  before: readonly string[] = [],
 ): Promise<{ url: string; child: Deno.ChildProcess }> {
   const child = deno(
-    [...START_TASK.v8Flags, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
+    [...START_TASK.v8Flags, ...before, join(root, "src/main.ts"), "run", "--config", "relay.yaml"],
     cwd,
     "piped",
     START_TASK.env,

@@ -4,7 +4,14 @@ import { setTimeout as after } from "node:timers/promises";
 import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
 import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
 import { testCertificates } from "../support/files/certificates.ts";
-import { databaseVariables, drained, migrateQueue, queueCommand, startMember } from "../support/postgres/fleet.ts";
+import {
+  databaseVariables,
+  drained,
+  makeTables,
+  migrateQueue,
+  queueCommand,
+  startMember,
+} from "../support/postgres/fleet.ts";
 import { startPostgres } from "../support/postgres/postgres.ts";
 
 /** What a relay tells of the others is a few seconds old. */
@@ -93,4 +100,70 @@ Deno.test("the primary is lost for good under load, its synchronous standby prom
   await load.stop();
   await drained(standby);
   assert.deepEqual(missing(load, far), []);
+});
+
+Deno.test("a relay that has no way to the Collector leaves what it has taken to one that has", async () => {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const postgres = stack.use(await startPostgres());
+  await makeTables(postgres);
+  const far = stack.use(await startEmbeddedFarEnd(certs, certs.dir));
+  const url = postgres.url("relay");
+  const able = stack.use(await startMember({ role: "both", certs, collectorUrl: far.url, url }));
+  const unable = stack.use(await startMember({ role: "both", certs, collectorUrl: "https://localhost:9", url }));
+  let turn = 0;
+  const relays = [able, unable] as const;
+  const load = new NumberedSenders({
+    seed: 6,
+    url: () => relays[turn++ % 2 === 0 ? 0 : 1].url,
+    senders: 4,
+    spansMax: 8,
+    poisoned: 0,
+  });
+  await load.answered(200);
+  // It lives on, so that its lease sets nothing free.
+  await unable.line(/Nothing that this relay sends arrives, and others live/);
+  await load.answered(load.answered200 + 100);
+  await load.stop();
+  await drained(postgres);
+  assert.deepEqual(missing(load, far), []);
+});
+
+Deno.test("a relay starts while its database is away: 503 until it is there, and 200 only where it keeps what it commits", async () => {
+  await using stack = new AsyncDisposableStack();
+  const certs = stack.use(await testCertificates());
+  const postgres = stack.use(await startPostgres());
+  await makeTables(postgres);
+  await postgres.set("fsync", "off");
+  await postgres.stop();
+  const far = stack.use(await startEmbeddedFarEnd(certs, certs.dir));
+  const relay = stack.use(
+    await startMember({ role: "both", certs, collectorUrl: far.url, url: postgres.url("relay") }),
+  );
+  const page = /page=(\S+)/.exec(await relay.line(/ Started, and not ready yet /))![1]!;
+  const post = () =>
+    fetch(`${relay.url}/v1/traces`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [{ name: "kept" }] }] }] }),
+    });
+  const refused = await post();
+  assert.equal(refused.status, 503);
+  assert.match(refused.headers.get("retry-after") ?? "", /^[1-5]$/);
+  assert.match(await refused.text(), /database cannot be used yet/);
+  const health = await fetch(`${page}readyz`);
+  assert.equal(health.status, 503);
+  assert.match(await health.text(), /has not been opened yet, and it is tried again: .*cannot be reached/);
+
+  // It comes, and would lose what it commits.
+  await postgres.start();
+  await told(`${page}readyz`, /fsync is off/);
+  const unsafe = await post();
+  assert.equal(unsafe.status, 503, await unsafe.text());
+  await postgres.set("fsync", "on");
+  await relay.line(/ The queue is in PostgreSQL /);
+  const taken = await post();
+  assert.equal(taken.status, 200, await taken.text());
+  await drained(postgres);
+  assert.equal(far.receipts.length, 1);
 });

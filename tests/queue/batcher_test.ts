@@ -25,6 +25,7 @@ class Entrance {
       },
       take: () => assert.fail("a batcher takes nothing"),
       hasten: () => assert.fail("a batcher hastens nothing"),
+      reaches: () => assert.fail("a batcher sends nothing"),
       stats: () => assert.fail("a batcher asks for no statistics"),
       readiness: () => ({ ready: true }),
       shares: new Shares(Date.now),

@@ -451,6 +451,17 @@ export function queueContract(engine: Engine): void {
     await settleAll([delivery!]);
   });
 
+  promise(durable, "that nothing reaches a target strands nothing", async ({ open }) => {
+    await using queue = await open();
+    queue.reaches("traces", 1, false);
+    await queue.append(record(1));
+    await queue.append(record(2, { signal: "logs" }));
+    await settleAll(await takeAll(queue, 1), { kind: "retry", cause: "503" });
+    assert.deepEqual((await takeAll(queue, 1)).map(numberOf), [1]);
+    queue.reaches("traces", 1, true);
+    assert.deepEqual((await takeAll(queue, 1, "logs")).map(numberOf), [2]);
+  });
+
   promise(durable, "a waiting take wakes when a record's time has come", async ({ open }) => {
     await using queue = await open({ now: Date.now, steady: () => performance.now() });
     await queue.append(record(1));

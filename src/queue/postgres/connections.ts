@@ -30,7 +30,15 @@ export class PostgresFailure extends Error {
     this.kind = kind;
     this.sqlState = sqlState;
   }
+
+  /** Whether the same work may succeed later, with nothing changed here: all but what PostgreSQL refuses for what was asked. */
+  get passes(): boolean {
+    return this.kind !== "refused" || PASSING_CLASSES.has(this.sqlState?.slice(0, 2) ?? "");
+  }
 }
+
+/** Transaction rollback, insufficient resources, object not in the state that is wanted, operator intervention. */
+const PASSING_CLASSES = new Set(["40", "53", "55", "57"]);
 
 export interface ConnectionsSettings {
   /** A new connection, ready for statements. */
@@ -254,7 +262,7 @@ export async function endClient(client: Client): Promise<void> {
 }
 
 /** An ERROR has rolled the transaction back; what ends the connection says nothing of a commit that was under way. */
-function failureOf(error: unknown): PostgresFailure {
+export function failureOf(error: unknown): PostgresFailure {
   if (error instanceof PostgresFailure) return error;
   if (!(error instanceof DatabaseError)) return new PostgresFailure("unknown", messageOf(error));
   const { code, severity, message } = error;

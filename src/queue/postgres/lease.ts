@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Connections } from "./connections.ts";
-import { END_LEASE, LEASE, RENEW } from "./statements.ts";
+import { END_LEASE, LEASE, OTHERS, RENEW } from "./statements.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
 
 /** How often a lease is prolonged, in ms. */
@@ -61,6 +61,12 @@ export class Lease {
     } finally {
       this.#working = false;
     }
+  }
+
+  /** Whether another relay lives that sends. @throws {PostgresFailure} */
+  async othersSend(): Promise<boolean> {
+    const [row] = await this.#connections.run({ text: OTHERS, values: [this.#relay] }, WITHIN_MS);
+    return row?.send === true;
   }
 
   /** Lets it run out, and takes another when {@link keep} is called: what is on its way under it can still be settled in time. */

@@ -32,7 +32,7 @@ import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import { doorBooksOf, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
 import { type Snapshot, snapshotOf } from "./books.ts";
-import { Connections, endClient, PostgresFailure } from "./connections.ts";
+import { Connections, endClient, failureOf, PostgresFailure } from "./connections.ts";
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
 import { Room } from "./room.ts";
@@ -41,6 +41,7 @@ import type { PostgresQueueSettings } from "./settings.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
 import { rotate } from "./rotate.ts";
+import { CANNOT_USE, StorageError } from "../sqlite/file/storage_error.ts";
 import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
 
 /** How often a relay looks after the queue, in ms. */
@@ -56,11 +57,17 @@ const INEXACT_MS = 5_000;
 /** How often the ledgers are folded from their beginning, and partitions are looked after, in ms. */
 const SWEEP_MS = 60_000;
 const ROTATE_MS = 5_000;
+/** How long nothing reaches a target, in ms, before what this relay owns for it is left to others. */
+const STAND_BACK_MS = 5_000;
+/** How long such a record is others' to take before this relay tries one again, in ms: they look each second. */
+const REST_MS = 3_000;
+
+const INSUFFICIENT_PRIVILEGE = "42501";
 
 /**
  * Opens the queue.
- * @throws {StorageError} where there are no tables, or those of another version
- * @throws {PostgresFailure} where the database cannot be reached or refuses
+ * @throws {StorageError} where there are no tables, or those of another version, or the role may not use them
+ * @throws {PostgresFailure} where the database cannot be reached, or is in trouble that may pass
  */
 export async function openPostgresQueue(settings: PostgresQueueSettings): Promise<SendingQueue> {
   const client = await settings.connect();
@@ -68,10 +75,25 @@ export async function openPostgresQueue(settings: PostgresQueueSettings): Promis
     if (!await within(checkSchema(client), WITHIN_MS)) {
       throw new PostgresFailure("unreachable", `PostgreSQL has not answered for ${WITHIN_MS / 1000} s`);
     }
+  } catch (error) {
+    throw error instanceof StorageError ? error : stated(failureOf(error));
   } finally {
     await endClient(client);
   }
-  return await PostgresQueue.open(settings);
+  try {
+    return await PostgresQueue.open(settings);
+  } catch (error) {
+    throw error instanceof PostgresFailure ? stated(error) : error;
+  }
+}
+
+/** What does not pass is for a person. */
+function stated(failure: PostgresFailure): StorageError | PostgresFailure {
+  if (failure.passes) return failure;
+  const remedy = failure.sqlState === INSUFFICIENT_PRIVILEGE
+    ? "run `queue migrate` as the owner of its tables, which gives the relay's role what it needs"
+    : "see the database's log";
+  return new StorageError("unusable", { what: CANNOT_USE, state: failure.message, remedy }, { cause: failure });
 }
 
 class PostgresQueue implements SendingQueue {
@@ -107,6 +129,10 @@ class PostgresQueue implements SendingQueue {
   #deadBytes = 0;
   #sweptAt = -Infinity;
   #rotatedAt = -Infinity;
+  /** Since when nothing of a signal reaches a target, by their kind. */
+  readonly #unreached = new Map<string, Unreached>();
+  /** Whether another relay lives that sends; asked while something is not reached. */
+  #othersSend = false;
 
   private constructor(settings: PostgresQueueSettings) {
     const { now = Date.now, steady = () => performance.now(), databaseNow, role = "both", name } = settings;
@@ -142,7 +168,9 @@ class PostgresQueue implements SendingQueue {
       databaseNow,
       lease: () => role === "both" ? this.#lease.id : undefined,
       keeps: (head, besideBytes) =>
-        head.targets.every((target) => !this.#lanes.laneOf(target, head).behind) &&
+        head.targets.every((target) =>
+          !this.#lanes.laneOf(target, head).behind && this.#standsBack(target, head.signal) === undefined
+        ) &&
         this.#lanes.keeps(head, besideBytes),
       kept: (append, id, lease) => this.#kept(append, id, lease),
       strange: (lease, appends, ids) => this.#giveBack(lease, appends, ids),
@@ -291,17 +319,22 @@ class PostgresQueue implements SendingQueue {
       head.targets.map((target) => ({ ...placeOf({ ...head, target }), record: ids[index] }))
     );
     const lanes = appends.flatMap(({ head }) => head.targets.map((target) => this.#lanes.laneOf(target, head)));
-    this.#connections.run({ text: GIVE_BACK, values: [lease, JSON.stringify(places)] }, WITHIN_MS).then(
-      () => {
-        for (const lane of lanes) this.#reader.feed(lane);
-        this.#takers.wake();
-      },
-      (error) => {
-        this.#failed(messageOf(error));
-        // They come back with the end of the lease.
-        void this.#lease.end().catch(() => {}).finally(() => this.#leaseLost());
-      },
-    );
+    void this.#release(lease, places).then(() => {
+      for (const lane of lanes) this.#reader.feed(lane);
+      this.#takers.wake();
+    });
+  }
+
+  /** Gives records back that are not in memory any more. Never rejects. */
+  async #release(lease: number, places: readonly unknown[]): Promise<void> {
+    try {
+      await this.#connections.run({ text: GIVE_BACK, values: [lease, JSON.stringify(places)] }, WITHIN_MS);
+    } catch (error) {
+      this.#failed(messageOf(error));
+      // They come back with the end of the lease.
+      await this.#lease.end().catch(() => {});
+      this.#leaseLost();
+    }
   }
 
   /** A take was not answered: what it may own nobody here knows, so that its lease is to run out. What is known and not sent is given back. */
@@ -346,7 +379,14 @@ class PostgresQueue implements SendingQueue {
       if (signal.aborted) return [];
       const now = this.#steady();
       for (const lane of lanes) lane.wake(now);
-      const read = this.#reader.readFor(lanes, limit);
+      const standsBack = this.#standsBack(limit.target, limit.signal);
+      if (standsBack !== undefined && now < standsBack.restsUntil) {
+        await this.#takers.wait(kind, signal, standsBack.restsUntil);
+        continue;
+      }
+      // One record shows whether the way is open again; the rest is there for others.
+      const bounds = standsBack === undefined ? limit : { ...limit, recordsMax: 1 };
+      const read = this.#reader.readFor(lanes, bounds);
       if (read !== undefined) {
         await read;
         continue;
@@ -363,7 +403,7 @@ class PostgresQueue implements SendingQueue {
         continue;
       }
       const lease = this.#lease.id;
-      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit), lease));
+      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, bounds), lease));
       if (run.length === 0) continue;
       if (lease === undefined || this.#lease.id !== lease) {
         for (const entry of run) this.#lanes.release(entry);
@@ -433,6 +473,44 @@ class PostgresQueue implements SendingQueue {
   hasten(signal: SignalName, target: TargetId): void {
     this.#lanes.hasten(target, signal);
     this.#takers.wake(kindOf(target, signal));
+  }
+
+  reaches(signal: SignalName, target: TargetId, whether: boolean): void {
+    const kind = kindOf(target, signal);
+    if (!whether && !this.#unreached.has(kind)) {
+      this.#unreached.set(kind, { signal, target, since: this.#steady(), restsUntil: 0 });
+    }
+    if (whether && this.#unreached.delete(kind)) this.#takers.wake(kind);
+  }
+
+  /** Where this relay cannot send to the target what another may be able to. */
+  #standsBack(target: TargetId, signal: SignalName): Unreached | undefined {
+    if (!this.#othersSend || this.#unreached.size === 0) return undefined;
+    const unreached = this.#unreached.get(kindOf(target, signal));
+    return unreached !== undefined && this.#steady() - unreached.since >= STAND_BACK_MS ? unreached : undefined;
+  }
+
+  /**
+   * Leaves to others what this relay owns and cannot send: its own network or certificate may be at fault. What is on its way stays until its
+   * outcome is known. @throws {PostgresFailure}
+   */
+  async #standBack(): Promise<void> {
+    this.#othersSend = this.#unreached.size > 0 && await this.#lease.othersSend();
+    const lease = this.#lease.id;
+    if (lease === undefined) return;
+    for (const unreached of this.#unreached.values()) {
+      const { target, signal } = unreached;
+      if (this.#standsBack(target, signal) === undefined) continue;
+      const left = this.#lanes.withdraw(target, signal);
+      if (left.length === 0) continue;
+      unreached.restsUntil = this.#steady() + REST_MS;
+      this.#alarm.warn(
+        `stand back ${target} ${signal}`,
+        "Nothing that this relay sends arrives, and others live: what it holds is theirs to send, too",
+        { signal, target: this.#targets.names.get(target), records: left.length },
+      );
+      await this.#release(lease, left.map(({ head }) => ({ ...placeOf({ ...head, target }), record: head.id })));
+    }
   }
 
   // --- settle
@@ -613,6 +691,7 @@ class PostgresQueue implements SendingQueue {
       const held = this.#lease.id;
       await this.#lease.keep();
       if (held === undefined) this.#fallBehind();
+      await this.#standBack();
       const lanes = this.#targets.ids.flatMap((target) => this.#lanesOf(target));
       for (const { target, signal } of await this.#reader.look(lanes)) this.#takers.wake(kindOf(target, signal));
     }
@@ -685,6 +764,16 @@ class PostgresQueue implements SendingQueue {
     await Promise.all([this.#appender.drain(), this.#settler.drain(), this.#ticking]);
     await this.#lease.end();
   }
+}
+
+/** What nothing of this relay's reaches. */
+interface Unreached {
+  readonly signal: SignalName;
+  readonly target: TargetId;
+  /** ms of a clock that never steps. */
+  readonly since: number;
+  /** Until when nothing is taken, by the same clock. */
+  restsUntil: number;
 }
 
 /** A record that is to be appended, as far as there is room. */

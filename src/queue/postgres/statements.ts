@@ -297,6 +297,11 @@ export const RENEW = `WITH ${FLEETING}
   UPDATE edgeferry.relays SET alive_until = clock_timestamp() + make_interval(secs => $2::float8) FROM durable
     WHERE id = $1::bigint AND relay = $3::uuid AND alive_until > clock_timestamp() RETURNING id`;
 
+/** Whether another relay lives that sends. $1 the relay. */
+export const OTHERS = `SELECT EXISTS (
+    SELECT FROM edgeferry.relays WHERE relay <> $1::uuid AND role <> 'receiver' AND id = ANY(${LIVE})
+  ) AS send`;
+
 /** Ends a lease: what it owned is free. $1 the lease. */
 export const END_LEASE = `WITH ${FLEETING}
   UPDATE edgeferry.relays SET alive_until = clock_timestamp() FROM durable WHERE id = $1::bigint`;

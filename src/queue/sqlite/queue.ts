@@ -387,6 +387,9 @@ class SqliteQueue implements SendingQueue {
     };
   }
 
+  /** There is nobody else. */
+  reaches(): void {}
+
   hasten(signal: SignalName, target: TargetId): void {
     this.#lanes.hasten(target, signal);
     this.#takers.wake(kindOf(target, signal));

@@ -709,6 +709,43 @@ Deno.test("it drains: calls under way are answered, later ones are not taken, an
   await assert.rejects(one.connect());
 });
 
+Deno.test("a connection that has its age takes its next call, and asks for the ones after it to go elsewhere", async () => {
+  let now = 0;
+  const limits = {
+    connectionsMax: 10,
+    addressConnectionsMax: 0,
+    headerBytesMax: 8_192,
+    headerMs: 10_000,
+    bodyMs: 10_000,
+    idleMs: 60_000,
+    ageMs: 60_000,
+  };
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  let calls = 0;
+  await using one = await listening({ limits, now: () => now }, async () => {
+    if (++calls === 3) begun.resolve();
+    if (calls >= 3) await go.promise;
+    return { status: 200, headers: {}, body: new Uint8Array(0) };
+  });
+  await using client = await one.connect();
+  assert.equal((await client.call(new Uint8Array(0))).code, 0);
+  now = 53_000;
+  assert.equal((await client.call(new Uint8Array(0))).code, 0);
+  assert.equal(client.http2.usable, true);
+  now = 67_000;
+  const under = client.call(new Uint8Array(0));
+  await begun.promise;
+  await client.goaway;
+  assert.equal(client.http2.usable, false);
+  go.resolve();
+  assert.equal((await under).code, 0);
+  await client.ended;
+  await using next = await one.connect();
+  assert.equal((await next.call(new Uint8Array(0))).code, 0);
+  assert.equal(next.http2.usable, true);
+});
+
 Deno.test("what hangs is cut when it is abandoned", async () => {
   await using one = await listening({}, () => new Promise(() => {}));
   await using client = await one.connect();

@@ -34,6 +34,8 @@ export interface StandbyOptions {
   readonly name: string;
   /** The primary's commits wait for it. */
   readonly synchronous?: boolean;
+  /** As {@link PostgresOptions.parent}. */
+  readonly parent?: string;
 }
 
 export interface Postgres extends AsyncDisposable {
@@ -299,9 +301,9 @@ class Server implements Postgres {
     this.#frozen = undefined;
   }
 
-  async standby({ name, synchronous = false }: StandbyOptions): Promise<Postgres> {
+  async standby({ name, synchronous = false, parent }: StandbyOptions): Promise<Postgres> {
     await using stack = new AsyncDisposableStack();
-    const folder = stack.use(await serverFolder(`standby-${name}`));
+    const folder = stack.use(await serverFolder(`standby-${name}`, parent));
     const data = join(folder.path, "data");
     const source =
       `host=127.0.0.1 port=${this.port} user=postgres password=${PASSWORDS.postgres} application_name=${name}`;

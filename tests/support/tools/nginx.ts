@@ -63,7 +63,7 @@ async function startWith(configFor: (dir: string) => string) {
     await leave();
     throw error;
   }
-  return { lines: program.lines, [Symbol.asyncDispose]: leave };
+  return { lines: program.lines, pid: program.pid, [Symbol.asyncDispose]: leave };
 }
 
 function configOf({ servers, upstream }: NginxOptions, ports: ReadonlyMap<string, number>, dir: string): string {
@@ -105,7 +105,9 @@ ${blocks.join("\n")}
 }
 
 /** One that passes connections on without a look at them, in turn, as a balancer of layer 4 does. */
-export async function startNginxStream(ports: readonly number[]): Promise<AsyncDisposable & { readonly port: number }> {
+export async function startNginxStream(
+  ports: readonly number[],
+): Promise<AsyncDisposable & { readonly port: number; readonly pid: number }> {
   const module = "/usr/lib/nginx/modules/ngx_stream_module.so";
   if (!existsSync(module)) throw new MissingTool("nginx stream");
   const port = await freePort();
@@ -126,5 +128,5 @@ stream {
   }
 }
 `);
-  return { port, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
+  return { port, pid: program.pid, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
 }
