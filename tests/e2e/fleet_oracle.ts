@@ -22,7 +22,7 @@ import { mountSmallDisk, type SmallDisk } from "../support/tools/small_disk.ts";
 /** What can go wrong, and how often it is drawn: what takes a minute is rarer. */
 export const TROUBLES = {
   "kill a relay": 4,
-  "kill two relays": 12,
+  "kill two relays": 20,
   "freeze a relay": 1,
   "terminate backends": 4,
   "cancel backends": 4,
