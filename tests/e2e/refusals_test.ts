@@ -69,10 +69,13 @@ async function check(relay: RelayProcess, row: Row): Promise<void> {
     429: "throttled",
     503: "keys_unavailable",
   };
+  const [what] = row.says.source.replace(/^\^|\$$/g, "").split(/; (?!it may)/);
   const line = await relay.line(
-    new RegExp(`"reason":"${reason[row.status as keyof typeof reason]}".*${row.says.source.replace(/^\^|\$$/g, "")}`),
+    new RegExp(`"reason":"${reason[row.status as keyof typeof reason]}".*${what}`),
   );
-  assert.equal(JSON.parse(line).level, "warn", row.name);
+  const { level, message_, remedy } = JSON.parse(line);
+  assert.equal(level, "warn", row.name);
+  assert.equal(message.startsWith(message_) && (retryable || message.endsWith(remedy ?? message_)), true, row.name);
 }
 
 Deno.test("everyone who is turned away is told why, and so is the log; no secret is in either", async (t) => {

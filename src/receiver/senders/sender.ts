@@ -71,10 +71,7 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
     throw forbidden(
       sender,
       "signal",
-      (called) => [
-        `${called} may not send ${signal}`,
-        `it may send ${[...sender.signals].join(", ") || "nothing"}`,
-      ],
+      (called) => [`${called} may not send ${signal}; it may send ${[...sender.signals].join(", ") || "nothing"}`],
     );
   }
   if (sender.origins === undefined || (origin !== null && sender.origins.includes(origin))) return;
@@ -92,7 +89,7 @@ export function authorize(sender: Sender, signal: SignalName, origin: string | n
 function forbidden(
   { id, proof }: Sender,
   what: string,
-  words: (called: string, forOrigin: string) => readonly [what: string, remedy: string],
+  words: (called: string, forOrigin: string) => readonly [what: string, remedy?: string],
 ): Refusal {
   const kind = kindOfProof(proof);
   const { called, forOrigin } = WORDS[kind];
