@@ -41,6 +41,8 @@ export type Misbehaviour =
     readonly message?: string;
     readonly headers?: Readonly<Record<string, string>>;
   }
+  /** Takes empty requests and refuses all with data, as a Collector does whose back end refuses everything. */
+  | { readonly kind: "refuses_data" }
   /** Answers 200 with a page of HTML, and takes nothing, as a login page or a load balancer does. */
   | { readonly kind: "page" }
   /** Accepts, and rejects some items by `partial_success`. */
@@ -154,6 +156,9 @@ export async function startCollector(options: CollectorOptions): Promise<Embedde
     if (raw === undefined) return reply(response, mediaType, 400, "http: request body too large");
     const received = read(signal, request, raw, misbehaviour?.kind === "first_member_only");
     if (typeof received === "string") return reply(response, mediaType, 400, received);
+    if (misbehaviour?.kind === "refuses_data" && received.items > 0) {
+      return reply(response, mediaType, 400, "told to refuse all data");
+    }
     const rejected = misbehaviour?.kind === "partial_success" ? misbehaviour : undefined;
     items[signal.name] += received.items - (rejected?.rejected ?? 0);
     options.onReceived?.(received);

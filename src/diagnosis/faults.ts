@@ -528,10 +528,19 @@ const FAULTS: readonly FaultRow[] = [
   },
   {
     code: "refuses_everything",
-    what: "The Collector refuses every request, an empty one too, so that nothing is wrong with the records",
+    what: "The Collector refuses everything, so that nothing is wrong with the records",
     remedy:
-      "read the Collector's log, and that of a proxy before it; what is queued is sent when an empty request is taken",
+      "read the Collector's log, that of a proxy before it and those of its back ends; what is queued is kept, and sent when data is taken again",
     lasting: true,
+    knownAs: [],
+    matches: never,
+  },
+  {
+    code: "refusal_unproven",
+    what: "The Collector refused a request by itself, and it is not known yet whether it takes others",
+    remedy:
+      "nothing is lost: the request waits alone; it is set aside once others are taken and it is refused again, or after ten times max_interval",
+    lasting: false,
     knownAs: [],
     matches: never,
   },
@@ -624,6 +633,7 @@ const OF_ONE_PATH: ReadonlySet<string> = new Set([
   "throttled",
   "collector_failed",
   "refuses_everything",
+  "refusal_unproven",
   "record_fails",
   "unknown",
   "internal",

@@ -91,6 +91,8 @@ export interface ExportClient {
    * senders alone, and what it says to one it need not say to another.
    */
   speakFor?(sender: string): void;
+  /** For a client that stands for several: which of them gave an answer. */
+  givenBy?(answer: Answer): string | undefined;
   close(): void;
 }
 

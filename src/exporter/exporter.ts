@@ -79,8 +79,16 @@ export class Exporter {
     };
     const shared = (signal: SignalName) => options.shared === undefined ? {} : { shared: options.shared[signal] };
     this.#ways = bySignal((signal) =>
-      new Way(signal, { client: clients[signal], compression: compression[signal], retry, events, ...shared(signal) })
+      new Way(signal, {
+        client: clients[signal],
+        compression: compression[signal],
+        retry,
+        bySender: options.bySender?.[signal] === true,
+        events,
+        ...shared(signal),
+      })
     );
+    const wait = { initialMs: retry.initialMs, maxMs: retry.maxMs };
     const apart = { initialMs: retry.initialMs, maxMs: retry.maxMs * APART_FACTOR };
     this.#lanes = SIGNAL_NAMES.map((signal) =>
       new Lane(this.#ways[signal], {
@@ -88,8 +96,9 @@ export class Exporter {
         events,
         compression: compression[signal],
         inflatedBytesMax: options.inflatedBytesMax?.[signal] ?? MERGED_INFLATED_BYTES_MAX,
-        bySender: options.bySender?.[signal] === true ? { initialMs: retry.initialMs, maxMs: retry.maxMs } : undefined,
+        bySender: options.bySender?.[signal] === true ? wait : undefined,
         apart,
+        suspected: wait,
       })
     );
     // Another identity is shown: what waits because of the old one is tried now, and not when its backoff ends.
@@ -150,7 +159,7 @@ export class Exporter {
     return origin + pathname;
   }
 
-  /** Parts of a signal that the Collector fails on by themselves, and that wait alone. */
+  /** Parts of a signal that the Collector fails on by themselves, or refused, and that wait alone. */
   apart(signal: SignalName): number {
     return this.#laneOf(signal).apart;
   }

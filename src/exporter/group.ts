@@ -5,6 +5,7 @@
  */
 import type { Fault } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
+import { dispositionOf } from "./disposition.ts";
 import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
 import { type EndpointHealth, LOAD_MS_MAX } from "./endpoint_health.ts";
 import type { Members, MembersProof } from "./members.ts";
@@ -93,6 +94,10 @@ export class GroupClient implements ExportClient {
     for (const { client } of this.#options.members) client.whenReplaced(tell);
   }
 
+  givenBy(answer: Answer): string | undefined {
+    return this.#givenBy.get(answer)?.name;
+  }
+
   target(signal: SignalName): Target {
     return this.#current.client.target(signal);
   }
@@ -105,7 +110,7 @@ export class GroupClient implements ExportClient {
   readonly proof: Prover = {
     prove: () => this.#prove(),
     known: () => this.#known(),
-    // Each member's own is lost with its own connection.
+    // Each member's own is lost with its own connection, or refusal.
     lost: () => {},
   };
 
@@ -150,7 +155,7 @@ export class GroupClient implements ExportClient {
         break;
       }
       // The next answer at this address may come from another server.
-      if (answer.kind === "none") member.proof.lost();
+      if (answer.kind === "none" || (needsProof && dispositionOf(answer) === "inspect")) member.proof.lost();
       const { move, busyMs } = member.health.judge(answer);
       if (move === "moves") {
         failed.push({ member, answer });

@@ -1,6 +1,6 @@
 /**
  * What is done about requests that the Collector does not take because of what is in them: the guilty part is found, cut down to what
- * is wrong with it, and set aside, or left to wait alone. Nothing is condemned before the endpoint has shown that it takes something.
+ * is wrong with it, and set aside, or left to wait alone. Nothing is condemned before the endpoint has shown that it takes data.
  * @module
  */
 import { concatenate } from "../codec/bytes.ts";
@@ -12,12 +12,13 @@ import type { Fragment, PartOutcome } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
 import type { Answer } from "./client.ts";
 import { halves } from "./cut.ts";
-import type { Mark, Marks } from "./marks.ts";
+import type { Mark, Marks, Suspicion } from "./marks.ts";
 import { contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
 import type { Recoder } from "./recoder.ts";
 import {
   type Failing,
   type Found,
+  type Proof,
   type Refused,
   search,
   type SearchOptions,
@@ -25,6 +26,7 @@ import {
   type Verdict,
 } from "./search.ts";
 import type { Kept, Voyage } from "./shipment.ts";
+import { type Cut, Suspects } from "./suspects.ts";
 import { causeOf, type Way } from "./way.ts";
 
 /** What an inquest tells. */
@@ -37,6 +39,12 @@ export interface InquestEvents {
     fault: Fault,
     detail: { items: number; sender: string; cause: string; failures: number; retryMs: number },
   ): void;
+  /** The Collector refuses a sender's request by itself, and it is not known yet whether it takes others: it waits alone. */
+  suspected(
+    signal: SignalName,
+    fault: Fault,
+    detail: { items: number; sender: string; cause: string; refusals: number; retryMs: number },
+  ): void;
   /** The search for what the Collector does not take lasts long, or has ended at its bound. */
   looking(signal: SignalName, detail: { requests: number; ms: number; bounded: boolean }): void;
 }
@@ -45,13 +53,17 @@ export interface InquestEvents {
 export interface InquestOptions {
   readonly way: Way;
   readonly marks: Marks;
-  /** Requests of data that the endpoint has taken: of the sender, where it tells senders apart. */
-  readonly taken: (piece: Piece) => number;
+  /** Whether the endpoint tells senders apart. */
+  readonly bySender: boolean;
+  /** Some of a sender's data was taken. */
+  readonly took: (sender: string) => void;
   readonly recoder: Recoder;
   /** Searches under way at once. */
   readonly atOnceMax: number;
   /** How long a request that the Collector fails on waits alone, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
+  /** The same of one that it refuses, as long as it is not known whether it takes others. */
+  readonly suspected: { readonly initialMs: number; readonly maxMs: number };
   readonly events: InquestEvents;
   /** Sends pieces as one request; what is taken has its outcome then. */
   readonly post: (pieces: readonly Piece[], voyage: Voyage) => Promise<Verdict>;
@@ -76,13 +88,19 @@ const AGAIN_MS = 500;
 /** How often a long search is reported, in ms. */
 const TOLD_MS = 5_000;
 
+/** Parts refused by themselves, with nothing taken since, after which a search ends: what is left is looked at again later. */
+const UNPROVEN_MAX = 32;
+
 export class Inquest {
   readonly #options: InquestOptions;
+  readonly #suspects: Suspects;
   readonly #walker = new Walker();
   #atOnce = 0;
 
   constructor(options: InquestOptions) {
     this.#options = options;
+    const { marks, way: { evidence }, suspected: wait, bySender } = options;
+    this.#suspects = new Suspects({ marks, evidence, wait, bySender });
   }
 
   /** Searches under way. */
@@ -92,11 +110,11 @@ export class Inquest {
 
   /** Whether all of these have failed before, and the endpoint has taken something since. */
   proven(pieces: readonly Piece[]): boolean {
-    const { marks, taken } = this.#options;
+    const { marks, way: { evidence } } = this.#options;
     if (marks.none) return false;
     return pieces.every((piece) => {
       const mark = marks.of(piece);
-      return mark !== undefined && taken(piece) > mark.takenBefore;
+      return mark !== undefined && evidence.takenSince({ sentBefore: mark.sentBefore }, partOf(piece).sender);
     });
   }
 
@@ -106,17 +124,26 @@ export class Inquest {
   }
 
   #mark(piece: Piece, kind: "doubted" | "refused"): void {
-    const { marks, taken } = this.#options;
+    const { marks, way: { evidence } } = this.#options;
     const failures = (marks.of(piece)?.failures ?? 0) + 1;
-    marks.set(piece, { kind, takenBefore: taken(piece), failures });
+    marks.set(piece, { kind, sentBefore: evidence.sent, failures });
   }
 
   /** Pieces were not taken as one request. Returns why pieces without an outcome are kept, if there are any. */
   open(found: Found<readonly Piece[]>, voyage: Voyage): Promise<Kept | undefined> {
     return this.#inTurn(found, voyage, async () => {
-      // Its second refusal, and others were taken between.
-      const known = { ...found, confirmed: this.proven(found.unit) };
-      const result = await this.#narrow(known, NARROWING_REQUESTS_MAX, (unit) => this.#options.post(unit, voyage));
+      const { way } = this.#options;
+      const [first] = found.unit;
+      // It is known already that nothing is taken: one that stands alone tells no more.
+      const unprovenMax = this.#suspects.everything(first!) ? 1 : UNPROVEN_MAX;
+      // It failed before, and others were taken between.
+      const known = { ...found, confirmed: found.verdict.kind === "failing" && this.proven(found.unit) };
+      const result = await this.#narrow(
+        known,
+        NARROWING_REQUESTS_MAX,
+        (unit) => this.#options.post(unit, voyage),
+        this.#proofOf(first!, unprovenMax),
+      );
       for (const { unit, verdict } of result.uncut) {
         for (const piece of unit) this.#mark(piece, verdict.kind === "refused" ? "refused" : "doubted");
       }
@@ -125,32 +152,46 @@ export class Inquest {
         for (const { unit: [piece], verdict } of result.guilty) {
           this.#mark(piece!, verdict.kind === "refused" ? "refused" : "doubted");
         }
+        for (const { unit: [piece], verdict } of result.unproven) {
+          if (result.refusesEmpty) voyage.shipment.set(piece!, this.#suspect(piece!, verdict).outcome);
+          else this.#mark(piece!, "refused");
+        }
         return this.#options.fail(result.stopped, voyage);
       }
       for (const { unit } of result.uncut) {
         for (const piece of unit) voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
       }
+      let held: Kept | undefined;
+      for (const { unit: [piece], verdict } of result.unproven) {
+        if (held === undefined) held = await this.#judgeDoubtful(piece!, verdict, voyage);
+        else voyage.shipment.set(piece!, this.#suspect(piece!, verdict).outcome);
+      }
+      if (held === undefined) way.answers(voyage.permit);
       for (const { unit: [piece], verdict } of result.guilty) {
         const kept = await this.#judge(piece!, verdict, result.anyTaken, voyage);
         if (kept !== undefined) return kept;
       }
-      return undefined;
+      return held;
     });
   }
 
   /** A piece that waits alone has waited long enough. */
   again(piece: Piece, mark: Mark, voyage: Voyage): Promise<Kept | undefined> {
-    const { marks, post, fail } = this.#options;
+    const { marks, post, fail, way } = this.#options;
     const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
     return this.#withRoom(room, async () => {
       const verdict = await post([piece], voyage);
       if (verdict.kind === "taken") return undefined;
       if (verdict.kind === "refused") {
+        if (mark.suspicion !== undefined) return await this.#refusedAgain(piece, mark.suspicion, verdict, voyage);
+        way.answers(voyage.permit);
         marks.set(piece, { ...mark, kind: "refused" });
         voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
         return undefined;
       }
       if (verdict.kind === "stopped") return fail(verdict.answer, voyage);
+      // It takes nothing else either, as far as is known.
+      if (mark.kind === "suspected" && !this.proven([piece])) return fail(verdict.answer, voyage);
       // Whether or not others have been taken since: they tell whether the endpoint is down.
       this.#setApart(piece, verdict, voyage);
       return undefined;
@@ -169,12 +210,14 @@ export class Inquest {
   ): Promise<Kept | undefined> {
     const inTime = async (pieces: readonly Piece[]): Promise<Verdict> => await post(pieces) ?? NO_TIME;
     const known = { ...found, confirmed: true };
-    const result = await this.#narrow(known, NARROWING_REQUESTS_MAX, inTime, TAKES_EMPTY);
+    // It answers, and what it says is the sender's to judge.
+    this.#options.way.answers(voyage.permit);
+    const result = await this.#narrow(known, NARROWING_REQUESTS_MAX, inTime, undefined);
     const { guilty, uncut, unsent, stopped, anyTaken } = result;
     let kept: Kept | undefined;
     for (const { unit: [piece], verdict } of guilty) {
       if (verdict.kind === "refused" && kept === undefined) {
-        kept = await this.#judge(piece!, verdict, anyTaken, voyage, CUTTING_NOW_REQUESTS_MAX);
+        kept = await this.#judge(piece!, verdict, anyTaken, voyage, { requestsMax: CUTTING_NOW_REQUESTS_MAX });
       }
     }
     if (kept !== undefined) return kept;
@@ -199,8 +242,92 @@ export class Inquest {
   }
 
   #waiting(piece: Piece): Mark {
-    const { marks, taken } = this.#options;
-    return { failures: 0, takenBefore: taken(piece), ...marks.of(piece), kind: "refused" };
+    const { marks, way: { evidence } } = this.#options;
+    const known = marks.of(piece);
+    // What is known of it stays true of what is left.
+    if (known?.suspicion !== undefined) return { ...known, dueAt: performance.now() + AGAIN_MS };
+    return { failures: 0, sentBefore: evidence.sent, ...known, kind: "refused" };
+  }
+
+  /** What proves that a refusal is about the data, and not the endpoint. */
+  #proofOf(piece: Piece, unprovenMax: number): Proof {
+    const { way } = this.#options;
+    const { sender } = partOf(piece);
+    return {
+      takenSince: ({ occasion }) => occasion !== undefined && way.evidence.takenSince(occasion, sender),
+      takesEmpty: () => way.refusesEmpty(),
+      unprovenMax,
+    };
+  }
+
+  /** A piece that waited alone, since it was refused by itself, was refused once more. */
+  async #refusedAgain(
+    piece: Piece,
+    suspicion: Suspicion,
+    verdict: Refused,
+    voyage: Voyage,
+  ): Promise<Kept | undefined> {
+    const { way, fail } = this.#options;
+    const guilty = this.#suspects.proven(piece, suspicion);
+    // Where it has taken data since, an empty request tells nothing: some refuse those alone.
+    if (!guilty && !way.evidence.takenSince(suspicion, partOf(piece).sender)) {
+      const answer = await way.refusesEmpty();
+      if (answer !== undefined) {
+        voyage.shipment.set(piece, this.#suspect(piece, verdict).outcome);
+        return fail(answer, voyage);
+      }
+    }
+    // Nobody sends anything else that could tell more: it is taken for guilty after all.
+    if (guilty || this.#suspects.waited(piece, suspicion)) {
+      way.answers(voyage.permit);
+      return await this.#cut(piece, verdict, voyage, { final: !guilty || suspicion.vain });
+    }
+    const held = await this.#judgeDoubtful(piece, verdict, voyage);
+    if (held === undefined) way.answers(voyage.permit);
+    return held;
+  }
+
+  /**
+   * A piece was refused by itself, and it is not known whether others are taken. Where some of it is, that is known, and it is cut down;
+   * otherwise it waits alone.
+   */
+  async #judgeDoubtful(piece: Piece, verdict: Refused | Failing, voyage: Voyage): Promise<Kept | undefined> {
+    if (!this.#suspects.everything(piece)) return await this.#cut(piece, verdict, voyage, { proven: false });
+    const { outcome, everything } = this.#suspect(piece, verdict);
+    voyage.shipment.set(piece, outcome);
+    return everything === undefined ? undefined : this.#options.fail(everything, voyage);
+  }
+
+  /**
+   * A piece was refused by itself: it waits alone until it is known whether the endpoint takes others.
+   * @param cut What came of cutting it down, where something did.
+   * @param rest What is left of it.
+   * @returns with `everything`, what an endpoint answered that takes nothing, as far as can be told.
+   */
+  #suspect(
+    piece: Piece,
+    verdict: Refused | Failing,
+    cut?: Cut,
+    rest?: readonly Uint8Array[],
+  ): { readonly outcome: PartOutcome & { kind: "retry" }; readonly everything: Answer | undefined } {
+    const { way, events } = this.#options;
+    const refusal = verdict.kind === "refused" ? verdict : undefined;
+    const occasion = refusal?.occasion ?? { sentBefore: way.evidence.sent };
+    const { waitMs, refusals } = this.#suspects.refused(piece, occasion, cut);
+    const fault = faultNamed("refusal_unproven");
+    const cause = verdict.kind === "refused" ? verdict.reason : causeOf(verdict.answer);
+    const outcome = { kind: "retry", afterMs: waitMs, cause: `${fault.what} (${cause})` } as const;
+    const everything = this.#suspects.everything(piece) ? refusal?.answer : undefined;
+    if (everything === undefined) {
+      const { sender } = partOf(piece);
+      const items = rest === undefined ? partOf(piece).items : this.#itemsOf(rest);
+      events.suspected(way.signal, fault, { items, sender, cause, refusals, retryMs: Math.round(waitMs) });
+    }
+    return { outcome, everything };
+  }
+
+  #itemsOf(units: readonly Uint8Array[]): number {
+    return this.#walker.walk(this.#options.way.signal, concatenate(units)).items;
   }
 
   async #withRoom(noRoom: () => void, work: () => Promise<Kept | undefined>): Promise<Kept | undefined> {
@@ -224,11 +351,11 @@ export class Inquest {
     found: Found<readonly Piece[]>,
     requestsMax: number,
     post: (pieces: readonly Piece[]) => Promise<Verdict>,
-    takesEmpty = () => this.#options.way.refusesEmpty(),
+    proof: Proof | undefined,
   ): Promise<SearchResult<readonly Piece[]>> {
     return await this.#search(found, {
       requestsMax,
-      takesEmpty,
+      proof,
       split: (unit) => {
         const middle = Math.ceil(unit.length / 2);
         return unit.length < 2 ? undefined : [unit.slice(0, middle), unit.slice(middle)];
@@ -259,38 +386,41 @@ export class Inquest {
         return verdict;
       },
     });
-    if (result.uncut.length > 0 && result.stopped === undefined) tell(true);
+    if (result.requests >= options.requestsMax && result.stopped === undefined) tell(true);
     return result;
   }
 
-  /** One piece was not taken by itself, and twice where it was refused. */
+  /** One piece was not taken by itself, and is guilty where it was refused. */
   async #judge(
     piece: Piece,
     verdict: Refused | Failing,
     othersTaken: boolean,
     voyage: Voyage,
-    requestsMax = CUTTING_REQUESTS_MAX,
+    cutting: Cutting = {},
   ): Promise<Kept | undefined> {
     const { fail } = this.#options;
     if (verdict.kind === "failing") {
-      if (othersTaken || this.proven([piece])) return await this.#cut(piece, verdict, voyage, requestsMax);
+      if (othersTaken || this.proven([piece])) return await this.#cut(piece, verdict, voyage, cutting);
       this.doubt([piece]);
       return fail(verdict.answer, voyage);
     }
     // What cannot be sent cannot be cut either.
-    if (verdict.status !== undefined) return await this.#cut(piece, verdict, voyage, requestsMax);
+    if (verdict.status !== undefined) return await this.#cut(piece, verdict, voyage, cutting);
     this.#bury(piece, verdict, voyage);
     return undefined;
   }
 
-  /** A piece is guilty. It is cut down to what of it is, so that the rest is delivered. */
+  /** A piece is guilty, or may be. It is cut down to what of it is, so that the rest is delivered. */
   async #cut(
     piece: Piece,
     verdict: Refused | Failing,
     voyage: Voyage,
-    requestsMax: number,
+    { requestsMax = CUTTING_REQUESTS_MAX, proven = true, final = false }: Cutting,
   ): Promise<Kept | undefined> {
-    const { way, recoder } = this.#options;
+    const { way, recoder, took } = this.#options;
+    const { sender } = partOf(piece);
+    // Who waits for the answer has the Collector's word.
+    const waits = voyage.shipment.until([piece]) !== Infinity;
     let content: Uint8Array;
     try {
       content = contentOf([piece]);
@@ -300,9 +430,13 @@ export class Inquest {
     }
     let rejected = 0;
     let message: string | undefined;
-    const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: true }, {
+    // Where it may be the endpoint, one that is refused by itself tells enough. An empty request was sent before.
+    const proof = proven
+      ? this.#proofOf(piece, Infinity)
+      : { ...this.#proofOf(piece, 1), takesEmpty: () => Promise.resolve(undefined) };
+    const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: proven }, {
       requestsMax,
-      takesEmpty: voyage.shipment.until([piece]) === Infinity ? () => way.refusesEmpty() : TAKES_EMPTY,
+      proof: waits ? undefined : proof,
       split: (unit) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {
         const leftMs = voyage.shipment.until([piece]) - performance.now();
@@ -315,41 +449,52 @@ export class Inquest {
         const post = await way.post(body, {
           items,
           requests: 1,
-          sender: partOf(piece).sender,
+          sender,
           permit: voyage.permit,
           ...timeoutMs,
         });
         if (post.kind === "taken") {
+          took(sender);
           rejected += post.rejected;
           message ??= post.message;
         }
         return post;
       },
     });
-    return this.#conclude(piece, verdict, result, { rejected, message }, voyage);
+    return this.#conclude(piece, verdict, result, { rejected, message, proven, certain: waits || final }, voyage);
   }
 
   #conclude(
     piece: Piece,
     verdict: Refused | Failing,
     result: SearchResult<Uint8Array>,
-    { rejected, message }: { readonly rejected: number; readonly message: string | undefined },
+    { rejected, message, proven, certain }: {
+      readonly rejected: number;
+      readonly message: string | undefined;
+      /** It was known to be guilty before it was cut down. */
+      readonly proven: boolean;
+      /** What was refused is guilty without another proof. */
+      readonly certain: boolean;
+    },
     voyage: Voyage,
   ): Kept | undefined {
     const { marks, way } = this.#options;
-    const { guilty, uncut, unsent, stopped, anyTaken } = result;
+    const { guilty, unproven, uncut, unsent, stopped, anyTaken } = result;
     // It fails as a whole and in each of its pieces: that is no news of the endpoint.
     if (verdict.kind === "failing" && result.down && !anyTaken) {
       this.#setApart(piece, verdict, voyage);
       return undefined;
     }
-    const kept = stopped === undefined || stopped === NO_TIME.answer ? undefined : this.#options.fail(stopped, voyage);
-    const found = stopped === undefined ? [...guilty, ...uncut] : guilty;
-    const dead = found.filter(({ verdict }) => verdict.kind === "refused");
+    let kept = stopped === undefined || stopped === NO_TIME.answer ? undefined : this.#options.fail(stopped, voyage);
+    const whole = stopped === undefined;
+    const found = [...guilty, ...(whole || certain ? unproven : []), ...(whole ? uncut : [])];
+    const refused = found.filter(({ verdict }) => verdict.kind === "refused");
+    const dead = refused.filter(({ confirmed }) => certain || confirmed === true);
+    const doubtful = refused.filter((each) => !dead.includes(each));
     const failing = found.filter(({ verdict }) => verdict.kind === "failing");
     const rest = [
-      ...failing.map(({ unit }) => unit),
-      ...(stopped === undefined ? [] : uncut.map(({ unit }) => unit)),
+      ...[...failing, ...doubtful].map(({ unit }) => unit),
+      ...(whole ? [] : [...(certain ? [] : unproven), ...uncut].map(({ unit }) => unit)),
       ...unsent,
     ];
     if (rest.length === 0) {
@@ -361,9 +506,15 @@ export class Inquest {
       }
       return kept;
     }
-    const firstFailing = failing[0]?.verdict ?? (verdict.kind === "failing" ? verdict : undefined);
+    const firstFailing = failing[0]?.verdict ??
+      (verdict.kind === "failing" && doubtful.length === 0 ? verdict : undefined);
     let outcome: PartOutcome & { kind: "retry" };
-    if (stopped === undefined && firstFailing !== undefined) {
+    if (stopped === undefined && firstFailing === undefined && doubtful[0] !== undefined) {
+      const some = anyTaken || dead.length > 0;
+      const suspected = this.#suspect(piece, doubtful[0].verdict, some ? "some" : proven ? "nothing" : undefined, rest);
+      outcome = suspected.outcome;
+      if (suspected.everything !== undefined) kept = this.#options.fail(suspected.everything, voyage);
+    } else if (stopped === undefined && firstFailing !== undefined) {
       outcome = this.#waitAlone(piece, firstFailing as Failing, anyTaken || dead.length > 0 ? rest : undefined);
     } else {
       marks.set(piece, this.#waiting(piece));
@@ -404,14 +555,14 @@ export class Inquest {
 
   /** The Collector fails on it by itself: it waits alone, longer each time. */
   #waitAlone(piece: Piece, { answer }: Failing, rest?: readonly Uint8Array[]): PartOutcome & { kind: "retry" } {
-    const { marks, taken, way, apart: { initialMs, maxMs }, events } = this.#options;
+    const { marks, way, apart: { initialMs, maxMs }, events } = this.#options;
     const failures = (marks.of(piece)?.failures ?? 0) + 1;
     const backoffMs = Math.min(maxMs, initialMs * 2 ** Math.min(failures, 30));
     const retryMs = backoffMs / 2 + backoffMs / 2 * Math.random();
-    marks.set(piece, { kind: "apart", takenBefore: taken(piece), failures, dueAt: performance.now() + retryMs });
+    marks.set(piece, { kind: "apart", sentBefore: way.evidence.sent, failures, dueAt: performance.now() + retryMs });
     const fault = faultNamed("record_fails");
     const { sender } = partOf(piece);
-    const items = rest === undefined ? partOf(piece).items : this.#walker.walk(way.signal, concatenate(rest)).items;
+    const items = rest === undefined ? partOf(piece).items : this.#itemsOf(rest);
     const cause = causeOf(answer);
     events.setApart(way.signal, fault, { items, sender, cause, failures, retryMs: Math.round(retryMs) });
     return { kind: "retry", afterMs: retryMs, cause: `${fault.what} (${cause})` };
@@ -437,8 +588,14 @@ export class Inquest {
   }
 }
 
-/** It is not asked. */
-const TAKES_EMPTY = (): Promise<undefined> => Promise.resolve(undefined);
+/** How one part is cut down. */
+interface Cutting {
+  readonly requestsMax?: number;
+  /** It is known to be guilty; true unless given. */
+  readonly proven?: boolean;
+  /** Nothing more can be proven: what is refused is set aside. */
+  readonly final?: boolean;
+}
 
 const LATER = "What the Collector does not take of it is still to be found";
 

@@ -13,6 +13,7 @@ import { Marks } from "./marks.ts";
 import { compose, itemsOf, partOf, type Piece, RequestBody } from "./payload.ts";
 import { type Compression, DamagedError } from "./recode.ts";
 import type { Recoder } from "./recoder.ts";
+import { SEAL, SEAL_INFLATED_BYTES } from "./seal.ts";
 import type { Verdict } from "./search.ts";
 import { SenderStandings, type SenderWait } from "./sender_standings.ts";
 import { type Alone, type Kept, type Refused, Shipment, type Voyage } from "./shipment.ts";
@@ -49,6 +50,8 @@ export interface LaneOptions {
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   /** How long a request that the Collector fails on waits alone, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
+  /** The same of one that it refuses, as long as it is not known whether it takes others. */
+  readonly suspected: { readonly initialMs: number; readonly maxMs: number };
   readonly events: LaneEvents;
 }
 
@@ -99,16 +102,18 @@ export class Lane {
     this.signal = way.signal;
     this.#way = way;
     this.#options = options;
-    const { bySender, recoder, consumers, apart, events } = options;
+    const { bySender, recoder, consumers, apart, suspected, events } = options;
     const standings = this.#standings = bySender === undefined ? undefined : new SenderStandings(bySender);
     this.#inquest = new Inquest({
       way,
       marks: this.#marks,
-      taken: standings === undefined ? () => way.taken : (piece) => standings.takenOf(partOf(piece).sender),
+      bySender: standings !== undefined,
+      took: (sender) => standings?.taken(sender),
       recoder,
       // The last consumer never looks; the only one has another beside it while it does.
       atOnceMax: Math.max(1, consumers - 1),
       apart,
+      suspected,
       events,
       post: (pieces, voyage) => this.#post(pieces, voyage),
       fail: (answer, voyage) => this.#fail(answer, voyage),
@@ -121,7 +126,7 @@ export class Lane {
     this.#standings?.hasten();
   }
 
-  /** Parts that the Collector fails on by themselves. */
+  /** Parts that the Collector fails on by themselves, or refused, and that wait alone. */
   get apart(): number {
     return this.#marks.apart;
   }
@@ -220,8 +225,8 @@ export class Lane {
     return {
       signal: this.signal,
       target,
-      bytesMax: batchBytesMax,
-      inflatedBytesMax,
+      bytesMax: batchBytesMax === 0 ? 0 : Math.max(1, batchBytesMax - SEAL.length),
+      inflatedBytesMax: inflatedBytesMax - SEAL_INFLATED_BYTES,
       recordsMax: alone ? 1 : RECORDS_MAX,
       ...(linger === undefined ? {} : { linger }),
     };
@@ -331,7 +336,7 @@ export class Lane {
     const now = performance.now();
     for (const piece of shipment.pieces) {
       const mark = this.#marks.of(piece);
-      if (mark?.kind === "apart") {
+      if (mark?.kind === "apart" || mark?.kind === "suspected") {
         const leftMs = (mark.dueAt ?? 0) - now;
         if (leftMs <= 0) apart.push([piece]);
         else shipment.set(piece, { kind: "retry", afterMs: leftMs, cause: APART });
@@ -374,7 +379,9 @@ export class Lane {
   async #sendGroup(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
     // What the Collector fails on by itself may take as long as an attempt may: never the last consumer.
     const apart = this.#marks.none ? undefined : this.#marks.of(pieces[0]!);
-    if (apart?.kind === "apart") return await this.#inquest.again(pieces[0]!, apart, voyage);
+    if (apart?.kind === "apart" || apart?.kind === "suspected") {
+      return await this.#inquest.again(pieces[0]!, apart, voyage);
+    }
     const verdict = await this.#post(pieces, voyage);
     switch (verdict.kind) {
       case "taken":
@@ -497,7 +504,7 @@ export class Lane {
   }
 }
 
-const APART = "The Collector fails on it: it waits alone";
+const APART = "The Collector did not take it by itself: it waits alone";
 const SENDER_REFUSED = "The Collector refuses what this sender has sent, which waits alone";
 
 /** So many senders that are refused, and none that is taken: the endpoint is not asked about more of them now. */

@@ -3,8 +3,28 @@
  * @module
  */
 import type { Delivery, PartOutcome } from "../queue/queue.ts";
+import type { Occasion } from "./evidence.ts";
 import type { Piece } from "./payload.ts";
-import type { Refused } from "./search.ts";
+
+/** Parts that were refused by themselves since the endpoint has taken something. */
+export interface Row {
+  /** The last request that it took. */
+  readonly lastTaken: number;
+  refused: number;
+}
+
+/** What is known of one part that was refused by itself. */
+export interface Suspicion extends Occasion {
+  /** Its refusals in a row. */
+  readonly refusals: number;
+  /** How many of them came after the endpoint had taken data since the one before. */
+  readonly proofs: number;
+  /** Its first refusal of these, by `performance.now()`. */
+  readonly since: number;
+  /** It was proven and cut down, and nothing of it was taken. */
+  readonly vain: boolean;
+  readonly row: Row;
+}
 
 /** What is known of one part. */
 export interface Mark {
@@ -12,16 +32,17 @@ export interface Mark {
    * - `doubted`: it was in a request that failed. The endpoint may have been down, or one of them is guilty.
    * - `refused`: the Collector refused it, by itself or with others, and the search for the guilty has still to be made.
    * - `apart`: the Collector fails on it by itself, and takes others. It waits alone.
+   * - `suspected`: the Collector refused it by itself, and it is not known yet whether it takes others. It waits alone.
    */
-  readonly kind: "doubted" | "refused" | "apart";
-  /** How many requests of data the endpoint had taken when this one was not. */
-  readonly takenBefore: number;
+  readonly kind: "doubted" | "refused" | "apart" | "suspected";
+  /** How many requests of data had been sent when this one was not taken. */
+  readonly sentBefore: number;
   /** In a row. */
   readonly failures: number;
-  /** With `refused`: the verdict. */
-  readonly verdict?: Refused;
-  /** With `apart`: not to be sent before, by `performance.now()`. */
+  /** With `apart` and `suspected`: not to be sent before, by `performance.now()`. */
   readonly dueAt?: number;
+  /** With `suspected`. */
+  readonly suspicion?: Suspicion;
 }
 
 /** Records remembered at most; beyond it the first are forgotten, which costs a request or two. */
@@ -76,6 +97,6 @@ export class Marks {
   }
 
   #count(mark: Mark | undefined, by: number): void {
-    if (mark?.kind === "apart") this.#apart += by;
+    if (mark?.kind === "apart" || mark?.kind === "suspected") this.#apart += by;
   }
 }

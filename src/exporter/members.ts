@@ -59,10 +59,14 @@ const FORMS: Readonly<Record<ProvedForm, Form>> = {
 const UNSUPPORTED = 415;
 
 /**
- * How long a proof holds, in ms. A lost connection ends it at once; but `fetch` also reconnects silently, when an idle connection
- * has been closed, and another server may stand there then.
+ * How long a proof holds, in ms. A lost connection ends it at once, and so does a refusal of what is merged; but `fetch` also reconnects
+ * silently, when an idle connection has been closed, and another server may stand there then. The seal of each merged body keeps that
+ * from losing anything (`seal.ts`).
  */
 export const PROOF_MS_MAX = 60_000;
+
+/** How long it holds that nothing can be learned, in ms: an endpoint may refuse everything for a moment. */
+export const UNKNOWN_MS_MAX = 5_000;
 
 /** Asks the endpoint, and asks again when it may be another one. */
 export class MembersProof implements Prover {
@@ -91,7 +95,7 @@ export class MembersProof implements Prover {
     return this.#told;
   }
 
-  /** A connection was lost: the next answer may come from another server. */
+  /** A connection was lost, or what is merged was refused: the next answer may come from another server. */
   lost(): void {
     this.#proof = undefined;
   }
@@ -108,7 +112,8 @@ export class MembersProof implements Prover {
     const probe = control ? await this.#taken(malformed, encoding) : undefined;
     if (typeof probe === "object") return probe;
     const members = probe === undefined ? "unknown" : probe ? "first_only" : "all";
-    this.#proof = { members, connections, until: this.#now() + PROOF_MS_MAX };
+    const holdsMs = members === "unknown" ? UNKNOWN_MS_MAX : PROOF_MS_MAX;
+    this.#proof = { members, connections, until: this.#now() + holdsMs };
     if (this.#told !== members) this.#options.onChange(members);
     this.#told = members;
     return members;

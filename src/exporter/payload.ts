@@ -6,6 +6,7 @@ import { concatenate, discard } from "../codec/bytes.ts";
 import type { Delivery, Part } from "../queue/queue.ts";
 import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode.ts";
 import type { Recoder } from "./recoder.ts";
+import { SEAL, SEAL_MEMBERS } from "./seal.ts";
 
 /** One part of a record. */
 export interface Piece {
@@ -78,7 +79,7 @@ function inflatedBytesOf(pieces: readonly Piece[]): number {
 }
 
 /**
- * Puts pieces of one encoding into one body. A single piece is forwarded without a copy.
+ * Puts pieces of one encoding into one body. A single piece is forwarded without a copy; members that share a body have a seal before them.
  * @throws {DamagedError}
  */
 export function compose(
@@ -90,12 +91,9 @@ export function compose(
   if (compression !== "passthrough" || encoding !== "gzip") return recoded(pieces, compression, recoder);
   // A body that does not compress has grown by its framing, perhaps over the Collector's limit.
   if (pieces.length === 1 && isLargeAndGrown(pieces[0]!)) return recoded(pieces, "none", recoder);
-  return new RequestBody({
-    bytes: join(pieces),
-    own: pieces.some(({ delivery }) => delivery !== pieces[0]!.delivery),
-    encoding,
-    members: pieces.length,
-  });
+  if (pieces.length === 1) return new RequestBody({ bytes: join(pieces), own: false, encoding, members: 1 });
+  const bytes = concatenate([SEAL, ...runsOf(pieces)]);
+  return new RequestBody({ bytes, own: true, encoding, members: SEAL_MEMBERS + pieces.length });
 }
 
 function recoded(

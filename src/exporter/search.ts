@@ -2,15 +2,29 @@
  * Looking for what the Collector does not take: what was not taken as a whole is halved, both halves are sent, and the smallest that was not
  * taken is halved next, until the guilty units stand alone, the requests that it may cost are spent, or the endpoint takes nothing at all.
  * So the first guilty one is found soon, and whenever it ends, all that is left has been sent and not been taken.
+ *
+ * A refusal alone makes nobody guilty: the endpoint may refuse everything for a while. A unit is guilty once the endpoint took something
+ * that was sent after its refusal, and then refuses it again; or where all that stood beside it in a request that was refused is taken.
  * @module
  */
 import type { Answer } from "./client.ts";
+import type { Occasion } from "./evidence.ts";
 
-/** The Collector will never take it: 400, 413, 422, or bytes that cannot be sent. */
+/** The Collector took it. */
+export interface Taken {
+  readonly kind: "taken";
+  /** Which of several endpoints did; undefined where there is one. */
+  readonly by?: string;
+}
+
+/** The Collector will never take it, if it is right: 400, 413, 422; or bytes that cannot be sent, which has no status. */
 export interface Refused {
   readonly kind: "refused";
   readonly reason: string;
   readonly status?: number;
+  /** What it answered, and when. */
+  readonly answer?: Answer;
+  readonly occasion?: Occasion;
 }
 
 /** No success, which may be because of what was sent: 5xx, a cut connection, no answer in time. Or the endpoint is down. */
@@ -21,7 +35,7 @@ export interface Failing {
 
 /** What came of sending one unit. `stopped`: it says nothing of what was sent, and nothing more is to be sent now. */
 export type Verdict =
-  | { readonly kind: "taken" }
+  | Taken
   | Refused
   | Failing
   | { readonly kind: "stopped"; readonly answer: Answer };
@@ -39,16 +53,28 @@ export interface SearchOptions<Unit> {
   /** Two units in place of one; undefined for one that cannot be cut. */
   readonly split: (unit: Unit) => readonly [Unit, Unit] | undefined;
   readonly post: (unit: Unit) => Promise<Verdict>;
-  /** Whether the endpoint takes an empty request; the answer where it does not. */
-  readonly takesEmpty: () => Promise<Answer | undefined>;
   readonly requestsMax: number;
+  /** Absent: whoever waits for the answer has the endpoint's word, and what is refused twice is guilty. */
+  readonly proof?: Proof | undefined;
 }
 
-/** What a search has found. What is in none of the three has been taken. */
+/** What proves that a refusal is about what was refused. */
+export interface Proof {
+  /** Whether the endpoint has taken data that was sent after a refusal. */
+  readonly takenSince: (refused: Refused) => boolean;
+  /** Whether the endpoint takes an empty request; the answer where it does not. */
+  readonly takesEmpty: () => Promise<Answer | undefined>;
+  /** How many units that are refused by themselves end the search, where nothing at all is taken. */
+  readonly unprovenMax: number;
+}
+
+/** What a search has found. What is in none of the four has been taken. */
 export interface SearchResult<Unit> {
   /** Not taken, and not to be cut. */
   readonly guilty: readonly Found<Unit>[];
-  /** Not taken, and not cut further: the requests were spent, or the search was stopped. */
+  /** Refused by themselves, and nothing was taken since: the endpoint may refuse everything. */
+  readonly unproven: readonly Found<Unit>[];
+  /** Not taken, and not cut further: the requests were spent, or the search was ended. */
   readonly uncut: readonly Found<Unit>[];
   /** Not sent by themselves. */
   readonly unsent: readonly Unit[];
@@ -56,6 +82,8 @@ export interface SearchResult<Unit> {
   readonly stopped: Answer | undefined;
   /** It was stopped by failures in a row: the endpoint may be down. */
   readonly down: boolean;
+  /** It was stopped by an endpoint that took nothing, and refuses an empty request, too. */
+  readonly refusesEmpty: boolean;
   /** Whether anything was taken: the endpoint takes data, so that what it does not take is guilty. */
   readonly anyTaken: boolean;
   readonly requests: number;
@@ -64,59 +92,106 @@ export interface SearchResult<Unit> {
 /** Failures in a row, with nothing taken or refused between them, after which the endpoint is down and not the units guilty. */
 export const FAILURES_IN_A_ROW_MAX = 4;
 
+interface Open<Unit> extends Found<Unit> {
+  /** All that stood beside it in what was refused has been taken. */
+  readonly isolated?: boolean;
+}
+
 /** @param first What was not taken as a whole. */
 export async function search<Unit>(
   first: Found<Unit>,
-  { split, post, takesEmpty, requestsMax }: SearchOptions<Unit>,
+  { split, post, requestsMax, proof }: SearchOptions<Unit>,
 ): Promise<SearchResult<Unit>> {
   const guilty: Found<Unit>[] = [];
-  // What was not taken, and how much had been taken before it.
-  const open = [{ ...first, takenBefore: 0 }];
+  const unproven: Found<Unit>[] = [];
+  const open: Open<Unit>[] = [first];
   let failuresInARow = 0;
   let taken = 0;
   let requests = 0;
+  let asked = false;
+  let refusesEmpty = false;
   const result = (
-    uncut: readonly Found<Unit>[],
+    uncut: readonly Open<Unit>[],
     unsent: readonly Unit[] = [],
     stopped?: Answer,
     down = false,
-  ): SearchResult<Unit> => ({ guilty, uncut, unsent, stopped, down, anyTaken: taken > 0, requests });
-  for (let found = open.pop(); found !== undefined; found = open.pop()) {
+  ): SearchResult<Unit> => {
+    const told = uncut.map(({ unit, verdict, confirmed }) => ({
+      unit,
+      verdict,
+      confirmed: confirmed === true || (verdict.kind === "refused" && proof?.takenSince(verdict) === true),
+    }));
+    return { guilty, unproven, uncut: told, unsent, stopped, down, refusesEmpty, anyTaken: taken > 0, requests };
+  };
+  /** Where nothing was taken: the answer of an endpoint that refuses an empty request, too. */
+  const refusesAll = async (): Promise<Answer | undefined> => {
+    if (proof === undefined || asked || taken > 0) return undefined;
+    asked = true;
+    requests++;
+    const answer = await proof.takesEmpty();
+    refusesEmpty = answer !== undefined;
+    return answer;
+  };
+  /** The first that was refused before something was taken: it can be proven now. Those behind it were refused later. */
+  const provable = (): Found<Unit> | undefined => {
+    const [oldest] = unproven;
+    if (oldest?.verdict.kind !== "refused" || proof?.takenSince(oldest.verdict) !== true) return undefined;
+    return unproven.shift();
+  };
+  for (;;) {
+    const found: Open<Unit> | undefined = provable() ?? open.pop();
+    if (found === undefined) break;
     if (requests >= requestsMax) return result([...open, found]);
-    const halves = split(found.unit);
-    // A unit that cannot be cut is sent once more, after the endpoint has shown that it takes something: failures come and go, and an endpoint
-    // may refuse everything for a while.
+    const { unit, verdict } = found;
+    const halves = split(unit);
+    // A unit that cannot be cut is sent once more, after the endpoint has shown that it takes something: failures come and go.
     if (halves === undefined) {
-      const sound = found.confirmed === true || isDamaged(found.verdict);
-      if (sound || (found.verdict.kind === "failing" && taken === 0)) {
+      if (found.confirmed === true || isDamaged(verdict) || (verdict.kind === "failing" && taken === 0)) {
         guilty.push(found);
         continue;
       }
-      if (found.verdict.kind === "refused" && taken === found.takenBefore) {
-        const answer = await takesEmpty();
-        requests++;
-        if (answer !== undefined) return result([...open, found], [], answer);
+      if (verdict.kind === "refused" && proof !== undefined && found.isolated !== true && !proof.takenSince(verdict)) {
+        unproven.push(found);
+        if (taken > 0 || unproven.length < proof.unprovenMax) continue;
+        const answer = await refusesAll();
+        return result(open, [], answer);
       }
     }
-    const notTaken: typeof open = [];
-    const units = halves ?? [found.unit];
-    for (const [place, unit] of units.entries()) {
-      const verdict = await post(unit);
+    const notTaken: Open<Unit>[] = [];
+    const units = halves ?? [unit];
+    const takenBy = new Map<number, string | undefined>();
+    for (const [place, each] of units.entries()) {
+      const own = await post(each);
       requests++;
-      if (verdict.kind === "stopped") {
-        return result([...open, ...notTaken], units.slice(place), verdict.answer);
+      if (own.kind === "stopped") {
+        return result([...open, ...notTaken], units.slice(place), own.answer);
       }
-      failuresInARow = verdict.kind === "failing" ? failuresInARow + 1 : 0;
-      if (verdict.kind === "taken") taken++;
-      else if (verdict.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
-        return result([...open, ...notTaken], units.slice(place), verdict.answer, true);
-      } else if (halves === undefined) guilty.push({ unit, verdict, confirmed: true });
-      else notTaken.push({ unit, verdict, takenBefore: taken });
+      failuresInARow = own.kind === "failing" ? failuresInARow + 1 : 0;
+      if (own.kind === "taken") {
+        taken++;
+        takenBy.set(place, own.by);
+      } else if (own.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
+        return result([...open, ...notTaken], units.slice(place), own.answer, true);
+      } else if (halves === undefined) guilty.push({ unit: each, verdict: own, confirmed: true });
+      else notTaken.push({ unit: each, verdict: own });
+    }
+    const [rest] = notTaken;
+    // One half was taken, where both together were refused.
+    if (rest !== undefined && takenBy.size === 1) {
+      const [by] = takenBy.values();
+      open.push({ ...rest, isolated: refusedBy(verdict, by) && refusedBy(rest.verdict, by) });
+      continue;
     }
     // The first half is gone into first.
     open.push(...notTaken.reverse());
   }
-  return result([]);
+  const answer = unproven.length > 0 ? await refusesAll() : undefined;
+  return result([], [], answer);
+}
+
+/** Whether one endpoint refused it. */
+function refusedBy(verdict: Refused | Failing, by: string | undefined): boolean {
+  return verdict.kind === "refused" && verdict.occasion?.by === by;
 }
 
 /** It has not been refused by anybody: it cannot be sent. */

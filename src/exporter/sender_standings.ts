@@ -6,8 +6,6 @@
 
 /** What is known of one sender. */
 interface Standing {
-  /** Its requests that were taken. */
-  taken: number;
   /** Its requests that were refused, in a row. */
   refusals: number;
   /** Others were taken while it was refused: the endpoint is not at fault. */
@@ -45,11 +43,6 @@ export class SenderStandings {
     this.#random = random;
   }
 
-  /** Requests of a sender that were taken. */
-  takenOf(sender: string): number {
-    return this.#standings.get(sender)?.taken ?? 0;
-  }
-
   /** In how many ms something of a sender may be sent; 0: now. */
   leftMs(sender: string): number {
     if (this.#refused === 0) return 0;
@@ -76,7 +69,6 @@ export class SenderStandings {
   /** A request of the sender was taken. */
   taken(sender: string): void {
     const standing = this.#of(sender);
-    standing.taken++;
     if (standing.refusals > 0) this.#refused--;
     Object.assign(standing, { refusals: 0, guilty: false, failedAt: undefined, until: 0, refusedAt: 0 });
   }
@@ -130,7 +122,7 @@ export class SenderStandings {
     let standing = this.#standings.get(sender);
     if (standing !== undefined) return standing;
     if (this.#standings.size >= SENDERS_MAX) this.#forgetOne();
-    standing = { taken: 0, refusals: 0, guilty: false, failedAt: undefined, until: 0, refusedAt: 0 };
+    standing = { refusals: 0, guilty: false, failedAt: undefined, until: 0, refusedAt: 0 };
     this.#standings.set(sender, standing);
     return standing;
   }

@@ -11,10 +11,11 @@ import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
 import { type Answer, answeredCode, type ExportClient, type Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
+import { Evidence } from "./evidence.ts";
 import { type Members, MembersProof, type ProvedForm } from "./members.ts";
 import type { RequestBody } from "./payload.ts";
 import type { Compression } from "./recode.ts";
-import type { Failing, Refused } from "./search.ts";
+import type { Failing, Refused, Taken } from "./search.ts";
 
 /** What a way tells. */
 export interface WayEvents {
@@ -47,6 +48,8 @@ export interface WayOptions {
   readonly shared?: SharedEndpoint;
   readonly compression: Compression;
   readonly retry: BreakerOptions;
+  /** Whether a header names the sender: the endpoint tells senders apart. False unless given. */
+  readonly bySender?: boolean;
   readonly events: WayEvents;
 }
 
@@ -63,7 +66,7 @@ export interface Failure {
 
 /** What came of a request. */
 export type Post =
-  | { readonly kind: "taken"; readonly rejected: number; readonly message: string | undefined }
+  | Taken & { readonly rejected: number; readonly message: string | undefined }
   | Refused
   | Failing
   | { readonly kind: "stopped"; readonly answer: Answer };
@@ -94,6 +97,7 @@ const EMPTY = new Uint8Array(0);
 export class Way {
   readonly signal: SignalName;
   readonly breaker: Breaker;
+  readonly evidence: Evidence;
   readonly #client: ExportClient;
   readonly #compression: Compression;
   readonly #events: WayEvents;
@@ -102,12 +106,17 @@ export class Way {
   readonly #giveUp = new AbortController();
   #lastFailure: Failure | undefined;
   #taken = 0;
+  /** The number of the last request of data that was taken. */
+  #lastTaken = 0;
+  /** How many had been sent when an empty request was refused; undefined: none was, or one has been taken since. */
+  #emptyRefusedAt: number | undefined;
   /** An attempt on an open connection had no answer in time, and none has been answered since. */
   #silent = false;
 
-  constructor(signal: SignalName, { client, compression, shared, retry, events }: WayOptions) {
+  constructor(signal: SignalName, { client, compression, shared, retry, bySender = false, events }: WayOptions) {
     this.signal = signal;
     this.breaker = new Breaker(retry);
+    this.evidence = new Evidence(bySender);
     this.#client = client;
     this.#compression = compression;
     this.#events = events;
@@ -180,13 +189,14 @@ export class Way {
 
   /**
    * Sends one request of data.
-   * - 2xx: taken. - 400, 413, 422: about what was sent. - 5xx, a cut connection, none in time: about what was sent, or about the endpoint.
+   * - 2xx: taken. - 400, 413, 422: about what was sent, or the endpoint refuses everything. - 5xx, a cut connection, none in time: about what was sent, or about the endpoint.
    * - Anything else: about the endpoint or us.
    */
   async post(body: RequestBody, { items, requests, permit, timeoutMs, sender }: Shipped): Promise<Post> {
     const { signal } = this;
     const bytes = body.bytes.length;
     const probes = this.#health?.up === false;
+    const request = this.evidence.send();
     const answer = await this.#client.send(signal, body.bytes, body.encoding, {
       abort: this.#giveUp.signal,
       sender,
@@ -199,33 +209,52 @@ export class Way {
     if (disposition === "retry" || disposition === "hold") {
       return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
     }
+    const by = this.#client.givenBy?.(answer);
     if (disposition === "inspect") {
-      this.#answered(permit, probes);
+      // It may be another server, that reads the first member alone and finds the seal broken.
+      if (body.members > 1) this.#members.lost();
+      this.#health?.succeeded(probes);
       return {
         kind: "refused",
         reason: answer.message || `The Collector answered ${answeredCode(answer)}`,
         status: answer.status,
+        answer,
+        occasion: { sentBefore: this.evidence.sent, by },
       };
     }
     this.#taken++;
-    this.#answered(permit, probes);
+    this.#lastTaken = Math.max(this.#lastTaken, request);
+    this.evidence.took(request, sender, by);
+    this.#health?.succeeded(probes);
+    this.answers(permit);
     this.#events.sent(signal, { items, requests, bytes, durationMs: answer.durationMs });
     const { partialSuccess } = answer;
-    if (partialSuccess === undefined) return { kind: "taken", rejected: 0, message: undefined };
+    const taken: Taken = by === undefined ? { kind: "taken" } : { kind: "taken", by };
+    if (partialSuccess === undefined) return { ...taken, rejected: 0, message: undefined };
     // What it says to have rejected can be no more than it was sent.
     const rejected = Math.min(partialSuccess.rejected, items);
     this.#events.rejected(signal, rejected, partialSuccess.message);
-    return { kind: "taken", rejected, message: partialSuccess.message };
+    return { ...taken, rejected, message: partialSuccess.message };
   }
 
   /**
-   * Whether an empty request is taken, after data was refused: where it is refused too, nothing is wrong with the data. Undefined: it is;
-   * otherwise the answer, which is of the kind `refused` or says neither.
+   * Whether an empty request is taken, after data was refused: where it is refused too, nothing is wrong with the data. That it is taken
+   * proves nothing: a Collector takes it without asking its back end. Undefined: it is, or its refusal tells nothing, since data was taken
+   * between two of them; otherwise the answer, which is of the kind `refused` or says neither.
    */
   async refusesEmpty(): Promise<Answer | undefined> {
     const answer = await this.#client.send(this.signal, EMPTY, "identity", { abort: this.#giveUp.signal });
     this.#listen(answer);
-    return answer.kind === "answer" && dispositionOf(answer) === "delivered" ? undefined : answer;
+    if (answer.kind !== "answer") return answer;
+    const disposition = dispositionOf(answer);
+    if (disposition === "inspect") {
+      const refusedBefore = this.#emptyRefusedAt;
+      this.#emptyRefusedAt ??= this.evidence.sent;
+      return refusedBefore !== undefined && this.#lastTaken > refusedBefore ? undefined : answer;
+    }
+    if (disposition !== "delivered") return answer;
+    this.#emptyRefusedAt = undefined;
+    return undefined;
   }
 
   /** An answer in time, after one that did not come: names the connection that went silent. */
@@ -239,9 +268,8 @@ export class Way {
     this.#events.silent(this.signal, faultNamed("connection_silent"), this.#client.target(this.signal).url);
   }
 
-  /** @param probes It was sent after the endpoint was down. */
-  #answered(permit: Permit, probes: boolean): void {
-    this.#health?.succeeded(probes);
+  /** The endpoint takes data; or what it refuses is, as far as is known, not all that it is sent. */
+  answers(permit: Permit): void {
     const failures = this.breaker.succeeded(permit);
     if (failures > 0) this.#events.recovered(this.signal, failures);
   }
@@ -260,8 +288,8 @@ export class Way {
     const refused = answer.kind === "answer" && dispositionOf(answer) === "inspect";
     const fault = refused ? faultNamed("refuses_everything") : this.#client.diagnose(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
-    // What may be the data's fault is no reason to be slow: another request may pass.
-    const slow = fault.lasting && (this.breaker.failures > 0 || !this.#mayConcernTheData(answer));
+    // What may be the data's fault is no reason to be slow: another request may pass. Nor is a refusal of everything, which may be a moment's.
+    const slow = fault.lasting && !refused && (this.breaker.failures > 0 || !this.#mayConcernTheData(answer));
     const setback = this.#open(fault, causeOf(answer), permit, askedMs, slow);
     if (this.#health?.judge(answer).move === "moves") this.#health.failed(answer);
     return setback;

@@ -154,6 +154,11 @@ export function exporterEvents(
         retryMs,
       });
     },
+    suspected(signal, fault, { items, sender, cause, refusals, retryMs }) {
+      metrics.failed(signal, fault.code);
+      const fields = { signal, fault: fault.code, remedy: fault.remedy, sender, items, cause, refusals, retryMs };
+      log.limited(`suspected ${signal}`, LOG_INTERVAL_MS).warn(fault.what, fields);
+    },
     senderRefused(signal, fault, { sender, cause, refusals, retryMs }) {
       metrics.failed(signal, fault.code);
       log.limited(`refused sender ${signal}`, LOG_INTERVAL_MS).error(

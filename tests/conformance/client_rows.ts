@@ -75,6 +75,14 @@ export const notBefore = (ms: number) => (observed: Observed) => {
   return deliveredAfter(2)(observed) ?? (waited >= ms ? undefined : `asked again after ${Math.round(waited)} ms`);
 };
 
+/** Nothing else was taken, so that the refusal proves nothing yet. */
+export const heldAndAsked = (observed: Observed) => {
+  const { attempts: [first, second, third, fourth], books } = observed;
+  const grows = first !== undefined && second !== undefined && third !== undefined && fourth !== undefined &&
+    fourth.at - third.at >= 38 && second.at - first.at >= 8;
+  return grows && books.queued === 1 && books.deadLettered === 0 ? undefined : told(observed);
+};
+
 const header = (name: string, pattern: RegExp) => (observed: Observed) =>
   pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
 
@@ -216,15 +224,14 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
   },
   ...[400, 413, 422].map((code): ClientRow => ({
     clause:
-      "Bad Data: not retried. Deviation: asked once more after something else was taken, or a Collector that refuses everything " +
-      "would turn all of it into dead letters",
+      "Bad Data: not retried. Deviation: held and asked about until other data was taken between, or a Collector that refuses " +
+      "everything would turn all of it into dead letters",
     obligation: "ours",
     situation: `the Collector answers ${code}`,
-    expected: "two attempts, then a dead letter",
+    expected: "held while nothing else is taken, and asked about less and less often",
     misbehave: () => status(code),
-    attempts: 2,
-    check: (observed) =>
-      observed.attempts.length === 2 && observed.books.deadLettered === 1 ? undefined : told(observed),
+    attempts: 4,
+    check: heldAndAsked,
   })),
   ...[301, 401, 403, 404, 405, 407, 415, 500, 501].map((code): ClientRow => ({
     clause:

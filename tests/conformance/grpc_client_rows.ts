@@ -15,6 +15,7 @@ import {
   type Attempt,
   type Clause,
   deliveredAfter,
+  heldAndAsked,
   isQuestion,
   LONGEST_MS,
   notBefore,
@@ -48,9 +49,6 @@ function partly(partial: PartialSuccess): GrpcReply {
 
 const field = (name: string, pattern: RegExp) => (observed: Observed) =>
   pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
-
-const dead = (observed: Observed) =>
-  observed.attempts.length === 2 && observed.books.deadLettered === 1 ? undefined : told(observed);
 
 const held = (clause: string, situation: string, reply: GrpcReply): GrpcClientRow => ({
   clause,
@@ -148,14 +146,14 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     ["INTERNAL for what it cannot decode", refusal("INTERNAL", "grpc: error unmarshalling request: unexpected EOF")],
   ] as const).map(([what, reply]): GrpcClientRow => ({
     clause:
-      "Bad Data: not retried. Deviation: asked once more after something else was taken, or a Collector that refuses everything " +
-      "would turn all of it into dead letters",
+      "Bad Data: not retried. Deviation: held and asked about until other data was taken between, or a Collector that refuses " +
+      "everything would turn all of it into dead letters",
     obligation: "ours",
     situation: `the Collector answers ${what}`,
-    expected: "two attempts, then a dead letter",
+    expected: "held while nothing else is taken, and asked about less and less often",
     reply: () => reply,
-    attempts: 2,
-    check: dead,
+    attempts: 4,
+    check: heldAndAsked,
   })),
   {
     clause: "Partial Success: not retried, counted, the message logged",

@@ -80,7 +80,7 @@ type Blow =
   | { readonly kind: "trouble"; readonly trouble: Trouble; readonly forMs: number }
   | { readonly kind: "freeze" | "crash"; readonly forMs: number }
   /** Another server comes in its place, that reads the first gzip member alone. */
-  | { readonly kind: "impostor"; readonly forMs: number }
+  | { readonly kind: "impostor"; readonly absentMs: number; readonly forMs: number }
   /** The open connections to it go silent. */
   | { readonly kind: "silent connections" }
   /** The relay's clock is set. */
@@ -216,7 +216,7 @@ function plan(random: Random, farEnd: FarEnd["name"]): Cycle {
     () => ({ kind: "crash", forMs: random.below(600) }),
     () => ({ kind: "silent connections" }),
     () => ({ kind: "clock", byMs: (random.chance(0.5) ? -1 : 1) * (1_000 + random.below(20_000)) }),
-    // Refuses everything, an empty request too.
+    // Refuses everything: an empty request too where it is embedded; the real one takes that.
     () => ({ kind: "trouble", trouble: { kind: "status", status: 400 }, forMs }),
     // What the real Collector's server cannot be told.
     ...(farEnd === "real" ? [] : [
@@ -224,7 +224,12 @@ function plan(random: Random, farEnd: FarEnd["name"]): Cycle {
       () => ({ kind: "trouble" as const, trouble: { kind: "disconnect" as const, accepted: false }, forMs }),
       () => ({ kind: "trouble" as const, trouble: { kind: "silence" as const }, forMs }),
       () => ({ kind: "trouble" as const, trouble: { kind: "page" as const }, forMs }),
-      () => ({ kind: "impostor" as const, forMs: 1_000 + random.below(500) }),
+      () => ({ kind: "trouble" as const, trouble: { kind: "refuses_data" as const }, forMs }),
+      () => ({
+        kind: "impostor" as const,
+        absentMs: random.chance(0.5) ? 0 : 1_000,
+        forMs: 1_000 + random.below(500),
+      }),
     ]),
   ])();
   return {
@@ -260,7 +265,7 @@ async function strike(
     case "none":
       return;
     case "trouble":
-      if (blow.trouble.kind !== "status") losses.push(loss);
+      if (!["status", "refuses_data"].includes(blow.trouble.kind)) losses.push(loss);
       await farEnd.trouble(blow.trouble);
       await delay(blow.forMs);
       await farEnd.trouble(undefined);
@@ -280,8 +285,8 @@ async function strike(
     case "impostor":
       losses.push(loss);
       await farEnd.crash();
-      // Long enough for somebody to find nobody there: whoever comes back in an instant, on an idle connection, is not noticed.
-      await delay(blow.forMs);
+      // In an instant, on an idle connection, it is not noticed.
+      await delay(blow.absentMs);
       await farEnd.trouble({ kind: "first_member_only" });
       await farEnd.revive();
       await delay(blow.forMs);

@@ -159,6 +159,7 @@ function exporterOf(
       members: nothing,
       silent: nothing,
       setApart: nothing,
+      suspected: nothing,
       senderRefused: nothing,
       looking: nothing,
     },

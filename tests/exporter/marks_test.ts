@@ -17,8 +17,8 @@ function deliveryOf(id: number, parts: number): Delivery {
   };
 }
 
-const DOUBTED: Mark = { kind: "doubted", takenBefore: 0, failures: 1 };
-const APART: Mark = { kind: "apart", takenBefore: 0, failures: 1, dueAt: 5 };
+const DOUBTED: Mark = { kind: "doubted", sentBefore: 0, failures: 1 };
+const APART: Mark = { kind: "apart", sentBefore: 0, failures: 1, dueAt: 5 };
 
 Deno.test("marks move up with the parts that stay, and leave with those that are settled", () => {
   const marks = new Marks();

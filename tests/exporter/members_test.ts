@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
 import { unzstd } from "../../src/codec/zstd.ts";
 import type { Answer } from "../../src/exporter/client.ts";
-import { type Members, MembersProof, PROOF_MS_MAX, type ProvedForm } from "../../src/exporter/members.ts";
+import {
+  type Members,
+  MembersProof,
+  PROOF_MS_MAX,
+  type ProvedForm,
+  UNKNOWN_MS_MAX,
+} from "../../src/exporter/members.ts";
 
 function answered(status: number): Answer {
   return {
@@ -108,4 +114,14 @@ Deno.test("a lost connection, new connections and time end a proof; a change is 
   assert.equal(await proof.prove(), "all");
   assert.equal(probes.length, 10);
   assert.deepEqual(told, ["all", "first_only", "all"]);
+});
+
+Deno.test("that nothing can be learned holds for less long: an endpoint may refuse everything for a moment", async () => {
+  const { proof, clock, told } = setup([answered(400), answered(200), answered(400)]);
+  assert.equal(await proof.prove(), "unknown");
+  clock.ms += UNKNOWN_MS_MAX - 1;
+  assert.equal(await proof.prove(), "unknown");
+  clock.ms += 1;
+  assert.equal(await proof.prove(), "all");
+  assert.deepEqual(told, ["unknown", "all"]);
 });

@@ -16,6 +16,7 @@ import { gzipMember } from "../../src/codec/gzip.ts";
 import { unzstd } from "../../src/codec/zstd.ts";
 import { type Compression, DamagedError } from "../../src/exporter/recode.ts";
 import { Recoder } from "../../src/exporter/recoder.ts";
+import { SEAL } from "../../src/exporter/seal.ts";
 import type { Delivery, PayloadEncoding } from "../../src/queue/queue.ts";
 import { namesIn, requestOf } from "../support/relay/exporting.ts";
 
@@ -57,23 +58,24 @@ Deno.test("a record is cut at its parts, in order", () => {
   }
 });
 
-Deno.test("passthrough forwards the senders' members as they are, and compresses what came plain", async () => {
+Deno.test("passthrough forwards the senders' members as they are behind a seal, and compresses what came plain", async () => {
   const gzipped = deliveryOf("gzip", ["a"], ["b"]);
   const forwarded = await compose(piecesOf(gzipped), "passthrough");
   assert.equal(forwarded.encoding, "gzip");
-  assert.deepEqual(forwarded.bytes, gzipped.payload);
+  assert.deepEqual(forwarded.bytes, concatenate([SEAL, gzipped.payload]));
+  assert.equal(forwarded.members, 4);
   const plain = await compose(piecesOf(deliveryOf("identity", ["a"], ["b"])), "passthrough");
   assert.equal(plain.encoding, "gzip");
   assert.deepEqual(namesIn("traces", gunzipSync(plain.bytes)), ["a", "b"]);
 });
 
-Deno.test("pieces that do not follow each other are joined in their order; a body of one record's bytes is not the body's own", async () => {
+Deno.test("pieces that do not follow each other are joined in their order; a piece by itself is forwarded without a copy", async () => {
   const first = deliveryOf("gzip", ["a"], ["b"], ["c"]);
   const second = deliveryOf("gzip", ["d"], ["e"]);
   const [a, b, c] = piecesOf(first);
   const [d, e] = piecesOf(second);
   const sets: [Piece[], string[], boolean][] = [
-    [[a!, b!, c!], ["a", "b", "c"], false],
+    [[a!, b!, c!], ["a", "b", "c"], true],
     [[b!], ["b"], false],
     [[a!, b!, c!, d!, e!], ["a", "b", "c", "d", "e"], true],
     [[a!, c!, e!], ["a", "c", "e"], true],

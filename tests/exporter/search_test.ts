@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Answer } from "../../src/exporter/client.ts";
+import { Evidence } from "../../src/exporter/evidence.ts";
 import { FAILURES_IN_A_ROW_MAX, search, type Verdict } from "../../src/exporter/search.ts";
 
 const ANSWER: Answer = { kind: "none", cause: "cut", timedOut: false, aborted: false, durationMs: 1 };
@@ -11,27 +12,47 @@ const TAKEN: Verdict = { kind: "taken" };
 async function searched(
   count: number,
   verdictOf: (unit: readonly number[], sent: number) => Verdict,
-  requestsMax = 1_000,
-  first: Verdict = REFUSED,
-  empty?: Answer,
+  { requestsMax = 1_000, first = REFUSED, empty, unprovenMax = 32, proof = true }: {
+    readonly requestsMax?: number;
+    readonly first?: Verdict;
+    /** What an empty request is answered, where it is not taken. */
+    readonly empty?: Answer;
+    readonly unprovenMax?: number;
+    readonly proof?: boolean;
+  } = {},
 ) {
   const controls: number[] = [];
   const sent: (readonly number[])[] = [];
+  const evidence = new Evidence(false);
   const unit = Array.from({ length: count }, (_, index) => index);
-  assert(first.kind === "refused" || first.kind === "failing");
-  const result = await search<readonly number[]>({ unit, verdict: first }, {
+  const occasioned = (verdict: Verdict): Verdict =>
+    verdict.kind === "refused" && verdict.status !== undefined
+      ? { ...verdict, occasion: { sentBefore: evidence.sent, by: verdict.occasion?.by } }
+      : verdict;
+  const known = occasioned(first);
+  assert(known.kind === "refused" || known.kind === "failing");
+  const result = await search<readonly number[]>({ unit, verdict: known }, {
     requestsMax,
-    takesEmpty: () => {
-      controls.push(sent.length);
-      return Promise.resolve(empty);
-    },
     split: (unit) => unit.length < 2 ? undefined : [unit.slice(0, unit.length / 2), unit.slice(unit.length / 2)],
     post: (unit) => {
       sent.push(unit);
-      return Promise.resolve(verdictOf(unit, sent.length));
+      const request = evidence.send();
+      const verdict = verdictOf(unit, sent.length);
+      if (verdict.kind === "taken") evidence.took(request, "s", verdict.by);
+      return Promise.resolve(occasioned(verdict));
+    },
+    proof: !proof ? undefined : {
+      takenSince: ({ occasion }) => occasion !== undefined && evidence.takenSince(occasion, "s"),
+      takesEmpty: () => {
+        controls.push(sent.length);
+        return Promise.resolve(empty);
+      },
+      unprovenMax,
     },
   });
-  return { ...result, sent, controls, numbers: result.guilty.flatMap(({ unit }) => unit).toSorted((a, b) => a - b) };
+  const numbersOf = (found: readonly { readonly unit: readonly number[] }[]) =>
+    found.flatMap(({ unit }) => unit).toSorted((a, b) => a - b);
+  return { ...result, sent, controls, numbers: numbersOf(result.guilty), doubtful: numbersOf(result.unproven) };
 }
 
 Deno.test("the guilty are found, and nothing but what is guilty is sent twice", async () => {
@@ -47,14 +68,17 @@ Deno.test("the guilty are found, and nothing but what is guilty is sent twice", 
 });
 
 Deno.test("when the requests are spent, what is left is what was refused, and no half of it unsent", async () => {
-  const result = await searched(64, (unit) => unit.includes(0) || unit.includes(63) ? REFUSED : TAKEN, 6);
+  const result = await searched(64, (unit) => unit.includes(0) || unit.includes(63) ? REFUSED : TAKEN, {
+    requestsMax: 6,
+  });
   assert.equal(result.requests, 6);
   assert.deepEqual(result.uncut.map(({ unit }) => unit.length), [32, 8]);
   assert.deepEqual([result.unsent.length, result.stopped], [0, undefined]);
 });
 
 Deno.test("the first guilty one is found soon, however many there are", async () => {
-  const { sent, numbers } = await searched(1_024, (unit) => unit.some((each) => each % 2 === 1) ? REFUSED : TAKEN, 22);
+  const odd = (unit: readonly number[]) => unit.some((each) => each % 2 === 1) ? REFUSED : TAKEN;
+  const { sent, numbers } = await searched(1_024, odd, { requestsMax: 22 });
   assert.deepEqual(numbers, [1]);
   assert(sent.length <= 23, `${sent.length} requests`);
 });
@@ -72,7 +96,7 @@ Deno.test("an answer that says nothing of the units stops it, and what it has le
 });
 
 Deno.test("failures in a row, with nothing taken between, are the endpoint's", async () => {
-  const { stopped, down, requests, guilty } = await searched(64, () => FAILING, 1_000, FAILING);
+  const { stopped, down, requests, guilty } = await searched(64, () => FAILING, { first: FAILING });
   assert.deepEqual([stopped, down, requests, guilty.length], [ANSWER, true, FAILURES_IN_A_ROW_MAX, 0]);
 });
 
@@ -84,24 +108,68 @@ Deno.test("what fails by itself is asked once more, for failures come and go", a
       if (unit.includes(5)) return FAILING;
       return unit.length === 1 && unit[0] === 6 && flakes++ === 0 ? FAILING : TAKEN;
     },
-    1_000,
-    FAILING,
+    { first: FAILING },
   );
   assert.deepEqual(numbers, [5]);
   assert(guilty.every(({ verdict }) => verdict.kind === "failing"));
 });
 
-Deno.test("one that cannot be cut is asked again, after an empty request was taken; where that is refused, nothing is guilty", async () => {
-  const again = await searched(1, () => REFUSED);
-  assert.deepEqual([again.guilty.length, again.controls, again.sent.length], [1, [0], 1]);
-  const passing = await searched(1, () => TAKEN);
-  assert.deepEqual([passing.guilty.length, passing.sent.length, passing.anyTaken], [0, 1, true]);
-  const everything = await searched(1, () => REFUSED, 1_000, REFUSED, ANSWER);
-  assert.deepEqual([everything.guilty.length, everything.uncut.length, everything.stopped], [0, 1, ANSWER]);
+Deno.test("where nothing is taken, nobody is guilty: neither when an empty request is taken nor when it is refused", async () => {
+  for (const count of [1, 2, 8]) {
+    const { guilty, doubtful, controls, stopped, requests, sent } = await searched(count, () => REFUSED);
+    assert.deepEqual([guilty.length, controls.length, stopped], [0, 1, undefined]);
+    assert.deepEqual(doubtful, Array.from({ length: count }, (_, index) => index));
+    assert.equal(requests, sent.length + 1);
+    const everything = await searched(count, () => REFUSED, { empty: ANSWER });
+    assert.deepEqual([everything.guilty.length, everything.stopped, everything.down], [0, ANSWER, false]);
+  }
 });
 
-Deno.test("an endpoint that refuses everything for a while makes nobody guilty", async () => {
-  // It comes back at the fifth request.
-  const { guilty, anyTaken } = await searched(8, (_, sent) => sent < 5 ? REFUSED : TAKEN);
-  assert.deepEqual([guilty.length, anyTaken], [0, true]);
+Deno.test("so many that are refused by themselves end it, where nothing is taken", async () => {
+  const { unproven, uncut, sent, controls } = await searched(1_024, () => REFUSED, { unprovenMax: 8 });
+  assert.deepEqual([unproven.length, controls.length], [8, 1]);
+  assert.equal(uncut.reduce((sum, { unit }) => sum + unit.length, 0), 1_024 - 8);
+  assert(sent.length <= 2 * 10 + 2 * 8, `${sent.length} requests`);
+});
+
+Deno.test("what is refused twice is guilty where something that was sent between is taken", async () => {
+  // 0 and 1 are refused, and so is the pair; 2 and 3 are taken later, as the other half was refused for 7.
+  const guilty = new Set([0, 1, 7]);
+  const { numbers, doubtful, sent } = await searched(
+    8,
+    (unit) => unit.some((each) => guilty.has(each)) ? REFUSED : TAKEN,
+  );
+  assert.deepEqual([numbers, doubtful], [[0, 1, 7], []]);
+  for (const each of guilty) {
+    assert.equal(sent.filter((unit) => unit.length === 1 && unit[0] === each).length, 2, `${each} twice by itself`);
+  }
+});
+
+Deno.test("an endpoint that refuses everything for a while makes nobody guilty, whenever that begins and ends", async () => {
+  for (let from = 1; from <= 20; from++) {
+    for (let until = from; until <= 24; until++) {
+      const refuses = (sent: number) => sent >= from && sent < until;
+      const { numbers, sent } = await searched(
+        16,
+        (unit, sent) => refuses(sent) || unit.includes(5) ? REFUSED : TAKEN,
+      );
+      assert(numbers.every((each) => each === 5), `${numbers} of ${sent.length}, refused from ${from} until ${until}`);
+    }
+  }
+});
+
+Deno.test("what one of several endpoints takes proves nothing of what another refused", async () => {
+  // Requests go to the two in turn; one refuses everything.
+  const at = (sent: number) => sent % 2 === 0 ? "a" : "b";
+  const verdict = (_: readonly number[], sent: number): Verdict =>
+    at(sent) === "a"
+      ? { kind: "refused", reason: "no", status: 400, occasion: { sentBefore: 0, by: "a" } }
+      : { kind: "taken", by: "b" };
+  const first: Verdict = { kind: "refused", reason: "no", status: 400, occasion: { sentBefore: 0, by: "a" } };
+  for (const count of [1, 4, 16]) assert.deepEqual((await searched(count, verdict, { first })).numbers, []);
+});
+
+Deno.test("without a proof what is refused twice is guilty: who waits has the endpoint's word", async () => {
+  const { numbers, controls, sent } = await searched(2, () => REFUSED, { proof: false });
+  assert.deepEqual([numbers, controls.length, sent.length], [[0, 1], 0, 4]);
 });

@@ -51,14 +51,6 @@ Deno.test("a failure is a sender's own once others have been taken between two o
   assert.equal(own.failed("a", 9), false);
 });
 
-Deno.test("each sender's own requests are counted", () => {
-  const { own } = standings();
-  own.taken("a");
-  own.taken("a");
-  assert.equal(own.takenOf("a"), 2);
-  assert.equal(own.takenOf("b"), 0);
-});
-
 Deno.test("another identity is tried at once", () => {
   const { own } = standings();
   own.refused("a");
@@ -71,6 +63,4 @@ Deno.test("of many senders those are forgotten first that are not refused", () =
   own.refused("a");
   for (let index = 0; index < 10_000; index++) own.taken(`s${index}`);
   assert.equal(own.refusalsOf("a"), 1);
-  assert.equal(own.takenOf("s0"), 0);
-  assert.equal(own.takenOf("s9999"), 1);
 });

@@ -23,7 +23,12 @@ import { doctor, FAULTS, type Files, SERVERS, serversOf } from "../../support/re
 const root = new URL("../../../", import.meta.url);
 
 /** What only a relay that sends data comes to know. */
-const WITH_DATA: ReadonlySet<string> = new Set(["connection_silent", "record_fails", "refuses_everything"]);
+const WITH_DATA: ReadonlySet<string> = new Set([
+  "connection_silent",
+  "record_fails",
+  "refusal_unproven",
+  "refuses_everything",
+]);
 
 Deno.test("each row of the table of faults is produced by doctor", async () => {
   await using stack = new AsyncDisposableStack();

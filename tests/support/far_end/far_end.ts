@@ -24,6 +24,8 @@ export type Trouble =
   /** Cuts the connection, before or after it has taken the data. Embedded only. */
   | { readonly kind: "disconnect"; readonly accepted: boolean }
   | { readonly kind: "silence" }
+  /** Takes empty requests, and refuses all with data. Embedded only; a `status` of 400 makes the real one do so. */
+  | { readonly kind: "refuses_data" }
   /** Answers 200 with a page of HTML, and takes nothing. Embedded only. */
   | { readonly kind: "page" }
   /** Reads the first gzip member of a body alone. Embedded only. */

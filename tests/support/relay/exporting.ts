@@ -110,6 +110,16 @@ export type Told =
     readonly retryMs: number;
   }
   | {
+    readonly event: "suspected";
+    readonly signal: SignalName;
+    readonly fault: Fault;
+    readonly items: number;
+    readonly sender: string;
+    readonly cause: string;
+    readonly refusals: number;
+    readonly retryMs: number;
+  }
+  | {
     readonly event: "sender refused";
     readonly signal: SignalName;
     readonly fault: Fault;
@@ -305,6 +315,7 @@ function eventsInto(told: Journal<Told>): ExporterEvents {
     deadLettered: (signal, items, sender, reason) => told.push({ event: "dead", signal, items, sender, reason }),
     failed: (signal, fault, detail) => told.push({ event: "failed", signal, fault, ...detail }),
     setApart: (signal, fault, detail) => told.push({ event: "apart", signal, fault, ...detail }),
+    suspected: (signal, fault, detail) => told.push({ event: "suspected", signal, fault, ...detail }),
     senderRefused: (signal, fault, detail) => told.push({ event: "sender refused", signal, fault, ...detail }),
     looking: (signal, detail) => told.push({ event: "looking", signal, ...detail }),
     silent: (signal, fault) => told.push({ event: "silent", signal, fault }),

@@ -1,0 +1,72 @@
+/**
+ * What an endpoint has taken, and when: a refusal is about what was refused only where the endpoint took data that was sent after it. A
+ * Collector takes an empty request without asking its back end, which may refuse everything for a while.
+ * @module
+ */
+
+/** Where and when something was not taken. */
+export interface Occasion {
+  /** How many requests of data had been sent when the answer came. */
+  readonly sentBefore: number;
+  /** Which of several endpoints answered; undefined where there is one. */
+  readonly by?: string | undefined;
+}
+
+/** Places remembered at most, which are senders and endpoints; beyond it those are forgotten that took nothing for longest. */
+const PLACES_MAX = 20_000;
+
+/** The requests of data of one way. */
+export class Evidence {
+  readonly #bySender: boolean;
+  /** The number of the last request that was taken, by place. */
+  readonly #taken = new Map<string, number>();
+  #sent = 0;
+
+  /** @param bySender Whether the endpoint tells senders apart: what it takes of one proves nothing of another. */
+  constructor(bySender: boolean) {
+    this.#bySender = bySender;
+  }
+
+  /** Requests of data that have been sent. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** A request is sent. Returns its number. */
+  send(): number {
+    return ++this.#sent;
+  }
+
+  /**
+   * It was taken.
+   * @param request Its number.
+   * @param sender Whose it was.
+   * @param by Which of several endpoints took it.
+   */
+  took(request: number, sender: string, by: string | undefined): void {
+    this.#note(this.#placeOf(sender, undefined), request);
+    if (by !== undefined) this.#note(this.#placeOf(sender, by), request);
+  }
+
+  /** The number of the last request of a sender that was taken, anywhere or by one endpoint; 0: none was. */
+  lastTaken(sender: string, by?: string): number {
+    return this.#taken.get(this.#placeOf(sender, by)) ?? 0;
+  }
+
+  /** Whether the endpoint that answered has taken data of the sender that was sent after the answer had come. */
+  takenSince({ sentBefore, by }: Occasion, sender: string): boolean {
+    return this.lastTaken(sender, by) > sentBefore;
+  }
+
+  #placeOf(sender: string, by: string | undefined): string {
+    return JSON.stringify([this.#bySender ? sender : "", by]);
+  }
+
+  #note(place: string, request: number): void {
+    const last = this.#taken.get(place) ?? 0;
+    this.#taken.delete(place);
+    this.#taken.set(place, Math.max(last, request));
+    const [oldest] = this.#taken.keys();
+    if (this.#taken.size > PLACES_MAX && oldest !== undefined) this.#taken.delete(oldest);
+  }
+}
