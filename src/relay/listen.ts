@@ -20,6 +20,7 @@ import type { ReceiverEnvironment } from "../receiver/app.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import { SIGNALS } from "../signal.ts";
 import { serverIdentityConfig } from "../receiver/tls_identity.ts";
+import { readLightly } from "../receiver/tls_reading.ts";
 import { keepServerIdentity, openServerIdentity } from "./server_identity.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";
@@ -294,12 +295,14 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
         listener(request, response);
       });
       servers.push(server);
+      readLightly(server);
       return server.on("secureConnection", (socket) => void shown.set(socket, current));
     },
     grpcServer(options: { readonly handshakeTimeout: number }, listener: (socket: Socket) => void) {
       const context = { ...options, ...secureContext(identity), ...settings, ALPNProtocols: ["h2"] };
       const server = createTlsServer(context, listener);
       servers.push(server);
+      readLightly(server);
       return server;
     },
     /** Told after each change, e.g. to have the connections of the old identity end. */
