@@ -1,7 +1,8 @@
 /**
  * `deno run -A tests/bench/fleet.ts [--relays 1,2,4] [--rounds 3] [--requests 6000] [--connections 64] [--spans 10]`: relays on one PostgreSQL, and one
- * on sqlite, side by side in one run. Prints a table in Markdown: what a request costs the relays and PostgreSQL in CPU, its WAL, and
- * requests a second and p99 as ratios to one relay, for those depend on the machine.
+ * on sqlite, side by side in one run. Prints a table in Markdown: what a request costs the relays and PostgreSQL in CPU, its WAL, how many
+ * transactions keep them a second and how many requests share one, and requests a second and p99 as ratios to one relay, for those depend on
+ * the machine.
  *
  * PostgreSQL is a real one that syncs, with TLS; every accepted span is counted at the sink, and one that is lost fails the run.
  */
@@ -44,6 +45,9 @@ interface Figures {
   readonly walBytes: number;
   readonly perSecond: number;
   readonly p99Ms: number;
+  /** Transactions of appends a second, and requests in one of them. */
+  readonly commitsPerSecond: number;
+  readonly requestsPerCommit: number;
 }
 
 /** The server's processes come and go: what those have used that are there, and what the server has gathered of others. */
@@ -58,6 +62,12 @@ async function walAt(postgres: Postgres): Promise<number> {
   return Number(row?.["at"]);
 }
 
+/** Transactions that have kept something; the database remembers each for ten minutes. */
+async function commitsOf(postgres: Postgres): Promise<number> {
+  const [row] = await postgres.query("SELECT count(*)::int AS commits FROM edgeferry.appends");
+  return Number(row?.["commits"]);
+}
+
 interface Fleet {
   readonly name: string;
   readonly relays: readonly { readonly url: string; readonly child: Deno.ChildProcess }[];
@@ -69,6 +79,7 @@ interface Fleet {
 async function measure(fleet: Fleet, count: number, at: { folder: string; certs: string }): Promise<Figures> {
   const { relays, sink, postgres } = fleet;
   await resetCounts(sink);
+  if (postgres) await postgres.query("DELETE FROM edgeferry.appends");
   const relayCpu = async () => (await Promise.all(relays.map(({ child }) => cpuUs(child.pid)))).reduce((a, b) => a + b);
   const before = [
     await relayCpu(),
@@ -91,11 +102,15 @@ async function measure(fleet: Fleet, count: number, at: { folder: string; certs:
     last = items;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  const commits = postgres ? await commitsOf(postgres) : 0;
+  const seconds = Math.max(...each.map(({ seconds }) => seconds));
   return {
+    commitsPerSecond: commits / seconds,
+    requestsPerCommit: commits === 0 ? 0 : ok / commits,
     relayUs: (await relayCpu() - before[0]) / ok,
     postgresUs: postgres ? (await serverUs(postgres) - before[1]) / ok : 0,
     walBytes: postgres ? (await walAt(postgres) - before[2]) / ok : 0,
-    perSecond: ok / Math.max(...each.map(({ seconds }) => seconds)),
+    perSecond: ok / seconds,
     p99Ms: Math.max(...each.map(({ p99Ms }) => p99Ms)),
   };
 }
@@ -144,11 +159,16 @@ for (let round = 0; round < Number(flags.rounds); round++) {
 const of = (name: string, key: keyof Figures) => median((figures.get(name) ?? []).map((each) => each[key]));
 const one = fleets.find(({ postgres }) => postgres !== undefined)?.name ?? "";
 console.log(
-  "| | relay, us a request | PostgreSQL, us a request | WAL, bytes a request | requests/s to one relay | p99 to one relay |",
+  "| | relay, us a request | PostgreSQL, us a request | WAL, bytes a request | commits/s | requests a commit | requests/s to one relay | p99 to one relay |",
 );
-console.log("| --- | --- | --- | --- | --- | --- |");
+console.log("| --- | --- | --- | --- | --- | --- | --- | --- |");
 for (const { name } of fleets) {
   const [relay, server, wal] = (["relayUs", "postgresUs", "walBytes"] as const).map((key) => Math.round(of(name, key)));
   const ratio = (key: "perSecond" | "p99Ms") => (of(name, key) / of(one, key)).toFixed(2);
-  console.log(`| ${name} | ${relay} | ${server || "-"} | ${wal || "-"} | ${ratio("perSecond")} | ${ratio("p99Ms")} |`);
+  const [commits, shared] = [Math.round(of(name, "commitsPerSecond")), of(name, "requestsPerCommit").toFixed(1)];
+  console.log(
+    `| ${name} | ${relay} | ${server || "-"} | ${wal || "-"} | ${commits || "-"} | ${commits ? shared : "-"} | ${
+      ratio("perSecond")
+    } | ${ratio("p99Ms")} |`,
+  );
 }
