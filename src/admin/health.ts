@@ -26,8 +26,19 @@ export interface HealthSources {
   readonly exporter: Sending & { readonly targets?: readonly SendingTo[] };
   /** The end of each certificate that the relay shows, trusts or has seen. */
   readonly certificates?: () => readonly Expiry[];
-  /** Whether the receiver accepts connections. Absent: it has no socket of its own. */
-  readonly accepting?: () => boolean;
+  /** The receiver's listeners. Absent: it has no socket of its own. */
+  readonly listeners?: () => readonly ListenerHealth[];
+}
+
+/** One listener of the receiver. */
+export interface ListenerHealth {
+  readonly protocol: "OTLP/HTTP" | "OTLP/gRPC";
+  /** Scheme, host and port. */
+  readonly url: string;
+  /** Whether it accepts connections, as far as it knows. */
+  readonly accepting: boolean;
+  /** Connections open now; undefined where that is not known. */
+  readonly connections: number | undefined;
 }
 
 /** The state of the relay at one moment. */
@@ -37,6 +48,7 @@ export interface Health {
   readonly reasons: readonly string[];
   /** What leaves it ready and wants a look. */
   readonly warnings: readonly string[];
+  readonly listeners: readonly ListenerHealth[];
   /** Undefined where nobody knows them. */
   readonly certificates: readonly Expiry[] | undefined;
 }
@@ -45,11 +57,14 @@ export interface Health {
 const FAILURES_UNREACHABLE = 3;
 
 /** As of now. */
-export function healthOf({ queue, exporter, certificates, accepting }: HealthSources): Health {
+export function healthOf({ queue, exporter, certificates, listeners }: HealthSources): Health {
   const reasons: string[] = [];
   const { ready, reason } = queue.readiness();
   if (!ready) reasons.push(reason ?? "the queue takes nothing now");
-  if (accepting?.() === false) reasons.push("the receiver accepts no connections; raise the limit on open files");
+  const doors = listeners?.() ?? [];
+  for (const { protocol, accepting } of doors) {
+    if (!accepting) reasons.push(`the receiver accepts no connections of ${protocol}; raise the limit on open files`);
+  }
   const warnings: string[] = [];
   const { targets = [] } = exporter;
   for (const signal of SIGNAL_NAMES) {
@@ -80,6 +95,7 @@ export function healthOf({ queue, exporter, certificates, accepting }: HealthSou
     ready: reasons.length === 0,
     reasons,
     warnings: [...warnings, ...(ends ?? []).filter((end) => end.level !== "ok" && !alarming(end)).map(expiryText)],
+    listeners: doors,
     certificates: ends,
   };
 }

@@ -114,12 +114,20 @@ export function pageHtml(status: Status): string {
             {part("signals")}
           </Table>
           <div class="pair">
-            <section aria-labelledby="ways_title">
-              <div class="head">
-                <h2 id="ways_title">Collector</h2>
-              </div>
-              <ul id="ways" class="cards">{part("ways")}</ul>
-            </section>
+            <div>
+              <section aria-labelledby="listeners_title">
+                <div class="head">
+                  <h2 id="listeners_title">Receiver</h2>
+                </div>
+                <ul id="listeners" class="cards">{part("listeners")}</ul>
+              </section>
+              <section aria-labelledby="ways_title">
+                <div class="head">
+                  <h2 id="ways_title">Collector</h2>
+                </div>
+                <ul id="ways" class="cards">{part("ways")}</ul>
+              </section>
+            </div>
             <Table id="certificates" title="Certificates" columns={["For", "Subject", "Ends", "Left#"]}>
               {part("certificates")}
             </Table>

@@ -29,6 +29,7 @@ export const PARTS = {
   chart_latency: LatencyChart,
   relays: Relays,
   signals: Signals,
+  listeners: Listeners,
   ways: Ways,
   certificates: Certificates,
   senders: Senders,
@@ -279,6 +280,26 @@ const WAY_WORDS = {
   failing: ["bad", "failing"],
   idle: ["idle", "nothing sent yet"],
 } as const;
+
+/** A card for each listener of the receiver. */
+function Listeners({ health: { listeners } }: Status) {
+  if (listeners.length === 0) return <li class="card">This relay has no listener of its own</li>;
+  return (
+    <>
+      {listeners.map(({ protocol, url, accepting, connections }) => (
+        <li class="card">
+          <h3>{url}</h3>
+          <p>
+            <span class={`dot ${accepting ? "good" : "bad"}`}>{accepting ? "accepts" : "accepts nothing"}</span>{" "}
+            <b>{protocol}</b>
+            {connections !== undefined &&
+              `, ${connections === 1 ? "1 connection" : `${count(connections)} connections`} open`}
+          </p>
+        </li>
+      ))}
+    </>
+  );
+}
 
 /** A card for each Collector; in it a line for the signals that fare alike. */
 function Ways({ ways, signals, at }: Status) {

@@ -105,6 +105,12 @@ export function sameEndpoint(one: Endpoint, other: Endpoint): boolean {
   return one.port !== 0 && one.port === other.port && one.hostname === other.hostname;
 }
 
+/** A name for this machine at which a listener on every address is reached. */
+export function reachableHost(hostname: string): string {
+  if (hostname === "0.0.0.0") return "127.0.0.1";
+  return hostname === "::" ? "::1" : hostname;
+}
+
 /** Whether only this machine can reach the host: `localhost`, `127.0.0.0/8` or `::1`. Brackets are allowed. */
 export function isLoopback(hostname: string): boolean {
   const bare = hostname.replace(/^\[|\]$/g, "").toLowerCase();

@@ -76,7 +76,7 @@ export async function examine(options: ExamineOptions): Promise<Report> {
   const host: HostSubject = { env: options.env, config };
   await runAll(HOST_CHECKS, host, results, null);
   const now = options.now ?? (() => new Date());
-  const receiver = config === undefined ? undefined : { tls: config.receiver.http.tls, now: now() };
+  const receiver = config === undefined ? undefined : receiverOf(config, now());
   if (config?.role !== "exporter") await runAll(RECEIVER_CHECKS, receiver, results, null);
   const ways = config === undefined
     ? [undefined]
@@ -172,6 +172,10 @@ function targetsOf(config: Config, exporter: string) {
 
 /** The sender's name that doctor uses in headers that name the sender. */
 const SENDER = "doctor";
+
+function receiverOf({ receiver: { http, grpc } }: Config, now: Date) {
+  return { tls: http.tls, http: http.endpoint, grpc: grpc.endpoint, now };
+}
 
 function storageOf({ sending_queue }: Config) {
   const { storage, path, queue_size } = sending_queue;

@@ -1,17 +1,23 @@
 /**
- * The steps at the relay's own door, where it serves TLS: what it shows to its senders, and whom it lets in.
+ * The steps at the relay's own door: where it serves TLS what it shows to its senders and whom it lets in, and whether one that runs
+ * answers.
  * @module
  */
+import type { Endpoint } from "../config/units.ts";
 import { CertificateError } from "../errors.ts";
 import { lifeLeft } from "../pki/certificate.ts";
 import { expiryText } from "../pki/expiry.ts";
 import { type IdentityFacts, loadIdentity } from "../pki/identity.ts";
 import { serverExpiries, serverIdentityConfig, type ServerTls } from "../receiver/tls_identity.ts";
+import { checkListener } from "./checks/listener.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
 
 /** The door. A check reads what those that it needs have set. */
 export interface ReceiverSubject {
   readonly tls: ServerTls;
+  readonly http: Endpoint;
+  /** Undefined where it takes no OTLP/gRPC. */
+  readonly grpc: Endpoint | undefined;
   readonly now: Date;
   facts?: IdentityFacts;
 }
@@ -27,7 +33,26 @@ export const RECEIVER_CHECKS: readonly Check<ReceiverSubject>[] = [
     needs: ["receiver_certificate"],
     run: checkDates,
   },
+  { id: "receiver_http", title: "the listener of OTLP/HTTP", needs: ["receiver_certificate"], run: checkHttp },
+  { id: "receiver_grpc", title: "the listener of OTLP/gRPC", needs: ["receiver_certificate"], run: checkGrpc },
 ];
+
+function checkHttp(subject: ReceiverSubject): Promise<Finding> {
+  return checkListener({ ...shown(subject), protocol: "OTLP/HTTP", setting: HTTP_SETTING, endpoint: subject.http });
+}
+
+function checkGrpc(subject: ReceiverSubject): Finding | Promise<Finding> {
+  const { grpc: endpoint } = subject;
+  if (endpoint === undefined) return ok(`No OTLP/gRPC is taken: ${GRPC_SETTING} is not set`);
+  return checkListener({ ...shown(subject), protocol: "OTLP/gRPC", setting: GRPC_SETTING, endpoint });
+}
+
+const HTTP_SETTING = "receiver.http.endpoint";
+const GRPC_SETTING = "receiver.grpc.endpoint";
+
+function shown({ facts }: ReceiverSubject) {
+  return { secure: facts !== undefined, fingerprint: facts?.certificate.fingerprintSha256 };
+}
 
 async function checkCertificate(subject: ReceiverSubject): Promise<Finding> {
   const config = serverIdentityConfig(subject.tls);

@@ -55,7 +55,10 @@ export class GrpcAnswer {
     // Without a message both stand in the one block that there is ("Trailers-Only").
     const trailer = (name: string) => fieldOf(this.#trailers, name) ?? fieldOf(this.#header, name);
     const code = trailer("grpc-status");
-    if (code === undefined || !/^\d{1,3}$/.test(code)) return foreign("answered without a grpc-status");
+    if (code === undefined || !/^\d{1,3}$/.test(code)) {
+      // A proxy that names gRPC's type and speaks HTTP: its status says more.
+      return status === 200 ? foreign("answered without a grpc-status") : this.#ofHttp(status, type);
+    }
     if (Number(code) === GRPC_CODE.OK) return this.#success();
     const details = decodeStatusDetails(trailer("grpc-status-details-bin") ?? "");
     const words = decodeGrpcMessage(trailer("grpc-message") ?? "") || (details?.message ?? "");

@@ -4,6 +4,7 @@
  * @module
  */
 import { connect, type Server, Server as NetServer } from "node:net";
+import { reachableHost } from "../config/units.ts";
 
 /** What is checked, and what is told. */
 export interface SelfCheckOptions {
@@ -84,7 +85,7 @@ export class SelfCheck implements Disposable {
     const { hostname, intervalMs } = this.#options;
     return new Promise((resolve) => {
       const before = this.#accepted;
-      const socket = connect({ port: this.#port, host: reachable(hostname) });
+      const socket = connect({ port: this.#port, host: reachableHost(hostname) });
       const done = () => {
         clearTimeout(timer);
         this.#waiting = undefined;
@@ -97,10 +98,4 @@ export class SelfCheck implements Disposable {
       socket.on("error", () => {});
     });
   }
-}
-
-/** A name for this machine at which a listener on every address is reached. */
-function reachable(hostname: string): string {
-  if (hostname === "0.0.0.0") return "127.0.0.1";
-  return hostname === "::" ? "::1" : hostname;
 }

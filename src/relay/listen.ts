@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:https";
 import type { Socket } from "node:net";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
+import type { ListenerHealth } from "../admin/health.ts";
 import type { Config } from "../config/schema.ts";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { CertificateError, ConfigError, messageOf } from "../errors.ts";
@@ -33,8 +34,8 @@ export interface Listening {
   readonly grpcUrl: string | undefined;
   /** Connections open now; undefined where that is not known. */
   connections(): number | undefined;
-  /** Whether it accepts connections, as far as it knows. */
-  accepting(): boolean;
+  /** Each of them, as it is now. */
+  listeners(): ListenerHealth[];
   /** The end of each certificate that it shows or trusts. */
   expiries(): Expiry[];
   /** Asks senders that hold connections to take their next requests elsewhere, as far as their protocol can. */
@@ -67,7 +68,7 @@ const LOG_INTERVAL_MS = 10_000;
 const SIGNAL_PATHS: ReadonlySet<string> = new Set(SIGNALS.map(({ path }) => path));
 
 /** One of the receiver's sockets. */
-type Socketed = Omit<Listening, "url" | "grpcUrl" | "drain"> & { readonly port: number };
+type Socketed = Omit<Listening, "url" | "grpcUrl" | "drain" | "listeners"> & { readonly port: number };
 
 /**
  * Listens at `receiver.http.endpoint`, and at `receiver.grpc.endpoint` where there is one.
@@ -88,9 +89,11 @@ export async function listen(
       });
     }
     const listening = await at("receiver.http.endpoint", http.endpoint, () => onDenoServe(http, events, answer));
+    const url = urlOf(http, http.endpoint, listening.port, events.log);
     return {
       ...listening,
-      url: urlOf(http, http.endpoint, listening.port, events.log),
+      listeners: () => [{ protocol: "OTLP/HTTP", url, accepting: true, connections: undefined }],
+      url,
       grpcUrl: undefined,
       drain() {},
     };
@@ -100,17 +103,19 @@ export async function listen(
   const byHttp = await at("receiver.http.endpoint", http.endpoint, () => onNode(http, taken, tls, events, answer));
   const url = urlOf(http, http.endpoint, byHttp.port, events.log);
   const { endpoint } = grpc;
-  if (endpoint === undefined) return { ...withIdentity([byHttp], tls), url, grpcUrl: undefined, drain() {} };
+  const door: Door = { protocol: "OTLP/HTTP", url, listener: byHttp };
+  if (endpoint === undefined) return { ...withIdentity([door], tls), url, grpcUrl: undefined, drain() {} };
   try {
     const byGrpc = await at("receiver.grpc.endpoint", endpoint, () => {
       const { max_concurrent_streams: streamsMax } = grpc;
       return onGrpc(http, { endpoint, streamsMax }, taken, tls, events, answer);
     });
     tls?.onReplaced(byGrpc.renew);
+    const grpcUrl = urlOf(http, endpoint, byGrpc.port, events.log, "grpc");
     return {
-      ...withIdentity([byHttp, byGrpc], tls),
+      ...withIdentity([door, { protocol: "OTLP/gRPC", url: grpcUrl, listener: byGrpc }], tls),
       url,
-      grpcUrl: urlOf(http, endpoint, byGrpc.port, events.log, "grpc"),
+      grpcUrl,
       drain: byGrpc.drain,
     };
   } catch (error) {
@@ -121,15 +126,24 @@ export async function listen(
   }
 }
 
-/** Several sockets as one, which show one identity. */
-function withIdentity(
-  sockets: readonly Listener[],
-  tls: Tls | undefined,
-): Omit<Listening, "url" | "grpcUrl" | "drain"> {
+/** A listener, and what is said of it. */
+interface Door extends Pick<ListenerHealth, "protocol" | "url"> {
+  readonly listener: Listener;
+}
+
+/** Several listeners as one, which show one identity. */
+function withIdentity(doors: readonly Door[], tls: Tls | undefined): Omit<Listening, "url" | "grpcUrl" | "drain"> {
   const kept = tls?.keep();
+  const sockets = doors.map(({ listener }) => listener);
   return {
     connections: () => sockets.reduce((sum, each) => sum + each.connections(), 0),
-    accepting: () => sockets.every((each) => each.accepting()),
+    listeners: () =>
+      doors.map(({ protocol, url, listener }) => ({
+        protocol,
+        url,
+        accepting: listener.accepting(),
+        connections: listener.connections(),
+      })),
     expiries: () => kept?.expiries() ?? [],
     async close() {
       await kept?.[Symbol.asyncDispose]();
@@ -348,7 +362,6 @@ function onDenoServe(
   return {
     port: server.addr.port,
     connections: () => undefined,
-    accepting: () => true,
     expiries: () => [],
     close: () => server.shutdown(),
     abandon: () => {},

@@ -97,7 +97,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   const health = {
     ...core,
     certificates: () => [...core.certificates(), ...server.expiries()],
-    accepting: () => server.accepting(),
+    listeners: () => server.listeners(),
   };
   const onePort = sameEndpoint(http.endpoint, config.telemetry.admin.endpoint);
   const sources = openAdmin(config, core, health, onePort, stack, seams);

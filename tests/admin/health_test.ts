@@ -13,8 +13,22 @@ Deno.test("a queue that takes nothing is not ready, and says why", async () => {
     ready: false,
     reasons: ["The queue is full"],
     warnings: [],
+    listeners: [],
     certificates: undefined,
   });
+});
+
+Deno.test("a listener that accepts no connections is a reason, and its protocol is named", async () => {
+  await using ends = await exporting();
+  const of = (accepting: boolean) => {
+    const byHttp = { protocol: "OTLP/HTTP", url: "http://127.0.0.1:1", accepting: true, connections: 0 } as const;
+    const byGrpc = { protocol: "OTLP/gRPC", url: "http://127.0.0.1:2", accepting, connections: 0 } as const;
+    return healthOf({ ...ends, exporter: ends.exporter, listeners: () => [byHttp, byGrpc] });
+  };
+  assert.equal(of(true).ready, true);
+  assert.deepEqual(of(false).reasons, [
+    "the receiver accepts no connections of OTLP/gRPC; raise the limit on open files",
+  ]);
 });
 
 Deno.test("with a disk, a Collector out of reach is no reason to take nothing", async () => {

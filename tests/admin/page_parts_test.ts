@@ -54,13 +54,23 @@ Deno.test("reasons and warnings of health are told", () => {
   assert.equal(shown("notices", { health: both }), "The certificate has ended\nThe CA certificate ends");
 });
 
-Deno.test("rows: signals, ways, certificates, senders", () => {
+Deno.test("rows: signals, listeners, ways, certificates, senders", () => {
   assert.equal(
     shown("signals").split("\n")[0],
     "traces | 300 | 299 | 1,000,121 | 1,000,100 | 5 | 6 | 0 | 10 | balanced |",
   );
   const [traces] = statusWith().signals;
   assert.match(shown("signals", { signals: [{ ...traces!, balanced: false }] }), /do not balance/);
+  assert.equal(
+    shown("listeners"),
+    "http://127.0.0.1:4319accepts OTLP/HTTP, 1 connection open\n" +
+      "http://127.0.0.1:4327accepts OTLP/gRPC, 1,200 connections open",
+  );
+  const { health } = statusWith();
+  const [byHttp, byGrpc] = health.listeners;
+  const stuck = { ...health, listeners: [byHttp!, { ...byGrpc!, accepting: false }] };
+  assert.match(shown("listeners", { health: stuck }), /4327accepts nothing OTLP\/gRPC/);
+  assert.match(shown("listeners", { health: { ...health, listeners: [] } }), /no listener of its own/);
   assert.equal(shown("ways"), "https://collector.example:4318takes all signals");
   assert.match(
     shown("ways", outage()),

@@ -35,6 +35,10 @@ export function statusWith(parts: Partial<Status> = {}): Status {
       ready: true,
       reasons: [],
       warnings: [],
+      listeners: [
+        { protocol: "OTLP/HTTP", url: "http://127.0.0.1:4319", accepting: true, connections: 1 },
+        { protocol: "OTLP/gRPC", url: "http://127.0.0.1:4327", accepting: true, connections: 1_200 },
+      ],
       certificates: [{
         role: "client",
         ours: true,

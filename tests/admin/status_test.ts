@@ -32,7 +32,7 @@ async function status(report: (metrics: RelayMetrics) => void, more: Partial<Sta
     startedAt: AT - 10_000,
     version: "0.1.0",
     durable: true,
-    health: { ready: true, reasons: [], warnings: [], certificates: undefined },
+    health: { ready: true, reasons: [], warnings: [], listeners: [], certificates: undefined },
     exporter: {
       failures: () => 0,
       lastFailure: () => undefined,

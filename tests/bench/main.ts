@@ -29,14 +29,23 @@ const { values: flags } = parseArgs({
     requests: { type: "string", default: "20000" },
     connections: { type: "string", default: "64" },
     shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
-    subjects: {
-      type: "string",
-      default:
-        "floor,nginx,rotel,sqlite,sqlite-tls,sqlite-mtls,sqlite-jwt,sqlite-redaction,sqlite-zstd,sqlite-gzip,none,collector-memory,collector-file",
-    },
+    /** Those below unless given. */
+    subjects: { type: "string" },
     out: { type: "string" },
   },
 });
+
+const SUBJECTS_DEFAULT =
+  "floor,nginx,rotel,sqlite,sqlite-tls,sqlite-mtls,sqlite-jwt,sqlite-redaction,sqlite-zstd,sqlite-gzip,none,collector-memory,collector-file";
+/** OTLP/gRPC is measured with one shape: what differs from HTTP is there, and the bodies go the same way. */
+const GRPC_SHAPE = "gzip:10";
+const SUBJECTS_GRPC = "sqlite-grpc,sqlite-grpc-out,collector-memory-grpc,collector-file-grpc";
+
+/** The subjects of a column. */
+function subjectsOf(column: string): string[] {
+  const names = flags.subjects ?? (column === GRPC_SHAPE ? `${SUBJECTS_DEFAULT},${SUBJECTS_GRPC}` : SUBJECTS_DEFAULT);
+  return names.split(",");
+}
 
 /** Requests of the row "cold": the first that a process is sent. */
 const COLD_REQUESTS = 2_000;
@@ -47,8 +56,11 @@ const COLD_SUBJECT = "sqlite";
 const PROGRAMS: Readonly<Record<string, readonly [program: string, remedy: string]>> = {
   nginx: ["nginx", "apt-get install nginx-light"],
   rotel: ["pip", "apt-get install python3-pip"],
-  "collector-memory": ["go", "install Go 1.25 or newer"],
-  "collector-file": ["go", "install Go 1.25 or newer"],
+  ...Object.fromEntries(
+    ["collector-memory", "collector-file", "collector-memory-grpc", "collector-file-grpc"].map((name) =>
+      [name, ["go", "install Go 1.25 or newer"]] as const
+    ),
+  ),
 };
 
 /** Ends with what to install, or what to leave out, where a program is missing. */
@@ -68,7 +80,8 @@ function demandPrograms(subjects: readonly string[]): void {
   process.exit(1);
 }
 
-const subjects = flags.subjects.split(",");
+const shapes = flags.shapes.split(",");
+const subjects = [...new Set(shapes.flatMap(subjectsOf))];
 for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
 demandPrograms(subjects);
 const folder = await mkdtemp(join(tmpdir(), "edgeferry-bench-"));
@@ -76,7 +89,7 @@ try {
   const at = { folder, certs: join(folder, "certs") };
   await initCertificates({ dir: at.certs });
   const columns: Record<string, Column> = {};
-  for (const column of flags.shapes.split(",")) {
+  for (const column of shapes) {
     const [shape = "gzip", spans = "10"] = column.split(":");
     if (!isShape(shape)) throw new Error(`No shape is called ${shape}`);
     const load = { shape, spans: Number(spans), connections: Number(flags.connections) };
@@ -84,7 +97,7 @@ try {
     const figures: Record<string, Figures[]> = {};
     const cold: Figures[] = [];
     const running = new Map<string, Awaited<ReturnType<typeof start>>>();
-    for (const name of subjects) {
+    for (const name of subjectsOf(column)) {
       const subject = stack.use(await start(name, at));
       running.set(name, subject);
       const first = await subject.measure(load, COLD_REQUESTS);

@@ -29,6 +29,7 @@ async function doctor(
 ): Promise<Report> {
   const file = join(certs.dir, `relay-${crypto.randomUUID()}.yaml`);
   const config: ConfigInput = {
+    receiver: { http: { endpoint: "127.0.0.1:0" } },
     ...more,
     exporter: {
       endpoint,
@@ -64,6 +65,8 @@ Deno.test("a sound relay: every step in the order of the path, none skipped", as
       "proxy",
       "receiver_certificate",
       "receiver_dates",
+      "receiver_http",
+      "receiver_grpc",
       "files",
       "permissions",
       "pem",

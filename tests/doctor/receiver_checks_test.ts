@@ -16,7 +16,7 @@ async function check(
 ): Promise<[certificate: Finding, dates: Finding]> {
   const files = pair === undefined ? {} : { cert_file: pair.certificateFile, key_file: pair.keyFile };
   const { tls } = ConfigSchema.parse({ receiver: { http: { tls: { ...files, ...more } } } }).receiver.http;
-  const subject: ReceiverSubject = { tls, now };
+  const subject: ReceiverSubject = { tls, now, http: { hostname: "127.0.0.1", port: 0 }, grpc: undefined };
   const [certificate, dates] = RECEIVER_CHECKS;
   return [await certificate!.run(subject), await dates!.run(subject)];
 }

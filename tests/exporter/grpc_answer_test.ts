@@ -65,6 +65,12 @@ Deno.test("what only looks like a success settles nothing", () => {
   }
 });
 
+Deno.test("a proxy that names the type of gRPC and gives no grpc-status is read by its HTTP status", () => {
+  const answer = answered([[":status", "503"], ["content-type", "application/grpc"], ["retry-after", "3"]], [], []);
+  assert.deepEqual([answer.status, answer.grpc, answer.foreign, answer.retryAfterMs], [503, undefined, false, 3_000]);
+  assert.equal(dispositionOf(answer), "retry");
+});
+
 Deno.test("a code, its words and its wait, in trailers or in the only block", () => {
   const words: Field[] = [["grpc-message", "caf%C3%A9 100%25"]];
   const details: Field = ["grpc-status-details-bin", encodeStatusDetails({ code: 14, message: "later" }, 1_500)];

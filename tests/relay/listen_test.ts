@@ -157,7 +157,10 @@ Deno.test("gRPC: it says where it listens beside HTTP, counts the connections of
   byHttp.write(request);
   await byHttp.answer();
   assert.equal(one.server.connections(), 2);
-  assert.equal(one.server.accepting(), true);
+  assert.deepEqual(one.server.listeners(), [
+    { protocol: "OTLP/HTTP", url, accepting: true, connections: 1 },
+    { protocol: "OTLP/gRPC", url: grpcUrl, accepting: true, connections: 1 },
+  ]);
   const closed = one.server.close();
   await client.ended;
   one.server.abandon();

@@ -1,18 +1,23 @@
 /**
- * The gRPC soak, run by hand: `deno run -A tests/soak/grpc.ts in|out [--scale 1] [--only TEXT] [--modules FOLDER] [--under deno]`.
- * A child of the pinned Deno serves (`in`) or calls (`out`) unary gRPC on `node:http2`, against peers that end their connections in every
- * way. A child that dies is counted and started anew. Prints a row a variant, and ends with 1 when a child died.
+ * The gRPC soak, run by hand: `deno run -A tests/soak/grpc.ts in|out [--scale 1] [--only TEXT] [--modules FOLDER] [--under deno]`. The
+ * relay itself (`in`, with a durable queue and a Collector behind it) or the exporter's transport (`out`) against peers that end their
+ * connections in every way. One process goes through all rows of plain, of TLS and of mutual TLS; one that dies is counted and started
+ * anew. Prints a row a variant, and ends with 1 when a process died, nothing caught an error, or the books do not balance.
  */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { type RelayFiles, TOKEN, writeRelayFiles } from "../bench/relay_files.ts";
+import { kill, startSink } from "../bench/processes.ts";
+import { quietPort } from "../support/far_end/quiet_port.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
-import type { Line } from "./counter.ts";
+import { START_TASK } from "../support/program/start_task.ts";
+import { booksIn } from "../support/relay/relay.ts";
+import { Child, type Footprint } from "./child.ts";
 
 const { values: flags, positionals } = parseArgs({
   args: process.argv.slice(2),
@@ -26,21 +31,18 @@ const { values: flags, positionals } = parseArgs({
     modules: { type: "string" },
     /** The runtime under soak. */
     under: { type: "string", default: process.execPath },
-    /** The program under soak, in place of the one on `node:http2`. */
-    program: { type: "string" },
-    /** Sessions of `node:http2` are destroyed as `guard.ts` has it. */
-    guarded: { type: "boolean", default: false },
   },
 });
 
 const here = import.meta.dirname!;
-const TLS = { plain: [], tls: ["tls"], mutual: ["tls", "mutual"] } as const;
-type Security = keyof typeof TLS;
+const SECURITIES = ["plain", "tls", "mutual"] as const;
+type Security = typeof SECURITIES[number];
+const STATES = ["idle", "load"] as const;
 
 interface Variant {
   readonly peer: "go" | "grpc-js" | "http2";
   readonly ending: string;
-  readonly state: "idle" | "load";
+  readonly state: typeof STATES[number];
   readonly security: Security;
   readonly connections: number;
   /** Ordinary calls on each connection before its end; 0 is a few. */
@@ -55,124 +57,96 @@ function variants(
   calls = 0,
 ): Variant[] {
   return endings.flatMap((ending) =>
-    (["idle", "load"] as const).flatMap((state) => [
-      { peer, ending, state, security: "plain", connections: plain, calls } as const,
-      { peer, ending, state, security: "tls", connections: secured, calls } as const,
-      { peer, ending, state, security: "mutual", connections: secured, calls } as const,
-    ])
+    STATES.flatMap((state) =>
+      SECURITIES.map((security) => {
+        const connections = security === "plain" ? plain : secured;
+        return { peer, ending, state, security, connections, calls };
+      })
+    )
   );
 }
 
 const ENDINGS = ["goaway", "rst", "fin", "rststream", "kill"];
-const TABLE: Record<string, readonly Variant[]> = {
+const TABLE = {
   in: [
-    ...variants("go", ENDINGS, 7000, 600),
-    ...variants("go", ["ends"], 2000, 300),
+    ...variants("go", ENDINGS, 7000, 800),
+    // The relay ends each connection with its refusal.
+    ...variants("go", ["refused"], 2000, 300),
     ...variants("go", ["grpc"], 2500, 300),
     ...variants("grpc-js", ["close"], 1500, 200),
     ...variants("http2", ["close"], 1500, 200),
     ...variants("go", [...ENDINGS, "grpc"], 64, 16, 1000),
-    ...variants("grpc-js", ["close"], 32, 16, 3000),
-    ...variants("http2", ["close"], 32, 16, 3000),
+    ...variants("grpc-js", ["close"], 32, 16, 300),
+    ...variants("http2", ["close"], 32, 16, 300),
   ],
   out: [
-    ...variants("go", ENDINGS, 8000, 800),
-    ...variants("go", ["aged"], 1000, 200),
+    ...variants("go", ENDINGS, 8000, 1000),
+    // An ordinary gRPC server, whose connections end by their age: while they are in use, and while they are idle.
     ...variants("go", ["grpc"], 1500, 300),
+    ...variants("go", ["aged"], 1000, 200),
     ...variants("go", ENDINGS, 64, 16, 1000),
   ],
-};
+} satisfies Record<string, readonly Variant[]>;
 
-interface Tally {
+/** A row that takes longer hangs, in ms. */
+const ROW_MS = 600_000;
+/** What has ended is gone after this, in ms. */
+const SETTLE_MS = 1_500;
+/** Connections that a peer opens before it kills itself. */
+const KILLED_AT = 250;
+/** Connections that a far end keeps open before it kills itself. */
+const FAR_KILLED_AT = 12;
+
+/** Counts of one row. */
+interface Row {
   connections: number;
   calls: number;
   answered: number;
-  uncaught: number;
-  cpuMs: number;
-  rssMiB: [first: number, last: number];
-  files: [first: number, last: number];
-  readonly deaths: Map<string, number>;
   readonly said: string[];
 }
 
-/** One process, whose lines of JSON are kept. */
-class Child {
-  readonly process: ChildProcess;
-  readonly ended: Promise<string>;
-  last: Partial<Line> & { port?: number; done?: boolean } = {};
-  readonly port: Promise<number>;
-  readonly done: Promise<void>;
-  errors: string[] = [];
-  lines = 0;
-  firstLine: Partial<Line> | undefined;
-
-  constructor(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    this.process = spawn(command, args, {
-      stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", ...env },
-    });
-    let tellPort: (port: number) => void = () => {};
-    let tellDone: () => void = () => {};
-    this.port = new Promise((resolve) => tellPort = resolve);
-    this.done = new Promise((resolve) => tellDone = resolve);
-    this.ended = new Promise((resolve) => {
-      this.process.once("close", (code, signal) => resolve(signal ?? `exit ${code}`));
-    });
-    this.process.stdin?.on("error", () => {});
-    createInterface(this.process.stdout as Readable).on("line", (line) => {
-      if (!line.startsWith("{")) return;
-      const value = JSON.parse(line) as Partial<Line> & { port?: number; done?: boolean };
-      if (value.port !== undefined) tellPort(value.port);
-      else if (value.done) tellDone();
-      else {
-        this.last = value;
-        this.lines++;
-        if (this.lines === 4) this.firstLine = value;
-      }
-    });
-    createInterface(this.process.stderr as Readable).on("line", (line) => {
-      if (line.trim() !== "") this.errors = [...this.errors.slice(-5), line];
-    });
-  }
-
-  /** Ends its standard input, at which it prints once more and exits. */
-  async stop(): Promise<void> {
-    this.process.stdin?.end();
-    const timer = setTimeout(() => this.process.kill("SIGKILL"), 5000);
-    await this.ended;
-    clearTimeout(timer);
-  }
+/** The process under soak, of one security; it is started anew where it dies. */
+interface Subject extends AsyncDisposable {
+  readonly port: number;
+  readonly deaths: string[];
+  /** Of the process that runs now. */
+  child(): Child;
+  /** It runs, and listens where it does. */
+  ready(): Promise<void>;
+  /** Asks it to end; resolves with whether it did so in order. */
+  finish(): Promise<boolean>;
 }
 
-function add(tally: Tally, { last, firstLine }: Child): void {
-  tally.connections += last.connections ?? 0;
-  tally.calls += last.calls ?? 0;
-  tally.answered += last.answered ?? 0;
-  tally.uncaught += last.uncaught ?? 0;
-  tally.cpuMs += last.cpuMs ?? 0;
-  tally.rssMiB = [firstLine?.rssMiB ?? last.rssMiB ?? 0, last.rssMiB ?? 0];
-  tally.files = [firstLine?.files ?? last.files ?? 0, last.files ?? 0];
-}
-
-function died(tally: Tally, how: string, child: Child): void {
-  tally.deaths.set(how, (tally.deaths.get(how) ?? 0) + 1);
-  const said = `${how}: ${child.errors.join(" | ").slice(-300) || "(silent)"}`;
-  if (!tally.said.includes(said) && tally.said.length < 4) tally.said.push(said);
-}
-
-const PATIENCE_MS = 240_000;
-
-function under(program: string, args: readonly string[]): Child {
-  return new Child(flags.under, [
-    "run",
-    "-A",
-    "--no-lock",
-    flags.program ?? join(here, program),
-    ...(flags.guarded ? ["--guarded"] : []),
-    ...args,
-  ], {
-    DENO_TLS_CA_STORE: "",
-  });
+function kept(port: number, start: () => Child, isReady: (child: Child) => Promise<unknown>): Subject {
+  const deaths: string[] = [];
+  let over = false;
+  let child = start();
+  let ready = isReady(child);
+  void (async () => {
+    while (!over) {
+      const how = await child.ended;
+      if (over) return;
+      deaths.push(`${how}: ${child.errors.join(" | ").slice(-300) || "(silent)"}`);
+      if (deaths.length > 200) throw new Error("200 deaths are enough");
+      child = start();
+      ready = isReady(child);
+    }
+  })();
+  return {
+    port,
+    deaths,
+    child: () => child,
+    ready: async () => void await ready,
+    finish() {
+      over = true;
+      return child.terminate();
+    },
+    async [Symbol.asyncDispose]() {
+      over = true;
+      child.process.kill("SIGKILL");
+      await child.ended;
+    },
+  };
 }
 
 function certificateFlags(
@@ -187,146 +161,133 @@ function certificateFlags(
   return security === "mutual" ? [...list, `${dash}mutual`] : list;
 }
 
-async function soakIn(variant: Variant, peerProgram: string, certs: TestCertificates, tally: Tally): Promise<void> {
-  let port = 0;
-  let server: Child | undefined;
-  let over = false;
-  let up = Promise.withResolvers<void>();
-  const keeper = (async () => {
-    while (!over) {
-      const child = under("grpc_server.ts", [
-        "--port",
-        String(port),
-        ...(variant.ending === "ends" ? ["--ends"] : []),
-        ...certificateFlags(certs, "server", variant.security, "--"),
-      ]);
-      server = child;
-      const started = await Promise.race([child.port, child.ended.then(() => undefined)]);
-      if (started !== undefined) {
-        port = started;
-        up.resolve();
-      }
-      const how = await child.ended;
-      add(tally, child);
-      if (over) return;
-      up = Promise.withResolvers();
-      died(tally, how, child);
-      if (tally.deaths.size > 0 && [...tally.deaths.values()].reduce((a, b) => a + b) >= 200) {
-        throw new Error("200 deaths are enough");
-      }
-    }
-  })();
-  keeper.catch((error) => console.error(error));
-  const batch = variant.ending === "kill" ? 250 : variant.connections;
-  for (let left = variant.connections; left > 0; left -= batch) {
-    await up.promise;
-    const count = String(Math.min(left, batch));
-    const peer = variant.peer === "go"
-      ? new Child(peerProgram, [
-        "client",
-        "-addr",
-        `127.0.0.1:${port}`,
-        "-ending",
-        variant.ending === "ends" ? "mixed" : variant.ending,
-        "-state",
-        variant.state,
-        "-connections",
-        count,
-        "-calls",
-        String(variant.calls),
-        ...certificateFlags(certs, "client", variant.security, "-"),
-      ])
-      : new Child("node", [
-        join(here, "node_peer.mjs"),
-        String(port),
-        count,
-        variant.peer,
-        variant.state,
-        String(variant.calls),
-        ...certificateFlags(certs, "client", variant.security, "--").filter((word) => !word.startsWith("--")),
-      ], { SOAK_MODULES: flags.modules ?? "" });
-    const timer = setTimeout(() => {
-      tally.said.push("The peer was not done in time: a hang");
-      peer.process.kill("SIGKILL");
-    }, PATIENCE_MS);
-    const how = await peer.ended;
-    clearTimeout(timer);
-    if (how !== "exit 0" && variant.ending !== "kill") {
-      tally.said.push(`The peer ended by ${how}: ${peer.errors.join(" | ").slice(-200)}`);
-    }
-    if ((peer.last.failed ?? 0) > 0 && tally.said.length < 6) {
-      tally.said.push(`The peer's faults: ${peer.last.failed} ${peer.errors[0] ?? ""}`);
-    }
-  }
-  await new Promise((resolve) => setTimeout(resolve, 1500)); // Two more lines: what is still held when all are gone.
-  over = true;
-  await server?.stop();
-  await keeper;
+async function relayUnderSoak(
+  dir: string,
+  security: Security,
+  certs: TestCertificates,
+  sink: NonNullable<RelayFiles["sink"]>,
+): Promise<Subject> {
+  const port = await quietPort();
+  const { ca, server } = certs;
+  const serving = { cert_file: server.certificateFile, key_file: server.keyFile };
+  const tls = { plain: {}, tls: { tls: serving }, mutual: { tls: { ...serving, client_ca_file: ca.certificateFile } } };
+  await writeRelayFiles(dir, {
+    certs: certs.dir,
+    sink,
+    config: { receiver: { http: tls[security], grpc: { endpoint: `127.0.0.1:${port}` } } },
+  });
+  const args = START_TASK.args.filter((word) => word !== "--cached-only");
+  return kept(
+    port,
+    () => new Child(flags.under, [...args, "--config", "relay.yaml"], { env: START_TASK.env, cwd: dir }),
+    (child) => child.line(/Receiving gRPC/),
+  );
 }
 
-async function soakOut(variant: Variant, peerProgram: string, certs: TestCertificates, tally: Tally): Promise<void> {
-  let port = 0;
-  let over = false;
-  let peer: Child | undefined;
-  const first = Promise.withResolvers<void>();
-  const keeper = (async () => {
-    while (!over) {
-      const child = new Child(peerProgram, [
-        "server",
-        "-addr",
-        `127.0.0.1:${port}`,
-        // An ordinary gRPC server whose connections end by their age while they are idle.
-        ...(variant.ending === "aged" ? ["-hold", "1500ms"] : []),
-        "-ending",
-        variant.ending === "aged" ? "grpc" : variant.ending,
-        "-state",
-        variant.state,
-        "-connections",
-        "12",
-        "-calls",
-        String(variant.calls),
-        ...certificateFlags(certs, "server", variant.security, "-"),
-      ]);
-      peer = child;
-      port = await Promise.race([child.port, child.ended.then(() => port)]);
-      first.resolve();
-      const how = await child.ended;
-      if (!over && variant.ending !== "kill") {
-        tally.said.push(`The peer ended by ${how}: ${child.errors.join(" | ").slice(-200)}`);
+async function transportUnderSoak(security: Security, certs: TestCertificates): Promise<Subject> {
+  const port = await quietPort();
+  const program = join(here, "transport_client.ts");
+  const own = ["--port", String(port), ...certificateFlags(certs, "client", security, "--")];
+  return kept(
+    port,
+    () => new Child(flags.under, ["run", "-A", "--no-lock", program, ...own], { env: { DENO_TLS_CA_STORE: "" } }),
+    () => Promise.resolve(),
+  );
+}
+
+function add(row: Row, { last }: Child): void {
+  row.connections += last.connections ?? 0;
+  row.calls += last.calls ?? 0;
+  row.answered += last.answered ?? 0;
+}
+
+/** A process that comes to the relay, and opens so many connections. */
+function comer(variant: Variant, connections: number, port: number, program: string, certs: TestCertificates): Child {
+  const { peer, ending, state, security, calls } = variant;
+  const isRefused = ending === "refused";
+  const token = isRefused ? "wrong" : TOKEN;
+  if (peer !== "go") {
+    const files = certificateFlags(certs, "client", security, "--").filter((word) => !word.startsWith("--"));
+    const args = [join(here, "node_peer.mjs"), String(port), String(connections), peer, state, String(calls), ...files];
+    return new Child("node", args, { env: { SOAK_MODULES: flags.modules ?? "", SOAK_TOKEN: token } });
+  }
+  const words: Record<string, string | number> = {
+    addr: `127.0.0.1:${port}`,
+    ending: isRefused ? "mixed" : ending,
+    state,
+    connections,
+    calls,
+    token,
+    concurrency: 32,
+  };
+  return new Child(program, [
+    "client",
+    ...Object.entries(words).flatMap(([name, value]) => [`-${name}`, String(value)]),
+    ...(isRefused ? ["-refused"] : []),
+    ...certificateFlags(certs, "client", isRefused && security === "mutual" ? "tls" : security, "-"),
+  ]);
+}
+
+async function soakIn(variant: Variant, subject: Subject, program: string, certs: TestCertificates, row: Row) {
+  const batch = variant.ending === "kill" ? KILLED_AT : variant.connections;
+  for (let left = variant.connections; left > 0; left -= batch) {
+    await subject.ready();
+    const peer = comer(variant, Math.min(left, batch), subject.port, program, certs);
+    const how = await within(peer, row);
+    add(row, peer);
+    if (how !== "exit 0" && variant.ending !== "kill") {
+      row.said.push(`The peer ended by ${how}: ${peer.errors.join(" | ").slice(-200)}`);
+    }
+    const { failed = 0 } = peer.last;
+    if (failed > 0 && row.said.length < 6) row.said.push(`The peer's faults: ${failed} ${peer.errors[0] ?? ""}`);
+  }
+}
+
+/** Resolves with how it ended by itself, or was ended because it hung. */
+async function within(child: Child, row: Row): Promise<string> {
+  const timer = setTimeout(() => {
+    row.said.push("It was not done in time: a hang");
+    child.process.kill("SIGKILL");
+  }, ROW_MS);
+  const how = await child.ended;
+  clearTimeout(timer);
+  return how;
+}
+
+async function soakOut(variant: Variant, subject: Subject, program: string, certs: TestCertificates, row: Row) {
+  const { ending, state, security, calls, connections } = variant;
+  const isAged = ending === "aged";
+  const words: Record<string, string | number> = {
+    addr: `127.0.0.1:${subject.port}`,
+    ending: isAged ? "grpc" : ending,
+    state,
+    connections: FAR_KILLED_AT,
+    calls,
+    ...(isAged ? { hold: "1500ms" } : {}),
+  };
+  const args = [
+    "server",
+    ...Object.entries(words).flatMap(([name, value]) => [`-${name}`, String(value)]),
+    ...certificateFlags(certs, "server", security, "-"),
+  ];
+  subject.child().say(isAged ? "aged" : state);
+  const since = Date.now();
+  while (row.connections < connections) {
+    const peer = new Child(program, args);
+    let isOver = false;
+    while (row.connections + (peer.last.connections ?? 0) < connections && !isOver) {
+      isOver = await peer.line(/^\{"answered/) === undefined;
+      if (Date.now() - since > ROW_MS) {
+        row.said.push("It was not done in time: a hang");
+        row.connections = connections;
       }
     }
-  })();
-  await first.promise;
-  const since = Date.now();
-  while (tally.connections < variant.connections && Date.now() - since < PATIENCE_MS) {
-    const client = under("grpc_client.ts", [
-      "--port",
-      String(port),
-      "--connections",
-      String(variant.connections - tally.connections),
-      ...(variant.ending === "aged" ? ["--calls", "13", "--concurrency", "40"] : []),
-      ...(variant.state === "load" ? ["--load"] : []),
-      ...certificateFlags(certs, "client", variant.security, "--"),
-    ]);
-    const timer = setTimeout(() => {
-      tally.said.push("The client was not done in time: a hang");
-      client.process.kill("SIGKILL");
-    }, PATIENCE_MS);
-    const done = await Promise.race([client.done.then(() => true), client.ended.then(() => false)]);
-    clearTimeout(timer);
-    if (done) {
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      await client.stop();
-      add(tally, client);
-      break;
+    const how = await peer.stop();
+    add(row, peer);
+    if (isOver && ending !== "kill") {
+      row.said.push(`The peer ended by ${how}: ${peer.errors.join(" | ").slice(-200)}`);
     }
-    const how = await client.ended;
-    add(tally, client);
-    died(tally, how, client);
   }
-  over = true;
-  await peer?.stop();
-  await keeper;
 }
 
 const side = positionals[0];
@@ -334,46 +295,80 @@ if (side !== "in" && side !== "out") throw new Error("Name a side: in or out");
 const dir = await mkdtemp(join(tmpdir(), "edgeferry-soak-"));
 const peerProgram = join(dir, "peer");
 const build = new Child("go", ["build", "-C", join(here, "peer"), "-o", peerProgram, "."]);
-if (await build.ended !== "exit 0") throw new Error(`The Go peer was not built: ${build.errors.join("\n")}`);
+assert.equal(await build.ended, "exit 0", "The Go peer was built");
 await using certs = await testCertificates();
-console.log("variant | connections | calls | answered | deaths | uncaught | RSS MiB | files | CPU us a call | s");
-let deaths = 0;
-let total = 0;
-for (const row of TABLE[side] ?? []) {
-  const variant = { ...row, connections: Math.ceil(row.connections * Number(flags.scale)) };
-  const name = `${side} ${variant.peer} ${variant.ending} ${variant.state} ${variant.security}${
-    row.calls > 0 ? " long" : ""
-  }`;
-  if (!name.includes(flags.only) || (variant.peer === "grpc-js" && flags.modules === undefined)) continue;
-  const tally: Tally = {
-    connections: 0,
-    calls: 0,
-    answered: 0,
-    uncaught: 0,
-    cpuMs: 0,
-    rssMiB: [0, 0],
-    files: [0, 0],
-    deaths: new Map(),
-    said: [],
-  };
-  const since = Date.now();
-  await (side === "in" ? soakIn : soakOut)(variant, peerProgram, certs, tally);
-  const dead = [...tally.deaths].map(([how, count]) => `${count} ${how}`).join(", ");
-  deaths += [...tally.deaths.values()].reduce((sum, count) => sum + count, 0);
-  total += tally.connections;
-  console.log([
-    name,
-    tally.connections,
-    tally.calls,
-    tally.answered,
-    dead || "0",
-    tally.uncaught,
-    tally.rssMiB.join(" to "),
-    tally.files.join(" to "),
-    Math.round(tally.cpuMs * 1000 / Math.max(1, tally.calls)),
-    Math.round((Date.now() - since) / 1000),
-  ].join(" | "));
-  for (const line of tally.said) console.log(`    ${line}`);
+const shown = ({ rssMiB, files }: Footprint) => `${rssMiB} MiB, ${files}`;
+console.log("variant | connections | calls | OK | deaths | errors | RSS and files before, after | s");
+const whole = { connections: 0, calls: 0, deaths: 0, errors: 0 };
+
+for (const security of SECURITIES) {
+  const rows = TABLE[side].filter((each) => {
+    const name = nameOf(each);
+    return each.security === security && name.includes(flags.only) &&
+      (each.peer !== "grpc-js" || flags.modules !== undefined);
+  });
+  if (rows.length === 0) continue;
+  await using stack = new AsyncDisposableStack();
+  const home = join(dir, security);
+  let subject: Subject;
+  if (side === "in") {
+    const sink = await startSink(certs.dir);
+    stack.defer(() => kill(sink.child));
+    subject = stack.use(await relayUnderSoak(home, security, certs, sink));
+  } else subject = stack.use(await transportUnderSoak(security, certs));
+  let answered = 0;
+  for (const each of rows) {
+    const variant = { ...each, connections: Math.ceil(each.connections * Number(flags.scale)) };
+    const row: Row = { connections: 0, calls: 0, answered: 0, said: [] };
+    await subject.ready();
+    const since = Date.now();
+    const [deaths, errors] = [subject.deaths.length, subject.child().errorLines];
+    const before = await subject.child().footprint();
+    const { calls: callsBefore = 0, answered: answeredBefore = 0 } = subject.child().last;
+    await (side === "in" ? soakIn : soakOut)(variant, subject, peerProgram, certs, row);
+    await pause(SETTLE_MS);
+    const after = await subject.child().footprint();
+    if (side === "out") {
+      row.calls = (subject.child().last.calls ?? 0) - callsBefore;
+      row.answered = (subject.child().last.answered ?? 0) - answeredBefore;
+    }
+    const died = subject.deaths.slice(deaths);
+    console.log([
+      nameOf(variant),
+      row.connections,
+      row.calls,
+      row.answered,
+      died.length,
+      subject.child().errorLines - errors,
+      `${shown(before)}; ${shown(after)}`,
+      Math.round((Date.now() - since) / 1000),
+    ].join(" | "));
+    for (const line of [...row.said, ...died, ...subject.child().errors.splice(0)]) console.log(`    ${line}`);
+    // What other peers send has no spans.
+    if (variant.peer === "go") answered += row.answered;
+    whole.connections += row.connections;
+    whole.calls += row.calls;
+  }
+  whole.deaths += subject.deaths.length;
+  whole.errors += subject.child().errorLines;
+  if (side === "in" && subject.deaths.length === 0) await checkBooks(subject, home, answered);
 }
-console.log(`${side}: ${total} connections, ${deaths} deaths`);
-process.exit(deaths > 0 ? 1 : 0);
+
+/** The relay ends in order, and has kept all that it answered OK. */
+async function checkBooks(subject: Subject, home: string, answered: number): Promise<void> {
+  const inOrder = await subject.finish();
+  const { accepted, delivered, queued, ...none } = booksIn(join(home, "data/queue.db")).traces;
+  console.log(`    accepted ${accepted}, delivered ${delivered}, queued ${queued}; answered OK ${answered}`);
+  assert(inOrder, "The relay ended in order");
+  assert.deepEqual(Object.values(none).filter((items) => items > 0), []);
+  assert.equal(accepted, delivered + queued);
+  assert(accepted >= answered);
+}
+
+function nameOf({ peer, ending, state, security, calls }: Variant): string {
+  return `${side} ${peer} ${ending} ${state} ${security}${calls > 0 ? " long" : ""}`;
+}
+
+await rm(dir, { recursive: true, force: true });
+console.log(JSON.stringify({ side, ...whole }));
+process.exit(whole.deaths + whole.errors > 0 ? 1 : 0);

@@ -9,7 +9,9 @@ import { gzipSync } from "node:zlib";
 
 const [port, connections, kind, state, calls, ca, cert, key] = process.argv.slice(2);
 const PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-const body = Buffer.alloc(1500, "abcdefg");
+// A trace export with a field that nobody knows, of 1,500 bytes.
+const body = Buffer.concat([Buffer.from([0x7a, 0xdc, 0x0b]), Buffer.alloc(1500, "abcdefg")]);
+const authorization = `Bearer ${process.env.SOAK_TOKEN}`;
 const counts = { connections: 0, calls: 0, answered: 0, failed: 0 };
 const below = (limit) => Math.floor(Math.random() * limit);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -49,6 +51,7 @@ async function throughHttp2() {
         "content-type": "application/grpc",
         te: "trailers",
         "grpc-encoding": zipped ? "gzip" : "identity",
+        authorization,
       });
       stream.on("trailers", (trailers) => trailers["grpc-status"] === "0" && counts.answered++);
       stream.on("error", () => {});
@@ -80,10 +83,12 @@ async function throughGrpc() {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.default_compression_algorithm": below(2) === 0 ? 2 : 0,
   });
+  const metadata = new grpc.Metadata();
+  metadata.set("authorization", authorization);
   const call = (deadline) =>
     new Promise((resolve) => {
       counts.calls++;
-      client.makeUnaryRequest(PATH, (v) => v, (v) => v, body, new grpc.Metadata(), { deadline }, (error) => {
+      client.makeUnaryRequest(PATH, (v) => v, (v) => v, body, metadata, { deadline }, (error) => {
         if (error === null) counts.answered++;
         resolve(error);
       });

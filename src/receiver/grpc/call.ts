@@ -17,17 +17,17 @@ import { MessageReader } from "./message.ts";
 /** What a call asks of its listener. */
 export interface CallHost {
   readonly socket: Socket;
-  /** The prefix of its message is there, or what is wrong with it is known: the rest is for the receiver's steps. */
+  /** The prefix of its message is there, or what is wrong with it is known: it is ready for the receiver's steps. */
   begun(call: Call): void;
   /** It has been answered, or is gone. */
   ended(call: Call): void;
   /** Its sender has proved who it is. */
   proved(): void;
   /**
-   * So many bytes more, or fewer, are held of calls that nobody reads yet. Where that is too much, calls whose messages are waited for
-   * make room; false where it is too much all the same.
+   * So many bytes more, or fewer, are held of a call that nobody reads yet. Where that is too much, other calls that wait make room; false
+   * where it is too much all the same.
    */
-  hold(bytes: number): boolean;
+  hold(call: Call, bytes: number): boolean;
 }
 
 /** What a call takes beside its header and its message, in bytes; measured over 45,000 of them. */
@@ -53,12 +53,14 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   readonly #fields: readonly Field[];
   readonly #reader = new MessageReader();
   #begun = false;
+  #queued = false;
+  #taken = false;
   #whole = false;
   #over = false;
   #forgotten = false;
   #unread: Uint8Array[] = [];
   #unreadBytes = 0;
-  /** What the call counts as while its message has not begun, in bytes. */
+  /** What the call counts as while it waits, in bytes. */
   #waitingBytes = 0;
   #take: ((piece: Uint8Array) => void) | undefined;
   #reading: PromiseWithResolvers<void> | undefined;
@@ -73,13 +75,18 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     const ms = timeout === undefined ? Infinity : parseGrpcTimeout(timeout);
     this.deadline = this.openedAt + (ms ?? Infinity);
     this.#waitingBytes = fields.reduce((sum, [name, value]) => sum + name.length + value.length, CALL_BYTES);
-    host.hold(this.#waitingBytes);
+    host.hold(this, this.#waitingBytes);
     if (ms === undefined) this.#break(new Refusal("malformed", "grpc-timeout is not up to 8 digits and a unit"));
   }
 
   /** Whether the prefix of its message is still to come. */
-  get waits(): boolean {
+  get late(): boolean {
     return !this.#begun && !this.#over;
+  }
+
+  /** Whether it waits: for its message, or for other calls of its connection to prove who sends. */
+  get waits(): boolean {
+    return !this.#over && !this.#taken && (!this.#begun || this.#queued);
   }
 
   // As the stream has it.
@@ -195,6 +202,17 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     return true;
   }
 
+  /** Whether it has been answered, and nothing is left to be told of it. */
+  get done(): boolean {
+    return this.#over && this.#broken === undefined;
+  }
+
+  /** The receiver's steps begin. */
+  taken(): void {
+    this.#taken = true;
+    this.#waitNoLonger();
+  }
+
   /** Its message is waited for no longer. */
   refuse(refusal: Refusal): void {
     this.#break(refusal);
@@ -214,9 +232,11 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   #begin(): void {
     if (this.#begun || this.#over) return;
     this.#begun = true;
-    this.#waitNoLonger();
     // When all that has come with the prefix has been handed over: most messages are whole then, and nobody waits for them.
-    queueMicrotask(() => this.#host.begun(this));
+    queueMicrotask(() => {
+      this.#queued = true;
+      this.#host.begun(this);
+    });
   }
 
   #encoding(): string | null {
@@ -230,7 +250,7 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     // A small part would hold the memory of all that it came in.
     this.#unread.push(content.length * 2 < content.buffer.byteLength ? new Uint8Array(content) : content);
     this.#unreadBytes += content.length;
-    if (this.#host.hold(content.length)) return;
+    if (this.#host.hold(this, content.length)) return;
     this.#break(holdsTooMuch());
   }
 
@@ -259,19 +279,20 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
     const bytes = this.#unreadBytes;
     this.#unread = [];
     this.#unreadBytes = 0;
-    if (bytes > 0) this.#host.hold(-bytes);
+    if (bytes > 0) this.#host.hold(this, -bytes);
     return bytes;
   }
 
   #waitNoLonger(): void {
     const bytes = this.#waitingBytes;
     this.#waitingBytes = 0;
-    this.#host.hold(-bytes);
+    this.#host.hold(this, -bytes);
   }
 
   #close(): void {
     this.#over = true;
     this.#waitNoLonger();
+    this.#forgetUnread();
     this.#host.ended(this);
   }
 }

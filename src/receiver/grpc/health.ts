@@ -12,11 +12,12 @@ import { SIGNALS } from "../../signal.ts";
 import { answerMessage, answerRefusal, answerStatus, beginMessages, sendMessage } from "./answer.ts";
 import { MessageReader } from "./message.ts";
 
-const CHECK_PATH = "/grpc.health.v1.Health/Check";
+/** Asks once. */
+export const HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check";
 const WATCH_PATH = "/grpc.health.v1.Health/Watch";
 
 /** `HealthCheckResponse.ServingStatus`. */
-const STATUS = { SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } as const;
+export const HEALTH_STATUS = { SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } as const;
 
 const SERVICES: ReadonlySet<string> = new Set(["", ...SIGNALS.map(({ grpcPath }) => grpcPath.split("/")[1]!)]);
 
@@ -50,7 +51,7 @@ export class HealthService {
    * @param proved Whether a sender on the same connection has proved who it is.
    */
   opened(path: string, stream: Http2Stream, end: boolean, proved: () => boolean): StreamEvents | undefined {
-    if (path !== CHECK_PATH && path !== WATCH_PATH) return undefined;
+    if (path !== HEALTH_CHECK_PATH && path !== WATCH_PATH) return undefined;
     const reader = new MessageReader();
     let request = Buffer.alloc(0);
     const attempt = (step: () => void) => {
@@ -78,7 +79,7 @@ export class HealthService {
           reader.end();
           if (reader.compressed) throw new Refusal("unsupported_encoding", "Requests for health are not compressed");
           const service = text(readFields(request).get(1));
-          if (path === CHECK_PATH) this.#check(stream, service);
+          if (path === HEALTH_CHECK_PATH) this.#check(stream, service);
           else this.#watch(stream, { known: SERVICES.has(service), told: 0, proved });
         }),
       cut: () => this.#forget(stream),
@@ -162,7 +163,7 @@ export class HealthService {
   }
 
   #tell(stream: Http2Stream, watch: Watch): void {
-    const status = watch.known ? this.#status() : STATUS.SERVICE_UNKNOWN;
+    const status = watch.known ? this.#status() : HEALTH_STATUS.SERVICE_UNKNOWN;
     // A watcher that does not read gets the latest state once it does.
     if (status === watch.told || stream.waitingBytes > 0) return;
     watch.told = status;
@@ -170,7 +171,7 @@ export class HealthService {
   }
 
   #status(): number {
-    return !this.#closed && this.#isReady() ? STATUS.SERVING : STATUS.NOT_SERVING;
+    return !this.#closed && this.#isReady() ? HEALTH_STATUS.SERVING : HEALTH_STATUS.NOT_SERVING;
   }
 
   #forget(stream: Http2Stream): void {

@@ -45,6 +45,11 @@ export interface GrpcListener extends Listener {
 const LOOK_MS = 100;
 /** Calls that are told at once that they are late: each takes the receiver's steps. */
 const REFUSED_AT_ONCE = 50;
+/**
+ * Calls of a connection that are in the receiver's steps at once, until one of them has proved who sends: while keys are fetched for the
+ * proof, strangers would hold there as many headers as they may open calls.
+ */
+const UNPROVED_AT_ONCE = 4;
 /** What may be on its way of one body, and of all bodies of a connection, in bytes. */
 const STREAM_WINDOW_BYTES = 256 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
@@ -138,11 +143,11 @@ class CallWatch implements Disposable {
     this.#calls.delete(call);
   }
 
-  /** Refuses those that wait longest while there is not enough `room`: strangers keep each other out, and no sender. */
-  makeRoom(room: () => boolean): void {
+  /** Has those refused that wait longest while there is not enough `room`: strangers keep each other out, and no sender. */
+  makeRoom(room: () => boolean, refuse: (call: Call) => void): void {
     for (const call of this.#calls) {
       if (room()) return;
-      if (call.waits) call.refuse(holdsTooMuch());
+      if (call.waits) refuse(call);
     }
   }
 
@@ -152,7 +157,7 @@ class CallWatch implements Disposable {
     for (const call of this.#calls) {
       if (left === 0) break;
       if (call.deadline <= now) call.expire();
-      else if (call.waits && call.openedAt + this.#headerMs <= now) {
+      else if (call.late && call.openedAt + this.#headerMs <= now) {
         call.refuse(
           new Refusal("header_timeout", `Message did not begin within ${this.#headerMs} ms`, { remedy: "retry" }),
         );
@@ -180,6 +185,9 @@ class Connection implements CallHost {
   readonly #shared: Shared;
   readonly #http2: Http2Connection;
   #proved = false;
+  /** Calls in the receiver's steps, and those that are ready for them. */
+  #asking = 0;
+  #ready: Call[] = [];
 
   constructor(shared: Shared, readonly socket: Socket, onClosed: () => void) {
     this.#shared = shared;
@@ -219,11 +227,27 @@ class Connection implements CallHost {
   }
 
   begun(call: Call): void {
-    this.#ask(call).catch((error: unknown) => {
-      this.#shared.options.events.failed(error);
-      const refusal = new Refusal("internal", "The relay failed to take the request", { remedy: "retry" });
-      call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
-    });
+    this.#ready.push(call);
+    this.#takeReady();
+  }
+
+  #takeReady(): void {
+    while (this.#proved || this.#asking < UNPROVED_AT_ONCE) {
+      const call = this.#ready.shift();
+      if (call === undefined) return;
+      // It has made room meanwhile.
+      if (call.done) continue;
+      this.#asking++;
+      call.taken();
+      this.#ask(call).catch((error: unknown) => {
+        this.#shared.options.events.failed(error);
+        const refusal = new Refusal("internal", "The relay failed to take the request", { remedy: "retry" });
+        call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
+      }).finally(() => {
+        this.#asking--;
+        this.#takeReady();
+      });
+    }
   }
 
   ended(call: Call): void {
@@ -234,13 +258,21 @@ class Connection implements CallHost {
     if (this.#proved) return;
     this.#proved = true;
     this.#shared.gate.connections.proved(connectionOf(this.socket));
+    this.#takeReady();
   }
 
-  hold(bytes: number): boolean {
+  hold(call: Call, bytes: number): boolean {
     this.#shared.unreadBytes += bytes;
     const room = () => this.#shared.unreadBytes <= this.#shared.options.unreadBytesMax;
-    if (!room()) this.#shared.calls.makeRoom(room);
+    if (!room()) this.#shared.calls.makeRoom(room, (other) => other === call ? undefined : this.#makeRoom(other));
     return room();
+  }
+
+  /** Without the receiver's steps, which would hold it for longer. */
+  #makeRoom(call: Call): void {
+    const refusal = holdsTooMuch();
+    this.#shared.options.events.refused(refusal);
+    call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
   }
 
   async #ask(call: Call): Promise<void> {

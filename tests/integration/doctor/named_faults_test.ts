@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
 import { type CollectorOptions, startCollector } from "../../../src/collector/server.ts";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { NAMED_FAULTS } from "../../../src/diagnosis/faults.ts";
+import { listenOnGrpc } from "../../../src/receiver/grpc/listener.ts";
 import { examine, type Report } from "../../../src/doctor/doctor.ts";
 import { createAuthority } from "../../../src/pki/authority.ts";
 import { initCertificates } from "../../../src/pki/init.ts";
@@ -111,6 +113,34 @@ Deno.test("each row of the table of faults is produced by doctor", async () => {
   await examined({
     receiver: { http: { tls: { cert_file: past9.certificateFile, key_file: past9.keyFile } } },
   });
+  // What listens at the relay's own addresses.
+  const at = (port: number) => ({ endpoint: `127.0.0.1:${port}` });
+  await examined({ receiver: { http: at(mail), grpc: at(silent) } });
+  const other = await listenOnGrpc({
+    hostname: "127.0.0.1",
+    port: 0,
+    limits: {
+      connectionsMax: 10,
+      addressConnectionsMax: 0,
+      headerBytesMax: 16_384,
+      headerMs: 10_000,
+      bodyMs: 10_000,
+      idleMs: 10_000,
+    },
+    streamsMax: 10,
+    unreadBytesMax: 1 << 20,
+    isReady: () => false,
+    answer: () => Promise.reject(new Error("Nobody exports")),
+    events: { refused() {}, dropped() {}, failed() {} },
+    server: (_, listener) => {
+      const { certificate: cert, key } = certs.server;
+      return createTlsServer({ cert, key, ALPNProtocols: ["h2"] }, listener);
+    },
+  });
+  stack.defer(() => other.close());
+  for (const { certificateFile: cert_file, keyFile: key_file } of [certs.server, await certs.issueServer("next")]) {
+    await examined({ receiver: { http: { tls: { cert_file, key_file } }, grpc: at(other.port) } });
+  }
   await examined({ exporter: { endpoint: "https://localhost:1" } });
   await examined({ sending_queue: { path: join(good.key, "queue.db") } });
   await examined({ sending_queue: { queue_size: "16TiB" } });

@@ -544,6 +544,28 @@ Deno.test("bodies of senders that are not known yet are held up to a bound, over
   assert.deepEqual(codes.sort(), ["overloaded", "whole", "whole"]);
 });
 
+Deno.test("of a connection that has proved nothing a few calls are looked at, the others wait; with a proof all are", async () => {
+  const seen: Inbound[] = [];
+  const known = Promise.withResolvers<void>();
+  const all = Promise.withResolvers<void>();
+  await using one = await listening({ streamsMax: 50 }, async (inbound) => {
+    if (seen.push(inbound) === 20) all.resolve();
+    await known.promise;
+    inbound.peer.proved();
+    await all.promise;
+    return await reading(inbound);
+  });
+  await using client = await one.connect();
+  const answers = Array.from({ length: 20 }, () => client.call(new Uint8Array(0)));
+  // Another connection's calls do not wait for them; its answer says that what came before has been read.
+  await using other = await one.connect();
+  const first = other.call(new Uint8Array(0));
+  while (seen.length < 5) await new Promise((resolve) => setTimeout(resolve));
+  assert.equal(seen.length, 5);
+  known.resolve();
+  assert.deepEqual((await Promise.all([first, ...answers])).map(({ code }) => code), Array(21).fill(0));
+});
+
 /** As an app answers that reads the body. */
 async function reading({ body, headers }: Inbound): Promise<Answer> {
   try {

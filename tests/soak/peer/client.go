@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/metadata"
 )
 
 var endings = []string{"goaway", "rst", "fin", "rststream"}
@@ -56,7 +57,7 @@ func one(o *Options, config *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	w, err := openClient(conn)
+	w, err := openClient(conn, o.token)
 	if err != nil {
 		return err
 	}
@@ -74,6 +75,9 @@ func one(o *Options, config *tls.Config) error {
 		}
 		if w.await(burst) < burst {
 			_ = conn.Close()
+			if o.refused {
+				return nil // The server has ended it, as it is to.
+			}
 			return fmt.Errorf("an ordinary call was not answered")
 		}
 	}
@@ -146,11 +150,13 @@ func waitClosed(w *Wire, atMost time.Duration) {
 	defer timer.Stop()
 	for {
 		select {
-		case _, open := <-w.answers:
+		case isOk, open := <-w.answers:
 			if !open {
 				return
 			}
-			counts.Answered.Add(1)
+			if isOk {
+				counts.Answered.Add(1)
+			}
 		case <-timer.C:
 			return
 		}
@@ -190,6 +196,7 @@ func oneOfGrpc(o *Options, config *tls.Config) error {
 			options = append(options, grpc.UseCompressor("gzip"))
 		}
 		counts.Calls.Add(1)
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+o.token)
 		err := channel.Invoke(ctx, path, &body, &answer, options...)
 		if err == nil {
 			counts.Answered.Add(1)

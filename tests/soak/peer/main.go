@@ -24,13 +24,14 @@ import (
 
 // Options are the flags of both sides.
 type Options struct {
-	addr, ending, state, ca, cert, key string
-	mutual                             bool
+	addr, ending, state, ca, cert, key, token string
+	mutual, refused                           bool
 	connections, concurrency, calls    int
 	hold                               time.Duration
 }
 
-// Counts are printed at the end; a killed peer prints them just before it dies.
+// Counts are printed each half second and at the end; a killed peer prints them just before it dies. Answered are calls
+// with grpc-status 0.
 type Counts struct {
 	Connections, Calls, Answered, Failed atomic.Int64
 }
@@ -43,6 +44,12 @@ func printCounts() {
 		"answered": counts.Answered.Load(), "failed": counts.Failed.Load(),
 	})
 	fmt.Println(string(line))
+}
+
+func printEachHalfSecond() {
+	for range time.Tick(500 * time.Millisecond) {
+		printCounts()
+	}
 }
 
 // die ends the process as a crash or an OOM kill does: nothing is flushed, the kernel closes the sockets.
@@ -86,6 +93,8 @@ func main() {
 	flags.StringVar(&o.ca, "ca", "", "PEM file of the CA; empty is plain text")
 	flags.StringVar(&o.cert, "cert", "", "PEM file of this side's certificate")
 	flags.StringVar(&o.key, "key", "", "PEM file of this side's key")
+	flags.StringVar(&o.token, "token", "", "what a client shows; empty is nothing")
+	flags.BoolVar(&o.refused, "refused", false, "the token is none, so that the server ends each connection")
 	flags.BoolVar(&o.mutual, "mutual", false, "whether clients show a certificate")
 	flags.IntVar(&o.connections, "connections", 1000, "how many connections to open, or to end as a server before a kill")
 	flags.IntVar(&o.concurrency, "concurrency", 16, "connections at a time")
@@ -95,6 +104,7 @@ func main() {
 		log.Fatal("Name a side: client or server")
 	}
 	_ = flags.Parse(os.Args[2:])
+	go printEachHalfSecond()
 	switch os.Args[1] {
 	case "client":
 		runClient(&o)

@@ -65,7 +65,18 @@ func serveGrpc(o *Options, listener net.Listener, config *tls.Config) {
 	if config != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
-	log.Fatal(grpc.NewServer(options...).Serve(listener))
+	log.Fatal(grpc.NewServer(options...).Serve(counted{listener}))
+}
+
+// counted is a listener that counts what it accepts.
+type counted struct{ net.Listener }
+
+func (l counted) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		counts.Connections.Add(1)
+	}
+	return conn, err
 }
 
 func serveWires(o *Options, listener net.Listener, config *tls.Config) {

@@ -21,10 +21,19 @@ var (
 	gzipMessage  = message(true)
 )
 
-// message is one length-prefixed gRPC message of 1.5 kB, half of it random as ids are.
+// field is one of a protobuf message, of a number up to 15, whose content has a length.
+func field(number byte, parts ...[]byte) []byte {
+	content := bytes.Join(parts, nil)
+	return append(binary.AppendUvarint([]byte{number<<3 | 2}, uint64(len(content))), content...)
+}
+
+// message is one length-prefixed gRPC message: a trace export of one span, 1.5 kB, half of it random as ids are.
 func message(zipped bool) []byte {
-	body := make([]byte, 1500)
-	_, _ = rand.Read(body[:750])
+	noise := make([]byte, 1400)
+	_, _ = rand.Read(noise[:750])
+	attribute := field(9, field(1, []byte("noise")), field(2, field(7, noise)))
+	span := field(2, field(1, noise[:16]), field(2, noise[16:24]), field(5, []byte("soak")), attribute)
+	body := field(1, field(2, span))
 	flag := byte(0)
 	if zipped {
 		var out bytes.Buffer
@@ -44,22 +53,25 @@ type Wire struct {
 	block    bytes.Buffer
 	encoder  *hpack.Encoder
 	next     uint32
-	answers  chan uint32 // Ids of streams that the far end has ended; closed when nothing more can be read.
+	token    string
+	answers  chan bool // For each stream that the far end has ended, whether with OK; closed when nothing more can be read.
 	goneAway chan struct{}
 	once     sync.Once
 }
 
 func newWire(conn net.Conn) *Wire {
-	w := &Wire{conn: conn, framer: http2.NewFramer(conn, conn), next: 1, answers: make(chan uint32, 4096), goneAway: make(chan struct{})}
+	w := &Wire{conn: conn, framer: http2.NewFramer(conn, conn), next: 1, answers: make(chan bool, 4096), goneAway: make(chan struct{})}
 	w.encoder = hpack.NewEncoder(&w.block)
 	return w
 }
 
-func openClient(conn net.Conn) (*Wire, error) {
+func openClient(conn net.Conn, token string) (*Wire, error) {
 	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
 		return nil, err
 	}
 	w := newWire(conn)
+	w.token = token
+	w.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	if err := w.framer.WriteSettings(); err != nil {
 		return nil, err
 	}
@@ -86,16 +98,25 @@ func (w *Wire) read() {
 			}
 		case *http2.GoAwayFrame:
 			w.once.Do(func() { close(w.goneAway) })
-		case *http2.HeadersFrame:
+		case *http2.MetaHeadersFrame:
 			if f.StreamEnded() {
-				w.answers <- f.StreamID
+				w.answers <- statusOf(f) == "0"
 			}
 		case *http2.DataFrame:
 			if f.StreamEnded() {
-				w.answers <- f.StreamID
+				w.answers <- false
 			}
 		}
 	}
+}
+
+func statusOf(f *http2.MetaHeadersFrame) string {
+	for _, field := range f.Fields {
+		if field.Name == "grpc-status" {
+			return field.Value
+		}
+	}
+	return ""
 }
 
 func (w *Wire) write(frames func()) {
@@ -123,7 +144,8 @@ func (w *Wire) call(finished bool) uint32 {
 		id = w.next
 		w.next += 2
 		w.headers(id, false, ":method", "POST", ":scheme", "http", ":path", path, ":authority", "localhost",
-			"content-type", "application/grpc", "te", "trailers", "grpc-encoding", encoding, "user-agent", "soak/1")
+			"content-type", "application/grpc", "te", "trailers", "grpc-encoding", encoding, "user-agent", "soak/1",
+			"authorization", "Bearer "+w.token)
 		if finished {
 			_ = w.framer.WriteData(id, true, body)
 		} else {
@@ -140,11 +162,13 @@ func (w *Wire) await(streams int) int {
 	defer timer.Stop()
 	for ended := 0; ended < streams; ended++ {
 		select {
-		case _, open := <-w.answers:
+		case isOk, open := <-w.answers:
 			if !open {
 				return ended
 			}
-			counts.Answered.Add(1)
+			if isOk {
+				counts.Answered.Add(1)
+			}
 		case <-timer.C:
 			counts.Failed.Add(1)
 			return ended
