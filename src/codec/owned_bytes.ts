@@ -1,11 +1,12 @@
 /**
  * Bytes with one owner. Large buffers are given back at once and not left to the garbage collector (see `discard`), so each needs
- * one place that says who gives it back: `using` at the owner, {@link OwnedBytes.take} where it is handed on.
+ * one place that says who gives it back: the owner releases it, or hands it on ({@link OwnedBytes.move}, {@link OwnedBytes.take}). Whoever
+ * has done either holds nothing: what it does with the bytes afterwards throws.
  * @module
  */
 import { discard } from "./bytes.ts";
 
-/** Bytes that are given back once: by their owner's `using`, or by whoever takes them over. */
+/** Bytes that are released once, by their owner or by whoever takes them over. */
 export class OwnedBytes implements Disposable {
   #bytes: Uint8Array | undefined;
   readonly #lender: (() => void) | undefined;
@@ -17,6 +18,7 @@ export class OwnedBytes implements Disposable {
   constructor(bytes: Uint8Array, lender?: () => void) {
     this.#bytes = bytes;
     this.#lender = lender;
+    if (watched !== undefined) watched.set(this, new Error("Held since"));
   }
 
   /** To be read while they are owned. @throws {ReferenceError} afterwards. */
@@ -25,7 +27,22 @@ export class OwnedBytes implements Disposable {
     return this.#bytes;
   }
 
-  /** Hands them on, in a whole buffer of their own: the same where they have one, or else a copy. */
+  /** How many they are. @throws {ReferenceError} when they are owned no longer. */
+  get length(): number {
+    return this.bytes.length;
+  }
+
+  /** Hands them to another owner, without a copy: this one holds nothing then. @throws {ReferenceError} where it held nothing. */
+  move(): OwnedBytes {
+    const { bytes } = this;
+    this.#let();
+    return new OwnedBytes(bytes, this.#lender);
+  }
+
+  /**
+   * Hands them out of this thread's ownership, in a whole buffer of their own: the same where they have one, or else a copy.
+   * @throws {ReferenceError} where it held nothing.
+   */
   take(): Uint8Array<ArrayBuffer> {
     const { bytes } = this;
     if (this.#lender !== undefined || !isWhole(bytes)) {
@@ -34,7 +51,7 @@ export class OwnedBytes implements Disposable {
       this[Symbol.dispose]();
       return copy;
     }
-    this.#bytes = undefined;
+    this.#let();
     return bytes;
   }
 
@@ -42,10 +59,38 @@ export class OwnedBytes implements Disposable {
   [Symbol.dispose](): void {
     const bytes = this.#bytes;
     if (bytes === undefined) return;
-    this.#bytes = undefined;
+    this.#let();
     if (this.#lender === undefined) discard(bytes);
     else this.#lender();
   }
+
+  #let(): void {
+    this.#bytes = undefined;
+    if (watched !== undefined) watched.delete(this);
+  }
+}
+
+/** Who holds bytes, and since when; undefined unless a test watches, for a stack costs more than a request. */
+let watched: Map<OwnedBytes, Error> | undefined;
+
+/** Who has come to hold bytes in this thread since the watch began, and holds them still. */
+export interface OwnersWatch extends Disposable {
+  /** Of each, the stack of where it came to hold them. */
+  readonly held: readonly string[];
+}
+
+/** Begins a watch, for tests: one at a time. @throws {Error} while there is another */
+export function watchOwners(): OwnersWatch {
+  if (watched !== undefined) throw new Error("Owners of bytes are watched already");
+  const owners = watched = new Map();
+  return {
+    get held(): readonly string[] {
+      return [...owners.values()].map(({ stack }) => String(stack));
+    },
+    [Symbol.dispose]: () => {
+      watched = undefined;
+    },
+  };
 }
 
 function isWhole(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {

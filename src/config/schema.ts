@@ -58,6 +58,23 @@ const exposedKey = () =>
     "Use a key file that every user of the machine can read, where the host protects it otherwise",
   );
 
+const keyPassphrase = () => option(secretText("text").exactOptional(), "Passphrase of an encrypted key");
+
+/** A client's identity and trust as text, in place of files; the same for each end that is asked for a client certificate. */
+const clientAsText = () => ({
+  ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
+  cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
+  key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
+  key_passphrase: keyPassphrase(),
+});
+
+/** When files are looked at; the same for each end of the relay. */
+const reloadInterval = () =>
+  option(
+    duration("100ms", "24h").prefault("5s"),
+    "How often the files are checked; changed ones are used without a restart",
+  );
+
 /** The client's identity and trust for one signal, where it differs from `exporter.tls`. */
 const signalTls = () =>
   section({
@@ -111,14 +128,8 @@ const exporterKeys = () => ({
     ca_file: option(file().prefault("certs/ca.crt"), "CA certificates that the Collector must chain to"),
     cert_file: option(file().prefault("certs/client.crt"), "The client certificate, with its chain"),
     key_file: option(file().prefault("certs/client.key"), "The client certificate's key"),
-    ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
-    cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
-    key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
-    key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
-    reload_interval: option(
-      duration("100ms", "24h").prefault("5s"),
-      "How often the files are checked; changed ones are used without a restart",
-    ),
+    ...clientAsText(),
+    reload_interval: reloadInterval(),
     ...expiryLimits(),
     key_readable_by_others: exposedKey(),
   }).prefault({}),
@@ -222,11 +233,8 @@ export const ConfigSchema = section({
           flag().prefault(true),
           "With client_ca_file: false lets senders without a certificate prove themselves by a token",
         ),
-        key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
-        reload_interval: option(
-          duration("100ms", "24h").prefault("5s"),
-          "How often the files are checked; changed ones are used without a restart",
-        ),
+        key_passphrase: keyPassphrase(),
+        reload_interval: reloadInterval(),
         ...expiryLimits(),
         key_readable_by_others: exposedKey(),
       }).prefault({}),
@@ -368,10 +376,7 @@ export const ConfigSchema = section({
           "A client certificate for the database, with its chain. Each connection reads the files anew",
         ),
         key_file: option(file().exactOptional(), "The client certificate's key"),
-        ca_pem: option(pem(PEM).exactOptional(), "CA certificates as PEM text, instead of ca_file"),
-        cert_pem: option(pem(PEM).exactOptional(), "The client certificate as PEM text, instead of cert_file"),
-        key_pem: option(pem(PEM).exactOptional(), "The client key as PEM text, instead of key_file"),
-        key_passphrase: option(secretText("text").exactOptional(), "Passphrase of an encrypted key"),
+        ...clientAsText(),
         ...expiryLimits(),
         key_readable_by_others: exposedKey(),
       }).prefault({}),

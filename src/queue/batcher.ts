@@ -4,7 +4,7 @@
  * `commit_siblings`.
  * @module
  */
-import { discard } from "../codec/bytes.ts";
+import { OwnedBytes } from "../codec/owned_bytes.ts";
 import type { SignalName } from "../signal.ts";
 import type { Accepted, Part, PayloadEncoding, QueueRecord, SendingQueue, TargetId } from "./queue.ts";
 
@@ -21,8 +21,8 @@ export interface Submission {
   readonly inflatedBytes: number;
   /** Where it goes. */
   readonly targets: readonly TargetId[];
-  /** A whole buffer of its own. */
-  readonly payload: Uint8Array<ArrayBuffer>;
+  /** The sender's own until `append`, which takes it over, whatever becomes of the request. */
+  readonly payload: OwnedBytes;
 }
 
 /** Bounds of one record. */
@@ -43,9 +43,14 @@ const DELAY_MS = 2;
 /** A request that comes within this time after a commit, in ms, belongs to the same load: senders have had their answers and send again. */
 const LOAD_MS = 5;
 
-/** A submission whose sender waits for the answer. */
-interface PendingSubmission {
+/** A submission whose payload is the batcher's. */
+interface Held {
   readonly submission: Submission;
+  readonly payload: OwnedBytes;
+}
+
+/** One whose sender waits for the answer. */
+interface PendingSubmission extends Held {
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -85,10 +90,11 @@ export class Batcher {
    * @throws {Refusal} as `append` does; nothing of the request has been kept then.
    */
   append(submission: Submission): Promise<Accepted> {
-    if (!this.#queue.capabilities.merges) return this.#append([submission], performance.now());
+    const payload = submission.payload.move();
+    if (!this.#queue.capabilities.merges) return this.#append([{ submission, payload }], performance.now());
     return new Promise((resolve, reject) => {
       if (this.#waiting.length === 0) this.#waitingSince = performance.now();
-      this.#waiting.push({ submission, resolve, reject });
+      this.#waiting.push({ submission, payload, resolve, reject });
       this.#committing ??= this.#commitAll();
     });
   }
@@ -116,15 +122,15 @@ export class Batcher {
 
   async #commit(group: readonly PendingSubmission[], since: number): Promise<void> {
     try {
-      const accepted = await this.#append(group.map(({ submission }) => submission), since);
+      const accepted = await this.#append(group, since);
       for (const { resolve } of group) resolve(accepted);
     } catch (error) {
       for (const { reject } of group) reject(error);
     }
   }
 
-  async #append(submissions: readonly Submission[], since: number): Promise<Accepted> {
-    const record = recordOf(submissions);
+  async #append(group: readonly Held[], since: number): Promise<Accepted> {
+    const record = recordOf(group);
     const accepted = await this.#queue.append(record);
     this.#onAppended(record.signal, performance.now() - since);
     return accepted;
@@ -135,7 +141,8 @@ export class Batcher {
     const groups: PendingSubmission[][] = [];
     const open = new Map<string, { group: PendingSubmission[]; bytes: number; inflatedBytes: number }>();
     for (const entry of waiting) {
-      const { signal, encoding, mergeable, targets, payload, inflatedBytes } = entry.submission;
+      const { signal, encoding, mergeable, targets, inflatedBytes } = entry.submission;
+      const { length } = entry.payload;
       if (!mergeable) {
         groups.push([entry]);
         continue;
@@ -143,38 +150,42 @@ export class Batcher {
       const key = `${signal} ${encoding} ${targets.join()}`;
       const current = open.get(key);
       const fits = current !== undefined && current.group.length < PARTS_MAX &&
-        current.bytes + payload.length <= this.#limits.bytesMax &&
+        current.bytes + length <= this.#limits.bytesMax &&
         current.inflatedBytes + inflatedBytes <= this.#limits.inflatedBytesMax;
       if (fits) {
         current.group.push(entry);
-        current.bytes += payload.length;
+        current.bytes += length;
         current.inflatedBytes += inflatedBytes;
       } else {
         const group = [entry];
         groups.push(group);
-        open.set(key, { group, bytes: payload.length, inflatedBytes });
+        open.set(key, { group, bytes: length, inflatedBytes });
       }
     }
     return groups;
   }
 }
 
-function recordOf(submissions: readonly Submission[]): QueueRecord {
-  const first = submissions[0]!;
-  const parts: Part[] = submissions.map(({ sender, items, payload, inflatedBytes }) => ({
+function recordOf(group: readonly Held[]): QueueRecord {
+  const first = group[0]!;
+  const parts: Part[] = group.map(({ submission: { sender, items, inflatedBytes }, payload }) => ({
     sender,
     items,
     bytes: payload.length,
     inflatedBytes,
   }));
-  const { signal, encoding, mergeable, targets } = first;
-  if (submissions.length === 1) return { signal, encoding, mergeable, parts, targets, payload: first.payload };
-  const payload = new Uint8Array(parts.reduce((sum, part) => sum + part.bytes, 0));
+  const { signal, encoding, mergeable, targets } = first.submission;
+  return { signal, encoding, mergeable, parts, targets, payload: group.length === 1 ? first.payload : joined(group) };
+}
+
+/** The payloads one behind the other, in a buffer of their own. */
+function joined(group: readonly Held[]): OwnedBytes {
+  const whole = new Uint8Array(group.reduce((sum, { payload }) => sum + payload.length, 0));
   let offset = 0;
-  for (const submission of submissions) {
-    payload.set(submission.payload, offset);
-    offset += submission.payload.length;
-    discard(submission.payload);
+  for (const { payload } of group) {
+    whole.set(payload.bytes, offset);
+    offset += payload.length;
+    payload[Symbol.dispose]();
   }
-  return { signal, encoding, mergeable, parts, targets, payload };
+  return new OwnedBytes(whole);
 }

@@ -3,8 +3,10 @@
  * Nothing is stored, so nothing is promised before that answer.
  * @module
  */
+import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { Refusal } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
+import { deliveryOf } from "./delivery.ts";
 import { AWAY_RETRY_S, DrainRate, roomIn } from "./drain_rate.ts";
 import {
   type Accepted,
@@ -48,9 +50,11 @@ const TIMED_OUT_RETRY_S = 1;
 
 /** A record that waits for one target, and its sender. */
 interface Entry {
-  readonly record: Omit<Delivery, "until" | "settle">;
-  /** When its sender stops waiting, by the clock that nobody sets. */
-  readonly until: number;
+  readonly record: Omit<Delivery, "settle" | "payload">;
+  /** Length of the payload. */
+  readonly bytes: number;
+  /** Released when the record is settled or withdrawn. */
+  readonly payload: OwnedBytes;
   state: "waiting" | "taken" | "done";
   readonly timer: ReturnType<typeof setTimeout>;
   /** Whether a sender waits for it: not for a target that is not required. */
@@ -130,19 +134,22 @@ class DirectQueue implements SendingQueue {
   }
 
   append(record: QueueRecord): Promise<Accepted> {
-    const bytes = record.payload.length;
     let targets: Target[];
+    let bytes: number;
     try {
       targets = targetsOfNew(record, (id) => this.#targetOf(id));
+      bytes = record.payload.length;
+      const refusal = this.admits(record.targets, bytes);
+      if (refusal !== undefined) throw refusal;
     } catch (error) {
+      record.payload[Symbol.dispose]();
       return Promise.reject(error);
     }
-    const refusal = this.admits(record.targets, bytes);
-    if (refusal !== undefined) return Promise.reject(refusal);
+    const payload = record.payload.move();
     // The sender waits for one of them: the one that is required. The others have it as well, where there is room.
     const awaited = targets.find(({ required }) => required) ?? targets[0]!;
     const answer = new Promise<Accepted>((resolve, reject) =>
-      this.#enqueue(record, awaited, true, (outcome) => {
+      this.#enqueue(record, payload, awaited, true, (outcome) => {
         if (outcome instanceof Refusal) reject(outcome);
         else resolve(outcome);
       })
@@ -151,7 +158,7 @@ class DirectQueue implements SendingQueue {
       if (target === awaited) continue;
       if (this.admits([target.id], bytes) === undefined) {
         // A buffer of its own: whoever is done first gives his up.
-        this.#enqueue({ ...record, payload: record.payload.slice() }, target, false, () => {});
+        this.#enqueue(record, new OwnedBytes(new Uint8Array(payload.bytes)), target, false, () => {});
       } else {
         target.skipped += itemsOf(record);
       }
@@ -160,14 +167,22 @@ class DirectQueue implements SendingQueue {
   }
 
   #enqueue(
-    { targets: _, ...record }: QueueRecord,
+    { targets: _, payload: _moved, ...record }: QueueRecord,
+    payload: OwnedBytes,
     { id: target }: Target,
     awaited: boolean,
     answer: (outcome: Accepted | Refusal) => void,
   ): void {
     const entry: Entry = {
-      record: { ...record, target, id: ++this.#lastId, enqueuedAt: this.#now() },
-      until: this.#elapsed() + this.#waitMs,
+      record: {
+        ...record,
+        target,
+        id: ++this.#lastId,
+        enqueuedAt: this.#now(),
+        until: this.#elapsed() + this.#waitMs,
+      },
+      bytes: payload.length,
+      payload,
       state: "waiting",
       awaited,
       timer: setTimeout(() => this.#timeOut(entry), this.#waitMs),
@@ -176,7 +191,7 @@ class DirectQueue implements SendingQueue {
         answer(outcome);
       },
     };
-    this.#bytes += record.payload.length;
+    this.#bytes += entry.bytes;
     if (awaited) this.shares.add(record.parts);
     this.#waiting.add(entry);
     this.#takers.wake(record.signal);
@@ -214,7 +229,7 @@ class DirectQueue implements SendingQueue {
       const first = run[0]?.record ?? record;
       if (record.signal !== limit.signal || record.target !== limit.target) continue;
       if (record.encoding !== first.encoding) continue;
-      bytes += record.payload.length;
+      bytes += entry.bytes;
       inflatedBytes += record.parts.reduce((sum, part) => sum + part.inflatedBytes, 0);
       const fits = run.length === 0 ||
         (first.mergeable && record.mergeable && run.length < limit.recordsMax && bytes <= limit.bytesMax &&
@@ -226,32 +241,25 @@ class DirectQueue implements SendingQueue {
   }
 
   #deliver(entry: Entry): Delivery {
-    const { record } = entry;
     this.#waiting.delete(entry);
     this.#taken.add(entry);
     entry.state = "taken";
-    let settled = false;
-    return {
-      ...record,
-      until: entry.until,
+    return deliveryOf(entry.record, {
+      payload: () => entry.payload.bytes,
       settle: (outcomes) => {
-        if (outcomes.length !== record.parts.length) {
-          const text = `Record ${record.id} has ${record.parts.length} parts, not ${outcomes.length}`;
-          return Promise.reject(new RangeError(text));
-        }
-        if (settled) return Promise.reject(new Error(`Record ${record.id} has been settled before`));
-        settled = true;
         this.#settle(entry, outcomes);
         return Promise.resolve();
       },
-    };
+    });
   }
 
   #settle(entry: Entry, outcomes: readonly PartOutcome[]): void {
+    // The exporter is done with it, whatever has become of its sender.
+    entry.payload[Symbol.dispose]();
     if (entry.state !== "taken") return;
     this.#remove(entry);
     const { record } = entry;
-    this.#drain.note(record.payload.length);
+    this.#drain.note(entry.bytes);
     const verdict = verdictOf(record, outcomes);
     if (!(verdict instanceof Refusal)) {
       const items = itemsOf(record);
@@ -268,11 +276,13 @@ class DirectQueue implements SendingQueue {
     entry.answer(verdict);
   }
 
+  /** What is taken keeps its payload until it is settled. */
   #remove(entry: Entry): void {
+    if (entry.state === "waiting") entry.payload[Symbol.dispose]();
     entry.state = "done";
     this.#waiting.delete(entry);
     this.#taken.delete(entry);
-    this.#bytes -= entry.record.payload.length;
+    this.#bytes -= entry.bytes;
     if (entry.awaited) this.shares.remove(entry.record.parts);
   }
 
@@ -310,7 +320,7 @@ class DirectQueue implements SendingQueue {
           name,
           configured: true,
           records: own.length,
-          bytes: own.reduce((sum, { record }) => sum + record.payload.length, 0),
+          bytes: own.reduce((sum, each) => sum + each.bytes, 0),
           bytesMax: this.#bytesMax,
           oldestAt: own.length === 0 ? undefined : Math.min(...own.map(({ record }) => record.enqueuedAt)),
           inFlight: own.filter(({ state }) => state === "taken").length,

@@ -3,8 +3,9 @@
  * a target that is not configured any more. Each engine that keeps anything has one.
  * @module
  */
-import type { SignalName } from "../signal.ts";
-import type { Books, PayloadEncoding } from "./queue.ts";
+import { bySignal, type SignalName } from "../signal.ts";
+import { type Books, NO_BOOKS, type PayloadEncoding, type TargetId } from "./queue.ts";
+import type { Totals } from "./totals.ts";
 
 /** What it holds. */
 export interface QueueSnapshot {
@@ -158,8 +159,45 @@ export interface QueueInspector {
   abandon(target: string): Promise<MoveResult>;
 }
 
+/** What an engine has read of a queue at one moment. */
+export interface QueueReading {
+  readonly path: string;
+  readonly bytesMax: number;
+  readonly deadLetterBytesMax: number;
+  /** ms since the Unix epoch. */
+  readonly oldestAt: number | undefined;
+  readonly totals: Omit<Totals, "lastId">;
+  /** Every target that there has been, in the order of their numbers. */
+  readonly names: Iterable<readonly [TargetId, string]>;
+}
+
+/** What a reading says. */
+export function queueSnapshotOf(reading: QueueReading): QueueSnapshot {
+  const { path, bytesMax, deadLetterBytesMax, oldestAt, totals, names } = reading;
+  const targets = [...names].flatMap(([id, name]): TargetSnapshot[] => {
+    const own = totals.targets[id];
+    if (own === undefined) return [];
+    const { records, bytes, skipped, deadRecords, deadBytes, books } = own;
+    return [{ name, records, bytes, skipped, deadLetters: { records: deadRecords, bytes: deadBytes }, books }];
+  });
+  return {
+    path,
+    records: totals.records,
+    bytes: totals.bytes,
+    bytesMax,
+    oldestAt,
+    held: totals.held,
+    deadLetters: { records: totals.deadRecords, bytes: totals.deadBytes, bytesMax: deadLetterBytesMax },
+    books: bySignal((signal) => targets.map(({ books }) => books[signal]).reduce(plusBooks, NO_BOOKS)),
+    targets: targets.filter(({ records, deadLetters, books }) =>
+      records > 0 || deadLetters.records > 0 || Object.values(books).some(({ accepted }) => accepted > 0)
+    ),
+    balanced: targets.every(({ books }) => Object.values(books).every(balances)),
+  };
+}
+
 /** Two accounts in one. */
-export function plusBooks(a: Books, b: Books): Books {
+function plusBooks(a: Books, b: Books): Books {
   return {
     accepted: a.accepted + b.accepted,
     delivered: a.delivered + b.delivered,
@@ -172,6 +210,6 @@ export function plusBooks(a: Books, b: Books): Books {
 }
 
 /** Whether what was accepted has met its ends, or waits. */
-export function balances({ accepted, ...ended }: Books): boolean {
+function balances({ accepted, ...ended }: Books): boolean {
   return accepted === Object.values(ended).reduce((sum, items) => sum + items, 0);
 }

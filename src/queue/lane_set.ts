@@ -1,10 +1,12 @@
 /**
- * All lanes of a queue, and the memory that their payloads take: those kept for the next take, and those taken and not settled.
+ * All lanes of a queue, and the memory that their payloads take: those kept for the next take, and those taken and not settled. What
+ * leaves a lane and does not come back gives its payload up here.
  * No I/O here.
  * @module
  */
+import type { OwnedBytes } from "../codec/owned_bytes.ts";
 import { bySignal, type SignalName } from "../signal.ts";
-import { type Entry, giveUpPayload, Lane } from "./lanes.ts";
+import { Entry, Lane } from "./lanes.ts";
 import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
 import { memoryOf } from "./cost.ts";
 import type { RecordHead } from "./record_head.ts";
@@ -31,17 +33,17 @@ interface Place {
   readonly encoding: PayloadEncoding;
 }
 
-/** Rows of a lane that were read behind its cursor. A large payload stays in the file until the record is taken. */
+/** Rows of a lane that were read behind its cursor. A large payload stays where it is stored until the record is taken. */
 export interface LaneRead {
-  readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
+  readonly rows: readonly { readonly head: RecordHead; readonly payload: OwnedBytes | undefined }[];
   readonly exhausted: boolean;
   /** The last id up to which nothing is left out. */
   readonly seenTo: number;
 }
 
 /** The memory of an entry, in bytes. */
-function memoryOfEntry({ head, payload }: Entry): number {
-  return memoryOf(payload?.length ?? 0, head.parts.length);
+function memoryOfEntry({ head, payloadBytes }: Entry): number {
+  return memoryOf(payloadBytes, head.parts.length);
 }
 
 export class LaneSet {
@@ -100,15 +102,17 @@ export class LaneSet {
   /**
    * A record that has just been written. It is kept if its lane knows all records before it and there is room; otherwise it is read
    * later. The first of several targets gets the payload; the others read it again, so that each can give up its own.
+   * @param payload Taken over.
    */
-  append(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
+  append(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: OwnedBytes | undefined): void {
     const head = { ...op, id };
     for (const target of op.targets) {
       const lane = this.laneOf(target, op);
       const own = target === op.targets[0];
-      const entry = { target, head, parts, payload: own ? payload : undefined, dueAt: 0, knownAt: this.#now() };
+      const entry = new Entry({ target, head, parts, payload: own ? payload : undefined, knownAt: this.#now() });
       const fits = !lane.behind && this.#cachedBytes + memoryOfEntry(entry) <= CACHE_BYTES_MAX;
-      if (!fits || (own && payload === undefined)) {
+      if (!fits || (own && !entry.loaded)) {
+        entry.giveUpPayload();
         lane.behind = true;
         continue;
       }
@@ -117,12 +121,12 @@ export class LaneSet {
     }
   }
 
-  /** A record that has just been written, and is this process's own: kept in any case. Its first target has the payload. */
-  own(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: Entry["payload"]): void {
+  /** A record that has just been written, and is this process's own: kept in any case. Its first target has the payload, which is taken over. */
+  own(id: number, op: Omit<RecordHead, "id">, parts: readonly Part[], payload: OwnedBytes | undefined): void {
     const head = { ...op, id };
     for (const target of op.targets) {
       const mine = target === op.targets[0] ? payload : undefined;
-      const entry = { target, head, parts, payload: mine, dueAt: 0, knownAt: this.#now() };
+      const entry = new Entry({ target, head, parts, payload: mine, knownAt: this.#now() });
       const lane = this.laneOf(target, op);
       if (id > lane.cursor) {
         this.#cachedBytes += memoryOfEntry(entry);
@@ -136,8 +140,8 @@ export class LaneSet {
   /** Rows that were read behind the lane's cursor. */
   fill(lane: Lane, { rows, exhausted, seenTo }: LaneRead): void {
     const knownAt = this.#now();
-    for (const { payload, ...head } of rows) {
-      const entry = { target: lane.target, head, payload, dueAt: 0, knownAt };
+    for (const { head, payload } of rows) {
+      const entry = new Entry({ target: lane.target, head, payload, knownAt });
       this.#cachedBytes += memoryOfEntry(entry);
       lane.push(entry);
     }
@@ -167,9 +171,10 @@ export class LaneSet {
     return run;
   }
 
-  /** A record that had been taken leaves memory. */
+  /** A record that had been taken leaves memory, and its payload with it. */
   release(entry: Entry): void {
     this.#count(entry, -memoryOf(entry.head.bytes, entry.head.parts.length));
+    entry.giveUpPayload();
   }
 
   #count({ target, head }: Entry, bytes: number): void {
@@ -179,13 +184,13 @@ export class LaneSet {
 
   /** Gives a record back that had been taken, to be taken again from `dueAt` on. */
   leave(entry: Entry, dueAt: number): void {
-    this.release(entry);
+    this.#count(entry, -memoryOf(entry.head.bytes, entry.head.parts.length));
     this.giveBack(entry, dueAt);
   }
 
   /** A record, or what is left of it, that is to be taken from `dueAt` on, in ms of a clock that never steps. */
   giveBack(entry: Entry, dueAt: number): void {
-    if (this.#cachedBytes + memoryOfEntry(entry) > CACHE_BYTES_MAX) giveUpPayload(entry);
+    if (this.#cachedBytes + memoryOfEntry(entry) > CACHE_BYTES_MAX) entry.giveUpPayload();
     this.#cachedBytes += memoryOfEntry(entry);
     entry.dueAt = dueAt;
     this.laneOf(entry.target, entry.head).giveBack(entry);
@@ -205,11 +210,8 @@ export class LaneSet {
   withdraw(target: TargetId, signal: SignalName): readonly Entry[] {
     const lanes = this.of(target, signal);
     const entries = lanes.flatMap(({ entries }) => entries);
+    for (const entry of entries) this.#cachedBytes -= memoryOfEntry(entry);
     for (const lane of lanes) lane.reset();
-    for (const entry of entries) {
-      this.#cachedBytes -= memoryOfEntry(entry);
-      giveUpPayload(entry);
-    }
     return entries;
   }
 
@@ -218,7 +220,7 @@ export class LaneSet {
     for (const lane of this.#all) lane.behind = true;
   }
 
-  /** Forgets all records that nobody has taken: the file has been replaced. */
+  /** Forgets all records that nobody has taken, and gives their payloads up: the file has been replaced, or the queue is closed. */
   reset(): void {
     for (const lane of this.#all) lane.reset();
     this.#cachedBytes = 0;

@@ -3,29 +3,70 @@
  * encoding. No I/O here.
  * @module
  */
-import { discard } from "../codec/bytes.ts";
+import type { OwnedBytes } from "../codec/owned_bytes.ts";
 import type { SignalName } from "../signal.ts";
 import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
 import { decodeParts, type RecordHead } from "./record_head.ts";
 
-/** A record in memory, as one target has it. */
-export interface Entry {
+/** What an entry is made of. */
+export interface NewEntry {
+  readonly target: TargetId;
+  readonly head: RecordHead;
+  readonly parts?: readonly Part[] | undefined;
+  /** Taken over. */
+  readonly payload: OwnedBytes | undefined;
+  readonly dueAt?: number;
+  readonly knownAt: number;
+}
+
+/** A record in memory, as one target has it. It owns its payload, where that is in memory: {@link LaneSet} says when it is given up. */
+export class Entry {
   readonly target: TargetId;
   head: RecordHead;
   /** What `head.parts` says; undefined until it has been read. */
-  parts?: readonly Part[] | undefined;
-  /** Undefined where memory was short: it is read again before the record is taken. */
-  payload: Uint8Array<ArrayBuffer> | undefined;
+  parts: readonly Part[] | undefined;
   /** Not to be taken before, in ms of a clock that never steps. */
   dueAt: number;
   /** When it came into memory, by the same clock. */
   readonly knownAt: number;
-}
+  #payload: OwnedBytes | undefined;
 
-/** Gives the memory of a payload back at once; it can be read again from the file. */
-export function giveUpPayload(entry: Entry): void {
-  if (entry.payload !== undefined) discard(entry.payload);
-  entry.payload = undefined;
+  constructor({ target, head, parts, payload, dueAt = 0, knownAt }: NewEntry) {
+    this.target = target;
+    this.head = head;
+    this.parts = parts;
+    this.dueAt = dueAt;
+    this.knownAt = knownAt;
+    this.#payload = payload?.move();
+  }
+
+  /** Whether the payload is in memory. Where that was short it is read again before the record is taken. */
+  get loaded(): boolean {
+    return this.#payload !== undefined;
+  }
+
+  /** How much of the payload is in memory, in bytes. */
+  get payloadBytes(): number {
+    return this.#payload?.length ?? 0;
+  }
+
+  /** To be read while it is in memory. @throws {ReferenceError} where it is not */
+  get payload(): Uint8Array {
+    if (this.#payload === undefined) throw new ReferenceError(`The payload of record ${this.head.id} is not in memory`);
+    return this.#payload.bytes;
+  }
+
+  /** Takes over the payload that was read again. */
+  load(payload: OwnedBytes): void {
+    this.#payload?.[Symbol.dispose]();
+    this.#payload = payload.move();
+  }
+
+  /** Gives the payload's memory back at once; it can be read again from where it is stored. */
+  giveUpPayload(): void {
+    this.#payload?.[Symbol.dispose]();
+    this.#payload = undefined;
+  }
 }
 
 /** The parts of a record; already in memory if the record came in by this process. */
@@ -196,8 +237,9 @@ export class Lane {
     return run;
   }
 
-  /** Forgets everything: the file has been replaced. */
+  /** Forgets everything, and gives the payloads up. */
   reset(): void {
+    for (const entry of this.entries) entry.giveUpPayload();
     this.#fresh.length =
       this.#freshFrom =
       this.#due.length =

@@ -3,6 +3,7 @@
  * `receiver` and `exporter` know this file and never each other; only `open.ts` names an engine.
  * @module
  */
+import type { OwnedBytes } from "../codec/owned_bytes.ts";
 import type { Refusal } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import type { SenderShares } from "./shares.ts";
@@ -41,7 +42,7 @@ export interface TargetSettings {
 /** The only target where no other is configured. */
 export const DEFAULT_TARGETS: readonly TargetSettings[] = [{ name: "default", required: true }];
 
-/** One or more parts of one signal and one encoding. From `append` on the payload's buffer belongs to the queue. */
+/** One or more parts of one signal and one encoding. */
 export interface QueueRecord {
   readonly signal: SignalName;
   readonly encoding: PayloadEncoding;
@@ -50,8 +51,8 @@ export interface QueueRecord {
   readonly parts: readonly Part[];
   /** Where it goes, the same for all its parts: at least one, none twice. */
   readonly targets: readonly TargetId[];
-  /** A whole buffer of its own (offset 0, full length): an engine may transfer it to a Worker. */
-  readonly payload: Uint8Array<ArrayBuffer>;
+  /** The record's own until `append`, which takes it over, whatever becomes of the record. */
+  readonly payload: OwnedBytes;
 }
 
 /** What `append` resolves with. */
@@ -99,7 +100,9 @@ export type PartOutcome =
   };
 
 /** A record for one target, in the exporter's hands: `parts` are those that still wait for this target, `payload` is theirs. */
-export interface Delivery extends Omit<QueueRecord, "targets"> {
+export interface Delivery extends Omit<QueueRecord, "targets" | "payload"> {
+  /** The queue's, lent until `settle` is called. @throws {ReferenceError} afterwards */
+  readonly payload: Uint8Array;
   readonly target: TargetId;
   /** The record's: ascending, in the order of arrival. */
   readonly id: number;

@@ -33,11 +33,12 @@ export interface RecordHead {
  * @param skipped Those of its targets that it does not go to.
  */
 export function headOf(
-  record: QueueRecord,
+  record: Omit<QueueRecord, "payload">,
   enqueuedAt: number,
   skipped: readonly TargetId[] = [],
 ): Omit<RecordHead, "id"> {
-  const { signal, encoding, mergeable, parts, payload } = record;
+  const { signal, encoding, mergeable, parts } = record;
+  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
   const targets = record.targets.length === 1
     ? record.targets
     : record.targets.filter((target) => !skipped.includes(target)).sort((a, b) => a - b);
@@ -48,8 +49,8 @@ export function headOf(
     encoding,
     mergeable,
     items: parts.reduce((sum, part) => sum + part.items, 0),
-    bytes: payload.length,
-    cost: costOfRow(payload.length, written),
+    bytes,
+    cost: costOfRow(bytes, written),
     inflatedBytes: parts.reduce((sum, part) => sum + part.inflatedBytes, 0),
     enqueuedAt,
     parts: written,

@@ -2,6 +2,14 @@
  * The takers that wait, and until when: for a new record, one that is due, one of another process, an abort or the end.
  * @module
  */
+import type { SignalName } from "../signal.ts";
+import type { TargetId } from "./queue.ts";
+
+/** Takers of one signal for one target. */
+export function kindOf(target: TargetId, signal: SignalName): string {
+  return `${target} ${signal}`;
+}
+
 /** How often a waiting taker looks for records that another process has inserted, in ms. */
 const POLL_MS = 1000;
 

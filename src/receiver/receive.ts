@@ -3,6 +3,7 @@
  * are the same for each way in.
  * @module
  */
+import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { Refusal } from "../errors.ts";
 import type { PartialSuccess } from "../otlp/response.ts";
 import type { RedactionSettings } from "../otlp/rewrite/redaction.ts";
@@ -118,6 +119,7 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
   const targets = options.targetsFor(signal, sender.id);
   const visit = options.limiter.enter(sender);
   let permit: Permit | undefined;
+  let payload: OwnedBytes | undefined;
   let kept = false;
   try {
     const held = permit = options.admission.admit(stated, sender.id);
@@ -137,9 +139,9 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     const { resourceAttributes } = sender;
     const form = { signal, mediaType, encoding, bytesMax, resourceAttributes };
     const preparing = options.preparer.prepare(form, sender.id, body);
-    const { hits, ignored, items, mergeable, inflatedBytes, payload } = preparing instanceof Promise
-      ? await preparing
-      : preparing;
+    const prepared = preparing instanceof Promise ? await preparing : preparing;
+    payload = new OwnedBytes(prepared.payload);
+    const { hits, ignored, items, mergeable, inflatedBytes } = prepared;
     const { redactor, payloadEncoding } = options.preparer.settings;
     // Field by field: copied by a spread it would cost as much as the sender's look-up.
     const submission: Submission = {
@@ -156,8 +158,8 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     let accepted: Accepted = {};
     // OTLP: "The server SHOULD respond with success" to an empty request; there is nothing to keep.
     if (submission.inflatedBytes > 0) {
-      if (submission.payload.length > bodyBytes) held.grow(submission.payload.length - bodyBytes);
-      visit.append(submission.items, submission.payload.length);
+      if (payload.length > bodyBytes) held.grow(payload.length - bodyBytes);
+      visit.append(submission.items, payload.length);
       // Awaited: from here on `append` has the data, and its promise is what the 200 below stands on.
       accepted = await options.append(submission);
     }
@@ -171,6 +173,8 @@ async function take(options: ReceiverOptions, request: InProgress): Promise<Answ
     if (hits !== undefined) options.events.redacted(signal, redactor!.settings, hits);
     return success(headers, signal, mediaType, accepted);
   } finally {
+    // Only where the queue has not taken it over.
+    payload?.[Symbol.dispose]();
     permit?.release();
     visit.leave(kept);
   }

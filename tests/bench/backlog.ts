@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
 import { openQueue } from "../../src/queue/open.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { makeBodies } from "./bodies.ts";
 import { drive } from "./measure.ts";
 import { kill, peakRssMiB, startRelay } from "./processes.ts";
@@ -98,7 +99,7 @@ async function fill(dir: string, bytes: number): Promise<void> {
           bytes: member.length,
           inflatedBytes: bytes.length,
         })),
-        payload,
+        payload: new OwnedBytes(payload),
       });
     });
     await Promise.all(records);

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
 import { gunzip, gzipMember } from "../../src/codec/gzip.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 import { JsonReader } from "../../src/otlp/json/reader.ts";
 import { Walker } from "../../src/otlp/wire.ts";
@@ -54,7 +55,7 @@ const submission = (): Submission => ({
   sender: "bench",
   items: 10,
   inflatedBytes: plain.length,
-  payload: member.slice(),
+  payload: new OwnedBytes(member.slice()),
 });
 const limits = { bytesMax: 1 << 22, inflatedBytesMax: 1 << 24 };
 const nowhere = {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { queueCommand } from "../../src/cli/queue.ts";
 import { FaultFound } from "../../src/cli/io.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { configFrom } from "../../src/config/load.ts";
 import { openQueue } from "../../src/queue/open.ts";
 import { REQUEST_MESSAGE } from "../../src/otlp/schema.ts";
@@ -46,7 +47,7 @@ async function withLetters(body: (path: string) => Promise<void>): Promise<void>
         mergeable: true,
         targets: [1],
         parts: [{ sender, items: 2, bytes: member.length, inflatedBytes: payload.length }],
-        payload: member,
+        payload: new OwnedBytes(member),
       });
       await settleAll(await takeAll(queue, 1, "logs"), { kind: "dead", reason, status: 400 });
     }

@@ -2,46 +2,28 @@
  * What OTLP/HTTP obliges a client to, as data: how a Collector misbehaves, and what the relay has to do. Sources: OTLP 1.11.0,
  * sections as named, and the exporter page of the OpenTelemetry specification (specification/protocol/exporter.md).
  */
-import { Buffer } from "node:buffer";
-import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
 import { type CollectorOptions, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
-import type { Books } from "../../src/queue/queue.ts";
 import type { TestCertificates } from "../support/files/certificates.ts";
-import { Journal, requestOf } from "../support/relay/exporting.ts";
-import { booksIn, startRelayHere } from "../support/relay/relay.ts";
-
-/** One attempt to deliver the request, as the Collector saw it. */
-export interface Attempt {
-  /** When, by `performance.now()`. */
-  readonly at: number;
-}
-
-/** What came of one request. */
-export interface Observed {
-  readonly attempts: readonly Attempt[];
-  /** Header fields of the attempt that was accepted; empty where none was. */
-  readonly headers: Readonly<Record<string, string>>;
-  /** Of the signal, after the relay has stopped. */
-  readonly books: Books;
-  readonly log: readonly string[];
-  /** TCP connections that were opened to the Collector; undefined where nobody counts them. */
-  readonly connections: number | undefined;
-}
-
-/** What is demanded of a client, and by whom. */
-export interface Clause {
-  readonly clause: string;
-  readonly obligation: "MUST" | "MUST NOT" | "SHOULD" | "ours";
-  readonly situation: string;
-  readonly expected: string;
-  /** Attempts that are waited for before the relay is stopped. */
-  readonly attempts: number;
-  readonly check: (observed: Observed) => string | undefined;
-}
+import {
+  BAD_DATA,
+  type Clause,
+  deliveredAfter,
+  header,
+  isQuestion,
+  LONGEST_MS,
+  NO_RESPONSE,
+  NOT_RETRIED,
+  notBefore,
+  PARTLY_REJECTED,
+  REJECTED,
+  RETRIED,
+  show,
+  told,
+  USER_AGENT,
+  WARNED,
+  WARNING,
+} from "./client_clauses.ts";
 
 export interface ClientRow extends Clause {
   /** How the Collector answers attempt `number`, from 1. */
@@ -60,36 +42,8 @@ const status = (code: number, headers: Readonly<Record<string, string>> = {}, me
   message,
 });
 
-export function told({ attempts, books }: Observed): string {
-  return `${attempts.length} attempts, ${books.delivered} delivered, ${books.rejectedByCollector} rejected, ` +
-    `${books.deadLettered} dead, ${books.queued} queued`;
-}
-
-export const deliveredAfter = (count: number) => (observed: Observed) =>
-  observed.attempts.length === count && observed.books.delivered === 1 ? undefined : told(observed);
-
-/** The second attempt is at least this long after the first, in ms, less what clocks and the rounding of a date may take. */
-export const notBefore = (ms: number) => (observed: Observed) => {
-  const [first, second] = observed.attempts;
-  const waited = first === undefined || second === undefined ? 0 : second.at - first.at;
-  return deliveredAfter(2)(observed) ?? (waited >= ms ? undefined : `asked again after ${Math.round(waited)} ms`);
-};
-
-/** Nothing else was taken, so that the refusal proves nothing yet. */
-export const heldAndAsked = (observed: Observed) => {
-  const { attempts: [first, second, third, fourth], books } = observed;
-  const grows = first !== undefined && second !== undefined && third !== undefined && fourth !== undefined &&
-    fourth.at - third.at >= 38 && second.at - first.at >= 8;
-  return grows && books.queued === 1 && books.deadLettered === 0 ? undefined : told(observed);
-};
-
-const header = (name: string, pattern: RegExp) => (observed: Observed) =>
-  pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
-
 /** Requests in a row that fail: 28 waits at the longest backoff, see {@link hasJitter}. */
 const FAILURES = 33;
-/** The longest backoff, in ms: many times what settling a record and asking again take. */
-export const LONGEST_MS = 400;
 /** Requests that follow each other. */
 const FOLLOWING = 4;
 
@@ -152,40 +106,25 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
     },
   },
   {
-    clause: "Exporter: User-Agent names exporter, language and version",
-    obligation: "SHOULD",
+    ...USER_AGENT,
     situation: "the Collector accepts",
-    expected: "OTel-OTLP-Exporter-edgeferry/VERSION (language)",
     misbehave: () => undefined,
-    attempts: 1,
-    check: header("user-agent", /^OTel-OTLP-Exporter-edgeferry\/\d+\.\d+\.\d+ \(TypeScript; Deno\)$/),
   },
   ...[429, 502, 503, 504].map((code): ClientRow => ({
+    ...RETRIED,
     clause: "Failures: 429, 502, 503 and 504 are retryable",
-    obligation: "SHOULD",
     situation: `the Collector answers ${code} once`,
-    expected: "delivered by the second attempt",
     misbehave: once(status(code)),
-    attempts: 2,
-    check: deliveredAfter(2),
   })),
   {
-    clause: "All Other Responses: no response, so retry",
-    obligation: "SHOULD",
+    ...NO_RESPONSE,
     situation: "the Collector cuts the connection once",
-    expected: "delivered by the second attempt",
     misbehave: once({ kind: "disconnect" }),
-    attempts: 2,
-    check: deliveredAfter(2),
   },
   {
-    clause: "All Other Responses: no response, so retry",
-    obligation: "SHOULD",
+    ...NO_RESPONSE,
     situation: "the Collector does not answer in time once",
-    expected: "delivered by the second attempt",
     misbehave: once({ kind: "silence" }),
-    attempts: 2,
-    check: deliveredAfter(2),
   },
   {
     clause: "OTLP/HTTP Throttling: Retry-After in seconds is honoured",
@@ -223,49 +162,24 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
     },
   },
   ...[400, 413, 422].map((code): ClientRow => ({
-    clause:
-      "Bad Data: not retried. Deviation: held and asked about until other data was taken between, or a Collector that refuses " +
-      "everything would turn all of it into dead letters",
-    obligation: "ours",
+    ...BAD_DATA,
     situation: `the Collector answers ${code}`,
-    expected: "held while nothing else is taken, and asked about less and less often",
     misbehave: () => status(code),
-    attempts: 4,
-    check: heldAndAsked,
   })),
   ...[301, 401, 403, 404, 405, 407, 415, 500, 501].map((code): ClientRow => ({
-    clause:
-      "Failures: not retried as it is. Deviation: held and asked about, since dropping would break the 200 already given",
-    obligation: "ours",
+    ...NOT_RETRIED,
     situation: `the Collector answers ${code} once`,
-    expected: "held, delivered when the Collector takes it",
     misbehave: once(status(code)),
-    attempts: 2,
-    check: deliveredAfter(2),
   })),
   {
-    clause: "Partial Success: not retried, counted, the message logged",
-    obligation: "MUST NOT",
+    ...PARTLY_REJECTED,
     situation: "200 with 1 rejected span",
-    expected: "one attempt, 1 rejected, the message in the log",
-    misbehave: () => ({ kind: "partial_success", rejected: 1, message: "one span too many" }),
-    attempts: 1,
-    check: (observed) =>
-      observed.attempts.length === 1 && observed.books.rejectedByCollector === 1 &&
-        observed.log.some((line) => line.includes("one span too many"))
-        ? undefined
-        : told(observed),
+    misbehave: () => ({ kind: "partial_success", ...REJECTED }),
   },
   {
-    clause: "Partial Success: a warning is logged",
-    obligation: "SHOULD",
+    ...WARNED,
     situation: "200 with 0 rejected and a message",
-    expected: "one attempt, delivered, the message in the log",
-    misbehave: () => ({ kind: "partial_success", rejected: 0, message: "mind the gap" }),
-    attempts: 1,
-    check: (observed) =>
-      deliveredAfter(1)(observed) ??
-        (observed.log.some((line) => line.includes("mind the gap")) ? undefined : "not in the log"),
+    misbehave: () => ({ kind: "partial_success", ...WARNING }),
   },
   {
     clause: "OTLP/HTTP Response: the client limits what it reads (4 MiB)",
@@ -280,17 +194,12 @@ export const CLIENT_ROWS: readonly ClientRow[] = [
   },
 ];
 
-/** How long one row may take, in ms: less than {@link Journal} waits, more than any row needs. */
-export const TIMEOUT = "500ms";
-
-/** Lets one row happen: a relay with the durable queue, a Collector that misbehaves, one span. */
-export async function runClientRow(row: ClientRow, certs: TestCertificates): Promise<string | undefined> {
-  const dir = await mkdtemp(join(tmpdir(), "edgeferry-conformance-"));
-  try {
-    const attempts = new Journal<Attempt>();
+/** Lets one row happen: a Collector that misbehaves. */
+export function runClientRow(row: ClientRow, certs: TestCertificates): Promise<string | undefined> {
+  return show(row, certs, async (attempts, stack) => {
     let headers: Readonly<Record<string, string>> = {};
-    await using late = row.late === true ? await cutting(3) : undefined;
-    const collectorOptions: CollectorOptions = {
+    const late = row.late === true ? stack.use(await cutting(3)) : undefined;
+    const options: CollectorOptions = {
       host: "127.0.0.1",
       port: late?.port ?? 0,
       tls: { ca: [certs.ca.certificate], cert: certs.server.certificate, key: certs.server.key },
@@ -302,53 +211,21 @@ export async function runClientRow(row: ClientRow, certs: TestCertificates): Pro
       },
       onReceived: (received) => void (headers = received.headers),
     };
-    await using stack = new AsyncDisposableStack();
-    const start = async () => stack.use(await startCollector(collectorOptions));
-    const collectorUrl = late?.url ?? (await start()).url;
-    const counted = row.requests === undefined
-      ? undefined
-      : stack.use(await passing(Number(new URL(collectorUrl).port)));
-    const queuePath = join(dir, "queue.db");
-    const relay = await startRelayHere({
-      engine: "sqlite",
-      collectorUrl: counted?.url ?? collectorUrl,
-      certsDir: certs.dir,
-      queuePath,
-      config: {
-        exporter: { timeout: TIMEOUT, retry_on_failure: { initial_interval: "20ms", max_interval: `${LONGEST_MS}ms` } },
-        telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
-      },
-    });
-    try {
-      for (let sent = 0; sent < (row.requests ?? 1); sent++) {
-        await attempts.until(() => attempts.entries.length >= sent, `attempt ${sent}`);
-        const answer = await fetch(`${relay.url}/v1/traces`, {
-          method: "POST",
-          headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${relay.token}` },
-          body: requestOf("traces", ["a"]),
-        });
-        await answer.body?.cancel();
-        if (answer.status !== 200) return `the relay answered ${answer.status}`;
-      }
-      if (late !== undefined) {
+    const start = async () => stack.use(await startCollector(options));
+    const url = late?.url ?? (await start()).url;
+    const counted = row.requests === undefined ? undefined : stack.use(await passing(Number(new URL(url).port)));
+    return {
+      url: counted?.url ?? url,
+      requests: row.requests ?? 1,
+      sent: async () => {
+        if (late === undefined) return;
         await late.done;
         await start();
-      }
-      await attempts.until(() => attempts.entries.length >= row.attempts, `attempt ${row.attempts}`);
-    } finally {
-      // A stop sends what can be sent, so that an attempt too many would be made now.
-      await relay[Symbol.asyncDispose]();
-    }
-    return row.check({
-      attempts: attempts.entries,
-      headers,
-      books: booksIn(queuePath).traces,
-      log: relay.log(),
-      connections: counted?.connections(),
-    });
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+      },
+      headers: () => headers,
+      connections: () => counted?.connections(),
+    };
+  });
 }
 
 /** A port of loopback in front of another that passes bytes on as they come, and counts the connections. */
@@ -400,17 +277,4 @@ async function cutting(connections: number) {
       if (server.listening) await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-/**
- * What the relay asks without delivering: whether every gzip member is read (nothing, then two bytes that are no request), and
- * whether the Collector takes anything at all (nothing).
- */
-export function isQuestion(body: Uint8Array): boolean {
-  if (body.length === 0) return true;
-  try {
-    return gunzipSync(Buffer.from(body)).length <= 2;
-  } catch {
-    return false;
-  }
 }

@@ -1,28 +1,28 @@
 /**
  * What OTLP/gRPC obliges a client to, as data. Sources: OTLP 1.11.0, sections as named, and the gRPC specification ("gRPC over HTTP2").
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { encodeStatusDetails, GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
 import { encodeSuccess, type PartialSuccess } from "../../src/otlp/response.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
 import { type GrpcReply, startGrpcEnd } from "../support/far_end/grpc_end.ts";
 import type { TestCertificates } from "../support/files/certificates.ts";
-import { Journal, requestOf } from "../support/relay/exporting.ts";
-import { booksIn, startRelayHere } from "../support/relay/relay.ts";
 import {
-  type Attempt,
+  BAD_DATA,
   type Clause,
   deliveredAfter,
-  heldAndAsked,
+  header,
   isQuestion,
-  LONGEST_MS,
+  NO_RESPONSE,
+  NOT_RETRIED,
   notBefore,
-  type Observed,
-  TIMEOUT,
-  told,
-} from "./client_rows.ts";
+  PARTLY_REJECTED,
+  REJECTED,
+  RETRIED,
+  show,
+  USER_AGENT,
+  WARNED,
+  WARNING,
+} from "./client_clauses.ts";
 
 export interface GrpcClientRow extends Clause {
   /** How the Collector answers attempt `number`, from 1. */
@@ -47,22 +47,6 @@ function partly(partial: PartialSuccess): GrpcReply {
   return { kind: "message", frame: concatenate([messagePrefix(message.length, false), message]) };
 }
 
-const field = (name: string, pattern: RegExp) => (observed: Observed) =>
-  pattern.test(observed.headers[name] ?? "") ? undefined : `${name}: ${observed.headers[name] ?? "none"}`;
-
-const held = (clause: string, situation: string, reply: GrpcReply): GrpcClientRow => ({
-  clause,
-  obligation: "ours",
-  situation,
-  expected: "held, delivered when the Collector takes it",
-  reply: once(reply),
-  attempts: 2,
-  check: deliveredAfter(2),
-});
-
-const NOT_RETRIED =
-  "Failures: not retried as it is. Deviation: held and asked about, since dropping would break the 200 already given";
-
 /** Every row, in the order of the specification. */
 export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
   ...([
@@ -77,7 +61,7 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     expected: `one call, ${name} as specified`,
     reply: () => TAKEN,
     attempts: 1,
-    check: (observed) => deliveredAfter(1)(observed) ?? field(name, pattern)(observed),
+    check: (observed) => deliveredAfter(1)(observed) ?? header(name, pattern)(observed),
   })),
   {
     clause: "OTLP/gRPC: gzip",
@@ -86,26 +70,19 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     expected: "grpc-encoding: gzip",
     reply: () => TAKEN,
     attempts: 1,
-    check: field("grpc-encoding", /^gzip$/),
+    check: header("grpc-encoding", /^gzip$/),
   },
   {
-    clause: "Exporter: User-Agent names exporter, language and version",
-    obligation: "SHOULD",
+    ...USER_AGENT,
     situation: "the Collector accepts",
-    expected: "OTel-OTLP-Exporter-edgeferry/VERSION (language)",
     reply: () => TAKEN,
-    attempts: 1,
-    check: field("user-agent", /^OTel-OTLP-Exporter-edgeferry\/\d+\.\d+\.\d+ \(TypeScript; Deno\)$/),
   },
   ...(["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"] as const).map(
     (name): GrpcClientRow => ({
+      ...RETRIED,
       clause: "OTLP/gRPC Response, Failures: the retryable codes",
-      obligation: "SHOULD",
       situation: `the Collector answers ${name} once`,
-      expected: "delivered by the second attempt",
       reply: once(refusal(name)),
-      attempts: 2,
-      check: deliveredAfter(2),
     }),
   ),
   {
@@ -126,7 +103,11 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     attempts: 2,
     check: notBefore(1_000),
   },
-  held(NOT_RETRIED, "RESOURCE_EXHAUSTED without RetryInfo once", refusal("RESOURCE_EXHAUSTED", "quota")),
+  {
+    ...NOT_RETRIED,
+    situation: "RESOURCE_EXHAUSTED without RetryInfo once",
+    reply: once(refusal("RESOURCE_EXHAUSTED", "quota")),
+  },
   ...([
     "UNKNOWN",
     "NOT_FOUND",
@@ -136,7 +117,11 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     "UNIMPLEMENTED",
     "INTERNAL",
     "UNAUTHENTICATED",
-  ] as const).map((name) => held(NOT_RETRIED, `the Collector answers ${name} once`, refusal(name))),
+  ] as const).map((name): GrpcClientRow => ({
+    ...NOT_RETRIED,
+    situation: `the Collector answers ${name} once`,
+    reply: once(refusal(name)),
+  })),
   ...([
     ["INVALID_ARGUMENT", refusal("INVALID_ARGUMENT")],
     [
@@ -145,39 +130,19 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     ],
     ["INTERNAL for what it cannot decode", refusal("INTERNAL", "grpc: error unmarshalling request: unexpected EOF")],
   ] as const).map(([what, reply]): GrpcClientRow => ({
-    clause:
-      "Bad Data: not retried. Deviation: held and asked about until other data was taken between, or a Collector that refuses " +
-      "everything would turn all of it into dead letters",
-    obligation: "ours",
+    ...BAD_DATA,
     situation: `the Collector answers ${what}`,
-    expected: "held while nothing else is taken, and asked about less and less often",
     reply: () => reply,
-    attempts: 4,
-    check: heldAndAsked,
   })),
   {
-    clause: "Partial Success: not retried, counted, the message logged",
-    obligation: "MUST NOT",
+    ...PARTLY_REJECTED,
     situation: "OK with 1 rejected span",
-    expected: "one attempt, 1 rejected, the message in the log",
-    reply: () => partly({ rejected: 1, message: "one span too many" }),
-    attempts: 1,
-    check: (observed) =>
-      observed.attempts.length === 1 && observed.books.rejectedByCollector === 1 &&
-        observed.log.some((line) => line.includes("one span too many"))
-        ? undefined
-        : told(observed),
+    reply: () => partly(REJECTED),
   },
   {
-    clause: "Partial Success: a warning is logged",
-    obligation: "SHOULD",
+    ...WARNED,
     situation: "OK with 0 rejected and a message",
-    expected: "one attempt, delivered, the message in the log",
-    reply: () => partly({ rejected: 0, message: "mind the gap" }),
-    attempts: 1,
-    check: (observed) =>
-      deliveredAfter(1)(observed) ??
-        (observed.log.some((line) => line.includes("mind the gap")) ? undefined : "not in the log"),
+    reply: () => partly(WARNING),
   },
   ...([
     ["the connection is cut once", { kind: "disconnect" }],
@@ -185,66 +150,36 @@ export const GRPC_CLIENT_ROWS: readonly GrpcClientRow[] = [
     ["the stream is reset once", { kind: "reset", code: 2 }],
     ["GOAWAY comes before the call was looked at", { kind: "goaway" }],
   ] as const).map(([situation, reply]): GrpcClientRow => ({
-    clause: "All Other Responses: no response, so retry",
-    obligation: "SHOULD",
+    ...NO_RESPONSE,
     situation,
-    expected: "delivered by the second attempt",
     reply: once(reply),
-    attempts: 2,
-    check: deliveredAfter(2),
   })),
-  held("gRPC over HTTP2, Responses: a success has a grpc-status", "OK without trailers once", { kind: "no_trailers" }),
+  {
+    ...NOT_RETRIED,
+    clause: "gRPC over HTTP2, Responses: a success has a grpc-status",
+    situation: "OK without trailers once",
+    reply: once({ kind: "no_trailers" }),
+  },
 ];
 
-/** Lets one row happen: a relay with the durable queue, a far end that answers as told, one span. */
-export async function runGrpcClientRow(row: GrpcClientRow, certs: TestCertificates): Promise<string | undefined> {
-  const dir = await mkdtemp(join(tmpdir(), "edgeferry-conformance-"));
-  try {
-    const attempts = new Journal<Attempt>();
+/** Lets one row happen: a far end that answers as told. */
+export function runGrpcClientRow(row: GrpcClientRow, certs: TestCertificates): Promise<string | undefined> {
+  return show(row, certs, async (attempts, stack) => {
     let headers: Readonly<Record<string, string>> = {};
-    await using end = await startGrpcEnd(({ message, header }) => {
-      if (isQuestion(message)) return TAKEN;
-      const reply = row.reply(attempts.entries.length + 1);
-      headers = Object.fromEntries(header);
-      attempts.push({ at: performance.now() });
-      return reply;
-    }, { certs });
-    const queuePath = join(dir, "queue.db");
-    const relay = await startRelayHere({
-      engine: "sqlite",
-      collectorUrl: end.url,
-      certsDir: certs.dir,
-      queuePath,
-      config: {
-        exporter: {
-          protocol: "grpc",
-          timeout: TIMEOUT,
-          retry_on_failure: { initial_interval: "20ms", max_interval: `${LONGEST_MS}ms` },
-        },
-        telemetry: { traces: { enabled: false }, metrics: { enabled: false } },
-      },
-    });
-    try {
-      const answer = await fetch(`${relay.url}/v1/traces`, {
-        method: "POST",
-        headers: { "content-type": "application/x-protobuf", authorization: `Bearer ${relay.token}` },
-        body: requestOf("traces", ["a"]),
-      });
-      await answer.body?.cancel();
-      if (answer.status !== 200) return `the relay answered ${answer.status}`;
-      await attempts.until(() => attempts.entries.length >= row.attempts, `attempt ${row.attempts}`);
-    } finally {
-      // A stop sends what can be sent, so that an attempt too many would be made now.
-      await relay[Symbol.asyncDispose]();
-    }
-    return row.check({
-      attempts: attempts.entries,
-      headers,
-      books: booksIn(queuePath).traces,
-      log: relay.log(),
-      connections: end.connections,
-    });
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+    const end = stack.use(
+      await startGrpcEnd(({ message, header }) => {
+        if (isQuestion(message)) return TAKEN;
+        const reply = row.reply(attempts.entries.length + 1);
+        headers = Object.fromEntries(header);
+        attempts.push({ at: performance.now() });
+        return reply;
+      }, { certs }),
+    );
+    return {
+      url: end.url,
+      exporter: { protocol: "grpc" },
+      headers: () => headers,
+      connections: () => end.connections,
+    };
+  });
 }

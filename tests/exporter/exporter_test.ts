@@ -116,7 +116,7 @@ function queueOf(queue: SendingQueue, settle: Delivery["settle"]): SendingQueue 
     requestOf("traces", ["a"]),
   );
   const parts = [{ sender, items, inflatedBytes, bytes: payload.length }];
-  const record = { id: 1, target: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload };
+  const record = { id: 1, target: 1, enqueuedAt: 0, signal, encoding, mergeable, parts, payload: payload.bytes };
   let taken = false;
   const take: SendingQueue["take"] = (limit, abort) => {
     if (limit.signal === "traces" && !taken) {

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Misbehaviour } from "../../src/collector/server.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "../../src/exporter/lane.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { Refusal } from "../../src/errors.ts";
 import { Batcher } from "../../src/queue/batcher.ts";
 import {
@@ -728,7 +729,7 @@ for (const compression of ["passthrough", "none"] as const) {
   Deno.test(`a record that the storage has damaged is set aside and holds up no other, compression ${compression}`, async () => {
     await using ends = await exporting({ held: true, consumers: 1, compression });
     const broken = submission("traces", requestOf("traces", ["broken"]));
-    broken.payload[broken.payload.length - 6]! ^= 0xff;
+    broken.payload.bytes[broken.payload.length - 6]! ^= 0xff;
     await appendSpans(ends.queue, ["a"]);
     await append(ends.queue, broken);
     await appendSpans(ends.queue, ["b"]);
@@ -798,7 +799,7 @@ async function appendOfEach({ queue }: Exporting, ...senders: readonly string[])
     inflatedBytes,
     bytes: payload.length,
   }));
-  const payload = Uint8Array.from(each.flatMap((one) => [...one.payload]));
+  const payload = new OwnedBytes(concatenate(each.map((one) => one.payload.bytes)));
   const { signal, encoding, mergeable, targets } = each[0]!;
   await queue.append({ signal, encoding, mergeable, targets, parts, payload });
 }

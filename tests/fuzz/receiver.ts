@@ -50,7 +50,7 @@ export class FuzzReceiver implements Disposable {
     threadless: (cause) => assert.fail(cause),
     crashed: (cause) => assert.fail(cause),
   });
-  #submission: Submission | undefined;
+  #submission: (Omit<Submission, "payload"> & { readonly payload: Uint8Array<ArrayBuffer> }) | undefined;
   #failed: unknown;
   #unrecognised = false;
   #slowestMs = 0;
@@ -67,8 +67,8 @@ export class FuzzReceiver implements Disposable {
       preparer: this.#preparer,
       targetsFor: () => [1],
       admits: () => undefined,
-      append: (submission) => {
-        this.#submission = submission;
+      append: ({ payload, ...submission }) => {
+        this.#submission = { ...submission, payload: payload.take() };
         return Promise.resolve({});
       },
       events: {

@@ -1,17 +1,20 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { Refusal } from "../../src/errors.ts";
 import { Batcher, type BatchLimits, type Submission } from "../../src/queue/batcher.ts";
 import type { Accepted, QueueCapabilities, QueueRecord, SendingQueue } from "../../src/queue/queue.ts";
 import { Shares } from "../../src/queue/shares.ts";
 import { Random } from "../support/bodies/requests.ts";
 
+/** A record whose payload the queue has taken over. */
+type Appended = Omit<QueueRecord, "payload"> & { readonly payload: Uint8Array<ArrayBuffer> };
+
 /** The queue's entrance, whose commits the test ends. */
 class Entrance {
-  readonly appended: QueueRecord[] = [];
+  readonly appended: Appended[] = [];
   /** Commits under way, oldest first. */
-  readonly open: { record: QueueRecord; resolve: (accepted: Accepted) => void; reject: (error: unknown) => void }[] =
-    [];
+  readonly open: { record: Appended; resolve: (accepted: Accepted) => void; reject: (error: unknown) => void }[] = [];
   readonly queue: SendingQueue;
 
   constructor(capabilities: Partial<QueueCapabilities> = {}) {
@@ -19,7 +22,8 @@ class Entrance {
       capabilities: { durable: true, merges: true, shared: false, ...capabilities },
       target: () => assert.fail("a batcher knows its targets"),
       admits: () => assert.fail("a batcher asks for no leave"),
-      append: (record) => {
+      append: ({ payload, ...rest }) => {
+        const record = { ...rest, payload: payload.take() };
         this.appended.push(record);
         return new Promise((resolve, reject) => this.open.push({ record, resolve, reject }));
       },
@@ -55,12 +59,12 @@ function submission(payload: string | Uint8Array, rest: Partial<Submission> = {}
     sender: "a",
     items: 1,
     inflatedBytes: bytes.length * 2,
-    payload: bytes,
+    payload: new OwnedBytes(bytes),
     ...rest,
   };
 }
 
-const text = ({ payload }: QueueRecord) => Buffer.from(payload).toString();
+const text = ({ payload }: Appended) => Buffer.from(payload).toString();
 /** Every promise reaction that is due has run. */
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
@@ -68,9 +72,11 @@ Deno.test("a request that finds the queue idle is committed at once, in its own 
   const entrance = new Entrance();
   const batcher = new Batcher(entrance.queue, limits);
   const only = submission("one");
+  const { bytes } = only.payload;
   const answer = batcher.append(only);
   assert.deepEqual(entrance.appended.map(text), ["one"]);
-  assert.equal(entrance.appended[0]!.payload, only.payload);
+  assert.equal(entrance.appended[0]!.payload, bytes);
+  assert.throws(() => only.payload.bytes, ReferenceError, "it is the queue's");
   entrance.commit();
   await answer;
 });
@@ -243,8 +249,8 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
     const entrance = new Entrance();
     const batcher = new Batcher(entrance.queue, { bytesMax: 60, inflatedBytesMax: 200 }, undefined, async () => {});
     const outcomes = new Map<number, string>();
-    const sent: Submission[] = [];
-    const committed = new Map<QueueRecord, string>();
+    const sent: (Submission & { readonly bytes: Uint8Array })[] = [];
+    const committed = new Map<Appended, string>();
     for (let step = 0; step < 120; step++) {
       if (random.chance(0.7)) {
         const id = sent.length;
@@ -255,7 +261,7 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
           mergeable: random.chance(0.9),
           items: random.below(9),
         });
-        sent.push(one);
+        sent.push({ ...one, bytes: one.payload.bytes });
         batcher.append(one).then(() => outcomes.set(id, "kept"), () => outcomes.set(id, "refused"));
       } else {
         for (const { record, resolve, reject } of entrance.open.splice(0)) {
@@ -286,11 +292,11 @@ Deno.test("whatever arrives when, each request is in one record once, whole, and
       }
       for (const part of record.parts) {
         const id = Number(part.sender.slice(1));
-        const { payload, items, inflatedBytes, signal, encoding, mergeable } = sent[id]!;
+        const { bytes, items, inflatedBytes, signal, encoding, mergeable } = sent[id]!;
         seen.push(id);
         assert.deepEqual([signal, encoding, mergeable], [record.signal, record.encoding, record.mergeable]);
-        assert.deepEqual(part, { sender: `s${id}`, items, bytes: payload.length, inflatedBytes });
-        assert.deepEqual(record.payload.slice(offset, offset + part.bytes), payload);
+        assert.deepEqual(part, { sender: `s${id}`, items, bytes: bytes.length, inflatedBytes });
+        assert.deepEqual(record.payload.slice(offset, offset + part.bytes), bytes);
         offset += part.bytes;
         assert.equal(outcomes.get(id), committed.get(record), `seed ${seed}, request ${id}`);
         if (mergeable) {

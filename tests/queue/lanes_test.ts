@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type Entry, Lane } from "../../src/queue/lanes.ts";
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
+import { Entry, Lane } from "../../src/queue/lanes.ts";
 import { LIMIT } from "./records.ts";
 
 function entry(
@@ -7,7 +8,7 @@ function entry(
   options: { bytes?: number; mergeable?: boolean; dueAt?: number; knownAt?: number } = {},
 ): Entry {
   const { bytes = 10, mergeable = true, dueAt = 0, knownAt = 0 } = options;
-  return {
+  return new Entry({
     target: 1,
     head: {
       id,
@@ -22,10 +23,10 @@ function entry(
       enqueuedAt: 0,
       parts: "[]",
     },
-    payload: new Uint8Array(bytes),
+    payload: new OwnedBytes(new Uint8Array(bytes)),
     dueAt,
     knownAt,
-  };
+  });
 }
 
 const ids = (entries: readonly Entry[]) => entries.map(({ head: { id } }) => id);

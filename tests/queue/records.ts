@@ -1,4 +1,5 @@
 /** Records, limits and waiting, for the tests of queues. */
+import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import type {
   Delivery,
   Part,
@@ -36,7 +37,7 @@ export function record(number: number, shape: RecordShape = {}): QueueRecord {
   }));
   const payload = new Uint8Array(parts.length * bytes);
   parts.forEach((_, index) => payload.set(partBytes(number, index, bytes), index * bytes));
-  return { signal, encoding, mergeable, parts, targets: shape.targets ?? [1], payload };
+  return { signal, encoding, mergeable, parts, targets: shape.targets ?? [1], payload: new OwnedBytes(payload) };
 }
 
 /** The payload of one part: its record's number, its index, and filling. */

@@ -5,6 +5,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { concatenate } from "../../codec/bytes.ts";
+import type { OwnedBytes } from "../../codec/owned_bytes.ts";
 import { messageOf, Refusal } from "../../errors.ts";
 import { costOfPart } from "../cost.ts";
 import type { Accepted, QueueRecord, TargetId } from "../queue.ts";
@@ -27,7 +28,10 @@ const BYTES_MAX = 16 * 1024 * 1024;
 const RECORDS_MAX = 1024;
 /** Appends that were refused and may have been kept all the same, which one relay remembers. */
 const DISOWNED_MAX = 10_000;
-/** How much of a bound may be left, as a part of it, before the database is asked whether a record fits. */
+/**
+ * How much of a bound may be left, as a part of it, before the database is asked whether a record fits. What others have appended since this
+ * relay's last look, a second ago at most, is not known until then: by so much the bound may be passed.
+ */
 const NEAR = 1 / 8;
 
 /** Of this text alone: behind a pooler another version of edgeferry may have prepared its own. */
@@ -40,7 +44,8 @@ const NO_PARTITION = "23514";
 
 /** A record that waits for its transaction. */
 export interface PendingAppend {
-  readonly record: QueueRecord;
+  readonly record: Omit<QueueRecord, "payload">;
+  readonly payload: OwnedBytes;
   readonly head: Omit<RecordHead, "id">;
   /** Targets that it would have gone to, and that are full and not required. */
   readonly skipped: readonly TargetId[];
@@ -62,11 +67,11 @@ export interface AppenderSettings {
   lease(): number | undefined;
   /** Whether a record would stay in memory, `besideBytes` being about to. */
   keeps(head: Omit<RecordHead, "id">, besideBytes: number): boolean;
-  /** A record is safe; its 200 follows. @param lease Under which it is owned; undefined where it is anybody's. */
+  /** A record is safe; its 200 follows. Takes the payload over. @param lease Under which it is owned; undefined where it is anybody's. */
   kept(append: PendingAppend, id: number, lease: number | undefined): void;
   /** Records that the lease owns and this process does not know: their append was repeated. */
   strange(lease: number, appends: readonly PendingAppend[], ids: readonly number[]): void;
-  /** The database has no room for it: it is to be refused, or appended anew with what there is room for. */
+  /** The database has no room for it: it is to be refused, or appended anew with what there is room for. Takes it over. */
   tooLarge(append: PendingAppend): void;
   /** Nothing is under way any more, or one ended. @param failed Why nothing was kept. */
   done(failed: string | undefined): void;
@@ -153,6 +158,7 @@ export class Appender {
 
   #refuse(append: PendingAppend, error: unknown): void {
     this.#count(append, -1);
+    append.payload[Symbol.dispose]();
     append.reject(error);
   }
 
@@ -334,7 +340,7 @@ export class Appender {
 
 /** Payloads one behind the other. */
 function payloadOf(batch: readonly PendingAppend[]): Uint8Array {
-  return batch.length === 1 ? batch[0]!.record.payload : concatenate(batch.map(({ record }) => record.payload));
+  return batch.length === 1 ? batch[0]!.payload.bytes : concatenate(batch.map(({ payload }) => payload.bytes));
 }
 
 function listOf(value: unknown): readonly unknown[] {

@@ -65,6 +65,12 @@ const WARNING = "01000";
 /** Invalid or duplicate name of a prepared statement; a plan that no longer fits the tables. */
 const NOT_PREPARED = new Set(["26000", "42P05", "0A000"]);
 
+/** Serialization failure, deadlock: PostgreSQL ended it so that others go on, and nothing of it is kept. */
+const CONTENTION = new Set(["40001", "40P01"]);
+
+/** How often such a transaction is made, in all. PostgreSQL looks for a deadlock after a second: no haste is needed. */
+const TRIES_MAX = 3;
+
 /** How long a connection that was left behind is kept, in ms: as long as it is there it is known that its backend may be, too. */
 const LEFT_BEHIND_MS = 300_000;
 
@@ -94,12 +100,15 @@ export class Connections {
 
   /** One statement, in a transaction of its own. @throws {PostgresFailure} */
   run(statement: QueryConfig, withinMs: number): Promise<readonly Row[]> {
-    return this.#work((ask) => ask(statement), withinMs);
+    return this.#repeated((ask) => ask(statement), withinMs);
   }
 
-  /** Several statements in one transaction. @throws {PostgresFailure}, or what `work` throws, and nothing is kept */
+  /**
+   * Several statements in one transaction. `work` may be called again, see {@link CONTENTION}.
+   * @throws {PostgresFailure}, or what `work` throws, and nothing is kept
+   */
   transaction<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {
-    return this.#work(async (ask) => {
+    return this.#repeated(async (ask) => {
       // The role's default does not decide what a statement sees.
       await ask({ text: "BEGIN ISOLATION LEVEL READ COMMITTED" });
       let result: Result;
@@ -127,6 +136,20 @@ export class Connections {
   #end(client: Client): void {
     const ending = endClient(client).finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
+  }
+
+  /** Makes a transaction again at once that was ended in favour of another. */
+  async #repeated<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {
+    const until = performance.now() + withinMs;
+    for (let tries = 1;; tries++) {
+      try {
+        return await this.#work(work, until - performance.now());
+      } catch (error) {
+        const lost = error instanceof PostgresFailure && error.kind === "refused" &&
+          CONTENTION.has(error.sqlState ?? "");
+        if (!lost || tries === TRIES_MAX || performance.now() >= until) throw error;
+      }
+    }
   }
 
   async #work<Result>(work: (ask: Ask) => Promise<Result>, withinMs: number): Promise<Result> {

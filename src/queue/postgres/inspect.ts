@@ -4,25 +4,22 @@
  */
 import type { Client } from "../../postgres/driver.ts";
 import { messageOf } from "../../errors.ts";
-import { bySignal, SIGNAL_NAMES } from "../../signal.ts";
+import { SIGNAL_NAMES } from "../../signal.ts";
 import { costOfPart } from "../cost.ts";
 import {
-  balances,
   type DeadLetter,
   type DeadLetterFilter,
   type DeadLetterHead,
   type DropResult,
   type GroupedDeadLetters,
-  plusBooks,
   type QueueInspector,
   type QueueSnapshot,
+  queueSnapshotOf,
   type ReplayResult,
   type ReplaySelection,
 } from "../inspection.ts";
-import { NO_BOOKS } from "../queue.ts";
 import { costOfRow, encodeParts } from "../record_head.ts";
 import { StorageError } from "../sqlite/file/storage_error.ts";
-import { OVERLAP } from "./ledger.ts";
 import { snapshotOf } from "./books.ts";
 import { codeOfSignal, encodingOf, signalOf } from "./codes.ts";
 import type { Row } from "./connections.ts";
@@ -105,30 +102,14 @@ async function stats(client: Client, path: string): Promise<QueueSnapshot> {
   const [row = {}] = await rowsOf(client, STATS, [null]);
   const [meta = {}] = await rowsOf(client, "SELECT bytes_max, dead_letter_bytes_max FROM edgeferry.meta");
   const { totals, oldestMs, names } = snapshotOf(row);
-  const targets = [...names].flatMap(([id, name]) => {
-    const own = totals.targets[id];
-    if (own === undefined || id === OVERLAP) return [];
-    const { records, bytes, skipped, deadRecords, deadBytes, books } = own;
-    return [{ name, records, bytes, skipped, deadLetters: { records: deadRecords, bytes: deadBytes }, books }];
-  });
-  return {
+  return queueSnapshotOf({
     path,
-    records: totals.records,
-    bytes: totals.bytes,
     bytesMax: Number(meta["bytes_max"]),
+    deadLetterBytesMax: Number(meta["dead_letter_bytes_max"]),
     oldestAt: oldestMs === undefined ? undefined : Date.now() - oldestMs,
-    held: totals.held,
-    deadLetters: {
-      records: totals.deadRecords,
-      bytes: totals.deadBytes,
-      bytesMax: Number(meta["dead_letter_bytes_max"]),
-    },
-    books: bySignal((signal) => targets.map(({ books }) => books[signal]).reduce(plusBooks, NO_BOOKS)),
-    targets: targets.filter(({ records, deadLetters, books }) =>
-      records > 0 || deadLetters.records > 0 || Object.values(books).some(({ accepted }) => accepted > 0)
-    ),
-    balanced: targets.every(({ books }) => Object.values(books).every(balances)),
-  };
+    totals,
+    names,
+  });
 }
 
 async function relays(client: Client): Promise<LiveRelay[]> {

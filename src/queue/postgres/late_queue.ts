@@ -112,9 +112,11 @@ export class LateQueue implements SendingQueue {
   }
 
   async append(record: QueueRecord): Promise<Accepted> {
+    // Released at the end only where the queue has not taken it over.
+    using payload = record.payload.move();
     if (this.#queue === undefined && this.#settings.background === false) await within(this.#try(), WITHIN_MS);
     if (this.#queue === undefined) throw this.#refusal();
-    return await this.#queue.append({ ...record, targets: this.#idsOf(record.targets) });
+    return await this.#queue.append({ ...record, payload, targets: this.#idsOf(record.targets) });
   }
 
   async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
@@ -122,7 +124,13 @@ export class LateQueue implements SendingQueue {
     if (signal.aborted) return [];
     if (this.#queue === undefined) throw new Refusal("shutting_down", "The queue is closed");
     const deliveries = await this.#queue.take({ ...limit, target: this.#idOf(limit.target) }, signal);
-    return deliveries.map((delivery) => ({ ...delivery, target: limit.target }));
+    return deliveries.map((delivery) => ({
+      ...delivery,
+      target: limit.target,
+      get payload() {
+        return delivery.payload;
+      },
+    }));
   }
 
   hasten(signal: SignalName, target: TargetId): void {

@@ -8,6 +8,7 @@ import type { SignalName } from "../../signal.ts";
 import { costOfPart } from "../cost.ts";
 import type { TargetId } from "../queue.ts";
 import { codeOfSignal } from "./codes.ts";
+import { ORDERED } from "./statements.ts";
 
 /** One transaction's worth. */
 export interface MoveStep {
@@ -42,8 +43,10 @@ const gone = (where: string): string =>
       WHERE d.target = c.target AND d.signal = c.signal AND d.encoding = c.encoding AND d.record = c.record ${where}
       RETURNING d.signal, d.record, coalesce(d.payload, d.record) AS payload, d.items, d.cost, d.shared
   ),
+  ${ORDERED},
   less AS (
-    UPDATE edgeferry.shared s SET waiting = s.waiting - 1 FROM gone WHERE gone.shared AND s.record = gone.record
+    UPDATE edgeferry.shared s SET waiting = s.waiting - 1 FROM gone JOIN ordered USING (record)
+      WHERE gone.shared AND s.record = gone.record
       RETURNING gone.payload, s.waiting, gone.signal, gone.items, gone.cost
   ),
   finished AS (SELECT payload FROM gone WHERE NOT shared UNION ALL SELECT payload FROM less WHERE waiting = 0),

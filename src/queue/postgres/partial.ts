@@ -5,7 +5,7 @@
 import { codeOfEncoding, codeOfSignal } from "./codes.ts";
 import type { Ask } from "./connections.ts";
 import { type LedgerRow, LedgerRows, OVERLAP, sendersOf } from "./ledger.ts";
-import { bytesOf } from "./payload.ts";
+import { payloadOf } from "./payload.ts";
 import { decodeParts, type RecordHead } from "../record_head.ts";
 import { type Burial, settleParts } from "../settlement.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
@@ -50,7 +50,7 @@ const VOID: SettledPartly = { effective: false, finished: false, ledger: [] };
 /** Within a transaction. @param deadLetterBytesMax Room for the dead letters of one target, in bytes. @throws {PostgresFailure} */
 export async function settlePartly(
   ask: Ask,
-  { settlement, entry, lease }: PendingSettle,
+  { settlement, entry, claim }: PendingSettle,
   deadLetterBytesMax: number,
 ): Promise<SettledPartly> {
   if (settlement.kind !== "parts") throw new TypeError(`A settle of kind ${settlement.kind} has no parts`);
@@ -58,7 +58,7 @@ export async function settlePartly(
   const { signal } = head;
   const place = [target, codeOfSignal(signal), codeOfEncoding(head.encoding), head.id];
   await ask({ text: "SET LOCAL synchronous_commit = on" });
-  const [row] = await ask({ text: ROW, values: [...place, lease] });
+  const [row] = await ask({ text: ROW, values: [...place, claim] });
   if (row === undefined) return VOID;
   const parts = String(row.parts);
   const was: RecordHead = {
@@ -77,7 +77,8 @@ export async function settlePartly(
     values: [target],
   });
   let room = deadLetterBytesMax - Number(dead?.bytes);
-  const settled = settleParts(was, bytesOf(row.payload), settlement.outcomes, (bytes) => {
+  using payload = payloadOf(row.payload);
+  const settled = settleParts(was, payload.bytes, settlement.outcomes, (bytes) => {
     if (bytes > room) return false;
     room -= bytes;
     return true;

@@ -4,6 +4,7 @@
  * a relay owns is its own for as long as its {@link Lease} lives.
  * @module
  */
+import type { OwnedBytes } from "../../codec/owned_bytes.ts";
 import { messageOf, Refusal } from "../../errors.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
@@ -11,13 +12,11 @@ import { Alarm } from "../alarm.ts";
 import { RECORD_BYTES } from "../cost.ts";
 import { DrainRate, roomIn } from "../drain_rate.ts";
 import { LaneSet } from "../lane_set.ts";
-import { type Entry, giveUpPayload, type Lane, oldestOf, partsOf } from "../lanes.ts";
-import { retryAfterMs, settlementOf } from "../outcomes.ts";
+import { type Lane, partsOf } from "../lanes.ts";
 import {
   type Accepted,
   DEFAULT_TARGETS,
   type Delivery,
-  type PartOutcome,
   type QueueRecord,
   type QueueStats,
   type SendingQueue,
@@ -27,7 +26,8 @@ import {
 import { decodeParts, headOf } from "../record_head.ts";
 import { type ConfiguredTarget, ConfiguredTargets, type Fullness } from "../configured_targets.ts";
 import { Shares } from "../shares.ts";
-import { Takers } from "../takers.ts";
+import { kindOf, Takers } from "../takers.ts";
+import { Takes } from "../takes.ts";
 import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import { doorBooksOf, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
@@ -114,14 +114,13 @@ class PostgresQueue implements SendingQueue {
   readonly #appender: Appender;
   readonly #settler: Settler;
   readonly #takers: Takers;
+  readonly #takes: Takes<number>;
   #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, targets: {} };
   #trouble: string | undefined;
   #closing = false;
   #disposal: Promise<void> | undefined;
   #tick: ReturnType<typeof setInterval> | undefined;
   #ticking: Promise<void> | undefined;
-  /** Whether a taker waits for what is taken to become less. */
-  #heldUp = false;
   #looking: Promise<Snapshot> | undefined;
   #lookedAt = -Infinity;
   #countedAt = -Infinity;
@@ -184,11 +183,36 @@ class PostgresQueue implements SendingQueue {
       settled: (settle, result) => this.#settled(settle, result),
       done: (failed) => {
         this.#done(failed);
-        if (this.#heldUp) this.#takers.wake();
-        this.#heldUp = false;
+        if (this.#takes.madeRoom()) this.#takers.wake();
       },
     });
     this.#takers = new Takers({ now: steady });
+    this.#takes = new Takes<number>({
+      lanes: this.#lanes,
+      takers: this.#takers,
+      targets: this.#targets,
+      alarm: this.#alarm,
+      maxAgeMs: settings.maxAgeMs,
+      steady,
+      reader: this.#reader,
+      closing: () => this.#closing,
+      boundsOf: (limit, now) => {
+        const standsBack = this.#standsBack(limit.target, limit.signal);
+        if (standsBack === undefined) return limit;
+        // One record shows whether the way is open again; the rest is there for others.
+        return now < standsBack.restsUntil ? standsBack.restsUntil : { ...limit, recordsMax: 1 };
+      },
+      // Under a lease that was lost meanwhile it is others'.
+      claim: () => this.#lease.id,
+      holds: (lease) => lease === this.#lease.id,
+      ages: () => {
+        const at = steady();
+        return ({ enqueuedAt }) => at - enqueuedAt;
+      },
+      appendedAt: ({ enqueuedAt }) => this.#atOf(enqueuedAt),
+      settle: (settle) => this.#settler.settle(settle),
+      hurry: () => this.#settler.hurry(),
+    });
   }
 
   static async open(settings: PostgresQueueSettings): Promise<PostgresQueue> {
@@ -250,13 +274,19 @@ class PostgresQueue implements SendingQueue {
     try {
       targets = targetsOfNew(record, (id) => this.#targets.of(id));
     } catch (error) {
+      record.payload[Symbol.dispose]();
       return Promise.reject(error);
     }
-    return new Promise((resolve, reject) => this.#append({ record, targets, tries: 0, resolve, reject }));
+    const payload = record.payload.move();
+    return new Promise((resolve, reject) => this.#append({ record, payload, targets, tries: 0, resolve, reject }));
   }
 
   #append(wanted: Wanted): void {
-    const { record, targets, resolve, reject, tries } = wanted;
+    const { record, payload, targets, resolve, tries } = wanted;
+    const reject = (error: unknown) => {
+      payload[Symbol.dispose]();
+      wanted.reject(error);
+    };
     const whole = headOf(record, this.#steady());
     const { skipped, refusal: full } = this.#fullFor(targets, whole.cost);
     const refusal = this.#refusalOf(whole.cost) ?? full;
@@ -273,16 +303,17 @@ class PostgresQueue implements SendingQueue {
         target: names,
       });
     }
-    this.#appender.append({ record, head, skipped, tries, resolve, reject });
+    this.#appender.append({ record, payload, head, skipped, tries, resolve, reject: wanted.reject });
     if (this.#tick === undefined && this.#steady() - this.#lookedAt > TICK_MS) this.#look().catch(() => {});
   }
 
   /** The database has seen more than was known here. */
-  #again({ record, tries, resolve, reject }: PendingAppend): void {
+  #again({ record, payload, tries, resolve, reject }: PendingAppend): void {
     if (tries < 2) {
       const targets = record.targets.map((id) => this.#targets.of(id));
-      this.#append({ record, targets, tries: tries + 1, resolve, reject });
+      this.#append({ record, payload, targets, tries: tries + 1, resolve, reject });
     } else {
+      payload[Symbol.dispose]();
       reject(
         new Refusal("queue_full", `The queue is full: ${this.#settings.bytesMax} bytes; ${roomIn(undefined).text}`),
       );
@@ -300,10 +331,14 @@ class PostgresQueue implements SendingQueue {
     return new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS });
   }
 
-  #kept({ record, head }: PendingAppend, id: number, lease: number | undefined): void {
+  #kept({ record, payload, head }: PendingAppend, id: number, lease: number | undefined): void {
     this.shares.add(record.parts);
-    if (lease !== undefined && lease === this.#lease.id) this.#lanes.own(id, head, record.parts, record.payload);
-    else for (const target of head.targets) this.#reader.feed(this.#lanes.laneOf(target, head));
+    if (lease !== undefined && lease === this.#lease.id) {
+      this.#lanes.own(id, head, record.parts, payload);
+    } else {
+      payload[Symbol.dispose]();
+      for (const target of head.targets) this.#reader.feed(this.#lanes.laneOf(target, head));
+    }
     for (const target of head.targets) this.#takers.wake(kindOf(target, head.signal));
   }
 
@@ -370,99 +405,8 @@ class PostgresQueue implements SendingQueue {
 
   // --- take
 
-  async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
-    const target = this.#targets.of(limit.target);
-    const lanes = this.#lanes.of(limit.target, limit.signal);
-    const kind = kindOf(limit.target, limit.signal);
-    for (;;) {
-      if (this.#closing) throw new Refusal("shutting_down", "The queue is closed");
-      if (signal.aborted) return [];
-      const now = this.#steady();
-      for (const lane of lanes) lane.wake(now);
-      const standsBack = this.#standsBack(limit.target, limit.signal);
-      if (standsBack !== undefined && now < standsBack.restsUntil) {
-        await this.#takers.wait(kind, signal, standsBack.restsUntil);
-        continue;
-      }
-      // One record shows whether the way is open again; the rest is there for others.
-      const bounds = standsBack === undefined ? limit : { ...limit, recordsMax: 1 };
-      const read = this.#reader.readFor(lanes, bounds);
-      if (read !== undefined) {
-        await read;
-        continue;
-      }
-      const lane = oldestOf(lanes);
-      const waitsUntil = lane?.lingersUntil(limit, now) ?? Infinity;
-      if (lane === undefined || waitsUntil > 0) {
-        await this.#takers.wait(kind, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
-        continue;
-      }
-      if (!this.#lanes.mayTake(lane)) {
-        this.#heldUp = true;
-        await this.#takers.wait(kind, signal);
-        continue;
-      }
-      const lease = this.#lease.id;
-      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, bounds), lease));
-      if (run.length === 0) continue;
-      if (lease === undefined || this.#lease.id !== lease) {
-        for (const entry of run) this.#lanes.release(entry);
-        continue;
-      }
-      if (signal.aborted || this.#closing) {
-        for (const entry of run) this.#lanes.leave(entry, 0);
-        this.#takers.wake();
-        continue;
-      }
-      target.inFlight[limit.signal] += run.length;
-      return run.map((entry) => this.#deliveryOf(entry, lease));
-    }
-  }
-
-  /** Without those past their age, which leave the queue. */
-  #unexpired(run: Entry[], lease: number | undefined): Entry[] {
-    const { maxAgeMs } = this.#settings;
-    if (maxAgeMs === undefined || lease === undefined) return run;
-    const now = this.#steady();
-    return run.filter((entry) => {
-      const { head } = entry;
-      if (now - head.enqueuedAt <= maxAgeMs) return true;
-      this.#lanes.release(entry);
-      const settlement = { kind: "expired" } as const;
-      this.#settler.settle({ settlement, entry, lease, dueAt: 0, taken: false, resolve: () => {}, reject: () => {} });
-      this.#alarm.raise(
-        `expired ${head.signal}`,
-        `Dropped ${head.signal} that had been queued longer than sending_queue.max_age`,
-        { signal: head.signal, maxAgeMs },
-        head.items,
-      );
-      return false;
-    });
-  }
-
-  #deliveryOf(entry: Entry, lease: number): Delivery {
-    const { id, signal, encoding, mergeable, enqueuedAt } = entry.head;
-    const parts = partsOf(entry);
-    const payload = entry.payload!;
-    let settled = false;
-    return {
-      id,
-      target: entry.target,
-      signal,
-      encoding,
-      mergeable,
-      parts,
-      payload,
-      enqueuedAt: this.#atOf(enqueuedAt),
-      settle: (outcomes) => {
-        if (outcomes.length !== parts.length) {
-          return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
-        }
-        if (settled) return Promise.reject(new Error(`Record ${id} has been settled before`));
-        settled = true;
-        return this.#settle(entry, lease, outcomes);
-      },
-    };
+  take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
+    return this.#takes.take(limit, signal);
   }
 
   /** In ms since the Unix epoch, by the clock as it is set now: records know by the other when they came. */
@@ -471,8 +415,7 @@ class PostgresQueue implements SendingQueue {
   }
 
   hasten(signal: SignalName, target: TargetId): void {
-    this.#lanes.hasten(target, signal);
-    this.#takers.wake(kindOf(target, signal));
+    this.#takes.hasten(signal, target);
   }
 
   reaches(signal: SignalName, target: TargetId, whether: boolean): void {
@@ -515,47 +458,10 @@ class PostgresQueue implements SendingQueue {
 
   // --- settle
 
-  #settle(entry: Entry, lease: number, outcomes: readonly PartOutcome[]): Promise<void> {
-    const { id, signal } = entry.head;
-    const target = this.#targets.of(entry.target);
-    const dueAt = this.#steady() + retryAfterMs(outcomes);
-    const settlement = settlementOf(partsOf(entry), outcomes);
-    if (settlement === undefined) {
-      target.inFlight[signal] -= 1;
-      if (lease === this.#lease.id) this.#lanes.leave(entry, dueAt);
-      else this.#lanes.release(entry);
-      this.#takers.wake();
-      return Promise.resolve();
-    }
-    if (this.#closing) {
-      return Promise.reject(
-        new Refusal("shutting_down", `The queue is closed: record ${id} stays in it and will be sent again`),
-      );
-    }
-    if (settlement.kind === "done") giveUpPayload(entry);
-    target.settling[signal] += 1;
-    return new Promise<void>((resolve, reject) => {
-      this.#settler.settle({ settlement, entry, lease, dueAt, taken: true, resolve, reject });
-      if (this.#awaitsOutcomes(target, signal)) this.#settler.hurry();
-    });
-  }
-
-  /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
-  #awaitsOutcomes({ id, settling, inFlight }: ConfiguredTarget, signal: SignalName): boolean {
-    return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
-      this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
-  }
-
-  #settled({ entry, lease, dueAt, taken, resolve }: PendingSettle, result: Settled): void {
+  #settled({ entry, claim: lease, dueAt, taken, resolve }: PendingSettle, result: Settled): void {
     const { head } = entry;
     const { effective, finished, outcome } = result;
-    giveUpPayload(entry);
-    if (taken) {
-      const { inFlight, settling } = this.#targets.of(entry.target);
-      inFlight[head.signal] -= 1;
-      settling[head.signal] -= 1;
-      this.#lanes.release(entry);
-    }
+    this.#takes.written({ entry, taken });
     if (effective) {
       const left = outcome === undefined ? [] : [outcome.retried, outcome.held].filter(({ empty }) => !empty);
       const heads = left.map((remnant) => remnant.head(head));
@@ -564,18 +470,7 @@ class PostgresQueue implements SendingQueue {
         this.shares.remove(partsOf(entry));
       }
       for (const { parts } of heads) this.shares.add(decodeParts(parts));
-      if (outcome?.held.empty === false) {
-        const several = this.#targets.size > 1;
-        const { name } = this.#targets.of(entry.target);
-        this.#alarm.raise(
-          several ? `dead letters ${name}` : "dead letters",
-          `The dead letters are full${
-            several ? ` for ${name}` : ""
-          } (${this.#deadRoom} bytes): what the Collector refuses for good ` +
-            "stays queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
-          { signal: head.signal, ...(several ? { target: name } : {}) },
-        );
-      }
+      if (outcome?.held.empty === false) this.#takes.tellHeld(entry, this.#deadRoom);
     }
     if (result.split === true) this.#reader.feed(this.#lanes.laneOf(entry.target, head));
     if (result.head !== undefined && lease === this.#lease.id) {
@@ -756,6 +651,7 @@ class PostgresQueue implements SendingQueue {
     }
     this.#appender.abandon();
     this.#settler.abandon();
+    this.#lanes.reset();
     await this.#connections.close();
   }
 
@@ -778,14 +674,10 @@ interface Unreached {
 
 /** A record that is to be appended, as far as there is room. */
 interface Wanted {
-  readonly record: QueueRecord;
+  readonly record: Omit<QueueRecord, "payload">;
+  readonly payload: OwnedBytes;
   readonly targets: readonly ConfiguredTarget[];
   readonly tries: number;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: unknown) => void;
-}
-
-/** Takers of one signal for one target. */
-function kindOf(target: TargetId, signal: SignalName): string {
-  return `${target} ${signal}`;
 }

@@ -3,12 +3,12 @@
  * that memory had no room for.
  * @module
  */
-import type { Entry, Lane } from "../lanes.ts";
+import { Entry, type Lane } from "../lanes.ts";
 import type { LaneSet } from "../lane_set.ts";
 import type { TakeLimit } from "../queue.ts";
 import { codeOfEncoding, codeOfSignal } from "./codes.ts";
 import { type Connections, PostgresFailure } from "./connections.ts";
-import { bytesOf } from "./payload.ts";
+import { payloadOf } from "./payload.ts";
 import { LOAD, LOOK, TAKE } from "./statements.ts";
 
 /** What one take of the database brings at most, in bytes and records. */
@@ -98,14 +98,14 @@ export class Reader {
 
   /** The entries of a run whose payload is at hand or could be read; one whose row is gone is let go. Never rejects. */
   async withPayloads(run: Entry[]): Promise<Entry[]> {
-    const missing = run.filter(({ payload }) => payload === undefined);
+    const missing = run.filter(({ loaded }) => !loaded);
     if (missing.length === 0) return run;
     const { connections, lanes, steady } = this.#settings;
     const lease = this.#settings.lease();
     try {
       const places = missing.map(({ target, head }, n) => ({ n, ...placeOf({ ...head, target }), record: head.id }));
       const rows = await connections.run({ text: LOAD, values: [JSON.stringify(places)] }, WITHIN_MS);
-      for (const row of rows) missing[Number(row.n)]!.payload = bytesOf(row.payload);
+      for (const row of rows) missing[Number(row.n)]!.load(payloadOf(row.payload));
     } catch (error) {
       this.#failed(error);
       for (const entry of run) {
@@ -115,8 +115,8 @@ export class Reader {
       }
       return [];
     }
-    for (const entry of missing) if (entry.payload === undefined) lanes.release(entry);
-    return run.filter(({ payload }) => payload !== undefined);
+    for (const entry of missing) if (!entry.loaded) lanes.release(entry);
+    return run.filter(({ loaded }) => loaded);
   }
 
   #floorOf(lane: Lane): Floor {
@@ -175,8 +175,8 @@ export class Reader {
           enqueuedAt: steady() - Number(row.age_ms),
           parts: String(row.parts),
         };
-        const payload = bytesOf(row.payload);
-        lanes.giveBack({ target: lane.target, head, payload, dueAt: 0, knownAt: steady() }, 0);
+        const payload = payloadOf(row.payload);
+        lanes.giveBack(new Entry({ target: lane.target, head, payload, knownAt: steady() }), 0);
       }
       const candidates = rows.length === 0 ? 0 : Number(rows[0]!.candidates);
       if (candidates < recordsMax && candidates === rows.length && !this.#fed.has(lane)) lane.behind = false;

@@ -125,20 +125,22 @@ export class Settler {
     const written = room.write();
     const changes: LedgerRow[] = [];
     try {
-      const ops = settles.map(({ settlement, entry, lease }, n) => ({
+      // In the order in which others lock such rows, as far as the server's plan follows it: `queue move` and `queue abandon` do, too.
+      const ordered = settles.toSorted(byPlace);
+      const ops = ordered.map(({ settlement, entry, claim }, n) => ({
         n,
         target: entry.target,
         signal: codeOfSignal(entry.head.signal),
         encoding: codeOfEncoding(entry.head.encoding),
         record: entry.head.id,
-        lease,
+        lease: claim,
         expired: settlement.kind === "expired",
         rejected: settlement.kind === "done" ? settlement.rejected : 0,
         senders: Object.fromEntries(sendersOf(partsOf(entry))),
       }));
       const rows = await connections.run({ text: SETTLE, values: [JSON.stringify(ops)] }, WITHIN_MS);
       const finished = new Map(rows.map((row) => [Number(row.n), row.finished === true]));
-      for (const [n, settle] of settles.entries()) {
+      for (const [n, settle] of ordered.entries()) {
         const effective = finished.has(n);
         const { target, head: { cost, signal } } = settle.entry;
         if (effective) changes.push({ target, signal: codeOfSignal(signal), bytes: -cost });
@@ -168,4 +170,10 @@ export class Settler {
       written(changes);
     }
   }
+}
+
+/** By the key of `deliveries`. */
+function byPlace({ entry: one }: PendingSettle, { entry: other }: PendingSettle): number {
+  return one.target - other.target || codeOfSignal(one.head.signal) - codeOfSignal(other.head.signal) ||
+    codeOfEncoding(one.head.encoding) - codeOfEncoding(other.head.encoding) || one.head.id - other.head.id;
 }

@@ -47,6 +47,14 @@ const ledgerFrom = (json: string): string =>
   } FROM json_to_recordset(${json}::json) AS book(${LEDGER_COLUMNS})`;
 
 /**
+ * Locks the rows of `shared` that what is `gone` counts down, in the order of their records. Every statement that counts several down has
+ * this before it, so that none waits for a row of one that waits for it.
+ */
+export const ORDERED = `ordered AS MATERIALIZED (
+    SELECT record FROM edgeferry.shared WHERE record IN (SELECT record FROM gone WHERE gone.shared) ORDER BY record FOR UPDATE
+  )`;
+
+/**
  * Appends records. $1 append id; $2 records as JSON; $3 their payloads, one behind the other; $4 who owns them, or null; $5 rows of the
  * ledger; $6 rows of the senders' ledger; $7 null, or bounds as JSON `[target, bytes to come, bytes at most]`, target 0 for all of them;
  * $8 a test's time.
@@ -118,11 +126,12 @@ export const DISOWN = `WITH ${DURABLE},
         AND (d.owner IS NULL OR d.owner = $2::bigint)
       RETURNING d.target, d.signal, d.record, coalesce(d.payload, d.record) AS payload, d.items, d.cost, d.shared
   ),
+  ${ORDERED},
   less AS (
     UPDATE edgeferry.shared s SET waiting = s.waiting - g.n FROM (
       SELECT record, min(payload) AS payload, count(*)::int AS n, min(signal) AS signal, min(items) AS items, min(cost) AS cost
         FROM gone WHERE shared GROUP BY record
-    ) g WHERE s.record = g.record RETURNING g.payload, s.waiting, g.n, g.signal, g.items, g.cost
+    ) g JOIN ordered USING (record) WHERE s.record = g.record RETURNING g.payload, s.waiting, g.n, g.signal, g.items, g.cost
   ),
   booked AS (
     INSERT INTO edgeferry.ledger (target, signal, accepted, queued, records, bytes)
@@ -153,11 +162,12 @@ export const SETTLE = `WITH ${DURABLE},
       WHERE d.target = op.target AND d.signal = op.signal AND d.encoding = op.encoding AND d.record = op.record AND d.owner = op.lease
       RETURNING op.n, d.target, d.signal, d.record, d.items, d.cost, d.shared, op.expired, least(op.rejected, d.items) AS rejected
   ),
+  ${ORDERED},
   less AS (
     UPDATE edgeferry.shared s SET waiting = s.waiting - g.count FROM (
       SELECT record, count(*)::int AS count, min(n) AS n, min(signal) AS signal, min(items) AS items, min(cost) AS cost FROM gone
-        WHERE shared GROUP BY record ORDER BY record
-    ) g WHERE s.record = g.record RETURNING g.n, s.waiting, g.count, g.signal, g.items, g.cost
+        WHERE shared GROUP BY record
+    ) g JOIN ordered USING (record) WHERE s.record = g.record RETURNING g.n, s.waiting, g.count, g.signal, g.items, g.cost
   ),
   booked AS (
     INSERT INTO edgeferry.ledger (target, signal, delivered, rejected, expired, queued, records, bytes)

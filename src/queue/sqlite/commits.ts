@@ -3,8 +3,8 @@
  * @module
  */
 import type { Refusal } from "../../errors.ts";
-import type { Entry } from "../lanes.ts";
 import type { Accepted } from "../queue.ts";
+import type { WantedSettle } from "../takes.ts";
 import type { Append } from "./packing.ts";
 import type { SettleOp } from "./protocol.ts";
 
@@ -18,15 +18,8 @@ export interface PendingAppend extends Append {
   readonly reject: (error: Refusal) => void;
 }
 
-export interface PendingSettle {
+export interface PendingSettle extends Omit<WantedSettle<true>, "settlement" | "claim"> {
   readonly op: SettleOp;
-  readonly entry: Entry;
-  /** When what is left of the record may be taken again, in ms of a clock that never steps. */
-  readonly dueAt: number;
-  /** Whether it is in flight; an expired one is not. */
-  readonly taken: boolean;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
 }
 
 /** The operations of one transaction. */

@@ -3,6 +3,7 @@
  * {@link Commits} says goes next to the answer that each append and each outcome gets.
  * @module
  */
+import type { OwnedBytes } from "../../codec/owned_bytes.ts";
 import { messageOf, Refusal, type RefusalCode } from "../../errors.ts";
 import type { Accepted } from "../queue.ts";
 import { type Batch, Commits, type PendingAppend, type PendingSettle } from "./commits.ts";
@@ -21,8 +22,8 @@ export interface CommitListener {
   crashed(appends: readonly PendingAppend[]): void;
   /** It was made, or refused. */
   replied(reply: Replies["commit"]): void;
-  /** A record is in the file; its 200 follows. */
-  kept(append: PendingAppend, id: number, payload: Uint8Array<ArrayBuffer> | undefined): void;
+  /** A record is in the file; its 200 follows. @param payload Where it is at hand: to be taken over. */
+  kept(append: PendingAppend, id: number, payload: OwnedBytes | undefined): void;
   /** Outcomes are in the file. */
   settled(settles: readonly PendingSettle[], remainders: Replies["commit"]["remainders"]): void;
   /** All have their answers. @param failed Whether a part of it was not written. */
@@ -58,11 +59,11 @@ export class Committer {
     return this.#appendBytes;
   }
 
-  /** Resolves when the record would survive a crash. */
-  append({ record, op }: Append): Promise<Accepted> {
+  /** Resolves when the record would survive a crash. The payload is the committer's. */
+  append({ op, parts, payload }: Append): Promise<Accepted> {
     this.#appendBytes += op.cost;
     return new Promise((resolve, reject) => {
-      this.#commits.append({ record, op, resolve, reject });
+      this.#commits.append({ op, parts, payload, resolve, reject });
       this.#schedule();
     });
   }
@@ -162,8 +163,9 @@ export class Committer {
   }
 
   #refuse(appends: readonly PendingAppend[], text: string, code: RefusalCode = "storage_failed"): void {
-    for (const { op, reject } of appends) {
+    for (const { op, payload, reject } of appends) {
       this.#appendBytes -= op.cost;
+      payload[Symbol.dispose]();
       reject(new Refusal(code, text));
     }
   }

@@ -5,49 +5,26 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../errors.ts";
-import { bySignal, type SignalName } from "../../signal.ts";
+import type { SignalName } from "../../signal.ts";
 import {
-  balances,
   type DeadLetter,
   type DeadLetterFilter,
   type DeadLetterGroup,
   type DeadLetterHead,
   type DropResult,
   type GroupedDeadLetters,
-  plusBooks,
   type QueueSnapshot,
+  queueSnapshotOf,
   type ReplayResult,
   type ReplaySelection,
-  type TargetSnapshot,
 } from "../inspection.ts";
-import { type Books, NO_BOOKS, type PayloadEncoding } from "../queue.ts";
+import type { PayloadEncoding } from "../queue.ts";
 import { appendedAt } from "./clock_steps.ts";
 import { costOfRow, encodeParts } from "../record_head.ts";
+import { totalsOf } from "../totals.ts";
 import { Routes } from "./file/routes.ts";
 import { openBeside } from "./file/schema.ts";
 import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
-
-function targetOf(name: string, rows: readonly Row[]): TargetSnapshot {
-  return {
-    name,
-    records: sumOf(rows, "records"),
-    bytes: sumOf(rows, "bytes"),
-    skipped: sumOf(rows, "skipped"),
-    deadLetters: { records: sumOf(rows, "dead_records"), bytes: sumOf(rows, "dead_bytes") },
-    books: bySignal((signal): Books => {
-      const own = rows.filter((row) => row.signal === signal);
-      return {
-        accepted: sumOf(own, "accepted"),
-        delivered: sumOf(own, "delivered"),
-        rejectedByCollector: sumOf(own, "rejected"),
-        deadLettered: sumOf(own, "dead"),
-        expired: sumOf(own, "expired"),
-        abandoned: sumOf(own, "abandoned"),
-        queued: sumOf(own, "queued"),
-      };
-    }),
-  };
-}
 
 /** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
 const GROUPED_MAX = 5_000;
@@ -76,27 +53,19 @@ export function queueStats(path: string): QueueSnapshot {
       .map(({ after_id, ms }) => ({ afterId: Number(after_id), ms: Number(ms) }));
     const names = db.prepare("SELECT id, name FROM targets ORDER BY id").all();
     db.exec("COMMIT");
-    const all = names.map(({ id, name }) => targetOf(String(name), rows.filter(({ target }) => target === id)));
-    const targets = all.filter(({ records, deadLetters, books }) =>
-      records > 0 || deadLetters.records > 0 || Object.values(books).some(({ accepted }) => accepted > 0)
-    );
-    const books = bySignal((signal) => all.map(({ books }) => books[signal]).reduce(plusBooks, NO_BOOKS));
-    return {
+    return queueSnapshotOf({
       path,
-      records: sumOf(rows, "records"),
-      bytes: sumOf(rows, "bytes"),
       bytesMax: Number(meta.bytes_max),
+      deadLetterBytesMax: Number(meta.dead_letter_bytes_max),
       oldestAt: oldest === undefined ? undefined : appendedAt(steps, Number(oldest.id), Number(oldest.enqueued_at)),
-      held: Number(meta.held),
-      deadLetters: {
-        records: Number(meta.dead_records),
-        bytes: Number(meta.dead_bytes),
-        bytesMax: Number(meta.dead_letter_bytes_max),
+      totals: {
+        ...totalsOf(rows, (signal) => signal as SignalName),
+        deadRecords: Number(meta.dead_records),
+        deadBytes: Number(meta.dead_bytes),
+        held: Number(meta.held),
       },
-      books,
-      targets,
-      balanced: all.every(({ books }) => Object.values(books).every(balances)),
-    };
+      names: names.map(({ id, name }) => [Number(id), String(name)] as const),
+    });
   });
 }
 

@@ -2,7 +2,8 @@
  * The message of one transaction: what goes to the Worker by copy, what by transfer, and which payloads come back.
  * @module
  */
-import type { QueueRecord, TargetId } from "../queue.ts";
+import { OwnedBytes } from "../../codec/owned_bytes.ts";
+import type { Part, QueueRecord, TargetId } from "../queue.ts";
 import type { AppendOp, SettleOp } from "./protocol.ts";
 import { headOf } from "../record_head.ts";
 
@@ -11,8 +12,10 @@ export const PACKED_BYTES_MAX = 8 * 1024;
 
 /** A record that is to be written, and its row but for what the transaction gives it. */
 export interface Append {
-  readonly record: QueueRecord;
   readonly op: Omit<AppendOp, "payload" | "giveBack">;
+  readonly parts: readonly Part[];
+  /** A large one is the Worker's from {@link packCommit} on. */
+  readonly payload: OwnedBytes;
 }
 
 /**
@@ -20,7 +23,11 @@ export interface Append {
  * @param enqueuedAt ms since the Unix epoch
  * @param skipped Those of its targets that it does not go to.
  */
-export function rowOf(record: QueueRecord, enqueuedAt: number, skipped: readonly TargetId[] = []): Append["op"] {
+export function rowOf(
+  record: Omit<QueueRecord, "payload">,
+  enqueuedAt: number,
+  skipped: readonly TargetId[] = [],
+): Append["op"] {
   return { ...headOf(record, enqueuedAt, skipped), skipped };
 }
 
@@ -48,12 +55,13 @@ export function packCommit(
   const transfer: Transferable[] = [packed.buffer];
   let askedBackBytes = 0;
   let offset = 0;
-  const ops = appends.map(({ op, record: { payload } }): AppendOp => {
+  const ops = appends.map(({ op, payload: owned }): AppendOp => {
     if (op.bytes <= PACKED_BYTES_MAX) {
-      packed.set(payload, offset);
+      packed.set(owned.bytes, offset);
       offset += op.bytes;
       return { ...op, payload: { offset: offset - op.bytes }, giveBack: false };
     }
+    const payload = owned.take();
     transfer.push(payload.buffer);
     const giveBack = keeps(op, askedBackBytes);
     if (giveBack) askedBackBytes += op.bytes;
@@ -64,10 +72,11 @@ export function packCommit(
 
 /** The payload of a row after its commit, where it is at hand: one that was copied, or the next of those that came back. */
 export function payloadAfter(
-  { op, record }: Append,
+  { op, payload }: Append,
   { giveBack }: AppendOp,
   returned: Iterator<Uint8Array<ArrayBuffer>, undefined>,
-): Uint8Array<ArrayBuffer> | undefined {
-  if (op.bytes <= PACKED_BYTES_MAX) return record.payload;
-  return giveBack ? returned.next().value : undefined;
+): OwnedBytes | undefined {
+  if (op.bytes <= PACKED_BYTES_MAX) return payload;
+  const back = giveBack ? returned.next().value : undefined;
+  return back === undefined ? undefined : new OwnedBytes(back);
 }

@@ -4,7 +4,6 @@
  */
 import type { Statement } from "../../errors.ts";
 import type { SignalName } from "../../signal.ts";
-import type { LaneRead } from "../lane_set.ts";
 import type { Settlement } from "../outcomes.ts";
 import type { PayloadEncoding, TargetId } from "../queue.ts";
 import type { RecordHead } from "../record_head.ts";
@@ -135,7 +134,13 @@ export interface Replies {
     /** Payloads asked back, in order. */
     readonly returned: readonly Uint8Array<ArrayBuffer>[];
   };
-  read: LaneRead;
+  /** Rows of a lane behind an id. A large payload stays in the file until its record is taken. */
+  read: {
+    readonly rows: readonly (RecordHead & { readonly payload: Uint8Array<ArrayBuffer> | undefined })[];
+    readonly exhausted: boolean;
+    /** The last id up to which nothing is left out. */
+    readonly seenTo: number;
+  };
   load: { readonly payloads: readonly (Uint8Array<ArrayBuffer> | undefined)[] };
   release: { readonly heads: readonly RecordHead[]; readonly totals: Totals };
   poll: { readonly foreign: boolean; readonly totals: Totals | undefined };

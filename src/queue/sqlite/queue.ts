@@ -13,12 +13,11 @@ import { DrainRate, roomIn } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import { LaneSet } from "../lane_set.ts";
 import { ClockSteps } from "./clock_steps.ts";
-import { type Entry, giveUpPayload, oldestOf, partsOf } from "../lanes.ts";
+import { Entry, partsOf } from "../lanes.ts";
 import {
   type Accepted,
   DEFAULT_TARGETS,
   type Delivery,
-  type PartOutcome,
   type QueueRecord,
   type QueueStats,
   type SendingQueue,
@@ -33,14 +32,14 @@ import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection } from "./connection.ts";
 import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames, takeLock } from "./file/lock.ts";
-import { retryAfterMs, settlementOf } from "../outcomes.ts";
-import { rowOf } from "./packing.ts";
+import { type Append, rowOf } from "./packing.ts";
 import { decodeParts } from "../record_head.ts";
 import { doorBooksOf, type Totals } from "../totals.ts";
-import type { Replies, SettleOp } from "./protocol.ts";
+import type { Replies } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
-import { Takers } from "../takers.ts";
+import { kindOf, Takers } from "../takers.ts";
+import { Takes } from "../takes.ts";
 import type { News } from "./worker_link.ts";
 
 /** What the engine needs to be told. */
@@ -115,13 +114,12 @@ class SqliteQueue implements SendingQueue {
   readonly #lanes: LaneSet;
   readonly #reader: Reader;
   readonly #takers: Takers;
+  readonly #takes: Takes<true>;
   readonly #recount: Recount;
   #totals: Totals = { records: 0, bytes: 0, deadRecords: 0, deadBytes: 0, held: 0, lastId: 0, targets: {} };
   /** Why another relay may have the file: the lock was lost. */
   #lockLost: string | undefined;
   readonly #tick: ReturnType<typeof setInterval>;
-  /** Whether a taker waits for what is taken to become less. */
-  #heldUp = false;
   #releasing = false;
   #disposal: Promise<void> | undefined;
 
@@ -174,9 +172,9 @@ class SqliteQueue implements SendingQueue {
         if (totals !== undefined) this.#setTotals(totals);
         if (foreign) this.#rowsCame();
       },
-      kept: ({ op, record }, id, payload) => {
-        this.#lanes.append(id, op, record.parts, payload);
-        this.shares.add(record.parts);
+      kept: ({ op, parts }, id, payload) => {
+        this.#lanes.append(id, op, parts, payload);
+        this.shares.add(parts);
       },
       settled: (settles, remainders) => this.#settled(settles, remainders),
       done: (batch, reply, failed) => this.#committed(batch, reply, failed),
@@ -184,6 +182,30 @@ class SqliteQueue implements SendingQueue {
     this.#lanes = new LaneSet(settings.takenBytesMax, steady);
     this.#reader = new Reader(connection, this.#lanes, steady);
     this.#takers = new Takers({ now: steady, poll: () => this.#poll() });
+    this.#takes = new Takes<true>({
+      lanes: this.#lanes,
+      takers: this.#takers,
+      targets: this.#targets,
+      alarm: this.#alarm,
+      maxAgeMs: settings.maxAgeMs,
+      steady,
+      reader: this.#reader,
+      closing: () => connection.closing,
+      // The file has one relay: what it takes is its own.
+      claim: () => true,
+      holds: () => true,
+      ages: () => {
+        this.#lookAtClock();
+        const at = now();
+        return ({ id, enqueuedAt }) => at - this.#clock.appendedAt(id, enqueuedAt);
+      },
+      appendedAt: ({ enqueuedAt }) => enqueuedAt,
+      settle: ({ settlement, ...settle }) => {
+        const { target, head: { id, targets } } = settle.entry;
+        this.#committer.settle({ ...settle, op: { ...settlement, id, target, targets } });
+      },
+      hurry: () => this.#committer.hurry(),
+    });
     this.#recount = new Recount(connection, this.shares, steady);
     this.#tick = setInterval(() => this.#onTick(), TICK_MS);
   }
@@ -239,15 +261,19 @@ class SqliteQueue implements SendingQueue {
 
   append(record: QueueRecord): Promise<Accepted> {
     let targets: ConfiguredTarget[];
+    let op: Append["op"];
+    let skipped: readonly TargetId[];
     try {
       targets = targetsOfNew(record, (id) => this.#targets.of(id));
+      op = rowOf(record, this.#now());
+      const fullness = this.#fullFor(targets, op.cost);
+      const refusal = this.#refusalOf(op.cost) ?? fullness.refusal;
+      if (refusal !== undefined) throw refusal;
+      skipped = fullness.skipped;
     } catch (error) {
+      record.payload[Symbol.dispose]();
       return Promise.reject(error);
     }
-    let op = rowOf(record, this.#now());
-    const { skipped, refusal: full } = this.#fullFor(targets, op.cost);
-    const refusal = this.#refusalOf(op.cost) ?? full;
-    if (refusal !== undefined) return Promise.reject(refusal);
     if (skipped.length > 0) {
       op = rowOf(record, op.enqueuedAt, skipped);
       targets = targets.filter(({ id }) => !skipped.includes(id));
@@ -256,12 +282,13 @@ class SqliteQueue implements SendingQueue {
         target: names,
       });
     }
-    if (this.#targets.size === 1) return this.#committer.append({ record, op });
+    const append = { parts: record.parts, payload: record.payload.move(), op };
+    if (this.#targets.size === 1) return this.#committer.append(append);
     const count = (cost: number) => {
       for (const { id } of targets) this.#appendBytes.set(id, (this.#appendBytes.get(id) ?? 0) + cost);
     };
     count(op.cost);
-    return this.#committer.append({ record, op }).finally(() => count(-op.cost));
+    return this.#committer.append(append).finally(() => count(-op.cost));
   }
 
   /** Why a record of such a cost, in bytes, is not even tried. */
@@ -283,8 +310,7 @@ class SqliteQueue implements SendingQueue {
   #committed({ appends, settles }: Batch, { foreign, remainders }: Replies["commit"], failed: boolean): void {
     this.#recount.ifWanted();
     // What has been appended concerns the takers of its signal, anything else all of them.
-    const room = this.#heldUp && settles.length > 0;
-    if (room) this.#heldUp = false;
+    const room = settles.length > 0 && this.#takes.madeRoom();
     if (foreign || remainders.length > 0 || failed || room) this.#takers.wake();
     else this.#wakeFor(appends);
   }
@@ -297,102 +323,15 @@ class SqliteQueue implements SendingQueue {
 
   // --- take
 
-  async take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
-    const target = this.#targets.of(limit.target);
-    const lanes = this.#lanes.of(limit.target, limit.signal);
-    const kind = kindOf(limit.target, limit.signal);
-    for (;;) {
-      if (this.#connection.closing) throw new Refusal("shutting_down", "The queue is closed");
-      if (signal.aborted) return [];
-      const now = this.#steady();
-      for (const lane of lanes) lane.wake(now);
-      const read = this.#reader.readFor(lanes, limit);
-      if (read !== undefined) {
-        await read;
-        continue;
-      }
-      const lane = oldestOf(lanes);
-      const waitsUntil = lane?.lingersUntil(limit, now) ?? Infinity;
-      if (lane === undefined || waitsUntil > 0) {
-        await this.#takers.wait(kind, signal, Math.min(waitsUntil, ...lanes.map(({ nextDueAt }) => nextDueAt)));
-        continue;
-      }
-      if (!this.#lanes.mayTake(lane)) {
-        this.#heldUp = true;
-        await this.#takers.wait(kind, signal);
-        continue;
-      }
-      const run = await this.#reader.withPayloads(this.#unexpired(this.#lanes.take(lane, limit)));
-      if (run.length === 0) continue;
-      if (signal.aborted || this.#connection.closing) {
-        for (const entry of run) this.#lanes.leave(entry, 0);
-        this.#takers.wake();
-        continue;
-      }
-      target.inFlight[limit.signal] += run.length;
-      return run.map((entry) => this.#deliveryOf(entry));
-    }
-  }
-
-  /** Without those past their age, which leave the queue. */
-  #unexpired(run: Entry[]): Entry[] {
-    const { maxAgeMs } = this.#settings;
-    if (maxAgeMs === undefined) return run;
-    this.#lookAtClock();
-    const now = this.#now();
-    return run.filter((entry) => {
-      const { head } = entry;
-      if (now - this.#clock.appendedAt(head.id, head.enqueuedAt) <= maxAgeMs) return true;
-      this.#lanes.release(entry);
-      this.#committer.settle({
-        op: { kind: "expired", id: head.id, target: entry.target, targets: head.targets },
-        entry,
-        dueAt: 0,
-        taken: false,
-        resolve: () => {},
-        reject: () => {},
-      });
-      this.#alarm.raise(
-        `expired ${head.signal}`,
-        `Dropped ${head.signal} that had been queued longer than sending_queue.max_age`,
-        { signal: head.signal, maxAgeMs },
-        head.items,
-      );
-      return false;
-    });
-  }
-
-  #deliveryOf(entry: Entry): Delivery {
-    const { id, signal, encoding, mergeable, enqueuedAt } = entry.head;
-    const parts = partsOf(entry);
-    const payload = entry.payload!;
-    let settled = false;
-    return {
-      id,
-      target: entry.target,
-      signal,
-      encoding,
-      mergeable,
-      parts,
-      payload,
-      enqueuedAt,
-      settle: (outcomes) => {
-        if (outcomes.length !== parts.length) {
-          return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
-        }
-        if (settled) return Promise.reject(new Error(`Record ${id} has been settled before`));
-        settled = true;
-        return this.#settle(entry, outcomes);
-      },
-    };
+  take(limit: TakeLimit, signal: AbortSignal): Promise<Delivery[]> {
+    return this.#takes.take(limit, signal);
   }
 
   /** There is nobody else. */
   reaches(): void {}
 
   hasten(signal: SignalName, target: TargetId): void {
-    this.#lanes.hasten(target, signal);
-    this.#takers.wake(kindOf(target, signal));
+    this.#takes.hasten(signal, target);
   }
 
   /** Looks for what another process has done to the file. */
@@ -416,50 +355,12 @@ class SqliteQueue implements SendingQueue {
 
   // --- settle
 
-  #settle(entry: Entry, outcomes: readonly PartOutcome[]): Promise<void> {
-    const { id, signal, targets } = entry.head;
-    const target = this.#targets.of(entry.target);
-    const dueAt = this.#steady() + retryAfterMs(outcomes);
-    const settlement = settlementOf(partsOf(entry), outcomes);
-    if (settlement === undefined) {
-      target.inFlight[signal] -= 1;
-      this.#lanes.leave(entry, dueAt);
-      this.#takers.wake();
-      return Promise.resolve();
-    }
-    if (this.#connection.closing) {
-      return Promise.reject(
-        new Refusal("shutting_down", `The queue is closed: record ${id} stays in it and will be sent again`),
-      );
-    }
-    // Whatever becomes of the transaction, what has arrived is not sent again by this process.
-    if (settlement.kind === "done") giveUpPayload(entry);
-    const op: SettleOp = { ...settlement, id, target: target.id, targets };
-    target.settling[signal] += 1;
-    return new Promise<void>((resolve, reject) => {
-      this.#committer.settle({ op, entry, dueAt, taken: true, resolve, reject });
-      if (this.#awaitsOutcomes(target, signal)) this.#committer.hurry();
-    });
-  }
-
-  /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
-  #awaitsOutcomes({ id, settling, inFlight }: ConfiguredTarget, signal: SignalName): boolean {
-    return settling[signal] === inFlight[signal] && !this.#takers.waits(kindOf(id, signal)) &&
-      this.#lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
-  }
-
   #settled(settles: readonly PendingSettle[], remainders: Replies["commit"]["remainders"]): void {
     const left = new Map(remainders.map((remainder) => [`${remainder.id} ${remainder.target}`, remainder]));
     for (const { entry, dueAt, taken, resolve } of settles) {
       const { head } = entry;
       const remainder = left.size === 0 ? undefined : left.get(`${head.id} ${entry.target}`);
-      giveUpPayload(entry);
-      if (taken) {
-        const { inFlight, settling } = this.#targets.of(entry.target);
-        inFlight[head.signal] -= 1;
-        settling[head.signal] -= 1;
-        this.#lanes.release(entry);
-      }
+      this.#takes.written({ entry, taken });
       // A sender's share counts until the last target is done.
       if (remainder?.stays !== true) {
         this.#drain.note(head.cost - (remainder?.head?.cost ?? 0));
@@ -472,17 +373,8 @@ class SqliteQueue implements SendingQueue {
       if (remainder?.head !== undefined) this.shares.add(decodeParts(remainder.head.parts));
       if (remainder !== undefined && remainder.heldRecords > 0) {
         this.#recount.want();
-        const { name } = this.#targets.of(entry.target);
-        const several = this.#targets.size > 1;
-        const room = deadLetterShareOf(this.#settings.deadLetterBytesMax, this.#targets.size);
-        this.#alarm.raise(
-          several ? `dead letters ${name}` : "dead letters",
-          `The dead letters are full${
-            several ? ` for ${name}` : ""
-          } (${room} bytes): what the Collector refuses for good ` +
-            "stays queued and is skipped; look at them with `queue dead-letters` and replay them, or raise the bound",
-          { path: this.#settings.path, signal: head.signal },
-        );
+        const { path, deadLetterBytesMax } = this.#settings;
+        this.#takes.tellHeld(entry, deadLetterShareOf(deadLetterBytesMax, this.#targets.size), { path });
       }
       if (remainder?.head !== undefined) {
         entry.head = remainder.head;
@@ -504,7 +396,7 @@ class SqliteQueue implements SendingQueue {
         const knownAt = this.#steady();
         for (const head of heads) {
           for (const target of head.targets) {
-            this.#lanes.giveBack({ target, head, payload: undefined, dueAt: 0, knownAt }, 0);
+            this.#lanes.giveBack(new Entry({ target, head, payload: undefined, knownAt }), 0);
           }
         }
         more = heads.length > 0;
@@ -638,6 +530,7 @@ class SqliteQueue implements SendingQueue {
     this.#connection.end();
     this.#lock[Symbol.dispose]();
     this.#committer.abandon();
+    this.#lanes.reset();
   }
 
   /** Commits what is pending, unless storage fails, and closes the file. */
@@ -645,9 +538,4 @@ class SqliteQueue implements SendingQueue {
     await this.#committer.drain();
     await this.#connection.ask("close", {});
   }
-}
-
-/** Takers of one signal for one target. */
-function kindOf(target: TargetId, signal: SignalName): string {
-  return `${target} ${signal}`;
 }

@@ -2,6 +2,7 @@
  * What is in the file and not in memory: rows behind a lane's cursor, and payloads that memory had no room for.
  * @module
  */
+import { OwnedBytes } from "../../codec/owned_bytes.ts";
 import type { LaneSet } from "../lane_set.ts";
 import type { Entry, Lane } from "../lanes.ts";
 import type { TakeLimit } from "../queue.ts";
@@ -37,18 +38,20 @@ export class Reader {
 
   /** The entries of a run whose payload is at hand or could be read; one whose row is gone is let go. Never rejects. */
   async withPayloads(run: Entry[]): Promise<Entry[]> {
-    const missing = run.filter(({ payload }) => payload === undefined);
+    const missing = run.filter(({ loaded }) => !loaded);
     if (missing.length === 0) return run;
     try {
       const { payloads } = await this.#connection.ask("load", { ids: missing.map(({ head }) => head.id) });
-      missing.forEach((entry, index) => entry.payload = payloads[index]);
+      for (const [index, payload] of payloads.entries()) {
+        if (payload !== undefined) missing[index]!.load(new OwnedBytes(payload));
+      }
     } catch (error) {
       this.#failed(error);
       for (const entry of run) this.#lanes.leave(entry, this.#now() + RETRY_MS);
       return [];
     }
-    for (const entry of missing) if (entry.payload === undefined) this.#lanes.release(entry);
-    return run.filter(({ payload }) => payload !== undefined);
+    for (const entry of missing) if (!entry.loaded) this.#lanes.release(entry);
+    return run.filter(({ loaded }) => loaded);
   }
 
   #read(lane: Lane, limit: TakeLimit): Promise<void> {
@@ -76,10 +79,14 @@ export class Reader {
       this.#failed(error);
       return;
     }
-    // The file was replaced meanwhile: its rows start anew.
-    if (lane.cursor !== cursor) return;
+    const rows = reply.rows.map(({ payload, ...head }) => ({ head, payload: payload && new OwnedBytes(payload) }));
+    if (lane.cursor !== cursor) {
+      // The file was replaced meanwhile: its rows start anew.
+      for (const { payload } of rows) payload?.[Symbol.dispose]();
+      return;
+    }
     // Answers come in order: an append that the read has not seen is announced after it, and finds the lane caught up.
-    this.#lanes.fill(lane, reply);
+    this.#lanes.fill(lane, { rows, exhausted: reply.exhausted, seenTo: reply.seenTo });
   }
 
   #failed(error: unknown): void {

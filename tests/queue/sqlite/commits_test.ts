@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Entry } from "../../../src/queue/lanes.ts";
 import { Commits, type PendingAppend, type PendingSettle } from "../../../src/queue/sqlite/commits.ts";
 import { rowOf } from "../../../src/queue/sqlite/packing.ts";
 import { record } from "../records.ts";
@@ -6,13 +7,13 @@ import { record } from "../records.ts";
 const ignore = () => {};
 
 function appendOf(number: number, bytes = 8): PendingAppend {
-  const made = record(number, { bytes });
-  return { record: made, op: rowOf(made, number), resolve: ignore, reject: ignore };
+  const { payload, ...made } = record(number, { bytes });
+  return { parts: made.parts, payload, op: rowOf(made, number), resolve: ignore, reject: ignore };
 }
 
 function settleOf(id: number): PendingSettle {
   const head = { ...rowOf(record(id), 0), id };
-  const entry = { target: 1, head, payload: undefined, dueAt: 0, knownAt: 0 };
+  const entry = new Entry({ target: 1, head, payload: undefined, knownAt: 0 });
   return {
     op: { kind: "done", id, target: 1, targets: [1], rejected: 0 },
     entry,

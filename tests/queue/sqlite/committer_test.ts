@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Refusal } from "../../../src/errors.ts";
+import { Entry } from "../../../src/queue/lanes.ts";
 import type { PendingSettle } from "../../../src/queue/sqlite/commits.ts";
 import { Committer } from "../../../src/queue/sqlite/committer.ts";
 import { rowOf } from "../../../src/queue/sqlite/packing.ts";
@@ -71,7 +72,10 @@ function scene() {
     connection,
     made,
     told,
-    append: (number: number) => committer.append({ record: record(number), op: rowOf(record(number), number) }),
+    append: (number: number) => {
+      const { payload, ...rest } = record(number);
+      return committer.append({ parts: rest.parts, payload, op: rowOf(rest, number) });
+    },
     /** The transaction of that number, from 0, now or later. */
     async transaction(number: number): Promise<Transaction> {
       while (made.length <= number) await new Promise<void>((resolve) => begun = resolve);
@@ -85,13 +89,8 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 function settleOf(id: number): { readonly settle: PendingSettle; readonly settled: Promise<void> } {
   const { promise: settled, resolve, reject } = Promise.withResolvers<void>();
-  const entry = {
-    target: 1,
-    head: { ...rowOf(record(id), 0), id },
-    payload: record(id).payload,
-    dueAt: 0,
-    knownAt: 0,
-  };
+  const { payload, ...rest } = record(id);
+  const entry = new Entry({ target: 1, head: { ...rowOf(rest, 0), id }, payload, knownAt: 0 });
   return {
     settle: {
       op: { kind: "done", id, target: 1, targets: [1], rejected: 0 },

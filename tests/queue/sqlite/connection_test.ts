@@ -54,8 +54,8 @@ function connected(name: string, faults: readonly Fault[], body: (scene: Scene) 
         events,
         next: (event) => new Promise((resolve) => waiting.push({ event, resolve })),
         commit: async (number) => {
-          const made = record(number);
-          const row = { record: made, op: rowOf(made, number) };
+          const { payload, ...made } = record(number);
+          const row = { parts: made.parts, payload, op: rowOf(made, number) };
           const { message, transfer } = packCommit([row], [], () => false, number);
           return (await connection.ask("commit", message, transfer)).firstId;
         },

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { RECORD_BYTES } from "../../../src/queue/cost.ts";
 import { type Append, packCommit, PACKED_BYTES_MAX, payloadAfter, rowOf } from "../../../src/queue/sqlite/packing.ts";
 import { decodeParts } from "../../../src/queue/record_head.ts";
-import { record, type RecordShape } from "../records.ts";
+import { partBytes, record, type RecordShape } from "../records.ts";
 
 function row(number: number, shape: RecordShape = {}): Append {
-  const made = record(number, shape);
-  return { record: made, op: rowOf(made, 1_000) };
+  const { payload, ...made } = record(number, shape);
+  return { parts: made.parts, payload, op: rowOf(made, 1_000) };
 }
 
 const never = () => false;
@@ -32,6 +32,7 @@ Deno.test("a row has the sums of its record's parts, and the parts themselves", 
 Deno.test("small payloads lie in one buffer, each where its row says; large ones go by themselves", () => {
   const sizes = [100, PACKED_BYTES_MAX + 1, PACKED_BYTES_MAX, 1, 3 * PACKED_BYTES_MAX];
   const rows = sizes.map((bytes, number) => row(number, { bytes }));
+  const payloads = rows.map(({ payload }) => payload.bytes);
   const settles = [{ kind: "done", id: 7, target: 1, targets: [1], rejected: 0 } as const];
   const { message, transfer } = packCommit(rows, settles, never, 5);
   assert.equal(message.now, 5);
@@ -39,10 +40,16 @@ Deno.test("small payloads lie in one buffer, each where its row says; large ones
   assert.equal(message.packed.byteLength, 100 + PACKED_BYTES_MAX + 1);
   for (const [index, { payload, bytes }] of message.appends.entries()) {
     const there = payload instanceof Uint8Array ? payload : new Uint8Array(message.packed, payload.offset, bytes);
-    assert.deepEqual(there, rows[index]!.record.payload);
+    assert.deepEqual(there, payloads[index]);
     assert.equal(payload instanceof Uint8Array, sizes[index]! > PACKED_BYTES_MAX);
   }
-  assert.deepEqual(transfer, [message.packed, rows[1]!.record.payload.buffer, rows[4]!.record.payload.buffer]);
+  assert.deepEqual(transfer, [message.packed, payloads[1]!.buffer, payloads[4]!.buffer]);
+  const held = rows.map(({ payload }, index) => {
+    if (sizes[index]! <= PACKED_BYTES_MAX) return payload.length;
+    assert.throws(() => payload.bytes, ReferenceError, "it is the Worker's");
+    return 0;
+  });
+  assert.deepEqual(held, [100, 0, PACKED_BYTES_MAX, 1, 0]);
 });
 
 Deno.test("large payloads are asked back while there is room beside those that are", () => {
@@ -67,8 +74,8 @@ Deno.test("after its commit a payload is the one that was copied, or the next th
   const ops = message.appends.map((op, index) => index === 2 ? { ...op, giveBack: false } : op);
   const [second, fourth] = [new Uint8Array(1), new Uint8Array(2)];
   const returned = [second, fourth].values();
-  assert.deepEqual(rows.map((each, index) => payloadAfter(each, ops[index]!, returned)), [
-    rows[0]!.record.payload,
+  assert.deepEqual(rows.map((each, index) => payloadAfter(each, ops[index]!, returned)?.bytes), [
+    partBytes(1, 0, 10),
     second,
     undefined,
     fourth,

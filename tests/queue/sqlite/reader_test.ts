@@ -108,7 +108,7 @@ Deno.test("payloads that are not in memory are loaded; a record whose row is gon
   file.rows = file.rows.filter(({ id }) => id !== 3);
   const run = await reader.withPayloads(lanes.take(gzip, LIMIT));
   assert.deepEqual(asked.at(-1), { ids: [2, 3] });
-  assert.deepEqual(run.map(({ head, payload }) => [head.id, payload?.length]), [[1, 10], [2, 1]]);
+  assert.deepEqual(run.map(({ head, payloadBytes }) => [head.id, payloadBytes]), [[1, 10], [2, 1]]);
   const before = asked.length;
   assert.equal(await reader.withPayloads(run), run);
   assert.equal(asked.length, before, "all are at hand");

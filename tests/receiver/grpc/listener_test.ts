@@ -395,6 +395,15 @@ Deno.test("a request is seen by the instrumentation as one of OTLP/HTTP is", asy
 
 // The listener itself.
 
+const LIMITS: GrpcListenOptions["limits"] = {
+  connectionsMax: 10,
+  addressConnectionsMax: 0,
+  headerBytesMax: 8_192,
+  headerMs: 10_000,
+  bodyMs: 10_000,
+  idleMs: 10_000,
+};
+
 async function listening(options: Partial<GrpcListenOptions> = {}, answer?: (inbound: Inbound) => Promise<Answer>) {
   const dropped: DropReason[] = [];
   const refused: Refusal[] = [];
@@ -402,14 +411,7 @@ async function listening(options: Partial<GrpcListenOptions> = {}, answer?: (inb
   const listener = await listenOnGrpc({
     hostname: "127.0.0.1",
     port: 0,
-    limits: {
-      connectionsMax: 10,
-      addressConnectionsMax: 0,
-      headerBytesMax: 8_192,
-      headerMs: 10_000,
-      bodyMs: 10_000,
-      idleMs: 10_000,
-    },
+    limits: LIMITS,
     streamsMax: 5,
     unreadBytesMax: 1 << 20,
     isReady: () => true,
@@ -441,9 +443,11 @@ async function listening(options: Partial<GrpcListenOptions> = {}, answer?: (inb
   };
 }
 
+const TAKEN: Answer = { status: 200, headers: {}, body: new Uint8Array(0) };
+
 async function ok({ body }: Inbound): Promise<Answer> {
   await body.forEachPiece(() => {});
-  return { status: 200, headers: {}, body: new Uint8Array(0) };
+  return TAKEN;
 }
 
 Deno.test("the app gets what gRPC says by the names of HTTP, and metadata as header fields", async () => {
@@ -504,14 +508,7 @@ Deno.test("what is no gRPC is told so: OTLP/HTTP over HTTP/2 and over HTTP/1.1",
 });
 
 Deno.test("a call whose message does not begin is waited for no longer than for a header", async () => {
-  const limits = {
-    connectionsMax: 10,
-    addressConnectionsMax: 0,
-    headerBytesMax: 8_192,
-    headerMs: 50,
-    bodyMs: 1,
-    idleMs: 10_000,
-  };
+  const limits = { ...LIMITS, headerMs: 50, bodyMs: 1 };
   await using one = await listening({ limits }, reading);
   await using client = await one.connect();
   const { code, retryMs } = await client.open().answer;
@@ -526,7 +523,7 @@ Deno.test("bodies of senders that are not known yet are held up to a bound, over
     try {
       await body.forEachPiece(() => {});
       codes.push("whole");
-      return { status: 200, headers: {}, body: new Uint8Array(0) };
+      return TAKEN;
     } catch (error) {
       assert(error instanceof Refusal);
       codes.push(error.code);
@@ -570,7 +567,7 @@ Deno.test("of a connection that has proved nothing a few calls are looked at, th
 async function reading({ body, headers }: Inbound): Promise<Answer> {
   try {
     await body.forEachPiece(() => {});
-    return { status: 200, headers: {}, body: new Uint8Array(0) };
+    return TAKEN;
   } catch (error) {
     assert(error instanceof Refusal);
     return refusalAnswer(headers, error, error.retryAfterS);
@@ -598,14 +595,7 @@ Deno.test("calls whose messages are waited for make room, those that wait longes
 });
 
 Deno.test("many calls that are late at once are all told so", async () => {
-  const limits = {
-    connectionsMax: 10,
-    addressConnectionsMax: 0,
-    headerBytesMax: 8_192,
-    headerMs: 50,
-    bodyMs: 10_000,
-    idleMs: 10_000,
-  };
+  const limits = { ...LIMITS, headerMs: 50 };
   await using one = await listening({ limits, streamsMax: 200 }, reading);
   await using client = await one.connect();
   assert.equal((await client.call(new Uint8Array(0))).code, 0);
@@ -621,7 +611,7 @@ Deno.test("a small part of a body does not hold the packet that it came in", asy
     begun.resolve();
     await known.promise;
     await body.forEachPiece((piece) => void held.push(piece.buffer.byteLength));
-    return { status: 200, headers: {}, body: new Uint8Array(0) };
+    return TAKEN;
   });
   const peer = await one.raw();
   peer.begin();
@@ -659,14 +649,7 @@ Deno.test("what begins like application/grpc and is not it is told so, and not w
 });
 
 Deno.test("floods and what is against the rules are counted as dropped; so is who is idle", async () => {
-  const limits = {
-    connectionsMax: 10,
-    addressConnectionsMax: 0,
-    headerBytesMax: 8_192,
-    headerMs: 1_000,
-    bodyMs: 1,
-    idleMs: 50,
-  };
+  const limits = { ...LIMITS, headerMs: 1_000, bodyMs: 1, idleMs: 50 };
   await using one = await listening({ limits });
   const flood = await one.raw();
   flood.begin();
@@ -686,17 +669,10 @@ Deno.test("floods and what is against the rules are counted as dropped; so is wh
 });
 
 Deno.test("connections are bounded: who has proved nothing makes room", async () => {
-  const limits = {
-    connectionsMax: 2,
-    addressConnectionsMax: 0,
-    headerBytesMax: 8_192,
-    headerMs: 9_000,
-    bodyMs: 1,
-    idleMs: 9_000,
-  };
+  const limits = { ...LIMITS, connectionsMax: 2, headerMs: 9_000, bodyMs: 1, idleMs: 9_000 };
   await using one = await listening({ limits }, ({ peer }) => {
     peer.proved();
-    return Promise.resolve({ status: 200, headers: {}, body: new Uint8Array(0) });
+    return Promise.resolve(TAKEN);
   });
   await using known = await one.connect();
   assert.equal((await known.call(new Uint8Array(0))).code, 0);
@@ -716,7 +692,7 @@ Deno.test("it drains: calls under way are answered, later ones are not taken, an
   await using one = await listening({}, async () => {
     begun.resolve();
     await go.promise;
-    return { status: 200, headers: {}, body: new Uint8Array(0) };
+    return TAKEN;
   });
   await using client = await one.connect();
   const answer = client.call(new Uint8Array(0));
@@ -824,14 +800,7 @@ Deno.test("health: Watch tells of each change, and of the end", async () => {
 });
 
 Deno.test("health: a request that does not arrive is waited for no longer than a header, and strangers make room", async () => {
-  const limits = {
-    connectionsMax: 10,
-    addressConnectionsMax: 0,
-    headerBytesMax: 8_192,
-    headerMs: 500,
-    bodyMs: 50,
-    idleMs: 500,
-  };
+  const limits = { ...LIMITS, headerMs: 500, bodyMs: 50, idleMs: 500 };
   await using one = await listening({ limits, streamsMax: 600 });
   await using client = await one.connect();
   assert.equal((await client.call(new Uint8Array(0), { path: CHECK })).code, 0);
@@ -864,7 +833,7 @@ Deno.test("health: a request that does not arrive is waited for no longer than a
 Deno.test("health: strangers who watch make room for each other, and senders keep their places", async () => {
   await using one = await listening({ streamsMax: 200 }, ({ peer }) => {
     peer.proved();
-    return Promise.resolve({ status: 200, headers: {}, body: new Uint8Array(0) });
+    return Promise.resolve(TAKEN);
   });
   const watchOn = async (client: GrpcClient) => {
     const watch = client.open({ path: WATCH });

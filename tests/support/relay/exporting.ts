@@ -17,6 +17,7 @@ import type { Compression } from "../../../src/exporter/recode.ts";
 import { Recoder } from "../../../src/exporter/recoder.ts";
 import { decodeRequest } from "../../../src/otlp/decode.ts";
 import { gzipMember } from "../../../src/codec/gzip.ts";
+import { OwnedBytes } from "../../../src/codec/owned_bytes.ts";
 import { unzstd } from "../../../src/codec/zstd.ts";
 import { MESSAGES, REQUEST_MESSAGE } from "../../../src/otlp/schema.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName, signalOf } from "../../../src/signal.ts";
@@ -395,7 +396,7 @@ export function submission(
     sender: options.sender ?? "test",
     items,
     inflatedBytes: content.length,
-    payload: encoding === "gzip" ? gzipMember(content) : content.slice(),
+    payload: new OwnedBytes(encoding === "gzip" ? gzipMember(content) : content.slice()),
   };
 }
 

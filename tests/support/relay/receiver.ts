@@ -24,6 +24,7 @@ import { RetryAfter } from "../../../src/receiver/retry_after.ts";
 import { digestOf, INSECURE, TokenAuthenticator } from "../../../src/receiver/senders/authenticator.ts";
 import type { TokenEntry } from "../../../src/receiver/senders/tokens_schema.ts";
 import { openRaw } from "../bodies/raw_http.ts";
+import { releasesAll } from "../owners.ts";
 
 /** How requests come in. */
 export const WAYS_IN = ["web", "node", "deno_serve"] as const;
@@ -50,7 +51,7 @@ export type PostOptions = Record<string, string> & { path?: string; type?: strin
 export interface TestReceiver {
   readonly way: WayIn;
   readonly app: Hono;
-  readonly submissions: Submission[];
+  readonly submissions: Kept[];
   readonly told: Told[];
   readonly admission: Admission;
   /** Where its socket is. */
@@ -62,16 +63,20 @@ export interface TestReceiver {
 /** What a test may choose: of the receiver, and of what makes payloads. */
 export type TestReceiverOptions = Partial<ReceiverAppOptions> & Partial<PreparationSettings>;
 
+/** A submission whose payload the queue has taken over. */
+type Kept = Omit<Submission, "payload"> & { readonly payload: Uint8Array<ArrayBuffer> };
+
 /** Makes receivers, of one way in. */
 export type MakeReceiver = (options?: TestReceiverOptions, instrumented?: (app: Hono) => void) => TestReceiver;
 
-/** A test for each way in; what it has made is closed behind it. */
+/** A test for each way in; what it has made is closed behind it, and holds no bytes then. */
 export function testEachWay(name: string, test: (receiver: MakeReceiver, way: WayIn) => Promise<void>): void {
   for (const way of WAYS_IN) {
-    Deno.test(`${way}: ${name}`, async () => {
-      await using stack = new AsyncDisposableStack();
-      await test((options, instrumented) => makeReceiver(way, stack, options, instrumented), way);
-    });
+    Deno.test(`${way}: ${name}`, () =>
+      releasesAll(async () => {
+        await using stack = new AsyncDisposableStack();
+        await test((options, instrumented) => makeReceiver(way, stack, options, instrumented), way);
+      }));
   }
 }
 
@@ -84,7 +89,7 @@ export function makeReceiver(
   { payloadEncoding = "gzip", bounds = UNBOUNDED, redactor, ...options }: TestReceiverOptions = {},
   instrumented?: (app: Hono) => void,
 ): TestReceiver {
-  const submissions: Submission[] = [];
+  const submissions: Kept[] = [];
   const told: Told[] = [];
   const admission = new Admission(1 << 20);
   const app = new Hono();
@@ -98,8 +103,8 @@ export function makeReceiver(
     preparer: stack.use(new Preparer({ payloadEncoding, bounds, redactor }, { threadless: fail, crashed: fail })),
     targetsFor: () => [1],
     admits: () => undefined,
-    append: (submission) => {
-      submissions.push(submission);
+    append: ({ payload, ...submission }) => {
+      submissions.push({ ...submission, payload: payload.take() });
       return Promise.resolve({});
     },
     events: {

@@ -9,7 +9,7 @@ import type { PayloadEncoding, TargetId } from "../../queue.ts";
 import type { MarkFile } from "./mark.ts";
 import type { FileWatch } from "./presence.ts";
 import type { ClockStep } from "../protocol.ts";
-import { emptyTarget, type TargetTotals, type Totals } from "../../totals.ts";
+import { type Totals, totalsOf } from "../../totals.ts";
 import type { RecordHead } from "../../record_head.ts";
 import type { Routes } from "./routes.ts";
 import type { Salvage } from "./salvage.ts";
@@ -147,42 +147,12 @@ export function inTransaction(
  */
 export function readTotals(open: Open): Totals {
   const meta = open.sql.meta.get() as Row;
-  let records = 0;
-  let bytes = 0;
-  const targets: Record<TargetId, TargetTotals> = {};
-  for (const row of open.sql.books.all()) {
-    const target = Number(row.target);
-    const before = targets[target] ?? emptyTarget();
-    records += Number(row.records);
-    bytes += Number(row.bytes);
-    targets[target] = {
-      records: before.records + Number(row.records),
-      bytes: before.bytes + Number(row.bytes),
-      skipped: before.skipped + Number(row.skipped),
-      deadRecords: before.deadRecords + Number(row.dead_records),
-      deadBytes: before.deadBytes + Number(row.dead_bytes),
-      books: {
-        ...before.books,
-        [String(row.signal)]: {
-          accepted: Number(row.accepted),
-          delivered: Number(row.delivered),
-          rejectedByCollector: Number(row.rejected),
-          deadLettered: Number(row.dead),
-          expired: Number(row.expired),
-          abandoned: Number(row.abandoned),
-          queued: Number(row.queued),
-        },
-      },
-    };
-  }
   open.totals = {
-    records,
-    bytes,
+    ...totalsOf(open.sql.books.all(), (signal) => String(signal) as SignalName),
     deadRecords: Number(meta.dead_records),
     deadBytes: Number(meta.dead_bytes),
     held: Number(meta.held),
     lastId: Number(meta.next_id) - 1,
-    targets,
   };
   return open.totals;
 }

@@ -6,6 +6,7 @@ import { messageOf } from "../../../errors.ts";
 import type { TargetId } from "../../queue.ts";
 import { deadLetterShareOf } from "../../targets.ts";
 import { asideName, setAside } from "./asides.ts";
+import { CommitPayloads } from "./commit_payloads.ts";
 import { type FaultInjector, faultInjector, WorkerCrash } from "./injected_faults.ts";
 import { MarkFile } from "./mark.ts";
 import { closeOpen, Recovery, type StoreNews } from "./recovery.ts";
@@ -92,17 +93,22 @@ export class SqliteStore {
    * One transaction. A fault refuses the appends, of which nothing is kept, and closes the connection: what it has in
    * memory may be ahead of the disk. The settles, which must not be lost, are then tried by themselves: they free space.
    */
-  commit(request: Request & { kind: "commit" }, again = false): Replies["commit"] {
+  commit(request: Request & { kind: "commit" }): Replies["commit"] {
+    using payloads = new CommitPayloads(request);
+    return this.#commit(request, payloads);
+  }
+
+  #commit(request: Request & { kind: "commit" }, payloads: CommitPayloads, again = false): Replies["commit"] {
     const { settles } = request;
     this.watch();
     if (this.#absent !== undefined) return this.#settleOnly(request, this.#absent);
     if (!this.#upkeep.roomForAppends(this.#open)) return this.#settleOnly(request);
     const { appends } = request;
     try {
-      return this.#transact(request, appends, settles);
+      return this.#transact(request.now, appends, settles, payloads);
     } catch (error) {
       const text = this.#afterFailure(error, appends);
-      if (text === undefined && !again) return this.commit(request, true);
+      if (text === undefined && !again) return this.#commit(request, payloads, true);
       if (text === undefined) throw error;
       const reply = appends.length > 0 && settles.length > 0 ? this.#settleOnly(request) : failedWith(text);
       return { ...reply, appendFailure: { text } };
@@ -114,7 +120,7 @@ export class SqliteStore {
     text = diskFull(this.#settings.path).message,
   ): Replies["commit"] {
     try {
-      return { ...this.#transact(request, [], request.settles), appendFailure: { text } };
+      return { ...this.#transact(request.now, [], request.settles), appendFailure: { text } };
     } catch (error) {
       return failedWith(this.#afterFailure(error, []) ?? messageOf(error));
     }
@@ -378,10 +384,12 @@ export class SqliteStore {
 
   // --- transactions
 
+  /** @param payloads Of the appends. */
   #transact(
-    request: Request & { kind: "commit" },
+    now: number,
     appends: readonly AppendOp[],
     settles: readonly SettleOp[],
+    payloads?: CommitPayloads,
   ): Replies["commit"] {
     // Ids of an earlier transaction name records that have been answered.
     this.#attemptedId = 0;
@@ -398,9 +406,9 @@ export class SqliteStore {
       foreign = firstId !== open.nextId;
       // With its rows another process may have brought routes, which a read would not look at.
       if (foreign) open.routes.load();
-      transaction = new Transaction(open, meta, request.now, this.#deadLetterShare);
-      for (const append of appends) {
-        transaction.append(append, payloadOf(append, request.packed));
+      transaction = new Transaction(open, meta, now, this.#deadLetterShare);
+      for (const [index, append] of appends.entries()) {
+        transaction.append(append, payloads!.of(index));
         for (const target of append.skipped) transaction.skip(target, append.signal, append.items);
       }
       for (const settle of settles) {
@@ -424,7 +432,7 @@ export class SqliteStore {
       settleFailure: undefined,
       foreign,
       remainders,
-      returned: appends.filter(({ giveBack }) => giveBack).map((append) => payloadOf(append, request.packed)),
+      returned: payloads?.takeReturned() ?? [],
     };
   }
 
@@ -521,9 +529,4 @@ function failedWith(text: string): Replies["commit"] {
     remainders: [],
     returned: [],
   };
-}
-
-function payloadOf(append: AppendOp, packed: ArrayBuffer): Uint8Array<ArrayBuffer> {
-  if (append.payload instanceof Uint8Array) return append.payload;
-  return new Uint8Array(packed, append.payload.offset, append.bytes);
 }

@@ -2,7 +2,7 @@
  * What one transaction does to the rows and to the books, added up and written once at its end.
  * @module
  */
-import { discard } from "../../../codec/bytes.ts";
+import { OwnedBytes } from "../../../codec/owned_bytes.ts";
 import type { SignalName } from "../../../signal.ts";
 import type { RecordHead } from "../../record_head.ts";
 import { settleParts } from "../../settlement.ts";
@@ -185,15 +185,11 @@ export class Transaction {
     // A settle that is tried again after a crash of the Worker may meet a row that it has cut down already: its outcomes are of parts
     // that have gone.
     if (head.bytes !== bytes) return { id, target, head, heldRecords: 0, stays: false, split: false };
-    const payload = row.payload as Uint8Array<ArrayBuffer>;
-    try {
-      return this.#settlePartsOf(op, head, payload);
-    } finally {
-      discard(payload);
-    }
+    using payload = new OwnedBytes(row.payload as Uint8Array<ArrayBuffer>);
+    return this.#settlePartsOf(op, head, payload.bytes);
   }
 
-  #settlePartsOf(op: PartsOp, head: RecordHead, payload: Uint8Array<ArrayBuffer>): Remainder | undefined {
+  #settlePartsOf(op: PartsOp, head: RecordHead, payload: Uint8Array): Remainder | undefined {
     const { sql } = this.#open;
     const { id, target, outcomes } = op;
     const delta = this.#delta(target, head.signal);

@@ -3,7 +3,6 @@
  * @module
  */
 import { messageOf, type Statement } from "../../../errors.ts";
-import { discard } from "../../../codec/bytes.ts";
 import { WorkerCrash } from "./injected_faults.ts";
 import type { FromWorker, Replies, Request, ToWorker } from "../protocol.ts";
 import type { StoreNews } from "./recovery.ts";
@@ -73,11 +72,6 @@ function answer(request: Request, transfer: Transferable[]): Replies[keyof Repli
     case "commit": {
       const reply = store.commit(request);
       for (const payload of reply.returned) transfer.push(payload.buffer);
-      // The payloads are in the file now and garbage here, and this thread makes too little other garbage to collect them soon.
-      for (const { payload, giveBack } of request.appends) {
-        if (payload instanceof Uint8Array && !giveBack) discard(payload);
-      }
-      discard(new Uint8Array(request.packed));
       return reply;
     }
     case "read": {

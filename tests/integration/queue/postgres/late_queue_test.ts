@@ -6,6 +6,7 @@ import { openPostgresQueueWhenThere } from "../../../../src/queue/postgres/late_
 import type { PostgresQueueSettings } from "../../../../src/queue/postgres/settings.ts";
 import { assertBalanced } from "../../../queue/contract.ts";
 import { NEVER, numberOf, record, settleAll, statsOf, take, TestLog } from "../../../queue/records.ts";
+import { releasesAll } from "../../../support/owners.ts";
 import { startPostgres } from "../../../support/postgres/postgres.ts";
 import { Database } from "./scene.ts";
 
@@ -29,45 +30,46 @@ function settingsOn(database: Database, more: Partial<PostgresQueueSettings> = {
 
 const isStorageFailed = (error: unknown): boolean => error instanceof Refusal && error.code === "storage_failed";
 
-Deno.test("until the database is there senders are refused and takers wait; then both are served by the same numbers", async () => {
-  await using server = await startPostgres();
-  const database = await Database.make(server, "late");
-  await server.stop();
-  const log = new TestLog();
-  const there = Promise.withResolvers<void>();
-  const targets = [{ name: "eu", required: true }, { name: "us", required: true }];
-  await using queue = await openPostgresQueueWhenThere(settingsOn(database, { log, targets }), there.resolve);
-  const [eu, us] = [queue.target("eu"), queue.target("us")];
-  assert.throws(() => queue.target("asia"), RangeError);
-  assert.equal(queue.admits([us], 10)?.code, "storage_failed");
-  await assert.rejects(queue.append(record(1, { targets: [us] })), isStorageFailed);
-  assert.match(queue.readiness().reason ?? "", /has not been opened yet, and it is tried again: .*cannot be reached/);
-  assert.deepEqual(log.lines.map(({ level }) => level), ["error"]);
-  const empty = await statsOf(queue);
-  assert.deepEqual([empty.records, empty.targets.map(({ id, name }) => [id, name])], [0, [[eu, "eu"], [us, "us"]]]);
-  // Who waits already is served, and who has given up takes nothing.
-  const given = new AbortController();
-  const none = queue.take(
-    { signal: "traces", target: us, bytesMax: 1, inflatedBytesMax: 1, recordsMax: 1 },
-    given.signal,
-  );
-  given.abort();
-  assert.deepEqual(await none, []);
-  const taking = take(queue, { target: us });
-  taking.catch(() => {});
+Deno.test("until the database is there senders are refused and takers wait; then both are served by the same numbers", () =>
+  releasesAll(async () => {
+    await using server = await startPostgres();
+    const database = await Database.make(server, "late");
+    await server.stop();
+    const log = new TestLog();
+    const there = Promise.withResolvers<void>();
+    const targets = [{ name: "eu", required: true }, { name: "us", required: true }];
+    await using queue = await openPostgresQueueWhenThere(settingsOn(database, { log, targets }), there.resolve);
+    const [eu, us] = [queue.target("eu"), queue.target("us")];
+    assert.throws(() => queue.target("asia"), RangeError);
+    assert.equal(queue.admits([us], 10)?.code, "storage_failed");
+    await assert.rejects(queue.append(record(1, { targets: [us] })), isStorageFailed);
+    assert.match(queue.readiness().reason ?? "", /has not been opened yet, and it is tried again: .*cannot be reached/);
+    assert.deepEqual(log.lines.map(({ level }) => level), ["error"]);
+    const empty = await statsOf(queue);
+    assert.deepEqual([empty.records, empty.targets.map(({ id, name }) => [id, name])], [0, [[eu, "eu"], [us, "us"]]]);
+    // Who waits already is served, and who has given up takes nothing.
+    const given = new AbortController();
+    const none = queue.take(
+      { signal: "traces", target: us, bytesMax: 1, inflatedBytesMax: 1, recordsMax: 1 },
+      given.signal,
+    );
+    given.abort();
+    assert.deepEqual(await none, []);
+    const taking = take(queue, { target: us });
+    taking.catch(() => {});
 
-  await server.start();
-  await there.promise;
-  assert.deepEqual(queue.readiness(), { ready: true });
-  assert.equal(queue.admits([eu, us], 10), undefined);
-  await queue.append(record(7, { targets: [us] }));
-  const deliveries = await taking;
-  assert.deepEqual(deliveries.map((each) => [numberOf(each), each.target]), [[7, us]]);
-  await settleAll(deliveries);
-  const stats = await statsOf(queue);
-  assertBalanced(stats);
-  assert.deepEqual(stats.targets.map(({ id, books }) => [id, books.traces.delivered]), [[eu, 0], [us, 3]]);
-});
+    await server.start();
+    await there.promise;
+    assert.deepEqual(queue.readiness(), { ready: true });
+    assert.equal(queue.admits([eu, us], 10), undefined);
+    await queue.append(record(7, { targets: [us] }));
+    const deliveries = await taking;
+    assert.deepEqual(deliveries.map((each) => [numberOf(each), each.target]), [[7, us]]);
+    await settleAll(deliveries);
+    const stats = await statsOf(queue);
+    assertBalanced(stats);
+    assert.deepEqual(stats.targets.map(({ id, books }) => [id, books.traces.delivered]), [[eu, 0], [us, 3]]);
+  }));
 
 Deno.test("what no waiting mends is a fault at once: no tables, no rights, and whatever the connector says of settings", async () => {
   await using server = await startPostgres();
