@@ -72,6 +72,56 @@ export function openSocket<Taken>(
   return promise;
 }
 
+/**
+ * Connects and shakes hands as {@link openSocket} does, and closes. A socket of `node:tls` that fails before its handshake is done is held
+ * for ever (Deno 2.9.6: some 20 KB each), so that none is made before this has gone well.
+ */
+export async function rehearse(options: SocketOptions): Promise<void> {
+  const { url, address, abort } = options;
+  if (url.protocol !== "https:") return;
+  await reach(address ?? hostOf(url), portOf(url), abort);
+  // Deno's own TLS takes the name to verify from where it connects to.
+  if (address !== undefined) return;
+  const connecting = connectByDeno(url, options.identity);
+  const { promise: givenUp, reject } = Promise.withResolvers<never>();
+  const giveUp = () => reject(new Error("given up"));
+  abort.addEventListener("abort", giveUp);
+  if (abort.aborted) giveUp();
+  try {
+    await Promise.race([connecting.then((connection) => connection.handshake()), givenUp]);
+  } catch (error) {
+    throw new Error(messageOf(error));
+  } finally {
+    abort.removeEventListener("abort", giveUp);
+    connecting.then((connection) => connection.close(), () => {});
+  }
+}
+
+/** Opens a TCP connection, and closes it. */
+function reach(host: string, port: number, abort: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const socket = connectPlain({ host, port });
+  const giveUp = () => reject(new Error("given up"));
+  abort.addEventListener("abort", giveUp);
+  if (abort.aborted) giveUp();
+  socket.once("connect", resolve);
+  socket.on("error", (error) => reject(new Error(messageOf(error))));
+  return promise.finally(() => {
+    abort.removeEventListener("abort", giveUp);
+    socket.destroy();
+  });
+}
+
+function connectByDeno(url: URL, { caCerts, cert, key }: ClientIdentity): Promise<Deno.TlsConn> {
+  return Deno.connectTls({
+    hostname: hostOf(url),
+    port: portOf(url),
+    caCerts: [...caCerts],
+    alpnProtocols: ["h2"],
+    ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
+  });
+}
+
 const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, "");
 const portOf = ({ port, protocol }: URL): number => Number(port || (protocol === "https:" ? 443 : 80));
 
@@ -82,15 +132,9 @@ const UNVERIFIED = /unable to (?:get local issuer|verify the first) certificate|
  * The same handshake by Deno's own TLS, which says what is wrong, in the words that it uses over HTTP, too; undefined where it finds
  * nothing. It carries no request.
  */
-async function whyUnverified(url: URL, { caCerts, cert, key }: ClientIdentity): Promise<string | undefined> {
+async function whyUnverified(url: URL, identity: ClientIdentity): Promise<string | undefined> {
   try {
-    using connection = await Deno.connectTls({
-      hostname: hostOf(url),
-      port: portOf(url),
-      caCerts: [...caCerts],
-      alpnProtocols: ["h2"],
-      ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
-    });
+    using connection = await connectByDeno(url, identity);
     await connection.handshake();
     return undefined;
   } catch (error) {

@@ -11,7 +11,7 @@ import type { Field } from "../http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut } from "../http2/stream.ts";
 import { formatGrpcTimeout, MESSAGE_PREFIX_BYTES, messagePrefix } from "../otlp/grpc.ts";
 import { ANSWER_CODINGS, GrpcAnswer } from "./grpc_answer.ts";
-import { openSocket } from "./grpc_socket.ts";
+import { openSocket, rehearse, type SocketOptions } from "./grpc_socket.ts";
 import type { Answered, Carried, ClientIdentity, Place, Transport } from "./transport.ts";
 
 /** Settings of a transport. */
@@ -150,6 +150,8 @@ class Pool {
   readonly #address: string | undefined;
   readonly #open = new Set<Opened>();
   #opening: { readonly opened: Promise<Opened>; readonly abort: AbortController; waiting: number } | undefined;
+  /** The last one was opened. */
+  #opens = false;
   #closed = false;
 
   constructor(url: URL, identity: ClientIdentity, address: string | undefined) {
@@ -201,11 +203,19 @@ class Pool {
   #connect() {
     const abort = new AbortController();
     const options = { url: this.#url, identity: this.#identity, address: this.#address, abort: abort.signal };
-    const opened = openSocket(options, (socket) => this.#speak(socket, abort.signal))
-      .finally(() => this.#opening = undefined);
+    const opened = this.#openOne(options).finally(() => this.#opening = undefined);
     // Whoever waits is told.
     opened.catch(() => {});
     return { opened, abort, waiting: 0 };
+  }
+
+  async #openOne(options: SocketOptions): Promise<Opened> {
+    const opened = this.#opens;
+    this.#opens = false;
+    if (!opened) await rehearse(options);
+    const one = await openSocket(options, (socket) => this.#speak(socket, options.abort));
+    this.#opens = true;
+    return one;
   }
 
   /** Resolves when the peer has said how many calls it takes at once, or the connection has ended before. */
