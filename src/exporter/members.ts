@@ -8,13 +8,14 @@ import { gzipMember } from "../codec/gzip.ts";
 import type { Answer, Prover } from "./client.ts";
 import { dispositionOf } from "./disposition.ts";
 import { type Coding, encode } from "./recode.ts";
+import { SEAL } from "./seal.ts";
 
 /** The forms: several members in a gzip body; one zstd frame. */
 export type ProvedForm = "gzip_members" | "zstd";
 
 /**
  * What is known of an endpoint. `first_only`: it takes what nobody who reads all could take. `unknown`: it refuses what proves nothing, so
- * that its refusal of the probe would prove nothing.
+ * that its refusal of the probe would prove nothing; or the seal of what is merged, so that it would refuse every merged body.
  */
 export type Members = "all" | "first_only" | "unknown";
 
@@ -37,6 +38,8 @@ const MALFORMED = new Uint8Array([0x0a, 0x7f]);
 
 interface Form {
   readonly encoding: Coding;
+  /** What each merged body begins with. Who refuses that would refuse each of them; so does who reads the first member alone. */
+  readonly sealed?: Uint8Array<ArrayBuffer>;
   /** Empty requests. An endpoint that refuses them would refuse the probe, too, whatever it reads of it. */
   readonly control: Uint8Array<ArrayBuffer>;
   /** The same, with a malformed one at its end. */
@@ -49,6 +52,7 @@ const EMPTY = gzipMember(NOTHING);
 const FORMS: Readonly<Record<ProvedForm, Form>> = {
   gzip_members: {
     encoding: "gzip",
+    sealed: SEAL,
     control: concatenate([EMPTY, EMPTY]),
     probe: concatenate([EMPTY, gzipMember(MALFORMED)]),
   },
@@ -102,16 +106,19 @@ export class MembersProof implements Prover {
 
   /**
    * The control first, in which nothing is wrong, must be taken. Then 400 to the probe says that what is malformed in it was read; 2xx that
-   * it was not, and would have been lost behind a success.
+   * it was not, and would have been lost behind a success. The seal is a control by itself; where it is refused, a plain one tells whether it
+   * is the seal that is.
    */
   async #ask(): Promise<Members | Answer> {
     const connections = this.#options.connections();
-    const { encoding, control: empty, probe: malformed } = FORMS[this.#options.form ?? "gzip_members"];
-    const control = await this.#taken(empty, encoding);
+    const { encoding, sealed, control: empty, probe: malformed } = FORMS[this.#options.form ?? "gzip_members"];
+    const seal = sealed === undefined ? undefined : await this.#taken(sealed, encoding);
+    if (typeof seal === "object") return seal;
+    const control = seal === true || await this.#taken(empty, encoding);
     if (typeof control !== "boolean") return control;
     const probe = control ? await this.#taken(malformed, encoding) : undefined;
     if (typeof probe === "object") return probe;
-    const members = probe === undefined ? "unknown" : probe ? "first_only" : "all";
+    const members = probe === true ? "first_only" : probe === undefined || seal === false ? "unknown" : "all";
     const holdsMs = members === "unknown" ? UNKNOWN_MS_MAX : PROOF_MS_MAX;
     this.#proof = { members, connections, until: this.#now() + holdsMs };
     if (this.#told !== members) this.#options.onChange(members);

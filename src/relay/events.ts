@@ -207,8 +207,8 @@ export function exporterEvents(
         });
       } else {
         log.warn(
-          "The endpoint refuses an empty request of two gzip members, so that it cannot be asked whether it reads both: every " +
-            "request goes by itself",
+          "The endpoint refuses an empty request of two gzip members, or a field that OTLP does not have, as merged requests " +
+            "begin with one: every request goes by itself",
           { signal, url },
         );
       }

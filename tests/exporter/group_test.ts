@@ -1,9 +1,11 @@
 /** Several clients as one, with clients whose answers are given: no network. */
 import assert from "node:assert/strict";
+import { gunzipSync } from "node:zlib";
 import type { Answer, ExportClient, SendOptions } from "../../src/exporter/client.ts";
 import { EndpointHealth } from "../../src/exporter/endpoint_health.ts";
 import { GroupClient, type GroupKind } from "../../src/exporter/group.ts";
 import { MembersProof } from "../../src/exporter/members.ts";
+import { SEAL } from "../../src/exporter/seal.ts";
 
 const BODY = new Uint8Array(1);
 const answered = (status: number, retryAfterMs?: number): Answer => ({
@@ -37,9 +39,10 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
         asked.push(name);
         const said = says.get(name)!();
         if (said.kind === "none" || said.status >= 300) return Promise.resolve(said);
-        // An empty request of two members, and the same with a malformed second one, which is longer.
-        const refused = readsAll.has(name) && body.length > control;
-        control = Math.min(control, body.length);
+        // The seal of what is merged, whose first member is malformed; an empty request of two members; one with a malformed second.
+        const sealed = body.length === SEAL.length;
+        const malformed = !sealed && gunzipSync(body).length > 0;
+        const refused = readsAll.has(name) ? malformed : sealed;
         return Promise.resolve(answered(refused ? 400 : 200));
       }
       sent.push(name);
@@ -56,7 +59,6 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
   /** Who reads all gzip members of a body. */
   const readsAll = new Set<string>();
   const asked: string[] = [];
-  let control = Infinity;
   const client = new GroupClient({
     signal: "traces",
     kind,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import type { Misbehaviour } from "../../src/collector/server.ts";
 import { MERGED_INFLATED_BYTES_MAX } from "../../src/exporter/lane.ts";
+import { SEAL } from "../../src/exporter/seal.ts";
 import { concatenate } from "../../src/codec/bytes.ts";
 import { OwnedBytes } from "../../src/codec/owned_bytes.ts";
 import { Refusal } from "../../src/errors.ts";
@@ -350,6 +351,18 @@ Deno.test("another server comes behind the same connections, and reads the first
     ["all", "first_only"],
   );
   await assertBooks(ends, { accepted: 60, delivered: 60 });
+});
+
+Deno.test("an endpoint that refuses the seal gets each request by itself, once", async () => {
+  await using ends = await exporting({
+    held: true,
+    misbehave: ({ names, wireBytes }) => names.length > 1 || wireBytes === SEAL.length ? status(400) : undefined,
+  });
+  await appendSpans(ends.queue, ...numbered(50).map((name) => [name]));
+  ends.start();
+  await ends.emptied();
+  assert.deepEqual(data(ends).map(({ names }) => names.length), Array.from({ length: 50 }, () => 1));
+  await assertBooks(ends, { accepted: 50, delivered: 50 });
 });
 
 Deno.test("while the question has no answer nothing merged is sent", async () => {

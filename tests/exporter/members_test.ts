@@ -9,6 +9,7 @@ import {
   type ProvedForm,
   UNKNOWN_MS_MAX,
 } from "../../src/exporter/members.ts";
+import { SEAL } from "../../src/exporter/seal.ts";
 
 function answered(status: number): Answer {
   return {
@@ -45,20 +46,27 @@ Deno.test("after a control that is taken, 400 says that every member is read, 2x
   const all = setup([answered(200), answered(400)]);
   assert.equal(await all.proof.prove(), "all");
   assert.deepEqual(all.told, ["all"]);
-  assert.equal(gunzipSync(all.probes[0]!).length, 0);
+  assert.deepEqual(all.probes[0], SEAL);
   assert.deepEqual([...gunzipSync(all.probes[1]!)], [0x0a, 0x7f]);
-  const first = setup([answered(200), answered(200)]);
+  // It reads the first member of the seal, a tag without a value.
+  const first = setup([answered(400), answered(200), answered(200)]);
   assert.equal(await first.proof.prove(), "first_only");
   assert.deepEqual(first.told, ["first_only"]);
 });
 
 Deno.test("where the control is refused, a refusal proves nothing: it is not asked further, and it is unknown", async () => {
   for (const status of [400, 413, 422]) {
-    const { proof, told, probes } = setup([answered(status)]);
+    const { proof, told, probes } = setup([answered(status), answered(status)]);
     assert.equal(await proof.prove(), "unknown", `${status}`);
     assert.deepEqual(told, ["unknown"]);
-    assert.equal(probes.length, 1);
+    assert.equal(probes.length, 2);
   }
+});
+
+Deno.test("who reads all members and refuses the seal gets nothing merged: each such body would be refused", async () => {
+  const { proof, probes } = setup([answered(400), answered(200), answered(400)]);
+  assert.equal(await proof.prove(), "unknown");
+  assert.deepEqual(probes.map((probe) => gunzipSync(probe).length), [6, 0, 2]);
 });
 
 Deno.test("zstd is asked for in zstd, and where the coding itself is refused nothing is held up", async () => {
@@ -99,7 +107,9 @@ Deno.test("those who ask at once share one probe, and a proof is not asked for a
 
 Deno.test("a lost connection, new connections and time end a proof; a change is told once", async () => {
   const { proof, pool, clock, told, probes } = setup(
-    [400, 400, 200, 200, 400].flatMap((status) => [answered(200), answered(status)]),
+    ["all", "all", "first", "first", "all"].flatMap((reads) =>
+      (reads === "all" ? [200, 400] : [400, 200, 200]).map(answered)
+    ),
   );
   assert.equal(await proof.prove(), "all");
   proof.lost();
@@ -112,12 +122,12 @@ Deno.test("a lost connection, new connections and time end a proof; a change is 
   assert.equal(await proof.prove(), "first_only");
   clock.ms += 1;
   assert.equal(await proof.prove(), "all");
-  assert.equal(probes.length, 10);
+  assert.equal(probes.length, 12);
   assert.deepEqual(told, ["all", "first_only", "all"]);
 });
 
 Deno.test("that nothing can be learned holds for less long: an endpoint may refuse everything for a moment", async () => {
-  const { proof, clock, told } = setup([answered(400), answered(200), answered(400)]);
+  const { proof, clock, told } = setup([answered(400), answered(400), answered(200), answered(400)]);
   assert.equal(await proof.prove(), "unknown");
   clock.ms += UNKNOWN_MS_MAX - 1;
   assert.equal(await proof.prove(), "unknown");

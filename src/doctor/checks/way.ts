@@ -357,7 +357,7 @@ const TAKES_MALFORMED: Readonly<Record<ProvedForm, readonly [code: string, findi
 const REFUSES_EMPTY: Readonly<Record<ProvedForm, readonly [code: string, finding: string]>> = {
   gzip_members: [
     "first_member_only",
-    "An empty request of two gzip members was refused, so that it cannot be found out whether both are read",
+    "An empty request of two gzip members was refused, or a field that OTLP does not have, as merged requests begin with one",
   ],
   zstd: ["zstd_unread", "An empty request in zstd was refused"],
 };

@@ -15,6 +15,7 @@ import type { ExporterEvents } from "../../../src/exporter/exporter.ts";
 import type { Members, ProvedForm } from "../../../src/exporter/members.ts";
 import type { Compression } from "../../../src/exporter/recode.ts";
 import { Recoder } from "../../../src/exporter/recoder.ts";
+import { SEAL_INFLATED_BYTES } from "../../../src/exporter/seal.ts";
 import { decodeRequest } from "../../../src/otlp/decode.ts";
 import { gzipMember } from "../../../src/codec/gzip.ts";
 import { OwnedBytes } from "../../../src/codec/owned_bytes.ts";
@@ -333,7 +334,8 @@ function seenOf(signal: SignalName, number: number, body: Uint8Array): Seen {
   try {
     if (gzip) content = gunzipSync(body);
     if (zstd) content = unzstd(body, 1 << 26);
-    probe = content.length === 0 || content.length === 2 && content[1] === 0x7f;
+    const sealAlone = content.length === SEAL_INFLATED_BYTES && content[0] === 0xf8;
+    probe = content.length === 0 || sealAlone || content.length === 2 && content[1] === 0x7f;
   } catch {
     // What is damaged is the Collector's to refuse.
     content = new Uint8Array(0);
