@@ -11,6 +11,8 @@ import { InflatedTooLargeError } from "./gzip.ts";
 /** The body is not zstd, or not all of it is. */
 export class ZstdError extends Error {
   override readonly name = "ZstdError";
+  /** How much may have been inflated before it was found, in bytes. */
+  inflatedBytes = 0;
 }
 
 const MAGIC = 0xfd2fb528;
@@ -18,6 +20,8 @@ const MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
 /** The most memory that a frame may want, in bytes: RFC 9659 has this bound for zstd as a content coding. */
 const WINDOW_BYTES_MAX = 8 * 1024 * 1024;
+/** The most that a compressed block stands for, in bytes (RFC 8878, 3.1.1.2.4). */
+const BLOCK_BYTES_MAX = 128 * 1024;
 /** As many frames as a body may have; each costs a call, some 40 us. */
 export const FRAMES_MAX = 1_000;
 
@@ -33,25 +37,30 @@ export function unzstd(body: Uint8Array, bytesMax: number, framesMax: number = F
   const pieces: Uint8Array[] = [];
   let length = 0;
   let frames = 0;
-  for (let position = 0; position < body.length;) {
-    if (++frames > framesMax) throw new TooManyFramesError(`Zstd body has more than ${framesMax} frames`);
-    const { end, contentBytes, skippable } = readFrame(body, position);
-    if (!skippable) {
-      // Before anything is set aside for it: a frame of a single segment wants memory for all that it states.
-      if (contentBytes !== undefined && contentBytes > bytesMax - length) throw new InflatedTooLargeError(bytesMax);
-      const content = decompress(body.subarray(position, end), bytesMax - length);
-      if (contentBytes !== undefined && contentBytes !== BigInt(content.length)) {
-        throw new ZstdError("Zstd body does not match the length it states");
+  try {
+    for (let position = 0; position < body.length;) {
+      if (++frames > framesMax) throw new TooManyFramesError(`Zstd body has more than ${framesMax} frames`);
+      const { end, contentBytes, contentBytesMax, skippable } = readFrame(body, position);
+      if (!skippable) {
+        // Before anything is set aside for it: a frame of a single segment wants memory for all that it states.
+        if (contentBytes !== undefined && contentBytes > bytesMax - length) throw new InflatedTooLargeError(bytesMax);
+        const content = decompress(body.subarray(position, end), bytesMax - length, contentBytesMax);
+        length += content.length;
+        if (contentBytes !== undefined && contentBytes !== BigInt(content.length)) {
+          throw new ZstdError("Zstd body does not match the length it states");
+        }
+        pieces.push(content);
       }
-      length += content.length;
-      pieces.push(content);
+      position = end;
     }
-    position = end;
+  } catch (error) {
+    if (error instanceof ZstdError) error.inflatedBytes += length;
+    throw error;
   }
   return pieces.length === 1 ? pieces[0]! : concatenate(pieces);
 }
 
-function decompress(frame: Uint8Array, bytesMax: number): Uint8Array {
+function decompress(frame: Uint8Array, bytesMax: number, contentBytesMax: number): Uint8Array {
   // A bound of 0 is not taken by zlib.
   const options = { maxOutputLength: Math.max(1, bytesMax) };
   const stream = createZstdDecompress(options);
@@ -68,7 +77,9 @@ function decompress(frame: Uint8Array, bytesMax: number): Uint8Array {
     if (codeOf(error) === "ERR_BUFFER_TOO_LARGE") {
       throw new InflatedTooLargeError(bytesMax);
     }
-    throw new ZstdError("Zstd body is damaged");
+    const damaged = new ZstdError("Zstd body is damaged");
+    damaged.inflatedBytes = Math.min(bytesMax, contentBytesMax);
+    throw damaged;
   } finally {
     stream.destroy();
   }
@@ -91,6 +102,8 @@ interface Frame {
   readonly end: number;
   /** Length of its content, where it states one. */
   readonly contentBytes: bigint | undefined;
+  /** The most that its blocks may stand for, in bytes. */
+  readonly contentBytesMax: number;
   readonly skippable: boolean;
 }
 
@@ -107,7 +120,7 @@ function readFrame(body: Uint8Array, start: number): Frame {
   const magic = view.getUint32(take(4), true);
   if ((magic & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC) {
     take(view.getUint32(take(4), true));
-    return { end: position, contentBytes: undefined, skippable: true };
+    return { end: position, contentBytes: undefined, contentBytesMax: 0, skippable: true };
   }
   if (magic !== MAGIC) {
     throw new ZstdError(
@@ -132,17 +145,19 @@ function readFrame(body: Uint8Array, start: number): Frame {
       `Zstd body wants a window of ${windowBytes} bytes; ${WINDOW_BYTES_MAX} are the most (RFC 9659)`,
     );
   }
+  let contentBytesMax = 0;
   for (let last = false; !last;) {
     const at = take(3);
     const header = body[at]! | (body[at + 1]! << 8) | (body[at + 2]! << 16);
     last = (header & 1) === 1;
     const type = (header >> 1) & 3;
     if (type === 3) throw new ZstdError("Zstd body has a block of a reserved type");
+    contentBytesMax += type === 2 ? BLOCK_BYTES_MAX : header >> 3;
     // A run-length block is one byte, whatever it stands for.
     take(type === 1 ? 1 : header >> 3);
   }
   if ((descriptor & 0x04) !== 0) take(4);
-  return { end: position, contentBytes, skippable: false };
+  return { end: position, contentBytes, contentBytesMax, skippable: false };
 }
 
 function contentSize(

@@ -87,6 +87,9 @@ export interface Prepared {
 /** From this size on, in bytes, the garbage of joined pieces is counted. */
 const GARBAGE_BYTES_MIN = 256 * 1024;
 
+/** What a byte of deflate stands for at most: 258 bytes in two bits. */
+const DEFLATE_RATIO_MAX = 1_032;
+
 const walker = new Walker();
 
 /**
@@ -197,15 +200,24 @@ function inflate(encoding: ContentEncoding, received: OwnedBytes, bytesMax: numb
     if (bytes.length > bytesMax) throw new InflatedTooLargeError(bytesMax);
     return received;
   }
-  let garbage = bytesMax;
+  let garbage = 0;
   try {
     const content = encoding === "zstd" ? unzstd(bytes, bytesMax, framesMax) : inflateZlib(bytes, bytesMax);
     garbage = content.length;
     return new OwnedBytes(content);
+  } catch (error) {
+    garbage = inflatedBefore(error, bytes, bytesMax);
+    throw error;
   } finally {
     // Node inflates these by pieces, which it then joins.
     if (garbage >= GARBAGE_BYTES_MIN) leaveGarbage(garbage);
   }
+}
+
+/** How much of a body may have been inflated, in bytes, before something was found to be wrong with it. */
+function inflatedBefore(error: unknown, { length }: Uint8Array, bytesMax: number): number {
+  if (error instanceof InflatedTooLargeError) return bytesMax;
+  return Math.min(bytesMax, error instanceof ZstdError ? error.inflatedBytes : length * DEFLATE_RATIO_MAX);
 }
 
 /**

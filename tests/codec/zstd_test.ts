@@ -79,6 +79,29 @@ Deno.test("the bound is to the byte, over all frames, and before memory is taken
   assert.throws(() => unpacked(liar), InflatedTooLargeError);
 });
 
+Deno.test("a damaged body says how much of it may have been inflated: a small one has made no garbage of a large one", () => {
+  const inflatedOf = (body: Buffer): number => {
+    try {
+      unpacked(body);
+    } catch (error) {
+      assert(error instanceof ZstdError);
+      return error.inflatedBytes;
+    }
+    return assert.fail("It is damaged");
+  };
+  const block = 128 * 1024;
+  const good = frame(content(new Random(8), 5_000), CHECKSUM);
+  const damaged = Buffer.from(good);
+  damaged[good.length - 1]! ^= 0xff;
+  assert.equal(inflatedOf(Buffer.from("not zstd")), 0);
+  assert.equal(inflatedOf(good.subarray(0, good.length - 8)), 0, "it is looked at as a whole before");
+  assert(inflatedOf(damaged) <= block);
+  assert(inflatedOf(Buffer.concat([good, damaged])) <= 5_000 + block);
+  const large = frame(Buffer.alloc(1 << 20), CHECKSUM);
+  large[large.length - 1]! ^= 0xff;
+  assert(inflatedOf(large) >= 1 << 20, "where much was inflated it says so");
+});
+
 Deno.test("what is wrong is named", () => {
   const good = frame(content(new Random(8), 5_000), NO_SIZE);
   const changed = (at: number, value: number) => {

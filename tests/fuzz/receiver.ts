@@ -32,6 +32,9 @@ const BODY_BYTES_MAX = 1 << 20;
 /** How long one request may take, in ms; far more than any takes. */
 const REQUEST_MS_MAX = 5_000;
 
+/** From here on a stall is looked at again: the collector's, or a busy machine's, does not come back with the same request. */
+const STALL_MS = 20;
+
 /** What Linux says of the CPU time of this thread, in ms: a busy machine does not count. */
 function threadCpuMs(): number | undefined {
   try {
@@ -55,6 +58,7 @@ export class FuzzReceiver implements Disposable {
   #unrecognised = false;
   #slowestMs = 0;
   #stallMs = 0;
+  #onceMs = 0;
   #asked = 0;
 
   constructor() {
@@ -91,14 +95,26 @@ export class FuzzReceiver implements Disposable {
     this.#preparer[Symbol.dispose]();
   }
 
-  /** The most CPU that the event loop's thread has spent on one request without a turn for others, in ms; undefined off Linux. */
-  get stallMs(): number | undefined {
-    return threadCpuMs() === undefined ? undefined : this.#stallMs;
+  /**
+   * The most CPU that the event loop's thread has spent on one request without a turn for others, in ms; undefined off Linux. `own`: the
+   * least of three times, which is the request's own; `once`: with what came by chance, such as a run of V8's collector.
+   */
+  get stallMs(): { readonly own: number; readonly once: number } | undefined {
+    return threadCpuMs() === undefined ? undefined : { own: this.#stallMs, once: this.#onceMs };
   }
 
   async ask(fuzz: FuzzRequest): Promise<Outcome> {
     // As between requests that come over a socket: zlib's streams are closed in a turn of their own.
     if (++this.#asked % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    const first = await this.#put(fuzz);
+    let own = first.cpuMs;
+    for (let again = 0; again < 2 && own > STALL_MS; again++) own = Math.min(own, (await this.#put(fuzz)).cpuMs);
+    this.#onceMs = Math.max(this.#onceMs, first.cpuMs);
+    this.#stallMs = Math.max(this.#stallMs, own);
+    return first.outcome;
+  }
+
+  async #put(fuzz: FuzzRequest): Promise<{ readonly outcome: Outcome; readonly cpuMs: number }> {
     this.#submission = undefined;
     this.#failed = undefined;
     this.#unrecognised = false;
@@ -106,14 +122,15 @@ export class FuzzReceiver implements Disposable {
     const request = new Request(`http://127.0.0.1${fuzz.path}`, {
       method: fuzz.method,
       headers: fuzz.headers.map(([name, value]): [string, string] => [name, value]),
-      ...(bodiless ? {} : { body: fuzz.body }),
+      // Its own, which it may give away.
+      ...(bodiless ? {} : { body: fuzz.body.slice() }),
     });
     const started = performance.now();
     const before = threadCpuMs() ?? 0;
     const answering = this.#app.fetch(request);
     // What is prepared at once is done when the promises that are ready have run.
     const response = await answering;
-    this.#stallMs = Math.max(this.#stallMs, (threadCpuMs() ?? 0) - before);
+    const cpuMs = (threadCpuMs() ?? 0) - before;
     const tookMs = performance.now() - started;
     this.#slowestMs = Math.max(this.#slowestMs, tookMs);
     assert(tookMs < REQUEST_MS_MAX, `a request took ${tookMs} ms`);
@@ -132,7 +149,7 @@ export class FuzzReceiver implements Disposable {
       const content = response.headers.get("content-encoding") === "gzip" ? gunzipSync(body) : body;
       assert.notEqual(decodeStatus(type, content), "", "a refusal says why");
     }
-    return { status, payload: this.#kept(status) };
+    return { outcome: { status, payload: this.#kept(status) }, cpuMs };
   }
 
   /** What was kept is one whole member, walks, and has the items that it was counted with. */

@@ -49,7 +49,8 @@ for (let number = 1; number <= count; number++) {
     const seconds = Math.round((performance.now() - started) / 1000);
     console.log(
       `${number} requests, ${seconds} s, ${rssMiB()} MiB, slowest ${Math.round(receiver.slowestMs)} ms, ` +
-        `longest stall of the event loop ${receiver.stallMs?.toFixed(1) ?? "?"} ms of CPU`,
+        `longest stall of the event loop ${receiver.stallMs?.own.toFixed(1) ?? "?"} ms of CPU ` +
+        `(${receiver.stallMs?.once.toFixed(1) ?? "?"} ms by chance)`,
     );
   }
 }
