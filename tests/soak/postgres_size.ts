@@ -115,7 +115,7 @@ async function lookNowAndThen(): Promise<void> {
   lookedAt = performance.now();
   await look();
 }
-while (settled < backlog) {
+while ((await statsOf(exporter)).records > 0) {
   await pause(200);
   await lookNowAndThen();
 }
@@ -141,12 +141,13 @@ await steady(Math.min(150_000, steadyMs / 2));
 phase = "steady";
 const before = await look();
 await steady(Math.max(0, steadyMs - 150_000));
-while (settled < appended) await pause(100);
+let stats = await statsOf(exporter);
+// A lease that is lost has records sent twice, of which one settle counts: the database knows what is left.
+for (; stats.records > 0; stats = await statsOf(exporter)) await pause(100);
 const after = await look();
 ending.abort();
 await draining;
-const stats = await statsOf(exporter);
-assert.equal(stats.records, 0);
+console.error(`${settled - appended} of ${appended} records were taken twice`);
 assertBalanced(stats);
 console.log("| phase | s | all, MiB | payloads, MiB | rows, MiB | dead rows | slowest take, ms |");
 console.log("| --- | --- | --- | --- | --- | --- | --- |");

@@ -99,7 +99,7 @@ async function rowsOf(client: Client, text: string, values: readonly unknown[] =
 }
 
 async function stats(client: Client, path: string): Promise<QueueSnapshot> {
-  const [row = {}] = await rowsOf(client, STATS, [null]);
+  const [row = {}] = await rowsOf(client, STATS, [null, null]);
   const [meta = {}] = await rowsOf(client, "SELECT bytes_max, dead_letter_bytes_max FROM edgeferry.meta");
   const { totals, oldestMs, names } = snapshotOf(row);
   return queueSnapshotOf({

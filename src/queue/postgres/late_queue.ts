@@ -170,9 +170,13 @@ export class LateQueue implements SendingQueue {
   }
 
   #tell(): void {
-    this.#alarm.raise("late", "The queue cannot be opened yet; senders are answered 503 until it is", {
-      cause: this.#trouble,
-    });
+    this.#alarm.raise(
+      "late",
+      "The queue cannot be opened yet, and is tried again; until then nothing is taken and nothing is sent",
+      {
+        cause: this.#trouble,
+      },
+    );
   }
 
   #refusal(): Refusal {

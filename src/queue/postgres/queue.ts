@@ -31,7 +31,7 @@ import { Takes } from "../takes.ts";
 import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import { doorBooksOf, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
-import { type Snapshot, snapshotOf } from "./books.ts";
+import { Floors, type Snapshot, snapshotOf } from "./books.ts";
 import { Connections, endClient, failureOf, PostgresFailure } from "./connections.ts";
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
@@ -122,6 +122,7 @@ class PostgresQueue implements SendingQueue {
   #tick: ReturnType<typeof setInterval> | undefined;
   #ticking: Promise<void> | undefined;
   #looking: Promise<Snapshot> | undefined;
+  readonly #floors = new Floors();
   #lookedAt = -Infinity;
   #countedAt = -Infinity;
   /** The totals of all dead letters, at the last maintenance of the queue. */
@@ -496,12 +497,13 @@ class PostgresQueue implements SendingQueue {
     await this.#room.look(async () => {
       const [row] = await this.#connections.run({
         text: STATS,
-        values: [this.#settings.databaseNow?.() ?? null],
+        values: [this.#settings.databaseNow?.() ?? null, this.#floors.parameter(performance.now())],
       }, WITHIN_MS);
       snapshot = snapshotOf(row!);
       return snapshot.totals;
     });
     this.#lookedAt = this.#steady();
+    this.#floors.learn(snapshot!.firsts);
     this.#totals = snapshot!.totals;
     this.#targets.names = snapshot!.names;
     return snapshot!;

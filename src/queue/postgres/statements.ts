@@ -228,7 +228,8 @@ export const LOOK = `SELECT lane.n, least.record AS least, EXISTS (
     ) least`;
 
 /**
- * The state of the queue at one moment. $1 a test's time. The targets are an array, which counts for ten: a small table counts for a thousand
+ * The state of the queue at one moment. $1 a test's time; $2 null, or JSON of target, signal, encoding and the floor below which nothing waits:
+ * rows that are gone and that a snapshot could see are looked through otherwise. The targets are an array, which counts for ten: a small table counts for a thousand
  * rows until somebody has analysed it, and PostgreSQL would compile the statement (JIT) each second.
  */
 export const STATS = `SELECT
@@ -238,11 +239,12 @@ export const STATS = `SELECT
       sum(queued)::bigint AS queued, sum(records)::bigint AS records, sum(bytes)::bigint AS bytes,
       sum(dead_records)::bigint AS dead_records, sum(dead_bytes)::bigint AS dead_bytes
     FROM ${ALL_BOOKS} books GROUP BY target, signal) book) AS books,
-  (SELECT ${
-  ageBy("$1", "min(first.enqueued_at)")
-} FROM unnest(ARRAY(SELECT id FROM edgeferry.targets)) AS t(id), generate_series(0, 3) s, generate_series(0, 1) e,
-    LATERAL (SELECT enqueued_at FROM edgeferry.deliveries d WHERE d.target = t.id AND d.signal = s AND d.encoding = e
-      ORDER BY record LIMIT 1) first) AS oldest_ms,
+  (SELECT json_agg(json_build_array(t.id, s, e, first.record, ${ageBy("$1", "first.enqueued_at")}))
+    FROM unnest(ARRAY(SELECT id FROM edgeferry.targets)) AS t(id), generate_series(0, 3) s, generate_series(0, 1) e,
+    LATERAL (SELECT record, enqueued_at FROM edgeferry.deliveries d WHERE d.target = t.id AND d.signal = s AND d.encoding = e
+      AND d.record >= coalesce((SELECT floor FROM json_to_recordset($2::json) AS f(target int, signal int, encoding int, floor bigint)
+        WHERE f.target = t.id AND f.signal = s AND f.encoding = e), 0)
+      ORDER BY record LIMIT 1) first) AS oldest,
   (SELECT count(*) FROM edgeferry.deliveries WHERE held)::int AS held,
   (SELECT json_agg(json_build_array(id, name) ORDER BY id) FROM edgeferry.targets) AS targets`;
 
