@@ -18,7 +18,7 @@ Deno.test("PostgreSQL compiles none of the statements, which costs more than it 
   const compiled: string[] = [];
   let planned = 0;
   // What is no whole statement is part of the others.
-  for (const [name, text] of Object.entries(statements).filter(([name]) => name !== "ALL_BOOKS")) {
+  for (const [name, text] of Object.entries(statements).filter(([, text]) => /^(WITH|SELECT|INSERT) /.test(text))) {
     const count = Math.max(0, ...[...text.matchAll(/\$(\d+)/g)].map(([, number]) => Number(number)));
     await client.query(`PREPARE ${name} AS ${text}`);
     const { rows } = await client.query(
