@@ -3,12 +3,14 @@ import { Buffer } from "node:buffer";
 import { Agent as HttpAgent, get as httpGet } from "node:http";
 import { Agent as HttpsAgent, createServer, get as httpsGet } from "node:https";
 import type { Socket } from "node:net";
+import { connect } from "node:tls";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { DropReason, Refusal } from "../../src/errors.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
 import type { Answer, Inbound } from "../../src/receiver/inbound.ts";
 import { type ConnectionLimits, listenOnNode, type ListenOptions } from "../../src/receiver/node_listener.ts";
+import { readLightly } from "../../src/receiver/tls_reading.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { openRaw, type RawAnswer, sendRaw } from "../support/bodies/raw_http.ts";
 
@@ -373,6 +375,40 @@ Deno.test("a body of which nobody reads is not held beyond a bound, and arrives 
   assert.equal(flushed, false, "the sender is held up");
   go.resolve();
   assert.equal((await connection.answer()).body.toString(), "whole");
+});
+
+Deno.test("the same over TLS, where Deno's own sockets would read on", async () => {
+  await using certs = await testCertificates();
+  const { certificate: cert, key } = certs.server;
+  const go = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  const sent = Buffer.alloc(20_000_000, "0123456789");
+  let below: Socket | undefined;
+  await using server = await listener(
+    async (_, body) => {
+      asked.resolve();
+      await go.promise;
+      return plain(200, (await body()).equals(sent) ? "whole" : "damaged");
+    },
+    { idleMs: 60_000, bodyMs: 60_000 },
+    (options, listener) => {
+      const tls = createServer({ ...options, cert, key }, listener);
+      readLightly(tls);
+      tls.on("connection", (socket: Socket) => void (below = socket));
+      return tls;
+    },
+  );
+  const client = connect({ host: "localhost", port: server.listening.port, ca: certs.ca.certificate });
+  client.write(`POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${sent.length}\r\n\r\n`);
+  await asked.promise;
+  client.write(sent);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const { bytesRead } = below!;
+  assert.ok(bytesRead < 2_000_000, `${bytesRead} bytes were read`);
+  go.resolve();
+  let answer = "";
+  for await (const piece of client) answer += piece;
+  assert.match(answer, /^HTTP\/1.1 200 [^]*whole$/);
 });
 
 Deno.test("what the reader throws ends its reading, and neither the connection nor the parser", async () => {
