@@ -38,6 +38,10 @@ const MESSAGE_CHARACTERS_MAX = 2_000;
 const UTF8_ENCODER = new TextEncoder();
 const UTF8_DECODER = new TextDecoder();
 
+/** What nearly every request is answered: the same bytes each time, to be read only. */
+const EMPTY_JSON = UTF8_ENCODER.encode("{}");
+const EMPTY_PROTOBUF = new Uint8Array(0);
+
 /**
  * A success. Without `partialSuccess` the message is empty: zero bytes in protobuf, `{}` in JSON; OTLP: the server "MUST NOT
  * set" it when all was accepted.
@@ -48,14 +52,14 @@ export function encodeSuccess(
   partialSuccess?: PartialSuccess,
 ): Uint8Array<ArrayBuffer> {
   if (mediaType === "application/json") {
-    if (partialSuccess === undefined) return UTF8_ENCODER.encode("{}");
+    if (partialSuccess === undefined) return EMPTY_JSON;
     const fields: Record<string, string> = {};
     // int64 in proto3 JSON is a decimal string; 0 is the default and is left out.
     if (partialSuccess.rejected > 0) fields[signalOf(signal).rejectedField] = String(partialSuccess.rejected);
     if (partialSuccess.message !== "") fields["errorMessage"] = bounded(partialSuccess.message);
     return UTF8_ENCODER.encode(JSON.stringify({ partialSuccess: fields }));
   }
-  if (partialSuccess === undefined) return new Uint8Array(0);
+  if (partialSuccess === undefined) return EMPTY_PROTOBUF;
   return new Uint8Array(messageField(1, [
     ...(partialSuccess.rejected > 0 ? varintField(1, partialSuccess.rejected) : []),
     ...stringField(2, bounded(partialSuccess.message)),
