@@ -163,11 +163,11 @@ Deno.test("damaged bodies leave no memory behind", async () => {
     }
   };
   const grownMiB: number[] = [];
-  for (let batch = 0; batch < 4; batch++) {
+  // Each batch left 175 MiB. Garbage is collected now and then, and others use memory too: one batch that leaves nothing is proof.
+  do {
+    assert(grownMiB.length < 4, grownMiB.join());
     const before = process.memoryUsage().rss;
     await refuse(6_000);
     grownMiB.push((process.memoryUsage().rss - before) / 2 ** 20);
-  }
-  // Each batch left 175 MiB. Garbage is collected now and then, so that not every batch shows what is left.
-  assert(Math.min(...grownMiB) < 80, grownMiB.join());
+  } while (grownMiB.at(-1)! >= 80);
 });

@@ -10,7 +10,10 @@ import { testCertificates } from "../support/files/certificates.ts";
 import { requestOf } from "../support/relay/exporting.ts";
 
 const BODY = requestOf("traces", ["a"]);
-const TIMEOUT_MS = 1_000;
+/** How long the test waits for an address that is dead. */
+const DEAD_MS = 1_000;
+/** How long one that answers has: more than it takes on a machine that is busy with other things. */
+const LIVE_MS = 20_000;
 
 interface Address extends AsyncDisposable {
   readonly port: number;
@@ -71,24 +74,25 @@ async function scene(stack: AsyncDisposableStack, resolve?: (host: string) => Pr
     targets: bySignal((signal) => ({
       url: `https://localhost:${silent.port}${signalOf(signal).path}`,
       headers: {},
-      timeoutMs: TIMEOUT_MS,
+      timeoutMs: LIVE_MS,
     })),
     userAgent: "test",
     idleConnectionsMax: 4,
     resolve: resolve ?? (() => Promise.resolve(["127.0.0.1", "127.0.0.2", "127.0.0.3"])),
   });
   stack.defer(() => client.close());
-  const send = async () => {
-    const answer = await client.send("traces", BODY, "identity");
+  const send = async (timeoutMs = LIVE_MS) => {
+    const answer = await client.send("traces", BODY, "identity", { timeoutMs });
     return answer.kind === "none" ? answer.cause : answer.status;
   };
-  return { client, endpoint, silent, live, other, send, certs };
+  const sendInVain = async () => assert.equal(await send(DEAD_MS), `no answer within ${DEAD_MS} ms`);
+  return { client, endpoint, silent, live, other, send, sendInVain, certs };
 }
 
 Deno.test("an address that is dead costs one timeout; the next attempt goes by one that answers", async () => {
   await using stack = new AsyncDisposableStack();
-  const { client, silent, live, other, send } = await scene(stack);
-  assert.equal(await send(), `no answer within ${TIMEOUT_MS} ms`);
+  const { client, silent, live, other, send, sendInVain } = await scene(stack);
+  await sendInVain();
   for (let request = 0; request < 5; request++) assert.equal(await send(), 200);
   const dead = silent.connections;
   assert.ok(dead > 0);
@@ -97,7 +101,7 @@ Deno.test("an address that is dead costs one timeout; the next attempt goes by o
   const [chosen, left] = live.connections > other.connections ? [live, other] : [other, live];
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   chosen.freeze();
-  assert.equal(await send(), `no answer within ${TIMEOUT_MS} ms`);
+  await sendInVain();
   const before = left.connections;
   assert.equal(await send(), 200);
   assert.ok(left.connections > before);
@@ -105,8 +109,8 @@ Deno.test("an address that is dead costs one timeout; the next attempt goes by o
 
 Deno.test("another identity goes by the same address, and so does the trial of it", async () => {
   await using stack = new AsyncDisposableStack();
-  const { client, endpoint, send, certs } = await scene(stack);
-  await send();
+  const { client, endpoint, send, sendInVain, certs } = await scene(stack);
+  await sendInVain();
   assert.equal(await send(), 200);
   const trial = client.withIdentity(client.identity);
   stack.defer(() => trial.close());
@@ -119,12 +123,14 @@ Deno.test("another identity goes by the same address, and so does the trial of i
     key: issued.key,
   });
   assert.equal(await send(), 200);
-  assert.equal(endpoint.requests.at(-1)?.fingerprint, new X509Certificate(issued.certificate).fingerprint256);
+  // Not the last of all: an empty request that asked another address of the name, with the old identity, may still arrive.
+  const last = endpoint.requests.findLast(({ message }) => Object.keys(message).length > 0);
+  assert.equal(last?.fingerprint, new X509Certificate(issued.certificate).fingerprint256);
 });
 
 Deno.test("where nobody resolves the name the system's choice stays", async () => {
   await using stack = new AsyncDisposableStack();
-  const { send, live, other } = await scene(stack, () => Promise.resolve(["127.0.0.1"]));
-  for (let attempt = 0; attempt < 2; attempt++) assert.equal(await send(), `no answer within ${TIMEOUT_MS} ms`);
+  const { sendInVain, live, other } = await scene(stack, () => Promise.resolve(["127.0.0.1"]));
+  for (let attempt = 0; attempt < 2; attempt++) await sendInVain();
   assert.equal(live.connections + other.connections, 0);
 });

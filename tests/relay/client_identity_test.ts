@@ -43,8 +43,9 @@ Deno.test("what the Collector would refuse is refused, and taken when it comes t
   assert.equal(await postTrace(relay.url, ["c"]), 200);
   await serials.until(() => serials.entries.length === 3, "the third");
   assert.equal(serials.entries[2], serialOf(otherClient));
+  // A disk that answers late, as on a busy machine, is told of as an ERROR too, and has nothing to do with it.
   const failures = here.log.entries.filter(({ message, level }) =>
-    level === "error" && !message.startsWith("Refused a")
+    level === "error" && !message.startsWith("Refused a") && !message.startsWith("The queue's storage has not answered")
   );
   assert.deepEqual(failures, []);
 });
