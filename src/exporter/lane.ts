@@ -21,7 +21,7 @@ import { causeOf, type Post, type Way } from "./way.ts";
 
 /** What a lane tells. */
 export interface LaneEvents extends InquestEvents {
-  /** The endpoint refuses what one sender has sent, and takes others': that sender's data waits alone. `refusals`: how many in a row. */
+  /** The endpoint does not take what one sender has sent, and takes others': that sender's data waits alone. `refusals`: how often in a row. */
   senderRefused(
     signal: SignalName,
     fault: Fault,
@@ -291,7 +291,13 @@ export class Lane {
       }
       const alone: Alone = { sender, answered: false };
       this.#way.speakFor(sender);
-      const kept = await send(pieces, { ...voyage, alone });
+      const ended = standings.tries(sender);
+      let kept: Kept | undefined;
+      try {
+        kept = await send(pieces, { ...voyage, alone });
+      } finally {
+        ended();
+      }
       if (kept === undefined) continue;
       if (alone.refusal !== undefined) refused.push(alone.refusal);
       else if (durable || !alone.answered) {
@@ -323,7 +329,9 @@ export class Lane {
         retryMs: Math.round(kept.afterMs ?? standings.leftMs(sender)),
       });
     }
-    return first === undefined ? undefined : this.#open(first.answer, voyage);
+    if (first === undefined) return undefined;
+    const fresh = refused.filter(({ sender }) => !standings.isGuilty(sender)).length;
+    return this.#open(first.answer, voyage, { fewSenders: fresh < REFUSED_SENDERS_MAX });
   }
 
   /** The requests to make: pieces that have failed before never go with others. After a failure a small request goes first. */
@@ -432,29 +440,36 @@ export class Lane {
 
   /** Keeps what has no outcome, and opens the breaker, unless it may be the sender alone that is refused. */
   #fail(answer: Answer, voyage: Voyage, laterMs = 0): Kept {
-    return this.#holdBack(answer, voyage) ?? this.#open(answer, voyage, laterMs);
+    return this.#holdBack(answer, voyage) ?? this.#open(answer, voyage, { laterMs });
   }
 
   /** Undefined where the endpoint is at fault, as far as can be told. */
   #holdBack(answer: Answer, { alone, identity }: Voyage): Kept | undefined {
     const standings = this.#standings;
-    if (standings === undefined || alone === undefined || answer.kind === "none") return undefined;
+    if (standings === undefined || alone === undefined) return undefined;
+    if (answer.kind === "none" && !this.#way.mayConcernTheData(answer)) return undefined;
     const { sender } = alone;
-    alone.answered = true;
+    if (answer.kind === "answer") alone.answered = true;
     // Sent with an identity that has been replaced since: that tells nothing of the one in use.
     if (identity !== this.#way.identity) return undefined;
-    // A 5xx speaks of the endpoint, until others have been taken beside it.
-    if (answer.status >= 500 && !standings.failed(sender, this.#way.taken)) return undefined;
-    const waitMs = standings.refused(sender, answer.retryAfterMs);
-    const ownMs = this.#options.queue.capabilities.durable ? waitMs : answer.retryAfterMs;
+    // A 5xx, or no answer, speaks of the endpoint, until others have been taken beside it.
+    const own = standings.failed(sender, this.#way.taken);
+    if (!own && (answer.kind === "none" || answer.status >= 500)) return undefined;
+    const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
+    const waitMs = standings.refused(sender, askedMs);
+    const ownMs = this.#options.queue.capabilities.durable ? waitMs : askedMs;
     const cause = `${this.#way.diagnose(answer).what} (${causeOf(answer)})`;
     const kept = ownMs === undefined ? { cause } : { afterMs: ownMs, cause };
     alone.refusal = { sender, answer, kept };
     return kept;
   }
 
-  #open(answer: Answer, { permit, identity }: Voyage, laterMs = 0): Kept {
-    const { cause, afterMs, askedMs } = this.#way.fail(answer, permit, identity);
+  #open(
+    answer: Answer,
+    { permit, identity }: Voyage,
+    { laterMs = 0, fewSenders = false }: { readonly laterMs?: number; readonly fewSenders?: boolean } = {},
+  ): Kept {
+    const { cause, afterMs, askedMs } = this.#way.fail(answer, permit, identity, fewSenders);
     // Where a sender waits for the answer, no backoff of ours does: it hears of the Collector's own wish alone.
     const ownMs = this.#options.queue.capabilities.durable ? afterMs : askedMs;
     return ownMs === undefined ? { cause } : { cause, afterMs: ownMs + Math.min(laterMs, ownMs) };
@@ -505,7 +520,7 @@ export class Lane {
 }
 
 const APART = "The Collector did not take it by itself: it waits alone";
-const SENDER_REFUSED = "The Collector refuses what this sender has sent, which waits alone";
+const SENDER_REFUSED = "The Collector does not take what this sender has sent, which waits alone";
 
 /** So many senders that are refused, and none that is taken: the endpoint is not asked about more of them now. */
 const REFUSED_SENDERS_MAX = 8;

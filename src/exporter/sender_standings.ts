@@ -10,8 +10,10 @@ interface Standing {
   refusals: number;
   /** Others were taken while it was refused: the endpoint is not at fault. */
   guilty: boolean;
-  /** How many requests of all senders had been taken when the endpoint failed on this one's; undefined: it has not. */
+  /** How many requests of all senders had been taken when the endpoint did not take this one's; undefined: it took the last one. */
   failedAt: number | undefined;
+  /** A request of it is under way that shows whether it is still refused. */
+  tried: boolean;
   /** Nothing of it is sent before, in ms by the clock. */
   until: number;
   /** When it was refused last, as a count of refusals. */
@@ -26,6 +28,8 @@ export interface SenderWait {
 
 /** Senders remembered at most; beyond it those are forgotten first that are not refused. */
 const SENDERS_MAX = 10_000;
+
+const NOTHING = () => {};
 
 export class SenderStandings {
   readonly #wait: SenderWait;
@@ -43,10 +47,24 @@ export class SenderStandings {
     this.#random = random;
   }
 
-  /** In how many ms something of a sender may be sent; 0: now. */
+  /** In how many ms something of a sender may be sent; 0: now. Of one that is refused one request is under way at once. */
   leftMs(sender: string): number {
     if (this.#refused === 0) return 0;
-    return Math.max(0, (this.#standings.get(sender)?.until ?? 0) - this.#now());
+    const standing = this.#standings.get(sender);
+    if (standing === undefined) return 0;
+    return standing.tried ? Math.max(this.#wait.initialMs, this.#ownMs(standing)) : this.#ownMs(standing);
+  }
+
+  /** Something of a sender is sent. What is returned says that it has ended. */
+  tries(sender: string): () => void {
+    const standing = this.#refused === 0 ? undefined : this.#standings.get(sender);
+    if (standing === undefined || standing.refusals === 0) return NOTHING;
+    standing.tried = true;
+    return () => void (standing.tried = false);
+  }
+
+  #ownMs({ until }: Standing): number {
+    return Math.max(0, until - this.#now());
   }
 
   /** Whether the endpoint has taken what others sent while it refused this one. */
@@ -80,7 +98,7 @@ export class SenderStandings {
    */
   refused(sender: string, askedMs = 0): number {
     const standing = this.#of(sender);
-    const leftMs = this.leftMs(sender);
+    const leftMs = this.#ownMs(standing);
     if (leftMs > 0) {
       // One of several that were under way: it tells nothing new, but what it asks to wait.
       standing.until = Math.max(standing.until, this.#now() + askedMs);
@@ -97,9 +115,9 @@ export class SenderStandings {
   }
 
   /**
-   * The endpoint failed on what the sender sent, which may be its own fault or the endpoint's.
+   * The endpoint did not take what the sender sent, which may be its own fault or the endpoint's.
    * @param taken Requests of all senders that it has taken.
-   * @returns whether the sender's: it has failed on it before, and has taken others' since.
+   * @returns whether the sender's: it did not take it before, and has taken others' since.
    */
   failed(sender: string, taken: number): boolean {
     const standing = this.#of(sender);
@@ -122,7 +140,7 @@ export class SenderStandings {
     let standing = this.#standings.get(sender);
     if (standing !== undefined) return standing;
     if (this.#standings.size >= SENDERS_MAX) this.#forgetOne();
-    standing = { refusals: 0, guilty: false, failedAt: undefined, until: 0, refusedAt: 0 };
+    standing = { refusals: 0, guilty: false, failedAt: undefined, tried: false, until: 0, refusedAt: 0 };
     this.#standings.set(sender, standing);
     return standing;
   }

@@ -110,8 +110,10 @@ export class Way {
   #lastTaken = 0;
   /** How many had been sent when an empty request was refused; undefined: none was, or one has been taken since. */
   #emptyRefusedAt: number | undefined;
-  /** An attempt on an open connection had no answer in time, and none has been answered since. */
+  /** An attempt on an open connection had no answer in time, and none has been answered since it began. */
   #silent = false;
+  /** Requests that were answered, whatever with. */
+  #answered = 0;
 
   constructor(signal: SignalName, { client, compression, shared, retry, bySender = false, events }: WayOptions) {
     this.signal = signal;
@@ -197,17 +199,20 @@ export class Way {
     const bytes = body.bytes.length;
     const probes = this.#health?.up === false;
     const request = this.evidence.send();
+    const answeredBefore = this.#answered;
     const answer = await this.#client.send(signal, body.bytes, body.encoding, {
       abort: this.#giveUp.signal,
       sender,
       needsProof: body.members > 1 || body.encoding === "zstd",
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
-    this.#listen(answer);
-    if (answer.kind === "none") return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
+    this.#listen(answer, answeredBefore);
+    // The next answer may come from another server.
+    if (answer.kind === "none" && !answer.aborted) this.#members.lost();
+    if (answer.kind === "none") return { kind: this.mayConcernTheData(answer) ? "failing" : "stopped", answer };
     const disposition = dispositionOf(answer);
     if (disposition === "retry" || disposition === "hold") {
-      return { kind: this.#mayConcernTheData(answer) ? "failing" : "stopped", answer };
+      return { kind: this.mayConcernTheData(answer) ? "failing" : "stopped", answer };
     }
     const by = this.#client.givenBy?.(answer);
     if (disposition === "inspect") {
@@ -243,8 +248,9 @@ export class Way {
    * between two of them; otherwise the answer, which is of the kind `refused` or says neither.
    */
   async refusesEmpty(): Promise<Answer | undefined> {
+    const answeredBefore = this.#answered;
     const answer = await this.#client.send(this.signal, EMPTY, "identity", { abort: this.#giveUp.signal });
-    this.#listen(answer);
+    this.#listen(answer, answeredBefore);
     if (answer.kind !== "answer") return answer;
     const disposition = dispositionOf(answer);
     if (disposition === "inspect") {
@@ -257,12 +263,17 @@ export class Way {
     return undefined;
   }
 
-  /** An answer in time, after one that did not come: names the connection that went silent. */
-  #listen(answer: Answer): void {
+  /**
+   * An answer in time, after one that did not come: names the connection that went silent. Where others were answered while that one was
+   * waited for, it may be what was sent.
+   * @param answeredBefore How many had been answered when it was sent.
+   */
+  #listen(answer: Answer, answeredBefore: number): void {
     if (answer.kind === "none") {
-      if (answer.timedOut) this.#silent = true;
+      if (answer.timedOut && this.#answered === answeredBefore) this.#silent = true;
       return;
     }
+    this.#answered++;
     if (!this.#silent) return;
     this.#silent = false;
     this.#events.silent(this.signal, faultNamed("connection_silent"), this.#client.target(this.signal).url);
@@ -277,8 +288,9 @@ export class Way {
   /**
    * Opens the breaker after a failure.
    * @param identity How often the identity had been replaced when the request was sent off.
+   * @param fewSenders The endpoint tells senders apart, and refused a few: others are tried soon, whatever it asks of those.
    */
-  fail(answer: Answer, permit: Permit, identity: number): Setback {
+  fail(answer: Answer, permit: Permit, identity: number, fewSenders = false): Setback {
     if (answer.kind === "none") {
       if (answer.aborted) return { cause: "The relay is stopping" };
       this.#members.lost();
@@ -289,9 +301,10 @@ export class Way {
     const fault = refused ? faultNamed("refuses_everything") : this.#client.diagnose(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     // What may be the data's fault is no reason to be slow: another request may pass. Nor is a refusal of everything, which may be a moment's.
-    const slow = fault.lasting && !refused && (this.breaker.failures > 0 || !this.#mayConcernTheData(answer));
-    const setback = this.#open(fault, causeOf(answer), permit, askedMs, slow);
-    if (this.#health?.judge(answer).move === "moves") this.#health.failed(answer);
+    const slow = fault.lasting && !refused && !fewSenders &&
+      (this.breaker.failures > 0 || !this.mayConcernTheData(answer));
+    const setback = this.#open(fault, causeOf(answer), permit, fewSenders ? undefined : askedMs, slow);
+    if (!fewSenders && this.#health?.judge(answer).move === "moves") this.#health.failed(answer);
     return setback;
   }
 
@@ -315,7 +328,7 @@ export class Way {
    * Whether it may be what was sent that the Collector failed on: some answer 500 or 503, or cut the connection, because of what is in a
    * record. 501 and 505 speak of the request alone.
    */
-  #mayConcernTheData(answer: Answer): boolean {
+  mayConcernTheData(answer: Answer): boolean {
     if (answer.kind === "answer") return answer.status >= 500 && answer.status !== 501 && answer.status !== 505;
     return !answer.aborted && REACHED.has(this.#client.diagnose(answer).code);
   }

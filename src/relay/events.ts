@@ -162,7 +162,7 @@ export function exporterEvents(
     senderRefused(signal, fault, { sender, cause, refusals, retryMs }) {
       metrics.failed(signal, fault.code);
       log.limited(`refused sender ${signal}`, LOG_INTERVAL_MS).error(
-        "The Collector refuses what one sender has sent, and takes others': that sender's data waits alone",
+        "The Collector does not take what one sender has sent, and takes others': that sender's data waits alone",
         { signal, sender, fault: fault.code, remedy: fault.remedy, cause, refusals, retryMs },
       );
     },

@@ -896,6 +896,47 @@ Deno.test("a header names the sender: what the endpoint fails on is one sender's
   assert.deepEqual(run.accepted, ["b", "c", "a"]);
 });
 
+for (const refusal of [{ status: 401 }, { status: 429, headers: { "retry-after": "60" } }]) {
+  Deno.test(`a header names the sender: one that is answered ${refusal.status} by itself holds up others for the first backoff alone`, async () => {
+    await using run = await exporting({
+      held: true,
+      bySender: true,
+      consumers: 1,
+      retry: { initialMs: 50, maxMs: 60_000 },
+      misbehave: ({ names }) => names[0] === "a" ? { kind: "status", ...refusal } : undefined,
+    });
+    await appendOfEach(run, "a");
+    run.start();
+    const told = await run.told.find(({ event }) => event === "failed", "a failure");
+    assert.ok(told.event === "failed" && told.retryMs <= 50, JSON.stringify(told));
+    await appendOfEach(run, "b");
+    await run.told.find(({ event }) => event === "sent", "that of b");
+    assert.deepEqual(run.accepted, ["b"]);
+  });
+}
+
+Deno.test("a header names the sender: whose requests have no answer waits alone once others have been taken beside it", async () => {
+  let fails = true;
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    misbehave: ({ names }) => fails && names[0] === "a" ? { kind: "disconnect" } : undefined,
+  });
+  await appendOfEach(run, "a", "b", "c");
+  run.start();
+  await run.seen.until(() => run.accepted.length === 2, "those of b and c");
+  const told = await run.told.find(({ event }) => event === "sender refused", "that one waits");
+  assert.ok(told.event === "sender refused" && told.sender === "a");
+  // What comes later goes past it, and nothing is wrong with the endpoint.
+  const failures = run.told.entries.filter(({ event }) => event === "failed").length;
+  await appendOfEach(run, "b", "a");
+  await run.seen.until(() => run.accepted.length === 3, "another of b");
+  assert.equal(run.told.entries.filter(({ event }) => event === "failed").length, failures);
+  fails = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted.slice(3), ["a", "a"]);
+});
+
 Deno.test("a header names the sender: many that are refused do not make a request each while none is taken", async () => {
   let refuses = true;
   const senders = Array.from({ length: 20 }, (_, index) => `s${index}`);

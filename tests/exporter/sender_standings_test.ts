@@ -51,6 +51,21 @@ Deno.test("a failure is a sender's own once others have been taken between two o
   assert.equal(own.failed("a", 9), false);
 });
 
+Deno.test("of a sender that is refused one request is under way at once, and of others as many as there are", () => {
+  const { own, later } = standings();
+  own.tries("b");
+  own.refused("a");
+  later(1_000);
+  assert.equal(own.leftMs("a"), 0);
+  const ended = own.tries("a");
+  assert.equal(own.leftMs("a"), 1_000);
+  assert.equal(own.leftMs("b"), 0);
+  assert.equal(own.refused("a"), 2_000, "its answer is news");
+  ended();
+  later(2_000);
+  assert.equal(own.leftMs("a"), 0);
+});
+
 Deno.test("another identity is tried at once", () => {
   const { own } = standings();
   own.refused("a");
