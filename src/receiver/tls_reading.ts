@@ -21,11 +21,15 @@ interface Handle {
   readStop(): number;
 }
 
-/** Has all connections of a TLS server read so. To be called before it listens. */
-export function readLightly(server: Server): void {
+/**
+ * Has all connections of a TLS server read so. To be called before it listens.
+ * @param lend Decrypted pieces are only lent to the listeners of `data`, and their memory is given back when these return: where
+ * nobody keeps a piece or a view of it, as the parser of `node:http`, which copies.
+ */
+export function readLightly(server: Server, lend = false): void {
   // Here the handshake has not begun, and the server's own listener has made the TLS socket: it was there first.
   server.on("connection", (socket: Socket) => void freeEncrypted(socket));
-  server.on("secureConnection", (socket: TLSSocket) => void handOver(socket));
+  server.on("secureConnection", (socket: TLSSocket) => void handOver(socket, lend));
 }
 
 /**
@@ -47,9 +51,10 @@ export function freeEncrypted(socket: Socket): boolean {
 /**
  * Hands each decrypted piece straight to the listeners of `data`, unless the socket is paused or still holds some, and reads nothing
  * while it is paused.
+ * @param lend See {@link readLightly}.
  * @returns whether it does.
  */
-export function handOver(socket: TLSSocket): boolean {
+export function handOver(socket: TLSSocket, lend = false): boolean {
   const handle = handleOf(socket);
   if (handle === undefined) return false;
   const { onread } = handle;
@@ -57,6 +62,7 @@ export function handOver(socket: TLSSocket): boolean {
     const flows = socket.readableFlowing === true && socket.readableLength === 0 && !socket.destroyed;
     if (!flows || !(piece instanceof ArrayBuffer)) return onread.call(this, piece);
     socket.emit("data", Buffer.from(piece));
+    if (lend) piece.transfer(0);
   };
   handle.readStart();
   const below = handleOf(connectionOf(socket));

@@ -309,7 +309,7 @@ async function openTls(tls: Config["receiver"]["http"]["tls"], log: Log) {
         listener(request, response);
       });
       servers.push(server);
-      readLightly(server);
+      readLightly(server, true);
       return server.on("secureConnection", (socket) => void shown.set(socket, current));
     },
     grpcServer(options: { readonly handshakeTimeout: number }, listener: (socket: Socket) => void) {

@@ -393,7 +393,7 @@ Deno.test("the same over TLS, where Deno's own sockets would read on", async () 
     { idleMs: 60_000, bodyMs: 60_000 },
     (options, listener) => {
       const tls = createServer({ ...options, cert, key }, listener);
-      readLightly(tls);
+      readLightly(tls, true);
       tls.on("connection", (socket: Socket) => void (below = socket));
       return tls;
     },
@@ -409,6 +409,37 @@ Deno.test("the same over TLS, where Deno's own sockets would read on", async () 
   let answer = "";
   for await (const piece of client) answer += piece;
   assert.match(answer, /^HTTP\/1.1 200 [^]*whole$/);
+});
+
+Deno.test("over TLS requests arrive whole that are sent at once, in small parts, or in chunks", async () => {
+  await using certs = await testCertificates();
+  const { certificate: cert, key } = certs.server;
+  await using server = await listener(echo, { idleMs: 60_000 }, (options, listener) => {
+    const tls = createServer({ ...options, cert, key }, listener);
+    readLightly(tls, true);
+    return tls;
+  });
+  const client = connect({ host: "localhost", port: server.listening.port, ca: certs.ca.certificate });
+  const texts = [1, 100, 20_000, 70_000].map((length, index) => String(index).repeat(length));
+  const requests = texts.map((text, index) => {
+    const close = index === texts.length - 1 ? "Connection: close\r\n" : "";
+    const head = `POST / HTTP/1.1\r\nHost: x\r\nX-A: ${index}\r\n${close}`;
+    return index % 2 === 0
+      ? `${head}Content-Length: ${text.length}\r\n\r\n${text}`
+      : `${head}Transfer-Encoding: chunked\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+  });
+  const all = Buffer.from(requests.join(""));
+  for (let at = 0; at < all.length;) {
+    // The first requests in one write, then parts that end anywhere.
+    const length = at === 0 ? 5_000 : 3_333;
+    const part = all.subarray(at, at + length);
+    await new Promise<void>((resolve) => client.write(part, () => resolve()));
+    at += length;
+  }
+  let answer = "";
+  for await (const piece of client) answer += piece;
+  assert.deepEqual(answer.match(/(?<=x-seen: POST \S+ )\d/g), texts.map((_, index) => String(index)));
+  assert.deepEqual(answer.match(/\r\n\r\n(\d+)/g)?.map((found) => found.length - 4), texts.map(({ length }) => length));
 });
 
 Deno.test("what the reader throws ends its reading, and neither the connection nor the parser", async () => {

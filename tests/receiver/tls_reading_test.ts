@@ -12,12 +12,12 @@ interface Served extends AsyncDisposable {
   open(): Promise<{ readonly client: TLSSocket; readonly socket: TLSSocket }>;
 }
 
-async function serve(): Promise<Served> {
+async function serve(lend = false): Promise<Served> {
   await using stack = new AsyncDisposableStack();
   const certificates = stack.use(await testCertificates());
   const { certificate: cert, key } = certificates.server;
   const server = createServer({ cert, key });
-  readLightly(server);
+  readLightly(server, lend);
   const clients: TLSSocket[] = [];
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   stack.defer(async () => {
@@ -147,6 +147,24 @@ Deno.test("decrypted pieces do not go through the socket's buffer while it flows
   client.end(bytesOf(100_000));
   assert.equal((await whole(socket)).length, 100_000);
   assert.equal(pushed, 0);
+});
+
+Deno.test("a piece that is lent is given back when its listener returns, and one that is not stays", async () => {
+  for (const lend of [false, true]) {
+    await using served = await serve(lend);
+    const { client, socket } = await served.open();
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    socket.on("data", (piece: Buffer) => {
+      pieces.push(piece);
+      bytes += piece.length;
+    });
+    const ended = once(socket, "end");
+    client.end(bytesOf(100_000));
+    await ended;
+    assert.equal(bytes, 100_000);
+    assert.equal(pieces.reduce((sum, { length }) => sum + length, 0), lend ? 0 : 100_000);
+  }
 });
 
 Deno.test("a socket without Deno's objects behind it is left as it is", () => {
