@@ -250,7 +250,15 @@ for (const engine of ENGINES) {
             OTEL_EXPORTER_OTLP_COMPRESSION: sdk === "java" ? "gzip" : "none",
           },
         });
-        await same(service, { spans: 30, dataPoints: 0, logRecords: 0 });
+        const { dataPoints, logRecords } = await same(service, { spans: 30, dataPoints: 6, logRecords: 5 });
+        const kinds = new Map(dataPoints.map(({ metric, kind }) => [metric.name, kind]));
+        assert.deepEqual([...kinds].sort(), [
+          ["carts.open", "sum"],
+          ["duration", "histogram"],
+          ["requests", "sum"],
+          ["temperature", "gauge"],
+        ]);
+        assert.deepEqual(logRecords.map(({ severityNumber }) => severityNumber).sort(), [10, 11, 12, 13, 9]);
       });
     }
 

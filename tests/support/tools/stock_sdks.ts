@@ -1,5 +1,5 @@
 /**
- * The stock OpenTelemetry SDKs that senders use, each as a program that makes numbered spans: Java with its JDK sender (Maven
+ * The stock OpenTelemetry SDKs that senders use, each as a program that makes numbered spans, and beside a control metrics and logs: Java with its JDK sender (Maven
  * Central), Go, Node (npm) and Python (PyPI). What they need is fetched once and kept under tests/.cache.
  */
 import { createHash } from "node:crypto";
@@ -49,7 +49,7 @@ function javaLibraries(name: "java" | "java_grpc"): Promise<string> {
 }
 
 async function goProgram(): Promise<string> {
-  const sources = ["go/main.go", "go/go.mod", "go/go.sum"];
+  const sources = ["go/main.go", "go/more.go", "go/go.mod", "go/go.sum"];
   const folder = await madeOnce("go_sender", sources, async (folder) => {
     await run("go", ["build", "-trimpath", "-o", join(folder, "sender"), "."], join(senders, "go"));
   });
@@ -57,7 +57,7 @@ async function goProgram(): Promise<string> {
 }
 
 function nodeFolder(): Promise<string> {
-  const sources = ["node/package.json", "node/package-lock.json", "node/outage.js"];
+  const sources = ["node/package.json", "node/package-lock.json", "node/outage.js", "node/more.js"];
   return madeOnce("node_sender", sources, async (folder) => {
     for (const source of sources) await copyFile(join(senders, source), join(folder, source.slice("node/".length)));
     await run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder);

@@ -1,6 +1,6 @@
 // A service with the stock OpenTelemetry Go SDK. It makes SPANS spans, one each INTERVAL_MS, named by their number, and exports
-// them to ENDPOINT with TOKEN, by PROTOCOL (grpc; else http/protobuf), and where CONTROL is set there too, by HTTP. Everything else is
-// as the SDK has it.
+// them to ENDPOINT with TOKEN, by PROTOCOL (grpc; else http/protobuf), and where CONTROL is set there too, by HTTP, and metrics and logs
+// as well. Everything else is as the SDK has it.
 package main
 
 import (
@@ -62,6 +62,11 @@ func main() {
 	defer cancel()
 	if err := provider.Shutdown(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	if control := os.Getenv("CONTROL"); control != "" {
+		if err := sendMore(ctx, os.Getenv("ENDPOINT"), headers, control); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
 	fmt.Println("done")
 }
