@@ -526,7 +526,11 @@ export class Http2Connection implements FrameSink, StreamHost {
       return;
     }
     if (length % 6 !== 0) throw new ConnectionFault(ERROR_CODE.frameSize, "SETTINGS has a length that none has");
-    for (let at = 0; at < length; at += 6) this.#setting(body.readUInt16BE(at), body.readUInt32BE(at + 2));
+    for (let at = 0; at < length; at += 6) {
+      // Each window that is set walks all streams.
+      if (at >= 6 * SETTINGS_FREE) this.#flood.spend();
+      this.#setting(body.readUInt16BE(at), body.readUInt32BE(at + 2));
+    }
     this.#writer.write(frame(FRAME_TYPE.settings, FLAG.ack, 0, NOTHING));
     if (!this.#ready) {
       this.#ready = true;
@@ -931,6 +935,8 @@ export class Http2Connection implements FrameSink, StreamHost {
 
 /** From this size on a frame that is not DATA is worth counting as garbage, in bytes; no sender has such often. */
 const GARBAGE_BYTES_MIN = 4 * 1024;
+/** Settings of one frame that cost nothing beside it: there are about as many kinds. */
+const SETTINGS_FREE = 10;
 const NO_PREFACE = "The peer does not speak HTTP/2";
 const NOTHING = new Uint8Array(0);
 const PING = new Uint8Array(PING_BYTES);

@@ -497,6 +497,10 @@ const FAULTS: Readonly<Record<string, readonly [code: number, act: (peer: RawHtt
   }],
   "a flood of PING": [11, (peer) => flood(peer, frame(FRAME_TYPE.ping, 0, 0, Buffer.alloc(8)))],
   "a flood of SETTINGS": [11, (peer) => flood(peer, settingsFrame([]))],
+  "a frame of a thousand SETTINGS": [
+    11,
+    (peer) => peer.write(settingsFrame(Array.from({ length: 1_020 }, (_, at) => [SETTING.streamWindow, at]))),
+  ],
   "a flood of PRIORITY": [11, (peer) => flood(peer, frame(FRAME_TYPE.priority, 0, 1, Buffer.alloc(5)))],
   "a flood of unknown frames": [11, (peer) => flood(peer, frame(200, 0, 1, Buffer.alloc(5)))],
   "a flood of WINDOW_UPDATE": [11, (peer) => flood(peer, numbersFrame(FRAME_TYPE.window, 0, 1))],
