@@ -15,16 +15,38 @@ export interface Occasion {
 /** Places remembered at most, which are senders and endpoints; beyond it those are forgotten that took nothing for longest. */
 const PLACES_MAX = 20_000;
 
+/** How long an endpoint counts as fickle after it has taken what it had refused, in ms. */
+export const FICKLE_MS = 600_000;
+
 /** The requests of data of one way. */
 export class Evidence {
   readonly #bySender: boolean;
+  readonly #now: () => number;
+  #contradictedAt = -Infinity;
   /** The number of the last request that was taken, by place. */
   readonly #taken = new Map<string, number>();
   #sent = 0;
 
-  /** @param bySender Whether the endpoint tells senders apart: what it takes of one proves nothing of another. */
-  constructor(bySender: boolean) {
+  /**
+   * @param bySender Whether the endpoint tells senders apart: what it takes of one proves nothing of another.
+   * @param now A clock in ms that is never set back.
+   */
+  constructor(bySender: boolean, now: () => number = () => performance.now()) {
     this.#bySender = bySender;
+    this.#now = now;
+  }
+
+  /**
+   * Whether it refuses by chance, as far as is known: behind one address there may be several servers, of which one refuses everything. That
+   * others were taken between two refusals proves little then.
+   */
+  get fickle(): boolean {
+    return this.#now() - this.#contradictedAt < FICKLE_MS;
+  }
+
+  /** It took what it had refused by itself. */
+  contradicted(): void {
+    this.#contradictedAt = this.#now();
   }
 
   /** Requests of data that have been sent. */

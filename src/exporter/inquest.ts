@@ -181,7 +181,10 @@ export class Inquest {
     const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
     return this.#withRoom(room, async () => {
       const verdict = await post([piece], voyage);
-      if (verdict.kind === "taken") return undefined;
+      if (verdict.kind === "taken") {
+        if (mark.suspicion !== undefined && mark.suspicion.by === verdict.by) way.evidence.contradicted();
+        return undefined;
+      }
       if (verdict.kind === "refused") {
         if (mark.suspicion !== undefined) return await this.#refusedAgain(piece, mark.suspicion, verdict, voyage);
         way.answers(voyage.permit);
@@ -255,6 +258,8 @@ export class Inquest {
     const { sender } = partOf(piece);
     return {
       takenSince: ({ occasion }) => occasion !== undefined && way.evidence.takenSince(occasion, sender),
+      fickle: () => way.evidence.fickle,
+      contradicted: () => way.evidence.contradicted(),
       takesEmpty: () => way.refusesEmpty(),
       unprovenMax,
     };

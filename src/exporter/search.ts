@@ -4,7 +4,8 @@
  * So the first guilty one is found soon, and whenever it ends, all that is left has been sent and not been taken.
  *
  * A refusal alone makes nobody guilty: the endpoint may refuse everything for a while. A unit is guilty once the endpoint took something
- * that was sent after its refusal, and then refuses it again; or where all that stood beside it in a request that was refused is taken.
+ * that was sent after its refusal, and then refuses it again; or where all that stood beside it in a request that was refused is taken. Where
+ * the endpoint takes what it had refused, neither proves anything.
  * @module
  */
 import type { Answer } from "./client.ts";
@@ -62,6 +63,10 @@ export interface SearchOptions<Unit> {
 export interface Proof {
   /** Whether the endpoint has taken data that was sent after a refusal. */
   readonly takenSince: (refused: Refused) => boolean;
+  /** Whether the endpoint has taken what it had refused, so that it may refuse by chance. */
+  readonly fickle: () => boolean;
+  /** It has just done so. */
+  readonly contradicted: () => void;
   /** Whether the endpoint takes an empty request; the answer where it does not. */
   readonly takesEmpty: () => Promise<Answer | undefined>;
   /** How many units that are refused by themselves end the search, where nothing at all is taken. */
@@ -72,7 +77,7 @@ export interface Proof {
 export interface SearchResult<Unit> {
   /** Not taken, and not to be cut. */
   readonly guilty: readonly Found<Unit>[];
-  /** Refused by themselves, and nothing was taken since: the endpoint may refuse everything. */
+  /** Refused by themselves, and nothing was taken since: the endpoint may refuse everything. Or it refuses by chance. */
   readonly unproven: readonly Found<Unit>[];
   /** Not taken, and not cut further: the requests were spent, or the search was ended. */
   readonly uncut: readonly Found<Unit>[];
@@ -103,6 +108,8 @@ export async function search<Unit>(
   { split, post, requestsMax, proof }: SearchOptions<Unit>,
 ): Promise<SearchResult<Unit>> {
   const guilty: Found<Unit>[] = [];
+  /** Refused, and refused again when they were sent once more. */
+  const repeated: Found<Unit>[] = [];
   const unproven: Found<Unit>[] = [];
   const open: Open<Unit>[] = [first];
   let failuresInARow = 0;
@@ -116,12 +123,16 @@ export async function search<Unit>(
     stopped?: Answer,
     down = false,
   ): SearchResult<Unit> => {
+    const fickle = proof?.fickle() === true;
     const told = uncut.map(({ unit, verdict, confirmed }) => ({
       unit,
       verdict,
-      confirmed: confirmed === true || (verdict.kind === "refused" && proof?.takenSince(verdict) === true),
+      confirmed: confirmed === true || (verdict.kind === "refused" && !fickle && proof?.takenSince(verdict) === true),
     }));
-    return { guilty, unproven, uncut: told, unsent, stopped, down, refusesEmpty, anyTaken: taken > 0, requests };
+    const proven = { guilty: [...guilty, ...repeated], unproven };
+    const chance = { guilty, unproven: [...unproven, ...repeated.map((each) => ({ ...each, confirmed: false }))] };
+    const anyTaken = taken > 0;
+    return { ...(fickle ? chance : proven), uncut: told, unsent, stopped, down, refusesEmpty, anyTaken, requests };
   };
   /** Where nothing was taken: the answer of an endpoint that refuses an empty request, too. */
   const refusesAll = async (): Promise<Answer | undefined> => {
@@ -135,7 +146,9 @@ export async function search<Unit>(
   /** The first that was refused before something was taken: it can be proven now. Those behind it were refused later. */
   const provable = (): Found<Unit> | undefined => {
     const [oldest] = unproven;
-    if (oldest?.verdict.kind !== "refused" || proof?.takenSince(oldest.verdict) !== true) return undefined;
+    if (oldest?.verdict.kind !== "refused" || proof?.takenSince(oldest.verdict) !== true || proof.fickle()) {
+      return undefined;
+    }
     return unproven.shift();
   };
   for (;;) {
@@ -150,7 +163,9 @@ export async function search<Unit>(
         guilty.push(found);
         continue;
       }
-      if (verdict.kind === "refused" && proof !== undefined && found.isolated !== true && !proof.takenSince(verdict)) {
+      const isProven = proof === undefined ||
+        (!proof.fickle() && verdict.kind === "refused" && (found.isolated === true || proof.takenSince(verdict)));
+      if (verdict.kind === "refused" && !isProven) {
         unproven.push(found);
         if (taken > 0 || unproven.length < proof.unprovenMax) continue;
         const answer = await refusesAll();
@@ -170,10 +185,12 @@ export async function search<Unit>(
       if (own.kind === "taken") {
         taken++;
         takenBy.set(place, own.by);
+        if (halves === undefined && refusedBy(verdict, own.by)) proof?.contradicted();
       } else if (own.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
         return result([...open, ...notTaken], units.slice(place), own.answer, true);
-      } else if (halves === undefined) guilty.push({ unit: each, verdict: own, confirmed: true });
-      else notTaken.push({ unit: each, verdict: own });
+      } else if (halves === undefined) {
+        (own.kind === "refused" ? repeated : guilty).push({ unit: each, verdict: own, confirmed: true });
+      } else notTaken.push({ unit: each, verdict: own });
     }
     const [rest] = notTaken;
     // One half was taken, where both together were refused.

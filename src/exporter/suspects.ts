@@ -4,6 +4,7 @@
  *
  * - It is guilty when it was refused three times, and the endpoint took other data in each time between. One such time may be chance: a
  *   Collector whose back end fails twice in a row shows it, too.
+ * - Where the endpoint has lately taken what it had refused, sixteen times are called for: it may refuse by chance.
  * - Where nothing is taken at all, one of a few is set aside after it has waited for ten times the longest backoff: nobody may send
  *   anything else.
  * - Where many are refused and nothing is taken, it is the Collector: they are held for as long as it lasts.
@@ -18,6 +19,8 @@ export const REFUSED_IN_A_ROW_MAX = 8;
 
 /** How often the endpoint has to have taken other data between two refusals of a part. */
 const PROOFS = 2;
+/** The same where it has taken what it had refused: one of two servers behind an address that refuses everything does so every other time. */
+const FICKLE_PROOFS = 15;
 
 /** After so many times the longest backoff one has waited long enough, where nothing can be proven. */
 const PATIENCE_FACTOR = 10;
@@ -50,9 +53,13 @@ export class Suspects {
     return this.#rowOf(piece).refused >= REFUSED_IN_A_ROW_MAX;
   }
 
+  get #proofs(): number {
+    return this.#options.evidence.fickle ? FICKLE_PROOFS : PROOFS;
+  }
+
   /** One was just refused again: whether it is guilty. */
   proven(piece: Piece, suspicion: Suspicion): boolean {
-    return suspicion.proofs + this.#newProofs(piece, suspicion) >= PROOFS;
+    return suspicion.proofs + this.#newProofs(piece, suspicion) >= this.#proofs;
   }
 
   /** One was just refused again, and nothing else is sent that could tell anything: whether it has waited long enough. */
@@ -82,8 +89,8 @@ export class Suspects {
     const suspicion: Suspicion = {
       ...occasion,
       refusals,
-      // What is left of it is proven anew by one time more.
-      proofs: cut === undefined ? (known?.proofs ?? 0) + newProofs : PROOFS - 1,
+      // What is left of it is proven anew by one time more, unless that may be chance.
+      proofs: cut === undefined ? (known?.proofs ?? 0) + newProofs : this.#options.evidence.fickle ? 0 : PROOFS - 1,
       since: cut === "some" || known === undefined ? performance.now() : known.since,
       vain: cut === "nothing" || (cut === undefined && known?.vain === true),
       row,

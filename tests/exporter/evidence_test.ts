@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Evidence } from "../../src/exporter/evidence.ts";
+import { Evidence, FICKLE_MS } from "../../src/exporter/evidence.ts";
 
 Deno.test("a refusal is proven by what was sent after it alone, however late the answer to the others came", () => {
   const evidence = new Evidence(false);
@@ -39,4 +39,15 @@ Deno.test("the number of senders that are remembered has a bound", () => {
   assert.equal(evidence.lastTaken("s0"), 0);
   assert.equal(evidence.lastTaken("s1"), 2);
   assert.equal(evidence.lastTaken("s20000"), 20_001);
+});
+
+Deno.test("an endpoint that took what it had refused is fickle for ten minutes", () => {
+  let now = 0;
+  const evidence = new Evidence(false, () => now);
+  assert.equal(evidence.fickle, false);
+  evidence.contradicted();
+  now += FICKLE_MS - 1;
+  assert.equal(evidence.fickle, true);
+  now += 1;
+  assert.equal(evidence.fickle, false);
 });

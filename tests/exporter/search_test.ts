@@ -43,6 +43,8 @@ async function searched(
     },
     proof: !proof ? undefined : {
       takenSince: ({ occasion }) => occasion !== undefined && evidence.takenSince(occasion, "s"),
+      fickle: () => evidence.fickle,
+      contradicted: () => evidence.contradicted(),
       takesEmpty: () => {
         controls.push(sent.length);
         return Promise.resolve(empty);
@@ -65,6 +67,33 @@ Deno.test("the guilty are found, and nothing but what is guilty is sent twice", 
   assert.deepEqual([anyTaken, uncut.length, unsent.length], [true, 0, 0]);
   assert.equal(new Set(sent.map(String)).size, sent.length - 3);
   assert(sent.length <= 2 * 3 * 6 + 3, `${sent.length} requests`);
+});
+
+for (const [chance, always] of [[1, 3], [3, 1]] as const) {
+  Deno.test(`where the endpoint takes ${chance}, which it had refused by itself, its refusals of ${always} prove nothing`, async () => {
+    let refusals = 0;
+    const { numbers, doubtful, sent } = await searched(4, (unit) => {
+      if (unit.length > 1 || unit[0] === always) return REFUSED;
+      return unit[0] === chance && refusals++ === 0 ? REFUSED : TAKEN;
+    });
+    assert.deepEqual([numbers, doubtful], [[], [always]]);
+    assert.equal(sent.filter((unit) => unit.length === 1 && unit[0] === chance).length, 2);
+  });
+}
+
+Deno.test("in a group it proves nothing against a member that another takes what it refused", async () => {
+  const by = (verdict: Verdict, name: string): Verdict =>
+    verdict.kind === "refused"
+      ? { ...verdict, occasion: { sentBefore: 0, by: name } }
+      : verdict.kind === "taken"
+      ? { kind: "taken", by: name }
+      : verdict;
+  let refusals = 0;
+  const { numbers } = await searched(4, (unit) => {
+    if (unit.length > 1 || unit[0] === 3) return by(REFUSED, "a");
+    return unit[0] === 1 ? refusals++ === 0 ? by(REFUSED, "a") : by(TAKEN, "b") : by(TAKEN, "a");
+  }, { first: by(REFUSED, "a") });
+  assert.deepEqual(numbers, [3]);
 });
 
 Deno.test("when the requests are spent, what is left is what was refused, and no half of it unsent", async () => {

@@ -29,6 +29,7 @@ function scene(bySender = false, wait = { initialMs: 100, maxMs: 1_000 }) {
       evidence.send();
       return suspects.refused(piece, { sentBefore: evidence.sent }, cut);
     },
+    contradict: () => evidence.contradicted(),
     take: (sender = "s") => evidence.took(evidence.send(), sender, undefined),
     of: (piece: Piece): Suspicion => {
       const suspicion = marks.of(piece)?.suspicion;
@@ -51,6 +52,21 @@ Deno.test("one is guilty at its third refusal, where other data was taken in eac
   assert.equal(suspects.proven(piece, of(piece)), false, "nothing was taken between");
   take();
   assert.equal(suspects.proven(piece, of(piece)), true);
+});
+
+Deno.test("where the endpoint has taken what it had refused, one is guilty at its sixteenth refusal", () => {
+  const { suspects, pieceOf, refuse, take, contradict, of } = scene();
+  contradict();
+  const piece = pieceOf();
+  for (let refusal = 1; refusal <= 15; refusal++) {
+    refuse(piece);
+    assert.equal(suspects.proven(piece, of(piece)), false, `refusal ${refusal}`);
+    take();
+  }
+  assert.equal(suspects.proven(piece, of(piece)), true);
+  refuse(piece, "some");
+  take();
+  assert.equal(suspects.proven(piece, of(piece)), false, "what is left of it is proven anew");
 });
 
 Deno.test("one waits longer each time while nothing is taken, and has waited enough after ten times the longest wait", async () => {
