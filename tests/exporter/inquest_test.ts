@@ -278,7 +278,7 @@ Deno.test("one that is refused where nobody sends anything else is set aside aft
   assert.equal((await balanced(ends.queue, "traces")).deadLettered, 1);
   const suspected = ends.told.entries.flatMap((told) => told.event === "suspected" ? [told] : []);
   // 10, 20 and 40 ms, half of each at random, and 40 ms from then on; a machine that is busy asks less often.
-  assert(suspected.length >= 2 && suspected.length <= 24, `${suspected.length}`);
+  assert(suspected.length >= 1 && suspected.length <= 24, `${suspected.length}`);
   assert.deepEqual([suspected[0]!.fault.code, suspected[0]!.sender], ["refusal_unproven", "test"]);
   // Its first refusal came later than its first request, and what ended it before it was told.
   const tookMs = ended - data(ends)[0]!.at;
