@@ -2,7 +2,8 @@
  * A record in the exporter's hands: lent until it is settled, and settled once.
  * @module
  */
-import type { Delivery, PartOutcome } from "./queue.ts";
+import type { SignalName } from "../signal.ts";
+import type { Delivery, Part, PartOutcome, PayloadEncoding, TargetId } from "./queue.ts";
 
 /** What an engine does for a record that it lends. */
 export interface Lender {
@@ -14,21 +15,48 @@ export interface Lender {
 
 /** The delivery of a record, which keeps what {@link Delivery} promises of a use after the settle and of a second settle. */
 export function deliveryOf(record: Omit<Delivery, "settle" | "payload">, lender: Lender): Delivery {
-  const { id, parts } = record;
-  let settled = false;
-  return {
-    ...record,
-    get payload() {
-      if (settled) throw new ReferenceError(`Record ${id} has been settled: its payload is not lent any more`);
-      return lender.payload();
-    },
-    settle: (outcomes) => {
-      if (outcomes.length !== parts.length) {
-        return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
-      }
-      if (settled) return Promise.reject(new Error(`Record ${id} has been settled before`));
-      settled = true;
-      return lender.settle(outcomes);
-    },
-  };
+  return new Loan(record, lender);
+}
+
+/** A class: an accessor in an object literal took 4 us a record. */
+class Loan implements Delivery {
+  readonly id: number;
+  readonly target: TargetId;
+  readonly signal: SignalName;
+  readonly encoding: PayloadEncoding;
+  readonly mergeable: boolean;
+  readonly parts: readonly Part[];
+  readonly enqueuedAt: number;
+  declare readonly until?: number;
+  readonly #lender: Lender;
+  #settled = false;
+
+  constructor(record: Omit<Delivery, "settle" | "payload">, lender: Lender) {
+    this.id = record.id;
+    this.target = record.target;
+    this.signal = record.signal;
+    this.encoding = record.encoding;
+    this.mergeable = record.mergeable;
+    this.parts = record.parts;
+    this.enqueuedAt = record.enqueuedAt;
+    if (record.until !== undefined) this.until = record.until;
+    this.#lender = lender;
+  }
+
+  get payload(): Uint8Array {
+    if (this.#settled) {
+      throw new ReferenceError(`Record ${this.id} has been settled: its payload is not lent any more`);
+    }
+    return this.#lender.payload();
+  }
+
+  settle(outcomes: readonly PartOutcome[]): Promise<void> {
+    const { id, parts } = this;
+    if (outcomes.length !== parts.length) {
+      return Promise.reject(new RangeError(`Record ${id} has ${parts.length} parts, not ${outcomes.length}`));
+    }
+    if (this.#settled) return Promise.reject(new Error(`Record ${id} has been settled before`));
+    this.#settled = true;
+    return this.#lender.settle(outcomes);
+  }
 }

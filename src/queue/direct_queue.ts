@@ -167,7 +167,7 @@ class DirectQueue implements SendingQueue {
   }
 
   #enqueue(
-    { targets: _, payload: _moved, ...record }: QueueRecord,
+    { signal, encoding, mergeable, parts }: QueueRecord,
     payload: OwnedBytes,
     { id: target }: Target,
     awaited: boolean,
@@ -175,7 +175,10 @@ class DirectQueue implements SendingQueue {
   ): void {
     const entry: Entry = {
       record: {
-        ...record,
+        signal,
+        encoding,
+        mergeable,
+        parts,
         target,
         id: ++this.#lastId,
         enqueuedAt: this.#now(),
@@ -192,9 +195,9 @@ class DirectQueue implements SendingQueue {
       },
     };
     this.#bytes += entry.bytes;
-    if (awaited) this.shares.add(record.parts);
+    if (awaited) this.shares.add(parts);
     this.#waiting.add(entry);
-    this.#takers.wake(record.signal);
+    this.#takers.wake(signal);
   }
 
   /** A record that nobody has taken yet is withdrawn; one that is on its way may still arrive, which makes a duplicate. */

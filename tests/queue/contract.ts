@@ -100,8 +100,10 @@ export function queueContract(engine: Engine): void {
             );
           await body({ clock, log, open });
           // What a test has taken and left to a crash is lent until somebody settles it; most have been settled, and refuse.
-          for (const { parts, settle } of lent) {
-            await settle(parts.map(() => ({ kind: "retry", cause: "the test is over" }))).catch(() => {});
+          for (const delivery of lent) {
+            await delivery.settle(delivery.parts.map(() => ({ kind: "retry", cause: "the test is over" }))).catch(
+              () => {},
+            );
           }
         });
       } finally {
@@ -121,9 +123,9 @@ export function queueContract(engine: Engine): void {
     for (const encoding of ["gzip", "identity"] as const) {
       const appended = queue.append(record(7, { encoding, parts: 3, mergeable: true }));
       const [delivery] = await takeAll(queue, 1);
-      const { id, target, enqueuedAt, settle: _settle, until: _until, ...rest } = delivery!;
+      const { id, target, enqueuedAt, payload, until: _until, ...rest } = delivery!;
       const { targets, ...appendedAs } = record(7, { encoding, parts: 3 });
-      assert.deepEqual({ ...rest, payload: new Uint8Array(rest.payload) }, {
+      assert.deepEqual({ ...rest, payload: new Uint8Array(payload) }, {
         ...appendedAs,
         payload: appendedAs.payload.take(),
       });

@@ -9,6 +9,7 @@ import { CONNECT_FAULTS, ConnectError } from "../../postgres/connect_error.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm } from "../alarm.ts";
+import { deliveryOf } from "../delivery.ts";
 import {
   type Accepted,
   DEFAULT_TARGETS,
@@ -124,13 +125,12 @@ export class LateQueue implements SendingQueue {
     if (signal.aborted) return [];
     if (this.#queue === undefined) throw new Refusal("shutting_down", "The queue is closed");
     const deliveries = await this.#queue.take({ ...limit, target: this.#idOf(limit.target) }, signal);
-    return deliveries.map((delivery) => ({
-      ...delivery,
-      target: limit.target,
-      get payload() {
-        return delivery.payload;
-      },
-    }));
+    return deliveries.map((delivery) =>
+      deliveryOf({ ...delivery, target: limit.target }, {
+        payload: () => delivery.payload,
+        settle: (outcomes) => delivery.settle(outcomes),
+      })
+    );
   }
 
   hasten(signal: SignalName, target: TargetId): void {
