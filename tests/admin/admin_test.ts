@@ -33,7 +33,7 @@ async function* eventsOf(response: Response): AsyncGenerator<Record<string, stri
 }
 
 Deno.test("alive is told while the event loop turns; ready while an append would be tried", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   const app = adminApp(ends);
   const livez = await app.request("/livez");
   assert.deepEqual([livez.status, await livez.json()], [200, { status: "ok" }]);
@@ -44,7 +44,7 @@ Deno.test("alive is told while the event loop turns; ready while an append would
 });
 
 Deno.test("it is served where it is told to, and says what is in the way", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using admin = await startAdmin({ hostname: "127.0.0.1", port: 0 }, ends);
   const answer = await fetch(`${admin.url}/livez`);
   assert.deepEqual(await answer.json(), { status: "ok" });
@@ -67,7 +67,7 @@ Deno.test("it is served where it is told to, and says what is in the way", async
 });
 
 Deno.test("the page's events are not for pages of other sites", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
   for (
@@ -80,7 +80,7 @@ Deno.test("the page's events are not for pages of other sites", async () => {
 });
 
 Deno.test("the metrics are there for Prometheus, and the page for people", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   all.metrics.accepted("traces", 5, "shop");
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
@@ -97,7 +97,7 @@ Deno.test("the metrics are there for Prometheus, and the page for people", async
 });
 
 Deno.test("what changes is told to whoever looks: everything first, then what is new; then the stream ends", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
   const stream = await app.request("/events");
@@ -117,7 +117,7 @@ Deno.test("what changes is told to whoever looks: everything first, then what is
 });
 
 Deno.test("a range is chosen in the address, of the page and of what comes", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
   for (const query of ["", "?range=24h", "?range=%3Cscript%3E"]) {
@@ -129,7 +129,7 @@ Deno.test("a range is chosen in the address, of the page and of what comes", asy
 });
 
 Deno.test("as many may look as there is room for, and who leaves makes room", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
   const streams = await Promise.all(Array.from({ length: 32 }, () => app.request("/events")));
@@ -142,7 +142,7 @@ Deno.test("as many may look as there is room for, and who leaves makes room", as
 });
 
 Deno.test("behind a token health alone is for everybody, without what it knows of certificates", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
   const access = accessOf({ token: "s3cret", exposed: true });
   const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page, access, certificates: () => [] });
@@ -163,7 +163,7 @@ Deno.test("behind a token health alone is for everybody, without what it knows o
 });
 
 Deno.test("where nobody may look there is health and nothing else", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   const app = adminApp({ ...ends, exporter: ends.exporter });
   for (const path of ["/", "/metrics", "/events"]) assert.equal((await app.request(path)).status, 404, path);
 });

@@ -32,7 +32,7 @@ function over(
 }
 
 Deno.test("those who look at the same time share a sample; nothing is sampled in between", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = over(ends);
   await all.page.html();
   const before = all.collected();
@@ -41,7 +41,7 @@ Deno.test("those who look at the same time share a sample; nothing is sampled in
 });
 
 Deno.test("without background work nothing is sampled but for who asks, and no timer stays", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   const telemetry = startTelemetry({ serviceName: "edgeferry", exporter: {} });
   let collected = 0;
   const collect = () => {
@@ -56,7 +56,7 @@ Deno.test("without background work nothing is sampled but for who asks, and no t
 });
 
 Deno.test("whoever comes is told at once, and whoever leaves is not told any more", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = over(ends);
   const watcher = all.page.watch();
   assert.match((await watcher!.next())!.state, /Ready/);
@@ -67,7 +67,7 @@ Deno.test("whoever comes is told at once, and whoever leaves is not told any mor
 });
 
 Deno.test("the end of the page ends those who look", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   await using all = over(ends);
   const watcher = all.page.watch()!;
   await watcher.next();
@@ -78,7 +78,7 @@ Deno.test("the end of the page ends those who look", async () => {
 });
 
 Deno.test("what cannot be collected leaves a gap, and the page goes on", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   let broken = true;
   const telemetry = startTelemetry({ serviceName: "edgeferry", exporter: {} });
   const collect = () => broken ? Promise.reject(new Error("told to fail")) : telemetry.collect();
@@ -90,7 +90,7 @@ Deno.test("what cannot be collected leaves a gap, and the page goes on", async (
 });
 
 Deno.test("the history of the charts is kept over a restart", async () => {
-  await using ends = await exporting();
+  await using ends = await exporting({ storage: "none" });
   const historyFile = historyFileOf(ends.queuePath);
   let at = 1_000_000_000_000;
   const next = async (page: StatusPage) => {
