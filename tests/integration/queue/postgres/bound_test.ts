@@ -10,6 +10,9 @@ import { Database } from "./scene.ts";
 const BYTES = 1_000;
 const COST = costOfRow(BYTES, encodeParts(record(1, { bytes: BYTES }).parts));
 
+/** Nothing but its appends looks at the database: it has no background, and by its clock its last look is never a second old. */
+const ALONE = { role: "receiver", background: false, bytesMax: 80 * COST, steady: new TestClock().steady } as const;
+
 /** Appends one record after the other until one is refused for want of room; resolves to how many were kept. */
 async function fill(queue: SendingQueue, most = Infinity): Promise<number> {
   for (let kept = 0;; kept++) {
@@ -26,17 +29,10 @@ async function fill(queue: SendingQueue, most = Infinity): Promise<number> {
 Deno.test("near the bound two relays pass it by no more than what was under way when they asked", async () => {
   await using server = await startPostgres();
   const database = await Database.make(server, "near");
-  // Nothing but the appends looks at the database.
-  const options = {
-    role: "receiver",
-    background: false,
-    bytesMax: 80 * COST,
-    steady: new TestClock().steady,
-  } as const;
-  await using filler = await database.open(options);
+  await using filler = await database.open(ALONE);
   assert.equal(await fill(filler, 70), 70);
-  await using one = await database.open(options);
-  await using other = await database.open(options);
+  await using one = await database.open(ALONE);
+  await using other = await database.open(ALONE);
   const [byOne, byOther] = await Promise.all([fill(one), fill(other)]);
   const kept = 70 + byOne + byOther;
   // Each has one append under way, which the other's statement may not have seen.
@@ -48,15 +44,8 @@ Deno.test("near the bound two relays pass it by no more than what was under way 
 Deno.test("what others have appended since a relay looked passes the bound, and its next look ends that", async () => {
   await using server = await startPostgres();
   const database = await Database.make(server, "stale");
-  // By its clock no time passes: without a background a relay looks once its last look is a second old.
-  const options = {
-    role: "receiver",
-    background: false,
-    bytesMax: 80 * COST,
-    steady: new TestClock().steady,
-  } as const;
-  await using one = await database.open(options);
-  await using other = await database.open(options);
+  await using one = await database.open(ALONE);
+  await using other = await database.open(ALONE);
   assert.equal(await fill(one, 40), 40);
   // The other has not seen that, as in the second between two looks: it asks once its own are seven eighths of the bound.
   assert.equal(await fill(other), 70);
