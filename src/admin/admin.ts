@@ -76,6 +76,8 @@ export function adminApp(sources: AdminSources): Hono {
     if (site !== undefined && site !== "same-origin" && site !== "none") {
       return context.text("Cannot show this to a page of another site; open the status page itself\n", 403);
     }
+    // Hono answers HEAD by the handler of GET and drops the body, whose watcher would stay for ever.
+    if (context.req.method === "HEAD") return context.body(null, 200, { "content-type": "text/event-stream" });
     const watcher = page.watch(rangeNamed(context.req.query("range")));
     if (watcher === undefined) return context.text("As many look at this page as may; close one\n", 503);
     return streamSSE(context, async (stream) => {

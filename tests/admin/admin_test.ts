@@ -141,6 +141,20 @@ Deno.test("as many may look as there is room for, and who leaves makes room", as
   for (const stream of [...streams.slice(1), again]) await stream.body!.cancel();
 });
 
+Deno.test("who asks for the head of the events takes nobody's place", async () => {
+  await using ends = await exporting({ storage: "none" });
+  await using all = opened(ends);
+  const app = adminApp({ ...ends, exporter: ends.exporter, page: all.page });
+  for (let request = 0; request < 40; request++) {
+    const head = await app.request("/events", { method: "HEAD" });
+    assert.deepEqual([head.status, head.headers.get("content-type")], [200, "text/event-stream"]);
+    assert.equal(await head.text(), "");
+  }
+  const stream = await app.request("/events");
+  assert.equal(stream.status, 200);
+  await stream.body!.cancel();
+});
+
 Deno.test("behind a token health alone is for everybody, without what it knows of certificates", async () => {
   await using ends = await exporting({ storage: "none" });
   await using all = opened(ends);
