@@ -4,7 +4,7 @@
  * @module
  */
 import type { Exporter } from "../exporter/exporter.ts";
-import { SIGNAL_NAMES } from "../signal.ts";
+import { SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { type Expiry, expiryText } from "../pki/expiry.ts";
 import type { SendingQueue } from "../queue/queue.ts";
 
@@ -78,13 +78,15 @@ export function healthOf({ queue, exporter, certificates, listeners }: HealthSou
     if (!queue.capabilities.durable && !served && out(exporter)) {
       reasons.push(`${signal}: ${exporter.failures(signal)} requests to the Collector failed in a row`);
     }
-    for (const { name, exporter: own } of targets.length > 1 ? down : []) {
-      const what = own.lastFailure(signal)?.fault.what;
-      warnings.push(
-        `${name}: ${own.failures(signal)} requests with ${signal} failed in a row${
-          what === undefined ? "" : `: ${what}`
-        }`,
-      );
+    // A look that is under way does not hide what it looks at.
+    const failing = (sending: Sending) => sending.failures(signal) >= FAILURES_UNREACHABLE;
+    for (const { name, exporter: own } of targets.length > 1 ? targets : []) {
+      if (failing(own)) {
+        warnings.push(failedText(`${name}: ${own.failures(signal)} requests with ${signal}`, own, signal));
+      }
+    }
+    if (targets.length <= 1 && queue.capabilities.durable && failing(exporter)) {
+      warnings.push(failedText(`${signal}: ${exporter.failures(signal)} requests to the Collector`, exporter, signal));
     }
   }
   const ends = certificates?.();
@@ -98,4 +100,9 @@ export function healthOf({ queue, exporter, certificates, listeners }: HealthSou
     listeners: doors,
     certificates: ends,
   };
+}
+
+function failedText(requests: string, sending: Sending, signal: SignalName): string {
+  const what = sending.lastFailure(signal)?.fault.what;
+  return `${requests} failed in a row${what === undefined ? "" : `: ${what}`}`;
 }

@@ -64,6 +64,8 @@ export interface Prover {
   known(): "all" | "first_only" | "unknown" | undefined;
   /** A connection was lost: the next answer may come from another server. */
   lost(): void;
+  /** A body of that form was refused: it may have been another server. */
+  doubted(): void;
 }
 
 /** What the exporter needs of a client, which may be one of a group. */

@@ -112,6 +112,7 @@ export class GroupClient implements ExportClient {
     known: () => this.#known(),
     // Each member's own is lost with its own connection, or refusal.
     lost: () => {},
+    doubted: () => {},
   };
 
   /**
@@ -155,7 +156,8 @@ export class GroupClient implements ExportClient {
         break;
       }
       // The next answer at this address may come from another server.
-      if (answer.kind === "none" || (needsProof && dispositionOf(answer) === "inspect")) member.proof.lost();
+      if (answer.kind === "none") member.proof.lost();
+      else if (needsProof && dispositionOf(answer) === "inspect") member.proof.doubted();
       const { move, busyMs } = member.health.judge(answer);
       if (move === "moves") {
         failed.push({ member, answer });

@@ -72,12 +72,16 @@ export const PROOF_MS_MAX = 60_000;
 /** How long it holds that nothing can be learned, in ms: an endpoint may refuse everything for a moment. */
 export const UNKNOWN_MS_MAX = 5_000;
 
+/** How often refusals of what is merged end a proof, in ms. */
+export const DOUBTED_MS = 5_000;
+
 /** Asks the endpoint, and asks again when it may be another one. */
 export class MembersProof implements Prover {
   readonly #options: MembersProofOptions;
   readonly #now: () => number;
   #told: Members | undefined;
   #proof: { readonly members: Members; readonly connections: number; readonly until: number } | undefined;
+  #doubtedAt = -Infinity;
   #asking: Promise<Members | Answer> | undefined;
 
   constructor(options: MembersProofOptions) {
@@ -99,8 +103,18 @@ export class MembersProof implements Prover {
     return this.#told;
   }
 
-  /** A connection was lost, or what is merged was refused: the next answer may come from another server. */
+  /** A connection was lost: the next answer may come from another server. */
   lost(): void {
+    this.#proof = undefined;
+  }
+
+  /**
+   * What is merged was refused: it may have been another server. While the guilty part is looked for that comes about again and again: it is
+   * not asked anew for each.
+   */
+  doubted(): void {
+    if (this.#now() - this.#doubtedAt < DOUBTED_MS) return;
+    this.#doubtedAt = this.#now();
     this.#proof = undefined;
   }
 

@@ -217,7 +217,7 @@ export class Way {
     const by = this.#client.givenBy?.(answer);
     if (disposition === "inspect") {
       // It may be another server, that reads the first member alone and finds the seal broken.
-      if (body.members > 1) this.#members.lost();
+      if (body.members > 1) this.#members.doubted();
       this.#health?.succeeded(probes);
       return {
         kind: "refused",

@@ -35,7 +35,9 @@ Deno.test("with a disk, a Collector out of reach is no reason to take nothing", 
   await using ends = await exporting({ misbehave: () => ({ kind: "status", status: 503 }) });
   await append(ends.queue, submission("traces", requestOf("traces", ["a"])));
   await ends.told.until(() => ends.exporter.failures("traces") >= 3, "three failures");
-  assert.equal(healthOf(ends).ready, true);
+  const { ready, warnings } = healthOf(ends);
+  assert.equal(ready, true);
+  assert.match(warnings[0] ?? "", /^traces: \d+ requests to the Collector failed in a row: The Collector asks to wait/);
 });
 
 Deno.test("without one it is, from the third failure in a row on, until it may be asked again", async () => {

@@ -3,6 +3,7 @@ import { gunzipSync } from "node:zlib";
 import { unzstd } from "../../src/codec/zstd.ts";
 import type { Answer } from "../../src/exporter/client.ts";
 import {
+  DOUBTED_MS,
   type Members,
   MembersProof,
   PROOF_MS_MAX,
@@ -124,6 +125,17 @@ Deno.test("a lost connection, new connections and time end a proof; a change is 
   assert.equal(await proof.prove(), "all");
   assert.equal(probes.length, 12);
   assert.deepEqual(told, ["all", "first_only", "all"]);
+});
+
+Deno.test("a refusal of what is merged ends a proof, and those that follow it soon end none", async () => {
+  const { proof, clock, probes } = setup([1, 2, 3].flatMap(() => [answered(200), answered(400)]));
+  assert.equal(await proof.prove(), "all");
+  for (const [laterMs, asked] of [[0, 4], [DOUBTED_MS - 1, 4], [1, 6]] as const) {
+    clock.ms += laterMs;
+    proof.doubted();
+    assert.equal(await proof.prove(), "all");
+    assert.equal(probes.length, asked);
+  }
 });
 
 Deno.test("that nothing can be learned holds for less long: an endpoint may refuse everything for a moment", async () => {
