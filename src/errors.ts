@@ -48,7 +48,7 @@ export type RefusalCode = keyof typeof REFUSALS;
 
 /**
  * Why a connection was closed without an answer; the label of its metric. `max_connections` or `max_connections_per_address` were
- * open; `handshake`: TLS failed, or was not through in the time of a header; `idle`: no further request came in time; `protocol`: it broke
+ * open; `handshake`: TLS failed, or was not through in the time of a header; `idle`: no request, or no further one, came in time; `protocol`: it broke
  * the rules of HTTP/2, or sent floods of frames that ask for nothing.
  */
 export type DropReason = "max_connections" | "max_connections_per_address" | "handshake" | "idle" | "protocol";

@@ -130,10 +130,15 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
   // A client may close its half of the connection after its request, and is answered all the same, as by Go and by Deno.serve.
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on("clientError", (error: Error & { code?: string }, socket: Socket) => {
-    // On a connection that has sent nothing, or that broke, there is nobody to answer.
+    // On a connection that broke there is nobody to answer.
     if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
     // The TLS handshake is not finished: an answer would wait for it, and hold the connection for ever.
     if (socket instanceof TLSSocket && socket.getProtocol() === null) return void socket.destroy();
+    // Nor on one that has sent nothing: a browser that has opened it ahead of need would take the answer for that to its next request.
+    if (socket.bytesRead === 0) {
+      events.dropped("idle");
+      return void socket.destroy();
+    }
     // Already answered, while the rest of its body was still to come.
     const response = last.get(socket);
     if (response?.headersSent === true && !response.req.complete) return void socket.destroy();

@@ -175,6 +175,7 @@ Deno.test("the status page in Chromium", async (t) => {
         "Signals and books",
         "Collector",
         new URL(collector.url).origin,
+        "Receiver",
         "Certificates",
         "Dead letters",
         "Senders",
