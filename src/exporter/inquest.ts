@@ -260,7 +260,7 @@ export class Inquest {
       takenSince: ({ occasion }) => occasion !== undefined && way.evidence.takenSince(occasion, sender),
       fickle: () => way.evidence.fickle,
       contradicted: () => way.evidence.contradicted(),
-      takesEmpty: () => way.refusesEmpty(),
+      takesEmpty: () => way.refusesEmpty(sender),
       unprovenMax,
     };
   }
@@ -276,7 +276,7 @@ export class Inquest {
     const guilty = this.#suspects.proven(piece, suspicion);
     // Where it has taken data since, an empty request tells nothing: some refuse those alone.
     if (!guilty && !way.evidence.takenSince(suspicion, partOf(piece).sender)) {
-      const answer = await way.refusesEmpty();
+      const answer = await way.refusesEmpty(partOf(piece).sender);
       if (answer !== undefined) {
         voyage.shipment.set(piece, this.#suspect(piece, verdict).outcome);
         return fail(answer, voyage);

@@ -290,7 +290,8 @@ export class Lane {
         continue;
       }
       const alone: Alone = { sender, answered: false };
-      this.#way.speakFor(sender);
+      // What one is answered who is refused says nothing of how the endpoint reads others' data.
+      if (standings.refusalsOf(sender) === 0) this.#way.speakFor(sender);
       const ended = standings.tries(sender);
       let kept: Kept | undefined;
       try {
@@ -322,7 +323,7 @@ export class Lane {
     const first = refused.find(({ sender }) => !standings.isGuilty(sender));
     for (const { sender, answer, kept } of refused) {
       if (!standings.isGuilty(sender)) continue;
-      this.#options.events.senderRefused(this.signal, this.#way.diagnose(answer), {
+      this.#options.events.senderRefused(this.signal, this.#way.faultOf(answer), {
         sender,
         cause: causeOf(answer),
         refusals: standings.refusalsOf(sender),
@@ -458,7 +459,7 @@ export class Lane {
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     const waitMs = standings.refused(sender, askedMs);
     const ownMs = this.#options.queue.capabilities.durable ? waitMs : askedMs;
-    const cause = `${this.#way.diagnose(answer).what} (${causeOf(answer)})`;
+    const cause = `${this.#way.faultOf(answer).what} (${causeOf(answer)})`;
     const kept = ownMs === undefined ? { cause } : { afterMs: ownMs, cause };
     alone.refusal = { sender, answer, kept };
     return kept;

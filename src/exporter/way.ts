@@ -246,10 +246,11 @@ export class Way {
    * Whether an empty request is taken, after data was refused: where it is refused too, nothing is wrong with the data. That it is taken
    * proves nothing: a Collector takes it without asking its back end. Undefined: it is, or its refusal tells nothing, since data was taken
    * between two of them; otherwise the answer, which is of the kind `refused` or says neither.
+   * @param sender Whose data it was.
    */
-  async refusesEmpty(): Promise<Answer | undefined> {
+  async refusesEmpty(sender: string): Promise<Answer | undefined> {
     const answeredBefore = this.#answered;
-    const answer = await this.#client.send(this.signal, EMPTY, "identity", { abort: this.#giveUp.signal });
+    const answer = await this.#client.send(this.signal, EMPTY, "identity", { abort: this.#giveUp.signal, sender });
     this.#listen(answer, answeredBefore);
     if (answer.kind !== "answer") return answer;
     const disposition = dispositionOf(answer);
@@ -297,8 +298,8 @@ export class Way {
     }
     // Sent with an identity that has been replaced since: that tells nothing of the one in use.
     if (identity !== this.#client.replaced) return { cause: "The identity was replaced meanwhile" };
-    const refused = answer.kind === "answer" && dispositionOf(answer) === "inspect";
-    const fault = refused ? faultNamed("refuses_everything") : this.#client.diagnose(answer);
+    const refused = isRefusal(answer);
+    const fault = this.faultOf(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     // What may be the data's fault is no reason to be slow: another request may pass. Nor is a refusal of everything, which may be a moment's.
     const slow = fault.lasting && !refused && !fewSenders &&
@@ -308,9 +309,9 @@ export class Way {
     return setback;
   }
 
-  /** Names what was wrong with an attempt. */
-  diagnose(answer: Answer): Fault {
-    return this.#client.diagnose(answer);
+  /** Names what keeps data from being taken: a refusal that does so is one of everything. */
+  faultOf(answer: Answer): Fault {
+    return isRefusal(answer) ? faultNamed("refuses_everything") : this.#client.diagnose(answer);
   }
 
   /** A defect of ours is no reason to lose a record. */
@@ -345,6 +346,10 @@ export class Way {
 /** What an endpoint has to have shown to read before it is sent. */
 export function formOf(compression: Compression): ProvedForm {
   return compression === "zstd" ? "zstd" : "gzip_members";
+}
+
+function isRefusal(answer: Answer): boolean {
+  return answer.kind === "answer" && dispositionOf(answer) === "inspect";
 }
 
 /** In the words of what failed. */

@@ -937,6 +937,31 @@ Deno.test("a header names the sender: whose requests have no answer waits alone 
   assert.deepEqual(run.accepted.slice(3), ["a", "a"]);
 });
 
+Deno.test("a header names the sender: one of whom all data is refused is told so, and asks nothing in its name", async () => {
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    misbehave: ({ names }) => names[0] === "a" ? status(400) : undefined,
+  });
+  await appendOfEach(run, "a", "b");
+  for (let count = 0; count < 9; count++) await appendOfEach(run, "a");
+  run.start();
+  const told = await run.told.find(({ event }) => event === "sender refused", "that one is refused");
+  assert.ok(told.event === "sender refused" && told.sender === "a");
+  assert.equal(told.fault.code, "refuses_everything");
+  const spoken: string[] = [];
+  run.client.speakFor = (sender) => void spoken.push(sender);
+  const sent = run.told.entries.filter(({ event }) => event === "sent").length;
+  await appendOfEach(run, "a", "b");
+  await run.told.until(
+    () => run.told.entries.filter(({ event }) => event === "sent").length > sent,
+    "another of b",
+  );
+  assert.deepEqual([...new Set(spoken)], ["b"]);
+  assert.deepEqual(run.accepted, ["b", "b"]);
+  assert.ok(!run.told.entries.some(({ event }) => event === "dead"));
+});
+
 Deno.test("a header names the sender: many that are refused do not make a request each while none is taken", async () => {
   let refuses = true;
   const senders = Array.from({ length: 20 }, (_, index) => `s${index}`);

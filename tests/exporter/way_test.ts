@@ -95,10 +95,10 @@ Deno.test("a failure opens the breaker: slow where time alone mends nothing, but
 Deno.test("an empty request tells whether a refusal is about the data", async () => {
   await using stack = new AsyncDisposableStack();
   const { endpoint, way, told } = await setup(stack);
-  assert.equal(await way.refusesEmpty(), undefined);
+  assert.equal(await way.refusesEmpty("s"), undefined);
   endpoint.answer({ status: 400 });
   const permit = way.breaker.pass();
-  const answer = await way.refusesEmpty();
+  const answer = await way.refusesEmpty("s");
   assert(answer?.kind === "answer" && answer.status === 400);
   way.fail(answer, permit, way.identity);
   assert.deepEqual(told, ["failed refuses_everything 1"]);
