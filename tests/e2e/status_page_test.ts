@@ -176,6 +176,7 @@ Deno.test("the status page in Chromium", async (t) => {
         "Collector",
         new URL(collector.url).origin,
         "Receiver",
+        new URL(relay.url).origin,
         "Certificates",
         "Dead letters",
         "Senders",
