@@ -18,6 +18,7 @@ import type { Verdict } from "./search.ts";
 import { SenderStandings, type SenderWait } from "./sender_standings.ts";
 import { type Alone, type Kept, type Refused, Shipment, type Voyage } from "./shipment.ts";
 import { causeOf, type Post, type Way } from "./way.ts";
+import { within } from "../within.ts";
 
 /** What a lane tells. */
 export interface LaneEvents extends InquestEvents {
@@ -77,6 +78,9 @@ const UNMERGED_BYTES_MAX = 4 * 1024 * 1024;
 
 /** What waits alone is no probe where there is another: it is looked at again after so many ms. */
 const APART_AGAIN_MS = 1_000;
+
+/** The part of the time of senders that wait that a question takes: whether their requests may share one, whether zstd is read. */
+const ASKING_SHARE = 1 / 8;
 
 /** After a failure that may be the data's, other data is tried first: what failed waits so much longer than the breaker, in ms. */
 const OTHERS_FIRST_MS = 50;
@@ -411,7 +415,10 @@ export class Lane {
 
   /** Sends pieces as one request; what is taken has its outcome then. */
   async #post(pieces: readonly Piece[], { shipment, permit }: Voyage, timeoutMs?: number): Promise<Verdict> {
-    const compression = await this.#way.compression();
+    const asking = Promise.resolve(this.#way.compression());
+    const inTime = timeoutMs === undefined || await within(asking, timeoutMs * ASKING_SHARE);
+    // What everybody reads.
+    const compression = inTime ? await asking : "gzip";
     if (typeof compression === "object") return { kind: "stopped", answer: compression };
     const composed = await this.#compose(pieces, compression);
     if (!(composed instanceof RequestBody)) return composed;
@@ -483,7 +490,10 @@ export class Lane {
    * one's fault each goes by itself, once. The first of them to stop waiting ends it for all.
    */
   async #deliverNow(pieces: readonly Piece[], voyage: Voyage): Promise<Kept | undefined> {
-    const merged = await this.#mayMerge(pieces);
+    const asking = this.#mayMerge(pieces);
+    // The question has a part of their time alone: an endpoint that is silent would have it all, where another could take the data.
+    const leftMs = voyage.shipment.until(pieces) - performance.now();
+    const merged = await within(asking, Math.max(1, leftMs * ASKING_SHARE)) ? await asking : false;
     if (typeof merged !== "boolean") return this.#fail(merged, voyage);
     let kept: Kept | undefined;
     for (const group of merged ? [pieces] : pieces.map((piece) => [piece])) {

@@ -13,10 +13,17 @@ import type { Place, TunnelAccess } from "./transport.ts";
 /** The head of a CONNECT request is short. */
 const HEAD_BYTES_MAX = 4_096;
 
+/** How long one that has connected has to show that it is ours, in ms. */
+const HEAD_MS_MAX = 2_000;
+
+/** Connections that have not shown it yet; of more, the first goes. */
+const UNKNOWN_MAX = 64;
+
 export class Tunnel {
   readonly access: TunnelAccess;
   readonly #server: Server;
   readonly #open = new Set<Socket>();
+  readonly #unknown = new Set<Socket>();
 
   private constructor(server: Server, secret: string) {
     this.#server = server;
@@ -39,6 +46,7 @@ export class Tunnel {
 
   #take(near: Socket, { address, port }: Place, secret: string): void {
     this.#keep(near);
+    const known = this.#meet(near);
     let head = Buffer.alloc(0);
     const onData = (piece: Uint8Array) => {
       head = Buffer.concat([head, piece]);
@@ -49,8 +57,9 @@ export class Tunnel {
       }
       near.off("data", onData);
       near.pause();
+      known();
       if (!isOurs(head.toString("latin1", 0, end), secret)) {
-        near.end("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n");
+        near.end("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", () => near.destroy());
         return;
       }
       const early = head.subarray(end + 4);
@@ -68,6 +77,20 @@ export class Tunnel {
       near.once("close", () => far.destroy());
     };
     near.on("data", onData);
+  }
+
+  /** One that has not shown yet that it is ours. What is returned says that its head was read. */
+  #meet(near: Socket): () => void {
+    this.#unknown.add(near);
+    const timer = setTimeout(() => near.destroy(), HEAD_MS_MAX);
+    const known = () => {
+      clearTimeout(timer);
+      this.#unknown.delete(near);
+    };
+    near.once("close", known);
+    const [first] = this.#unknown;
+    if (this.#unknown.size > UNKNOWN_MAX) first?.destroy();
+    return known;
   }
 
   #keep(socket: Socket): void {

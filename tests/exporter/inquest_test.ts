@@ -491,6 +491,21 @@ Deno.test("none: what waits behind the consumers shares a request, and each has 
   assert.deepEqual(ends.accepted.toSorted(), ["first 0", "first 1", ...numbered(20)].toSorted(), "each once");
 });
 
+Deno.test("none: an endpoint that does not say whether requests may share one gets each by itself, in time", async () => {
+  await using ends = await exporting({
+    storage: "none",
+    held: true,
+    consumers: 1,
+    misbehave: ({ probe }) => probe ? { kind: "silence" } : undefined,
+  });
+  const sent = Promise.all(
+    ["a", "b", "c"].map((name) => append(ends.queue, submission("traces", requestOf("traces", [name])))),
+  );
+  ends.start();
+  await sent;
+  assert.deepEqual(ends.accepted.toSorted(), ["a", "b", "c"]);
+});
+
 Deno.test("none: after a failure that may be one's fault each of the group goes by itself, once", async () => {
   const held: (() => void)[] = [];
   await using ends = await exporting({

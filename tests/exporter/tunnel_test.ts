@@ -54,3 +54,15 @@ Deno.test("where nothing listens at the address its client is told by the end of
   assert.equal(await say(tunnel, `CONNECT x:1 HTTP/1.1\r\n${ours}\r\n\r\n`), "");
   tunnel.close();
 });
+
+Deno.test("who says nothing is sent away, however many there are", async () => {
+  const tunnel = await Tunnel.open({ address: "127.0.0.1", port: 9 });
+  const port = Number(new URL(tunnel.access.url).port);
+  await Promise.all(Array.from({ length: 70 }, async () => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.resume();
+    await once(socket, "close");
+  }));
+  tunnel.close();
+});
