@@ -357,7 +357,8 @@ const TAKES_MALFORMED: Readonly<Record<ProvedForm, readonly [code: string, findi
 const REFUSES_EMPTY: Readonly<Record<ProvedForm, readonly [code: string, finding: string]>> = {
   gzip_members: [
     "first_member_only",
-    "An empty request of two gzip members was refused, or a field that OTLP does not have, as merged requests begin with one",
+    "An empty request of two gzip members was refused, or a field that OTLP does not have, as merged requests begin with one: " +
+    "it cannot be found out whether merged requests would be read",
   ],
   zstd: ["zstd_unread", "An empty request in zstd was refused"],
 };
