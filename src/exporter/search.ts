@@ -124,10 +124,14 @@ export async function search<Unit>(
     down = false,
   ): SearchResult<Unit> => {
     const fickle = proof?.fickle() === true;
+    // What was not cut for want of requests is guilty as a whole. Where the search ended before, there may be more to find in it.
+    const spent = requests >= requestsMax;
+    const isProven = (verdict: Refused | Failing) =>
+      spent && verdict.kind === "refused" && !fickle && proof?.takenSince(verdict) === true;
     const told = uncut.map(({ unit, verdict, confirmed }) => ({
       unit,
       verdict,
-      confirmed: confirmed === true || (verdict.kind === "refused" && !fickle && proof?.takenSince(verdict) === true),
+      confirmed: confirmed === true || isProven(verdict),
     }));
     const proven = { guilty: [...guilty, ...repeated], unproven };
     const chance = { guilty, unproven: [...unproven, ...repeated.map((each) => ({ ...each, confirmed: false }))] };

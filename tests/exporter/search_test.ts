@@ -12,11 +12,13 @@ const TAKEN: Verdict = { kind: "taken" };
 async function searched(
   count: number,
   verdictOf: (unit: readonly number[], sent: number) => Verdict,
-  { requestsMax = 1_000, first = REFUSED, empty, unprovenMax = 32, proof = true }: {
+  { requestsMax = 1_000, first = REFUSED, empty, othersTaken = false, unprovenMax = 32, proof = true }: {
     readonly requestsMax?: number;
     readonly first?: Verdict;
     /** What an empty request is answered, where it is not taken. */
     readonly empty?: Answer;
+    /** Whether other data is taken while an empty request is. */
+    readonly othersTaken?: boolean;
     readonly unprovenMax?: number;
     readonly proof?: boolean;
   } = {},
@@ -47,6 +49,7 @@ async function searched(
       contradicted: () => evidence.contradicted(),
       takesEmpty: () => {
         controls.push(sent.length);
+        if (othersTaken) evidence.took(evidence.send(), "s", undefined);
         return Promise.resolve(empty);
       },
       unprovenMax,
@@ -159,6 +162,17 @@ Deno.test("so many that are refused by themselves end it, where nothing is taken
   assert.deepEqual([unproven.length, controls.length], [8, 1]);
   assert.equal(uncut.reduce((sum, { unit }) => sum + unit.length, 0), 1_024 - 8);
   assert(sent.length <= 2 * 10 + 2 * 8, `${sent.length} requests`);
+});
+
+Deno.test("where it ends at one that is refused by itself, what was not cut down is not guilty as a whole", async () => {
+  const { doubtful, numbers, uncut } = await searched(
+    8,
+    (unit) => unit.some((each) => each < 4 || each === 7) ? REFUSED : TAKEN,
+    { unprovenMax: 1, othersTaken: true },
+  );
+  assert.deepEqual([doubtful, numbers], [[0], []]);
+  // 4, 5 and 6 are among them.
+  assert.deepEqual(uncut.map(({ unit, confirmed }) => [unit.length, confirmed]), [[4, false], [2, false], [1, false]]);
 });
 
 Deno.test("what is refused twice is guilty where something that was sent between is taken", async () => {
