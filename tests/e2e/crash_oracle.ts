@@ -307,15 +307,17 @@ async function strike(
   loss.until = Date.now();
 }
 
-/** Resolves when the queue's file is empty. The file is another process's, so it can only be looked at. */
+/** Resolves when the queue's file is empty: a record may be left that has no spans. The file is another process's, so it can only be looked at. */
 export async function drained(relay: RestartableRelay, deadlineMs: number): Promise<void> {
   const deadline = Date.now() + deadlineMs;
   for (;;) {
-    const { queued } = readBooks(relay.queuePath);
-    if (queued === 0) return;
+    const { queued, records } = readBooks(relay.queuePath);
+    if (records === 0) return;
     assert(
       Date.now() < deadline,
-      `${queued} spans are still queued after ${deadlineMs} ms; the relay said:\n${relay.lines.slice(-30).join("\n")}`,
+      `${records} records of ${queued} spans are still queued after ${deadlineMs} ms; the relay said:\n${
+        relay.lines.slice(-30).join("\n")
+      }`,
     );
     await delay(50);
   }
