@@ -14,12 +14,13 @@ export interface TestFile {
   readonly bytes: number;
 }
 
-/** Test files below a folder, those of a folder together, without the folders that are named. */
+/** Test files below a folder, those of a folder together, without the files and folders that are named. */
 export function testFilesIn(folder: string, without: readonly string[] = []): TestFile[] {
   const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith("."))
     .toSorted((a, b) => a.name < b.name ? -1 : 1);
   const files = entries.filter((entry) => entry.isFile() && /_test\.tsx?$/.test(entry.name))
-    .map(({ name }) => join(folder, name)).map((path) => ({ path, bytes: statSync(path).size }));
+    .map(({ name }) => join(folder, name)).filter((path) => !without.includes(path))
+    .map((path) => ({ path, bytes: statSync(path).size }));
   const below = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
     .filter((path) => !without.includes(path));
   return [...files, ...below.flatMap((path) => testFilesIn(path, without))];

@@ -13,8 +13,10 @@ Deno.test("every test file of a folder is found, and none of what is left out", 
   try {
     for (const name of ["room", "room/inner", "e2e", ".cache"]) mkdirSync(join(folder, name));
     const names = ["b_test.ts", "a_test.tsx", "help.ts", "room/c_test.ts", "room/inner/d_test.ts", "e2e/x_test.ts"];
-    for (const name of [...names, ".cache/y_test.ts"]) writeFileSync(join(folder, name), "1234");
-    const found = testFilesIn(folder, [join(folder, "e2e")]);
+    for (const name of [...names, ".cache/y_test.ts", "room/left_out_test.ts"]) {
+      writeFileSync(join(folder, name), "1234");
+    }
+    const found = testFilesIn(folder, ["e2e", "room/left_out_test.ts"].map((name) => join(folder, name)));
     assert.deepEqual(
       found,
       ["a_test.tsx", "b_test.ts", "room/c_test.ts", "room/inner/d_test.ts"].map((name) => ({

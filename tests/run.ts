@@ -14,12 +14,16 @@ const TESTS = import.meta.dirname!;
 /** Tests of the first kind ask no other program, by their folder. */
 const OTHERS = ["integration", "e2e"].map((name) => join(TESTS, name));
 
+/** Of the first kind, too, but they change the working folder, which is the whole process's: another test's child would begin in it. */
+const ALONE = ["cli/dev_token_test.ts", "cli/send_test.ts"].map((name) => join(TESTS, name));
+
 /** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
 const GROUP_BYTES_MAX = 100_000;
 
 /** What `deno test` is told, beside the files. Types are the task check's: each Worker that a test starts would check its own again. */
 const FLAGS: Readonly<Record<string, readonly string[]>> = {
   unit: ["--no-check", "--parallel"],
+  alone: ["--no-check", ...ALONE],
   integration: ["--no-check", "--parallel", "tests/integration"],
   e2e: ["--no-check", "tests/e2e"],
 };
@@ -50,7 +54,7 @@ function jobsOf(run: string): number {
 /** Runs tests, of the first kind in groups. */
 async function denoTests(name: string, args: readonly string[]): Promise<{ code: number; output: string }> {
   if (name !== "unit") return await denoTest(args, jobsOf(name));
-  using groups = writeGroups(grouped(testFilesIn(TESTS, OTHERS), GROUP_BYTES_MAX), TESTS);
+  using groups = writeGroups(grouped(testFilesIn(TESTS, [...OTHERS, ...ALONE]), GROUP_BYTES_MAX), TESTS);
   return await denoTest([...args, ...groups.paths], jobsOf(name));
 }
 
