@@ -2,10 +2,10 @@
  * The targets of a durable engine: those that are configured, with what each has in flight, and the names of all that there have been.
  * @module
  */
-import { Refusal } from "../errors.ts";
+import type { Refusal } from "../errors.ts";
 import { bySignal, type SignalName } from "../signal.ts";
 import type { QueueLog } from "./alarm.ts";
-import { type DrainRate, roomIn } from "./drain_rate.ts";
+import { type DrainRate, noRoom } from "./drain_rate.ts";
 import type { TargetId, TargetSettings, TargetStats } from "./queue.ts";
 import { shareOf } from "./targets.ts";
 import { emptyTarget, type Totals } from "./totals.ts";
@@ -105,9 +105,8 @@ export class ConfiguredTargets {
     // If no target keeps the record, it may not be answered 200.
     const refusing = full.find(({ required }) => required) ?? (full.length === targets.length ? full[0] : undefined);
     if (refusing === undefined) return { skipped: full.map(({ id }) => id) };
-    const { text, retryAfterS } = roomIn(drain.secondsFor(Math.max(cost, refusing.bytesMax / 100)));
-    const message = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes; ${text}`;
-    return { skipped: [], refusal: new Refusal("queue_full", message, { retryAfterS }) };
+    const what = `The queue is full for ${refusing.name}: ${refusing.bytesMax} bytes`;
+    return { skipped: [], refusal: noRoom(what, drain.secondsFor(Math.max(cost, refusing.bytesMax / 100))) };
   }
 
   /** Those configured, and others that have something. @param oldestAt As {@link TargetStats.oldestAt}. */

@@ -7,7 +7,7 @@ import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { Refusal } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { deliveryOf } from "./delivery.ts";
-import { AWAY_RETRY_S, DrainRate, roomIn } from "./drain_rate.ts";
+import { AWAY_RETRY_S, DrainRate, noRoom } from "./drain_rate.ts";
 import {
   type Accepted,
   type Books,
@@ -129,8 +129,8 @@ class DirectQueue implements SendingQueue {
     if (this.#closed) return new Refusal("shutting_down", "The relay is shutting down");
     const records = this.#waiting.size + this.#taken.size;
     if (records < this.#recordsMax && this.#bytes + bytes <= this.#bytesMax) return undefined;
-    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(bytes, this.#bytesMax / 100)));
-    return new Refusal("queue_full", `${records} requests wait for the Collector already; ${text}`, { retryAfterS });
+    const seconds = this.#drain.secondsFor(Math.max(bytes, this.#bytesMax / 100));
+    return noRoom(`${records} requests wait for the Collector already`, seconds);
   }
 
   append(record: QueueRecord): Promise<Accepted> {

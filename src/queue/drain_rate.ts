@@ -2,6 +2,7 @@
  * How fast the queue drains, for the `Retry-After` of a full queue.
  * @module
  */
+import { Refusal } from "../errors.ts";
 
 /** The time, in ms, over which the rate forgets. */
 const WINDOW_MS = 30_000;
@@ -50,8 +51,14 @@ export class DrainRate {
   }
 }
 
-/** When there will be room, for a refusal: the end of its message, and its `retryAfterS`. */
-export function roomIn(seconds: number | undefined): { readonly text: string; readonly retryAfterS: number } {
-  if (seconds === undefined) return { text: "nothing drains now; retry", retryAfterS: AWAY_RETRY_S };
-  return { text: `there will be room in about ${Math.max(1, Math.ceil(seconds))} s; retry`, retryAfterS: seconds };
+/**
+ * The refusal of what has no room in the queue.
+ * @param what Is full, and how much it holds.
+ * @param seconds Until there will be room; undefined: nothing drains.
+ */
+export function noRoom(what: string, seconds: number | undefined): Refusal {
+  const when = seconds === undefined
+    ? "nothing drains now"
+    : `there will be room in about ${Math.max(1, Math.ceil(seconds))} s`;
+  return new Refusal("queue_full", `${what}; ${when}`, { remedy: "retry", retryAfterS: seconds ?? AWAY_RETRY_S });
 }

@@ -5,7 +5,7 @@
  */
 import { kindOfSender, type ProofKind } from "../config/sender_id.ts";
 import { Refusal } from "../errors.ts";
-import { roomIn } from "../queue/drain_rate.ts";
+import { noRoom } from "../queue/drain_rate.ts";
 import type { SenderShares } from "../queue/shares.ts";
 import type { Sender, SenderLimits } from "./senders/sender.ts";
 
@@ -253,13 +253,9 @@ export class Visit {
     const room = Math.floor(queueShare * queueBytesMax);
     // A request alone is always let in: whether it fits at all is for the queue to say.
     if (queued === 0 || (bytes === 0 ? queued < room : queued + bytes <= room)) return;
-    const { text, retryAfterS } = roomIn(
+    throw noRoom(
+      `Sender ${this.#sender.id} fills its share of the queue: ${queued} of ${room} bytes`,
       shares.secondsFor(this.#sender.id, Math.max(queued + bytes - room, room / 100)),
-    );
-    throw new Refusal(
-      "queue_full",
-      `Sender ${this.#sender.id} fills its share of the queue: ${queued} of ${room} bytes; ${text}`,
-      { retryAfterS },
     );
   }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { DrainRate, roomIn } from "../../src/queue/drain_rate.ts";
+import { DrainRate, noRoom } from "../../src/queue/drain_rate.ts";
 import { TestClock } from "./records.ts";
 
 Deno.test("the drain rate is that of the bytes settled lately, and the time until there is room follows from it", () => {
@@ -46,7 +46,11 @@ Deno.test("a clock set back does not make the past heavier", () => {
 });
 
 Deno.test("a refusal says when there will be room, or that nothing drains", () => {
-  assert.deepEqual(roomIn(undefined), { text: "nothing drains now; retry", retryAfterS: 2 });
-  assert.deepEqual(roomIn(74.2), { text: "there will be room in about 75 s; retry", retryAfterS: 74.2 });
-  assert.deepEqual(roomIn(0.01), { text: "there will be room in about 1 s; retry", retryAfterS: 0.01 });
+  const said = (seconds: number | undefined) => {
+    const { code, message, retryAfterS } = noRoom("It is full", seconds);
+    return [code, message, retryAfterS];
+  };
+  assert.deepEqual(said(undefined), ["queue_full", "It is full; nothing drains now; retry", 2]);
+  assert.deepEqual(said(74.2), ["queue_full", "It is full; there will be room in about 75 s; retry", 75]);
+  assert.deepEqual(said(0.01), ["queue_full", "It is full; there will be room in about 1 s; retry", 1]);
 });

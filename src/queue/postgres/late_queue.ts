@@ -181,7 +181,7 @@ export class LateQueue implements SendingQueue {
 
   #refusal(): Refusal {
     if (this.#closing) return new Refusal("shutting_down", "The relay is shutting down");
-    return new Refusal("storage_failed", "The queue's database cannot be used yet; retry");
+    return new Refusal("storage_failed", "The queue's database cannot be used yet", { remedy: "retry" });
   }
 
   #tryLater(): void {

@@ -10,7 +10,7 @@ import { bySignal, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm } from "../alarm.ts";
 import { RECORD_BYTES } from "../cost.ts";
-import { DrainRate, roomIn } from "../drain_rate.ts";
+import { DrainRate, noRoom } from "../drain_rate.ts";
 import { LaneSet } from "../lane_set.ts";
 import { type Lane, partsOf } from "../lanes.ts";
 import {
@@ -315,9 +315,7 @@ class PostgresQueue implements SendingQueue {
       this.#append({ record, payload, targets, tries: tries + 1, resolve, reject });
     } else {
       payload[Symbol.dispose]();
-      reject(
-        new Refusal("queue_full", `The queue is full: ${this.#settings.bytesMax} bytes; ${roomIn(undefined).text}`),
-      );
+      reject(noRoom(`The queue is full: ${this.#settings.bytesMax} bytes`, undefined));
     }
   }
 
@@ -328,8 +326,7 @@ class PostgresQueue implements SendingQueue {
     const over = this.#room.bytes + this.#appender.bytes + cost - bytesMax;
     if (over <= 0) return undefined;
     // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
-    const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
-    return new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS });
+    return noRoom(`The queue is full: ${bytesMax} bytes`, this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
   }
 
   #kept({ record, payload, head }: PendingAppend, id: number, lease: number | undefined): void {

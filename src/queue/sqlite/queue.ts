@@ -9,7 +9,7 @@ import { bySignal, type SignalName } from "../../signal.ts";
 import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
 import { costOf, RECORD_BYTES } from "../cost.ts";
-import { DrainRate, roomIn } from "../drain_rate.ts";
+import { DrainRate, noRoom } from "../drain_rate.ts";
 import type { Fault } from "./file/injected_faults.ts";
 import { LaneSet } from "../lane_set.ts";
 import { ClockSteps } from "./clock_steps.ts";
@@ -301,8 +301,7 @@ class SqliteQueue implements SendingQueue {
     const over = this.#totals.bytes + this.#committer.appendBytes + cost - bytesMax;
     if (over > 0) {
       // Room for one record is gone at once; a hundredth of the queue lets the next ones in too.
-      const { text, retryAfterS } = roomIn(this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
-      return new Refusal("queue_full", `The queue is full: ${bytesMax} bytes; ${text}`, { retryAfterS });
+      return noRoom(`The queue is full: ${bytesMax} bytes`, this.#drain.secondsFor(Math.max(over, bytesMax / 100)));
     }
     return ended ? new Refusal("storage_failed", trouble ?? "The queue's storage is not open") : undefined;
   }

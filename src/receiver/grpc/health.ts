@@ -99,11 +99,9 @@ export class HealthService {
   #ask(stream: Http2Stream): void {
     if (this.#asking.size >= ASKING_MAX) {
       const [oldest, { answered }] = this.#asking.entries().next().value!;
+      const what = `At most ${ASKING_MAX} may ask at once`;
       if (answered) oldest.reset();
-      else {this.#refuse(
-          oldest,
-          new Refusal("overloaded", `At most ${ASKING_MAX} may ask at once`, { remedy: "retry" }),
-        );}
+      else this.#refuse(oldest, new Refusal("overloaded", what, { remedy: "retry" }));
     }
     this.#asking.set(stream, { at: performance.now(), answered: false });
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS);
