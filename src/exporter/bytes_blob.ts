@@ -33,24 +33,33 @@ const PIECE_BYTES = 64 * 1024;
 /** A Blob over bytes that are not copied; they must stay as they are until it has been read. */
 export class BytesBlob extends Blob {
   readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #size: number;
+  /** How far it has been read. */
+  #offset = 0;
 
   constructor(bytes: Uint8Array<ArrayBuffer>) {
     super([]);
     this.#bytes = bytes;
+    this.#size = bytes.length;
   }
 
   override get size(): number {
     return this.#bytes.length;
   }
 
+  /** Whether its last byte has been read. */
+  get isRead(): boolean {
+    return this.#offset >= this.#size;
+  }
+
   override stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     const bytes = this.#bytes;
-    let offset = 0;
+    this.#offset = 0;
     return new ReadableStream({
-      pull(controller) {
+      pull: (controller) => {
         // Given up while it was read: its request has been answered, or nobody waits for it.
-        if (offset >= bytes.length) return controller.close();
-        controller.enqueue(bytes.subarray(offset, offset += PIECE_BYTES));
+        if (this.#offset >= bytes.length) return controller.close();
+        controller.enqueue(bytes.subarray(this.#offset, this.#offset += PIECE_BYTES));
       },
     }, { highWaterMark: 0 });
   }

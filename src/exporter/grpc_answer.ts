@@ -45,8 +45,11 @@ export class GrpcAnswer {
     this.#trailers = fields;
   }
 
-  /** What it says, once all of it is there. */
-  answered(): Answered {
+  /**
+   * What it says, once all of it is there.
+   * @param early Whether it came before all of the call had been sent.
+   */
+  answered(early = false): Answered {
     const status = Number(fieldOf(this.#header, ":status"));
     const type = fieldOf(this.#header, "content-type") ?? "";
     const isGrpc = /^application\/grpc(?:$|[+;])/i.test(type);
@@ -59,7 +62,7 @@ export class GrpcAnswer {
       // A proxy that names gRPC's type and speaks HTTP: its status says more.
       return status === 200 ? foreign("answered without a grpc-status") : this.#ofHttp(status, type);
     }
-    if (Number(code) === GRPC_CODE.OK) return this.#success();
+    if (Number(code) === GRPC_CODE.OK) return this.#success(early);
     const details = decodeStatusDetails(trailer("grpc-status-details-bin") ?? "");
     const words = decodeGrpcMessage(trailer("grpc-message") ?? "") || (details?.message ?? "");
     const asked = details?.retryMs;
@@ -88,7 +91,7 @@ export class GrpcAnswer {
     };
   }
 
-  #success(): Answered {
+  #success(early: boolean): Answered {
     let body: Uint8Array;
     try {
       body = this.#message();
@@ -97,7 +100,7 @@ export class GrpcAnswer {
     }
     const whole = this.#bytes <= ANSWER_BYTES_MAX;
     const contentType = "application/x-protobuf";
-    const reading = readSuccess(this.#signal, { status: 200, contentType, body, whole });
+    const reading = readSuccess(this.#signal, { status: 200, contentType, body, whole, early });
     if (reading.kind === "foreign") return foreign(reading.why);
     const { partialSuccess } = reading;
     return {

@@ -82,9 +82,10 @@ export class GrpcTransport implements Transport {
     const message = new Uint8Array(MESSAGE_PREFIX_BYTES + body.length);
     message.set(messagePrefix(body.length, encoding !== "identity"));
     message.set(body, MESSAGE_PREFIX_BYTES);
-    const { promise, resolve, reject } = Promise.withResolvers<Answered>();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const answer = new GrpcAnswer(signal);
     let ended = false;
+    let early = false;
     const stream: Http2Stream = await pool.request(block, abort, {
       headers: (fields) => answer.header(fields),
       data(piece) {
@@ -94,7 +95,9 @@ export class GrpcTransport implements Transport {
       trailers: (fields) => answer.trailers(fields),
       end() {
         ended = true;
-        resolve(answer.answered());
+        // Before a reset that may follow it takes what waits away.
+        early = stream.waitingBytes > 0;
+        resolve();
       },
       cut: (cut) => ended ? undefined : reject(errorOf(cut)),
     });
@@ -103,11 +106,11 @@ export class GrpcTransport implements Transport {
     try {
       if (abort.aborted) throw new Error("given up");
       stream.sendData(message, true);
-      const answered = await promise;
-      // The peer has answered before it had all: it wants no more.
-      if (stream.waitingBytes > 0) stream.reset();
+      await promise;
+      // The peer wants no more.
+      if (early) stream.reset();
       else discard(message);
-      return answered;
+      return answer.answered(early);
     } finally {
       abort.removeEventListener("abort", giveUp);
       if (!ended) stream.reset();

@@ -2,10 +2,11 @@
  * OTLP/HTTP: one POST a request, by HTTP/2 where it is offered and the server agrees by ALPN, by HTTP/1.1 otherwise.
  * @module
  */
+import { discard } from "../codec/bytes.ts";
 import { ANSWER_BYTES_MAX, readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, readSuccess } from "../otlp/response.ts";
 import type { SignalName } from "../signal.ts";
-import { largeBody } from "./bytes_blob.ts";
+import { BytesBlob, largeBody } from "./bytes_blob.ts";
 import type { Answered, Carried, ClientIdentity, Place, Transport } from "./transport.ts";
 
 /** Settings of a transport. */
@@ -40,6 +41,7 @@ export class HttpTransport implements Transport {
   }
 
   async post({ signal, url, headers, body, encoding, abort }: Carried): Promise<Answered> {
+    const sent = body.length < STREAMED_BYTES_MIN ? body : await largeBody(body);
     const response = await fetch(url, {
       method: "POST",
       client: this.http,
@@ -49,12 +51,14 @@ export class HttpTransport implements Transport {
         ...(encoding === "identity" ? {} : { "content-encoding": encoding }),
         "user-agent": this.#userAgent,
       },
-      body: body.length < STREAMED_BYTES_MIN ? body : await largeBody(body),
+      body: sent,
       // A redirect would take the data elsewhere, perhaps without TLS: it is a fault of the configuration.
       redirect: "manual",
       signal: abort,
     });
-    return await read(signal, response);
+    // Of a small one nobody can tell: it is handed over in one piece.
+    const early = sent instanceof BytesBlob && !sent.isRead;
+    return await read(signal, response, early);
   }
 
   close(): void {
@@ -69,13 +73,28 @@ function proxyTo({ address, port, tunnel }: Place): Deno.Proxy {
     : { transport: "http", url: tunnel.url, basicAuth: { ...tunnel.basicAuth } };
 }
 
-async function read(signal: SignalName, response: Response): Promise<Answered> {
+/** @param early Whether it came before the request's last byte had been sent. */
+async function read(signal: SignalName, response: Response, early: boolean): Promise<Answered> {
   const body = await readAnswer(response);
+  try {
+    return meaningOf(signal, response, body, early);
+  } finally {
+    discard(body);
+  }
+}
+
+function meaningOf(signal: SignalName, response: Response, body: Uint8Array, early: boolean): Answered {
   const contentType = response.headers.get("content-type");
   const { status } = response;
   const answered = { kind: "answer", status, retryAfterMs: retryAfterMs(response.headers.get("retry-after")) } as const;
   if (status >= 200 && status < 300) {
-    const reading = readSuccess(signal, { status, contentType, body, whole: body.length < ANSWER_BYTES_MAX });
+    const reading = readSuccess(signal, {
+      status,
+      contentType,
+      body,
+      early,
+      whole: body.length < ANSWER_BYTES_MAX && (body.length === 0 || isDecoded(response)),
+    });
     return reading.kind === "success"
       ? { ...answered, message: "", foreign: false, partialSuccess: reading.partialSuccess }
       : { ...answered, message: reading.why, foreign: true, partialSuccess: undefined };
@@ -83,4 +102,11 @@ async function read(signal: SignalName, response: Response): Promise<Answered> {
   const location = response.headers.get("location");
   const message = location !== null ? `redirected to ${location.slice(0, 200)}` : decodeStatus(contentType, body);
   return { ...answered, message, foreign: false, partialSuccess: undefined };
+}
+
+/** What `fetch` asks for and undoes; the header stays. */
+const CODINGS: ReadonlySet<string> = new Set(["", "identity", "gzip", "br"]);
+
+function isDecoded({ headers }: Response): boolean {
+  return CODINGS.has((headers.get("content-encoding") ?? "").trim().toLowerCase());
 }

@@ -2,7 +2,7 @@
  * What a client reads of an HTTP answer beside its status: a bounded body, and how long to wait.
  * @module
  */
-import { concatenate } from "../codec/bytes.ts";
+import { concatenate, discard } from "../codec/bytes.ts";
 
 /** Most bytes of an answer that are kept (OTLP: a client "SHOULD limit" what it reads; 4 MiB is the usual bound). */
 export const ANSWER_BYTES_MAX: number = 4 * 1024 * 1024;
@@ -20,7 +20,9 @@ export async function readAnswer(response: Response): Promise<Uint8Array<ArrayBu
     // Leaving the loop cancels the rest.
     if (room < 0) break;
   }
-  return concatenate(chunks);
+  const body = concatenate(chunks);
+  chunks.forEach(discard);
+  return body;
 }
 
 /** The longest wait that a Retry-After can ask for, in ms: after it the answerer is asked again. */

@@ -38,12 +38,15 @@ export function text(value: number | Uint8Array | undefined): string {
   return value instanceof Uint8Array ? UTF8_DECODER.decode(value) : "";
 }
 
-/** The varint and length-delimited fields of a small message, the last of each number; stops at what it cannot read. */
+/** Most fields that are read: a message of 4 MiB can have two million. */
+const FIELDS_MAX = 10_000;
+
+/** The varint and length-delimited fields of a small message, the last of each number; stops at what it cannot read, or is too many. */
 export function readFields(body: Uint8Array): Map<number, number | Uint8Array> {
   return readMessage(body).fields;
 }
 
-/** The same, and whether it could be read to its last byte. @param each Called for each field in order, those that are repeated too. */
+/** The same, and whether it was read to its last byte. @param each Called for each field in order, those that are repeated too. */
 export function readMessage(
   body: Uint8Array,
   each: (number: number, value: number | Uint8Array) => void = () => {},
@@ -61,7 +64,8 @@ export function readMessage(
     position = Infinity;
     return value;
   };
-  while (position < body.length) {
+  for (let read = 0; position < body.length; read++) {
+    if (read === FIELDS_MAX) return { fields, whole: false };
     const tag = readVarint();
     let value: number | Uint8Array | undefined;
     switch (tag % 8) {

@@ -4,6 +4,7 @@ import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse }
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { deflateSync, gzipSync } from "node:zlib";
 import { type Answer, CollectorClient } from "../../src/exporter/client.ts";
 import { encodeStatus, encodeSuccess } from "../../src/otlp/response.ts";
 import { ANSWER_BYTES_MAX } from "../../src/otlp/http_answer.ts";
@@ -271,6 +272,89 @@ Deno.test("a page with 200 is no success: it says what came", async () => {
     client.close();
   }
 });
+
+Deno.test("an answer in a coding that nobody asked for, and so cannot be read, is no success", async () => {
+  await using certs = await testCertificates();
+  await using endpoint = await startMtlsEndpoint(certs);
+  const client = clientFor(endpoint.url, identity(certs));
+  try {
+    const ask = async (coding: string, body: Uint8Array) => {
+      endpoint.answer({ status: 200, headers: { "content-encoding": coding }, body });
+      const answer = await client.send("traces", BODY, "identity");
+      assert(answer.kind === "answer");
+      return [answer.foreign, answer.partialSuccess?.rejected];
+    };
+    const partial = encodeSuccess("traces", PROTOBUF, { rejected: 5, message: "" });
+    assert.deepEqual(await ask("gzip", gzipSync(partial)), [false, 5]);
+    assert.deepEqual(await ask("identity", partial), [false, 5]);
+    assert.deepEqual(await ask("x-unknown", partial), [true, undefined]);
+    assert.deepEqual(await ask("deflate", deflateSync(partial)), [true, undefined]);
+    assert.deepEqual(await ask("deflate", new Uint8Array(0)), [false, undefined]);
+  } finally {
+    client.close();
+  }
+});
+
+for (const http2 of [false, true]) {
+  Deno.test(`a success before the whole request was sent is none, HTTP/${http2 ? 2 : 1.1}`, async () => {
+    await using certs = await testCertificates();
+    await using server = await earlyServer(certs);
+    const large = crypto.getRandomValues(new Uint8Array(65_536));
+    const body = new Uint8Array(16 << 20);
+    for (let at = 0; at < body.length; at += large.length) body.set(large, at);
+    // On a connection of its own each: what is not read fills the first one.
+    const ask = async (bytes: number) => {
+      const client = clientFor(`https://localhost:${server.port}`, identity(certs), 10_000, http2);
+      try {
+        const answer = await client.send("traces", body.slice(0, bytes), "identity");
+        assert(answer.kind === "answer", JSON.stringify(answer));
+        return { answer, fault: client.diagnose(answer).code };
+      } finally {
+        client.close();
+      }
+    };
+    const early = await ask(body.length);
+    assert(early.answer.foreign);
+    assert.match(early.answer.message, /^answered 200 before it had the whole request/);
+    assert.equal(early.fault, "wrong_protocol");
+    server.behave();
+    const whole = await ask(1 << 20);
+    assert(!whole.answer.foreign, whole.answer.message);
+  });
+}
+
+/** Answers as soon as there is a header, and reads no further; once it is told to, it answers what it has read. */
+async function earlyServer(certs: TestCertificates) {
+  let behaves = false;
+  const sockets = new Set<{ destroy(): void }>();
+  const server = createSecureServer({
+    cert: certs.server.certificate,
+    key: certs.server.key,
+    allowHTTP1: true,
+  }, (request: Http2ServerRequest, response: Http2ServerResponse) => {
+    const answer = () => {
+      response.writeHead(200, { "content-type": PROTOBUF });
+      response.end();
+    };
+    if (!behaves) return answer();
+    request.resume();
+    request.on("end", answer);
+  });
+  server.on("session", (session) => sockets.add(session));
+  server.on("secureConnection", (socket) => sockets.add(socket));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    behave: () => void (behaves = true),
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, "close");
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
 
 /** A server of both protocols over TLS, and what it saw. */
 async function bothProtocols(certs: TestCertificates, allowHTTP1: boolean) {

@@ -105,6 +105,21 @@ Deno.test("answers that are none of gRPC are held, and named", async () => {
   }
 });
 
+Deno.test("OK before the whole message was sent is no success", async () => {
+  const ask = async (early?: GrpcReply) => {
+    await using end = await startGrpcEnd(() => MESSAGE, early === undefined ? {} : { early });
+    const client = grpc(end.url);
+    const answer = await client.send("traces", new Uint8Array(1 << 20), "identity");
+    client.close();
+    assert(answer.kind === "answer", JSON.stringify(answer));
+    return [answer.status, answer.foreign, answer.message.slice(0, 32)];
+  };
+  assert.deepEqual(await ask(MESSAGE), [200, true, "answered 200 before it had the w"]);
+  assert.deepEqual(await ask(), [200, false, ""]);
+  // Any other code says the same, early or not.
+  assert.deepEqual(await ask({ kind: "status", code: 8, message: "larger than max" }), [413, false, "larger than max"]);
+});
+
 Deno.test("a server of HTTP/1.1, and one that speaks something else, are named", async () => {
   for (const words of ["HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "220 mail.example ESMTP\r\n"]) {
     const sockets = new Set<Socket>();

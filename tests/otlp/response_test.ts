@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import process from "node:process";
 import {
   decodeStatus,
   decodeSuccess,
@@ -98,6 +99,52 @@ Deno.test("fields of later versions are skipped, a number in JSON is taken too",
   assert.deepEqual(decodeSuccess("traces", "application/json", json), { rejected: 5, message: "a" });
 });
 
+Deno.test("names of the .proto are read in JSON, too: what a Collector rejects is never counted as delivered", () => {
+  const rows = [
+    ["traces", "rejected_spans"],
+    ["metrics", "rejected_data_points"],
+    ["logs", "rejected_log_records"],
+    ["profiles", "rejected_profiles"],
+  ] as const;
+  for (const [signal, field] of rows) {
+    const body = Buffer.from(JSON.stringify({ partial_success: { [field]: "5", error_message: "too old" } }));
+    assert.deepEqual(decodeSuccess(signal, "application/json", body), { rejected: 5, message: "too old" });
+  }
+});
+
+Deno.test("of an answer's fields and values 10,000 are read, and its texts may be long", () => {
+  const nested = Buffer.from("[".repeat(4_000_000));
+  const before = process.memoryUsage().rss;
+  assert.equal(decodeStatus("application/json", nested).length, 2_000, "in its own words");
+  // Made into lists they take 190 MiB.
+  assert.ok(process.memoryUsage().rss - before < 64 * 2 ** 20);
+  const many = (count: number) => `{"partialSuccess":{${`"a":[],`.repeat(count)}"rejectedSpans":1}}`;
+  const read = (body: Uint8Array, contentType: string) =>
+    readSuccess("traces", { status: 200, contentType, body, whole: true }).kind;
+  assert.equal(read(Buffer.from(many(4_000)), "application/json"), "success");
+  assert.equal(read(Buffer.from(many(6_000)), "application/json"), "foreign");
+  const words = `\\"[{,`.repeat(20_000);
+  const long = Buffer.from(JSON.stringify({ partialSuccess: { errorMessage: words } }));
+  assert.equal(decodeSuccess("traces", "application/json", long)?.message.slice(0, 100), words.slice(0, 100));
+  const fields = (count: number) => new Uint8Array(2 * count).map((_, index) => index % 2 === 0 ? 0x18 : 1);
+  assert.equal(read(fields(10_000), "application/x-protobuf"), "success");
+  assert.equal(read(fields(10_001), "application/x-protobuf"), "foreign");
+});
+
+Deno.test("an answer that came before the whole request is no success: who sent it has not read it", () => {
+  for (const status of [200, 202, 204]) {
+    const reading = readSuccess("traces", {
+      status,
+      contentType: null,
+      body: new Uint8Array(0),
+      whole: true,
+      early: true,
+    });
+    assert(reading.kind === "foreign");
+    assert.match(reading.why, new RegExp(`^answered ${status} before it had the whole request`));
+  }
+});
+
 Deno.test("a Status has its code and message in both encodings", () => {
   const status = { code: 14, message: "retry" };
   assert.equal(hex(encodeStatus("application/x-protobuf", status)), "080e1205" + Buffer.from("retry").toString("hex"));
@@ -180,6 +227,8 @@ const ANSWERS: readonly [
   ["the message as JSON, with a charset", 200, "application/json; charset=utf-8", '{"partialSuccess":{}}', true],
   ["the message as JSON, in snake_case", 200, JSON_TYPE, '{"partial_success":null}', true],
   ["said to be JSON, no body", 200, JSON_TYPE, "", true],
+  ["a type that only begins as JSON's", 200, "application/jsonp", "", false],
+  ["JSON's message with a list in it", 200, JSON_TYPE, '{"partialSuccess":[]}', false],
   ["a page of HTML", 200, "text/html; charset=utf-8", "<html>Please log in</html>", false],
   ["an empty page", 200, "text/html", "", false],
   ["nginx `return 200`", 200, "application/octet-stream", "", false],

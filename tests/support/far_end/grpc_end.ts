@@ -73,10 +73,15 @@ const LIMITS = {
   takeMs: 0,
 };
 
-/** @param reply Asked once the call is whole. `streamsMax`: calls at once on a connection. */
+/** @param reply Asked once the call is whole. `streamsMax`: calls at once on a connection. `early`: answered before a byte of the message is read. */
 export async function startGrpcEnd(
   reply: (call: GrpcCall) => GrpcReply | Promise<GrpcReply>,
-  options: { readonly certs?: TestCertificates; readonly streamsMax?: number; readonly port?: number } = {},
+  options: {
+    readonly certs?: TestCertificates;
+    readonly streamsMax?: number;
+    readonly port?: number;
+    readonly early?: GrpcReply;
+  } = {},
 ): Promise<GrpcEnd> {
   const calls: GrpcCall[] = [];
   const sockets = new Set<Socket>();
@@ -91,6 +96,11 @@ export async function startGrpcEnd(
       events: {
         opened(stream, fields) {
           const pieces: Uint8Array[] = [];
+          const { early } = options;
+          if (early !== undefined) {
+            queueMicrotask(() => answer(early, stream, socket));
+            return { data() {}, end() {}, cut() {} };
+          }
           return {
             data(piece) {
               pieces.push(piece.slice());
