@@ -107,15 +107,16 @@ export class Lane {
     this.#way = way;
     this.#options = options;
     const { bySender, recoder, consumers, apart, suspected, events } = options;
-    const standings = this.#standings = bySender === undefined ? undefined : new SenderStandings(bySender);
+    // What may take as long as an attempt may never has the last consumer; the only one has another beside it meanwhile.
+    const besideMax = Math.max(1, consumers - 1);
+    const standings = this.#standings = bySender === undefined ? undefined : new SenderStandings(bySender, besideMax);
     this.#inquest = new Inquest({
       way,
       marks: this.#marks,
       bySender: standings !== undefined,
       took: (sender) => standings?.taken(sender),
       recoder,
-      // The last consumer never looks; the only one has another beside it while it does.
-      atOnceMax: Math.max(1, consumers - 1),
+      atOnceMax: besideMax,
       apart,
       suspected,
       events,
@@ -214,7 +215,7 @@ export class Lane {
   #atOnce(): number {
     const { queue, consumers, consumersAlone = consumers } = this.#options;
     if (!queue.capabilities.durable && !this.#merges()) return Math.max(consumers, consumersAlone);
-    return consumers === 1 ? 1 + this.#inquest.atOnce : consumers;
+    return consumers === 1 ? 1 + this.#inquest.atOnce + (this.#standings?.trying ?? 0) : consumers;
   }
 
   /** Whether requests of several senders may share one, as far as is known. */
@@ -297,15 +298,18 @@ export class Lane {
       // What one is answered who is refused says nothing of how the endpoint reads others' data.
       if (standings.refusalsOf(sender) === 0) this.#way.speakFor(sender);
       const ended = standings.tries(sender);
+      if (standings.trying > 0) this.#wake();
       let kept: Kept | undefined;
       try {
         kept = await send(pieces, { ...voyage, alone });
       } finally {
         ended();
       }
-      if (kept === undefined) continue;
       if (alone.refusal !== undefined) refused.push(alone.refusal);
-      else if (durable || !alone.answered) {
+      // At once: another request of one that was refused may be answered while what follows here is still under way.
+      if (this.#way.taken > takenBefore) { for (const { sender } of refused) standings.condemn(sender); }
+      if (kept === undefined) continue;
+      if (alone.refusal === undefined && (durable || !alone.answered)) {
         stopped = kept;
         break;
       }
@@ -316,14 +320,15 @@ export class Lane {
       stopped = { cause: SENDER_REFUSED };
       break;
     }
-    const opened = this.#judge(refused, this.#way.taken > takenBefore, voyage);
+    const opened = this.#judge(refused, voyage);
     return stopped === undefined ? undefined : opened ?? stopped;
   }
 
   /** Senders were refused: by the endpoint as it would refuse anybody, or for what they are. */
-  #judge(refused: readonly Refused[], othersTaken: boolean, voyage: Voyage): Kept | undefined {
+  #judge(all: readonly Refused[], voyage: Voyage): Kept | undefined {
     const standings = this.#standings!;
-    if (othersTaken) { for (const { sender } of refused) standings.condemn(sender); }
+    // What has been taken of one since, by a request beside this one, has the last word.
+    const refused = all.filter(({ sender }) => standings.refusalsOf(sender) > 0);
     const first = refused.find(({ sender }) => !standings.isGuilty(sender));
     for (const { sender, answer, kept } of refused) {
       if (!standings.isGuilty(sender)) continue;

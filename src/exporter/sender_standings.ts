@@ -39,20 +39,40 @@ export class SenderStandings {
   #refusals = 0;
   /** Senders that were refused last. */
   #refused = 0;
+  readonly #tryingMax: number;
+  #trying = 0;
 
-  /** @param now A clock in ms that is never set back. */
-  constructor(wait: SenderWait, now: () => number = () => performance.now(), random: () => number = Math.random) {
+  /**
+   * @param tryingMax Requests of senders that are refused which may be under way at once.
+   * @param now A clock in ms that is never set back.
+   */
+  constructor(
+    wait: SenderWait,
+    tryingMax: number,
+    now: () => number = () => performance.now(),
+    random: () => number = Math.random,
+  ) {
     this.#wait = wait;
+    this.#tryingMax = tryingMax;
     this.#now = now;
     this.#random = random;
   }
 
-  /** In how many ms something of a sender may be sent; 0: now. Of one that is refused one request is under way at once. */
+  /** Requests under way of senders that are refused. */
+  get trying(): number {
+    return this.#trying;
+  }
+
+  /**
+   * In how many ms something of a sender may be sent; 0: now. Of one that is refused one request is under way at once, and of all such
+   * no more than may be.
+   */
   leftMs(sender: string): number {
     if (this.#refused === 0) return 0;
     const standing = this.#standings.get(sender);
     if (standing === undefined) return 0;
-    return standing.tried ? Math.max(this.#wait.initialMs, this.#ownMs(standing)) : this.#ownMs(standing);
+    const waits = standing.tried || (standing.refusals > 0 && this.#trying >= this.#tryingMax);
+    return waits ? Math.max(this.#wait.initialMs, this.#ownMs(standing)) : this.#ownMs(standing);
   }
 
   /** Something of a sender is sent. What is returned says that it has ended. */
@@ -60,7 +80,11 @@ export class SenderStandings {
     const standing = this.#refused === 0 ? undefined : this.#standings.get(sender);
     if (standing === undefined || standing.refusals === 0) return NOTHING;
     standing.tried = true;
-    return () => void (standing.tried = false);
+    this.#trying++;
+    return () => {
+      standing.tried = false;
+      this.#trying--;
+    };
   }
 
   #ownMs({ until }: Standing): number {
@@ -126,9 +150,10 @@ export class SenderStandings {
     return standing.guilty;
   }
 
-  /** Others were taken meanwhile. */
+  /** Others were taken beside one that was refused; what has been taken of it since has the last word. */
   condemn(sender: string): void {
-    this.#of(sender).guilty = true;
+    const standing = this.#standings.get(sender);
+    if (standing !== undefined && standing.refusals > 0) standing.guilty = true;
   }
 
   /** What was in the way may be gone: all may be tried now. */

@@ -859,6 +859,88 @@ Deno.test("a header names the sender: who is refused alone opens the breaker, as
   assert.ok(!run.told.entries.some(({ event }) => event === "sender refused"));
 });
 
+Deno.test("a header names the sender: one that is refused again opens no breaker, while others of its first voyage are under way", async () => {
+  let refuses = true;
+  const gate = Promise.withResolvers<void>();
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    consumers: 2,
+    misbehave: ({ names }) => refuses && names[0]!.startsWith("a") ? { kind: "status", status: 401 } : undefined,
+    hold: ({ names }) => names[0] === "slow" ? gate.promise : undefined,
+  });
+  await appendOfEach(run, "b", "a", "slow");
+  run.start();
+  await run.seen.find(({ names }) => names[0] === "slow", "the last of the first voyage");
+  await appendOfEach(run, "a");
+  await run.told.find(({ event }) => event === "sender refused" || event === "failed", "what the second voyage tells");
+  assert.deepEqual(
+    run.told.entries.flatMap((told) => told.event === "sender refused" || told.event === "failed" ? [told.event] : []),
+    ["sender refused"],
+  );
+  gate.resolve();
+  refuses = false;
+  await run.emptied();
+  assert.deepEqual(run.accepted, ["b", "slow", "a", "a"]);
+  assert.ok(!run.told.entries.some(({ event }) => event === "failed"), "nothing is wrong with the endpoint");
+});
+
+Deno.test("a header names the sender: the only consumer is not held up by a try of one that is refused", async () => {
+  let says: "refuses" | "hangs" | "takes" = "refuses";
+  const gate = Promise.withResolvers<void>();
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    consumers: 1,
+    // Longer than anything here is waited for.
+    timeoutMs: 60_000,
+    misbehave: ({ names }) => says === "refuses" && names[0] === "a" ? { kind: "status", status: 401 } : undefined,
+    hold: ({ names }) => says === "hangs" && names[0] === "a" ? gate.promise : undefined,
+  });
+  await appendOfEach(run, "a", "b");
+  run.start();
+  await run.told.find(({ event }) => event === "sender refused", "that one is refused");
+  says = "hangs";
+  const tries = () => run.seen.entries.filter(({ names }) => names[0] === "a").length;
+  const before = tries();
+  await run.seen.until(() => tries() > before, "a try of it");
+  // Two voyages, one after the other.
+  for (const sent of [2, 3]) {
+    await appendOfEach(run, "b");
+    await run.told.until(
+      () => run.told.entries.filter(({ event }) => event === "sent").length === sent,
+      "another of b",
+    );
+  }
+  assert.equal(tries(), before + 1);
+  says = "takes";
+  gate.resolve();
+  await run.emptied();
+  assert.deepEqual(run.accepted.toSorted(), ["a", "b", "b", "b"]);
+});
+
+Deno.test("a header names the sender: one that was taken since its refusal is not condemned when that voyage ends", async () => {
+  let refuses = true;
+  const gate = Promise.withResolvers<void>();
+  await using run = await exporting({
+    held: true,
+    bySender: true,
+    consumers: 2,
+    misbehave: ({ names }) => refuses && names[0] === "a" ? { kind: "status", status: 401 } : undefined,
+    hold: ({ names }) => names[0] === "slow" ? gate.promise : undefined,
+  });
+  await appendOfEach(run, "a", "slow");
+  run.start();
+  await run.seen.find(({ names }) => names[0] === "slow", "the last of the first voyage");
+  refuses = false;
+  await appendOfEach(run, "a");
+  await run.told.find(({ event }) => event === "sent", "another of the one that was refused");
+  gate.resolve();
+  await run.emptied();
+  assert.deepEqual(run.accepted.toSorted(), ["a", "a", "slow"]);
+  assert.ok(!run.told.entries.some(({ event }) => event === "sender refused" || event === "failed"));
+});
+
 Deno.test("a header names the sender: an endpoint that is down is asked once, and not once for each sender", async () => {
   let down = true;
   await using run = await exporting({

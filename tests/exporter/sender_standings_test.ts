@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { SenderStandings } from "../../src/exporter/sender_standings.ts";
 
-function standings() {
+function standings(tryingMax = 10) {
   let now = 0;
-  const own = new SenderStandings({ initialMs: 1_000, maxMs: 8_000 }, () => now, () => 1);
+  const own = new SenderStandings({ initialMs: 1_000, maxMs: 8_000 }, tryingMax, () => now, () => 1);
   return { own, later: (ms: number) => void (now += ms) };
 }
 
@@ -78,4 +78,19 @@ Deno.test("of many senders those are forgotten first that are not refused", () =
   own.refused("a");
   for (let index = 0; index < 10_000; index++) own.taken(`s${index}`);
   assert.equal(own.refusalsOf("a"), 1);
+});
+
+Deno.test("of all senders that are refused so many requests are under way as may be, and others are not counted", () => {
+  const { own, later } = standings(1);
+  own.refused("a");
+  own.refused("b");
+  later(1_000);
+  own.tries("c");
+  assert.equal(own.trying, 0);
+  const ended = own.tries("a");
+  assert.equal(own.trying, 1);
+  assert.deepEqual(["a", "b", "c"].map((sender) => own.leftMs(sender)), [1_000, 1_000, 0]);
+  ended();
+  assert.equal(own.trying, 0);
+  assert.deepEqual(["a", "b", "c"].map((sender) => own.leftMs(sender)), [0, 0, 0]);
 });
