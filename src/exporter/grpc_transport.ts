@@ -109,7 +109,8 @@ export class GrpcTransport implements Transport {
       await promise;
       // The peer wants no more.
       if (early) stream.reset();
-      else discard(message);
+      // The socket may hold the end of it all the same: taken away, its frames would be without what they state.
+      else if (stream.sent) discard(message);
       return answer.answered(early);
     } finally {
       abort.removeEventListener("abort", giveUp);

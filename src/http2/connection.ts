@@ -674,6 +674,11 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#tellCut(stream, { reason: "local", code, unprocessed: false, message: "The stream was given up" });
   }
 
+  /** @internal */
+  hasSent(position: number): boolean {
+    return this.#writer.hasSent(position);
+  }
+
   /** Gives the peer back what has been consumed of the connection's window, once it is much. */
   #announce(): void {
     if (this.#unannounced < this.#limits.windowBytes / 2) return;
@@ -695,6 +700,7 @@ export class Http2Connection implements FrameSink, StreamHost {
           this.#sendWindow -= next.bytes.length;
           stream.sendWindow -= next.bytes.length;
           this.#writer.writeData(stream.id, next.bytes, next.end);
+          stream.sentTo = this.#writer.position;
           this.#flood.earnBytes(next.bytes.length);
         }
         const trailers = stream.nextTrailers();

@@ -23,6 +23,8 @@ export class FrameWriter {
   #ended = false;
   #overBytes = 0;
   #paused = false;
+  /** Of all frames so far, in bytes. */
+  #position = 0;
 
   /** @param onRoom Called when the socket takes data again. */
   constructor(socket: Socket, onRoom: () => void) {
@@ -40,10 +42,21 @@ export class FrameWriter {
     return this.#ended || this.#socket.writableNeedDrain;
   }
 
+  /** Where the next frame begins among the bytes of all frames. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Whether the system has taken all before a position, so that the socket holds nothing of it any more. */
+  hasSent(position: number): boolean {
+    return position <= this.#position - this.#bytes - this.#socket.writableLength;
+  }
+
   write(frame: Uint8Array): void {
     if (this.#ended) return;
     this.#frames.push(frame);
     this.#bytes += frame.length;
+    this.#position += frame.length;
     if (this.#socket.writableNeedDrain) {
       this.#overBytes += frame.length;
       if (this.#overBytes > REPLIES_BYTES_MAX && !this.#paused) {
@@ -60,7 +73,7 @@ export class FrameWriter {
     });
   }
 
-  /** A frame of DATA; `bytes` is not copied where it is large. */
+  /** A frame of DATA; `bytes` is not copied where it is large: it is the socket's until `hasSent` says otherwise. */
   writeData(id: number, bytes: Uint8Array, end: boolean): void {
     this.write(frameHead(FRAME_TYPE.data, end ? FLAG.endStream : 0, id, bytes.length));
     if (bytes.length > 0) this.write(bytes);

@@ -39,6 +39,8 @@ export interface Http2Stream {
   readonly id: number;
   /** Bytes given to `sendData` that are not on the socket yet. */
   readonly waitingBytes: number;
+  /** Whether nothing that was given to `sendData` is held any more: nothing waits, and the system has taken what went to the socket. */
+  readonly sent: boolean;
   /** Sends a header block of `encodeFields`. */
   sendHeaders(block: Uint8Array, end?: boolean): void;
   /** Sends a part of the body once windows and socket have room for it; `bytes` is not copied. */
@@ -57,6 +59,7 @@ export interface StreamHost {
   waiting(stream: Stream): void;
   consumedOf(stream: Stream, bytes: number): void;
   resetOf(stream: Stream, code: number): void;
+  hasSent(position: number): boolean;
 }
 
 /** What waits to be sent. */
@@ -87,6 +90,8 @@ export class Stream implements Http2Stream {
   unannounced = 0;
   /** When something of what waits was sent last, or began to wait; by `performance.now()`. */
   movedAt = 0;
+  /** Where the last of its DATA ends among all that the connection has written, in bytes. */
+  sentTo = 0;
   /** What `content-length` states of the body that arrives, and what has arrived of it. */
   statedBytes: number | undefined;
   receivedBytes = 0;
@@ -99,6 +104,10 @@ export class Stream implements Http2Stream {
 
   get waitingBytes(): number {
     return this.#waitingBytes;
+  }
+
+  get sent(): boolean {
+    return this.#waitingBytes === 0 && this.#host.hasSent(this.sentTo);
   }
 
   sendHeaders(block: Uint8Array, end = false): void {

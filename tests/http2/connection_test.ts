@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import net, { type AddressInfo, type Socket } from "node:net";
+import { Duplex } from "node:stream";
 import {
   type ConnectionEnd,
   type ConnectionEvents,
@@ -234,6 +235,45 @@ Deno.test("a body waits for the peer's window, and goes on where it is opened", 
   assert.equal((await peer.next(FRAME_TYPE.data)).length, 40);
   assert.deepEqual((await peer.next(FRAME_TYPE.headers)).fields, [["a", "b"]]);
   peer.destroy();
+});
+
+Deno.test("a body is sent once the system has taken it, and not before", async () => {
+  const written: { readonly bytes: Uint8Array; readonly done: () => void }[] = [];
+  const socket = new Duplex({
+    read() {},
+    write: (bytes: Uint8Array, _, done) => void written.push({ bytes, done }),
+  });
+  const connection = new Http2Connection(socket as Socket, {
+    side: "client",
+    limits: LIMITS,
+    events: {
+      closed() {},
+      failed(error) {
+        throw error;
+      },
+    },
+  });
+  const take = async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    const { bytes, done } = written.shift()!;
+    done();
+    return bytes.length;
+  };
+  await take();
+  const stream = connection.request(encodeFields(REQUEST), { data() {}, end() {}, cut() {} })!;
+  assert(stream.sent, "there is no body yet");
+  const body = new Uint8Array(40_000);
+  stream.sendData(body, true);
+  assert.equal(stream.waitingBytes, 0, "the windows have room for all of it");
+  assert(!stream.sent);
+  let taken = 0;
+  while (taken < body.length) {
+    assert(!stream.sent, `${taken} bytes were taken`);
+    taken += await take();
+  }
+  assert.equal(written.length, 0);
+  assert(stream.sent);
+  connection.destroy();
 });
 
 Deno.test("what is not consumed holds the peer back, and is held no further", async () => {

@@ -30,8 +30,11 @@ export function grpcCodeOf(code: RefusalCode): number {
   return CODES[code] ?? REFUSALS[code].grpcCode;
 }
 
-/** The longest message that is sent, in characters: some clients take no more than 8 KiB of metadata (gRPC's C core). */
-const MESSAGE_CHARACTERS_MAX = 500;
+/**
+ * The longest message that is sent, in bytes of UTF-8: some clients take no more than 8 KiB of metadata (gRPC's C core). It stands there
+ * as `grpc-message`, where a byte may take three, and up to three times in the details, where three take four.
+ */
+const MESSAGE_BYTES_MAX = 800;
 
 const HEADER: readonly Field[] = [[":status", "200"], ["content-type", "application/grpc"]];
 const HEADER_BLOCK = encodeFields(HEADER);
@@ -102,5 +105,8 @@ export function answerRefusal(stream: Http2Stream, refusal: Refusal, toldS: numb
 }
 
 function cut(text: string): string {
-  return text.length > MESSAGE_CHARACTERS_MAX ? `${text.slice(0, MESSAGE_CHARACTERS_MAX - 1)}…` : text;
+  // No character has more than three bytes of UTF-8 for each of its units.
+  if (text.length * 3 <= MESSAGE_BYTES_MAX || Buffer.byteLength(text) <= MESSAGE_BYTES_MAX) return text;
+  const room = new Uint8Array(MESSAGE_BYTES_MAX - Buffer.byteLength("…"));
+  return `${text.slice(0, new TextEncoder().encodeInto(text, room).read)}…`;
 }
