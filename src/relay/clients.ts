@@ -4,7 +4,7 @@
  */
 import { lookup } from "node:dns/promises";
 import process from "node:process";
-import { exporterSettings, headersFor } from "../config/exporter_settings.ts";
+import { exporterSettings, headersFor, type Protocol } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
 import { proxyVariableFor } from "../doctor/proxy.ts";
 import { CollectorClient } from "../exporter/client.ts";
@@ -62,7 +62,10 @@ export async function openClients(
       // As many as may be under way: with fewer, a busy relay makes a TLS handshake for most of its requests.
       idleConnectionsMax: requestsAtOnce(config.sending_queue) * SIGNAL_NAMES.length,
       http2: durable,
-      resolve: resolverFor(Object.values(targets).map((target) => new URL(target.url))),
+      resolve: resolverFor(
+        protocol,
+        SIGNAL_NAMES.filter((each) => keyOf(each) === key).map((each) => new URL(targets[each].url)),
+      ),
     });
     opened.set(key, client);
     stack.defer(() => client.close());
@@ -73,16 +76,25 @@ export async function openClients(
   return { clients: bySignal((signal) => opened.get(keyOf(signal))!), identities };
 }
 
-/** Undefined where a proxy resolves the names, or where nobody can tell. */
-function resolverFor(urls: readonly URL[]): ResolveName | undefined {
-  let proxied: boolean;
+/**
+ * What tells a client all addresses of the names in its URLs; undefined where a proxy resolves them, or where nobody can tell.
+ * @param env The environment, which a process may have no leave to read. OTLP/gRPC goes by none of its proxies.
+ */
+export function resolverFor(
+  protocol: Protocol,
+  urls: readonly URL[],
+  env: () => Readonly<Record<string, string | undefined>> = () => process.env,
+): ResolveName | undefined {
+  if (protocol === "grpc") return addressesOf;
   try {
-    proxied = urls.some((url) => proxyVariableFor(url, process.env) !== undefined);
+    return urls.some((url) => proxyVariableFor(url, env()) !== undefined) ? undefined : addressesOf;
   } catch {
-    // Without leave to read the environment.
     return undefined;
   }
-  return proxied ? undefined : async (host) => (await lookup(host, { all: true })).map(({ address }) => address);
+}
+
+async function addressesOf(host: string): Promise<string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 /** The relay's own spans and metrics leave through the mTLS client, never through the queue. Without clients nothing leaves. */

@@ -125,6 +125,18 @@ Deno.test("what Deno trusts beside the CA, and proxies in the way, are warnings"
   assert.deepEqual((await doctor(certs, collector.url, {}, { env: direct })).warnings, []);
 });
 
+Deno.test("a proxy variable is no proxy for OTLP/gRPC, which doctor says", async () => {
+  await using certs = await testCertificates();
+  const file = join(certs.dir, "grpc.yaml");
+  await writeFile(file, "exporter: { protocol: grpc, endpoint: collector.invalid:4317 }\n");
+  const report = await examine({ file, env: { ...ALONE, HTTPS_PROXY: "http://proxy.example:3128" } });
+  const { status, finding } = checkOf(report, "proxy");
+  assert.deepEqual([status, finding], [
+    "ok",
+    "OTLP/gRPC goes straight to the Collector; HTTPS_PROXY would apply to OTLP/HTTP alone",
+  ]);
+});
+
 Deno.test("a certificate near its end is a warning, and a fault when it is very near", async () => {
   await using certs = await testCertificates();
   await using collector = await embedded(certs);

@@ -42,11 +42,21 @@ export const HOST_CHECKS: readonly Check<HostSubject>[] = [
       const settings = config === undefined
         ? []
         : exporterNames(config).flatMap((name) => SIGNAL_NAMES.map((signal) => exporterSettings(config, signal, name)));
-      const urls = settings.filter(({ protocol }) => protocol !== "grpc").map(({ url }) => new URL(url));
-      const used = urls.flatMap((url) => proxyVariableFor(url, env) ?? []);
-      return used.length === 0
-        ? ok("No proxy variable applies to the Collector")
-        : warning("proxied", `Requests to the Collector go through the proxy of ${[...new Set(used)].join(", ")}`);
+      const variablesFor = (byGrpc: boolean): string =>
+        [
+          ...new Set(
+            settings.filter(({ protocol }) => (protocol === "grpc") === byGrpc)
+              .flatMap(({ url }) => proxyVariableFor(new URL(url), env) ?? []),
+          ),
+        ].join(", ");
+      const used = variablesFor(false);
+      if (used !== "") return warning("proxied", `Requests to the Collector go through the proxy of ${used}`);
+      const unused = variablesFor(true);
+      return ok(
+        unused === ""
+          ? "No proxy variable applies to the Collector"
+          : `OTLP/gRPC goes straight to the Collector; ${unused} would apply to OTLP/HTTP alone`,
+      );
     },
   },
 ];
