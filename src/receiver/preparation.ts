@@ -10,7 +10,7 @@ import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { FRAMES_MAX, TooManyFramesError, unzstd, ZstdError } from "../codec/zstd.ts";
 import { Refusal } from "../errors.ts";
 import { type RequestBounds, TooManyError } from "../otlp/bounds.ts";
-import { JsonError, TranscodedTooLargeError, transcodeJson } from "../otlp/json/transcode.ts";
+import { JsonError, lendTranscoded, TranscodedTooLargeError } from "../otlp/json/transcode.ts";
 import type { MediaType } from "../otlp/response.ts";
 import { RewrittenTooLargeError } from "../otlp/rewrite/edits.ts";
 import { type Redactor, TooManyHashesError } from "../otlp/rewrite/redaction.ts";
@@ -165,8 +165,8 @@ function open(
   const plain = gzip?.content ?? inflate(encoding, received, bytesMax, budget.frames);
   if (mediaType !== "application/json") return { content: plain, gzip, found: undefined };
   try {
-    const found = transcodeJson(signal, plain.bytes, protobufBytesMax, bounds);
-    return { content: new OwnedBytes(found.protobuf), gzip: undefined, found };
+    const found = lendTranscoded(signal, plain.bytes, protobufBytesMax, bounds);
+    return { content: found.protobuf, gzip: undefined, found };
   } finally {
     // With a budget the body may be needed once more.
     if (plain !== received || budget === UNLIMITED) plain[Symbol.dispose]();

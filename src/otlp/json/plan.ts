@@ -15,12 +15,15 @@ import {
   type ScalarKind,
 } from "../schema.ts";
 import { bySignal } from "../../signal.ts";
+import { Spelling } from "./spelling.ts";
 
 /** A field: all that can be known of it before there is a value. */
 export interface FieldPlan {
   readonly name: string;
   /** The name and the quote that ends it. */
   readonly nameBytes: Uint8Array;
+  /** The name as nearly every sender spells it: in quotes, and the colon behind it. */
+  readonly spelling: Spelling;
   /** The tag of one value, a varint in the order of its bytes; of all values together where they are packed. */
   readonly tag: number;
   /** Undefined for a message. */
@@ -40,6 +43,8 @@ export interface FieldPlan {
 export class MessagePlan {
   /** What entering it means for the count of items. */
   readonly role: number;
+  /** Whether it is a KeyValue, which is most of what a request has. */
+  readonly attribute: boolean;
   /** The field that came first last time. */
   first: FieldPlan | undefined;
   readonly #fields = new Map<string, FieldPlan>();
@@ -48,6 +53,7 @@ export class MessagePlan {
 
   constructor(name: MessageName) {
     this.role = roleOf(name);
+    this.attribute = name === "KeyValue";
   }
 
   add(field: FieldPlan): void {
@@ -113,6 +119,7 @@ function plans(): Readonly<Record<MessageName, MessagePlan>> {
       all[name].add({
         name: field,
         nameBytes: new TextEncoder().encode(`${field}"`),
+        spelling: new Spelling(`"${field}":`),
         tag: tagBytes(number * 8 + (scalar === undefined || packed ? 2 : WIRE_TYPE[scalar])),
         kind: scalar,
         message: isMessage(kind) ? all[kind] : undefined,

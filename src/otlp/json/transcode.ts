@@ -9,6 +9,7 @@
  * @module
  */
 import { isUtf8 } from "node:buffer";
+import { OwnedBytes } from "../../codec/owned_bytes.ts";
 import { type RequestBounds, TooManyError, UNBOUNDED } from "../bounds.ts";
 import { ItemCount } from "../item_count.ts";
 import { Fault, JsonError } from "./error.ts";
@@ -49,10 +50,10 @@ let ignored = 0;
 
 const MERGEABLE = bySignal((signal) => signalOf(signal).mergeable);
 
-/** A request that came as JSON. */
-export interface Transcoded extends Walk {
-  /** The request in a buffer of its own. */
-  readonly protobuf: Uint8Array<ArrayBuffer>;
+/** A request that came as JSON; `Content` is how its protobuf is held. */
+export interface Transcoded<Content = Uint8Array<ArrayBuffer>> extends Walk {
+  /** The request. */
+  readonly protobuf: Content;
   /** How many members of its objects no field has the name of: they are not in it. */
   readonly ignored: number;
 }
@@ -62,19 +63,30 @@ function countMessage(): void {
   if (--messagesLeft < 0) throw new TooManyError("messages", bounds.messagesMax);
 }
 
-/**
- * Transcodes one OTLP/JSON export request.
- * @param bytesMax The most bytes that the protobuf may have. @param requestBounds What else it is held to.
- * @returns the request as protobuf, and what a walk over it would find: it refuses nothing that is written here.
- * @throws {JsonError} when it is not an export request; {TranscodedTooLargeError} when it is over `bytesMax`;
- *   {TooManyError} when it is over the other bounds.
- */
+/** {@link lendTranscoded}, with the protobuf in a buffer of its own. */
 export function transcodeJson(
   signal: SignalName,
   body: Uint8Array,
   bytesMax: number,
   requestBounds: RequestBounds = UNBOUNDED,
 ): Transcoded {
+  const { protobuf, ...found } = lendTranscoded(signal, body, bytesMax, requestBounds);
+  return { protobuf: protobuf.take(), ...found };
+}
+
+/**
+ * Transcodes one OTLP/JSON export request. The protobuf is lent, and has to be given back before the next call.
+ * @param bytesMax The most bytes that the protobuf may have. @param requestBounds What else it is held to.
+ * @returns the request as protobuf, and what a walk over it would find: it refuses nothing that is written here.
+ * @throws {JsonError} when it is not an export request; {TranscodedTooLargeError} when it is over `bytesMax`;
+ *   {TooManyError} when it is over the other bounds.
+ */
+export function lendTranscoded(
+  signal: SignalName,
+  body: Uint8Array,
+  bytesMax: number,
+  requestBounds: RequestBounds = UNBOUNDED,
+): Transcoded<OwnedBytes> {
   if (!isUtf8(body)) throw new JsonError("Malformed JSON: the body is not UTF-8");
   reader.begin(body);
   // JSON is nearly always longer than its protobuf; where it is not, the writer takes more.
@@ -83,6 +95,7 @@ export function transcodeJson(
   messagesLeft = bounds.messagesMax;
   ignored = 0;
   count.reset(bounds);
+  let written = false;
   try {
     const first = reader.peek();
     if (first !== BRACE) {
@@ -93,7 +106,9 @@ export function transcodeJson(
     writeMessage(REQUEST_PLAN[signal], 0);
     reader.finish();
     // Requests that may be merged have their resources and no field beside them.
-    return { protobuf: writer.finish(), items: count.total(), mergeable: MERGEABLE[signal], ignored };
+    const protobuf = new OwnedBytes(writer.finish(), giveBack);
+    written = true;
+    return { protobuf, items: count.total(), mergeable: MERGEABLE[signal], ignored };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     // That the text is no JSON, further on, says more than that a value does not fit.
@@ -104,9 +119,11 @@ export function transcodeJson(
     throw new JsonError(`Malformed OTLP/JSON at ${path}: ${error.message}`, path);
   } finally {
     reader.end();
-    writer.end();
+    if (!written) writer.end();
   }
 }
+
+const giveBack = (): void => writer.end();
 
 /** Longest path that is shown whole; of a longer one the two ends are. */
 const PATH_SHOWN_MAX = 16;
@@ -172,6 +189,14 @@ function writeList(field: FieldPlan, opening: number, depth: number): void {
       index++;
       const first = reader.peek();
       if (field.message !== undefined) {
+        // Two messages, two levels deeper; where that is too much, the long way says so.
+        if (
+          field.message.attribute && messagesLeft >= 2 && depth + 2 <= JSON_NESTING_MAX &&
+          writer.attribute(field, reader)
+        ) {
+          messagesLeft -= 2;
+          continue;
+        }
         if (first !== BRACE) throw reader.otherKind("an object");
         countMessage();
         writer.open(field);

@@ -6,6 +6,7 @@
  * around it, so all of them are given room at once, and no byte is moved more than once for each byte that a length may have.
  * @module
  */
+import { ATTRIBUTE_ROOM_BYTES, copyAttribute } from "./attribute.ts";
 import { decodeBase64 } from "./base64.ts";
 import { discard } from "../../codec/bytes.ts";
 import { Fault } from "./error.ts";
@@ -76,10 +77,10 @@ export class ProtobufWriter {
     return this.#bytesMax + this.#starts.length + VALUE_BYTES_MAX;
   }
 
-  /** The request, in a buffer of its own. @throws {TranscodedTooLargeError} */
+  /** The request: a view that is valid until {@link end}. @throws {TranscodedTooLargeError} */
   finish(): Uint8Array<ArrayBuffer> {
     if (this.#at > this.#bytesMax) throw new TranscodedTooLargeError(this.#bytesMax);
-    return this.#buffer.slice(0, this.#at);
+    return this.#buffer.subarray(0, this.#at);
   }
 
   /** Gives back what a large request took. */
@@ -203,6 +204,18 @@ export class ProtobufWriter {
     const start = this.#at;
     const end = this.#copy(reader);
     this.#prefix(start, end - start - 1);
+  }
+
+  /**
+   * The attribute that is next in `reader`, with its tag, where it is spelled as nearly all are. False where it is not, and then
+   * nothing has been taken or written.
+   */
+  attribute(field: Prefixed, reader: JsonReader): boolean {
+    if (this.#at + ATTRIBUTE_ROOM_BYTES > this.#buffer.length) return false;
+    const end = copyAttribute(reader, this.#buffer, this.#view, this.#at, field.tag);
+    if (end < 0) return false;
+    this.#at = end;
+    return true;
   }
 
   /** The base64 that is next in `reader` as bytes, and their length. @throws {Fault} when it is none. */
