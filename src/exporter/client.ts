@@ -95,6 +95,11 @@ export interface ExportClient {
   speakFor?(sender: string): void;
   /** For a client that stands for several: which of them gave an answer. */
   givenBy?(answer: Answer): string | undefined;
+  /**
+   * For a client that stands for several: the one that gave this answer refuses everything, as far as can be told.
+   * @returns whether another has what is sent from now on.
+   */
+  leave?(answer: Answer): boolean;
   close(): void;
 }
 

@@ -4,6 +4,7 @@
  */
 import { concernsTheWay } from "../diagnosis/faults.ts";
 import type { Answer } from "./client.ts";
+import { dispositionOf } from "./disposition.ts";
 
 /** A member that failed is tried again after so long, in ms; each relapse doubles it, up to the most. */
 const RETURN_MS = 30_000;
@@ -30,6 +31,7 @@ export class EndpointHealth {
   #busySince: number | undefined;
   #restUntil = 0;
   #probing = false;
+  #refusing = false;
   readonly #onChange: ((answer: Answer | undefined) => void)[] = [];
 
   /** @param now A clock in ms that is never set back. */
@@ -40,6 +42,17 @@ export class EndpointHealth {
   /** Whether it takes data, as far as is known. */
   get up(): boolean {
     return this.#state === "up";
+  }
+
+  /** Whether it is down because it refuses everything: what it refuses says nothing of the data, and nothing of its return. */
+  get refusing(): boolean {
+    return this.#refusing;
+  }
+
+  /** It refuses everything, as far as can be told: this answer is one of those. */
+  refuses(answer: Answer): void {
+    this.#refusing = true;
+    this.failed(answer);
   }
 
   /** Tells from now on when it is down, by the answer that showed it, and without one when it is back. */
@@ -111,6 +124,7 @@ export class EndpointHealth {
     this.#retryAt = now + SUCCESS_APART_MS;
     if (++this.#successes < SUCCESSES_TO_RETURN) return false;
     this.#state = "up";
+    this.#refusing = false;
     this.#waitMs = RETURN_MS;
     for (const tell of this.#onChange) tell(undefined);
     return true;
@@ -121,7 +135,7 @@ export class EndpointHealth {
     this.#probing = false;
   }
 
-  /** 400, 413 and 422 are about the data; a Collector that asks to wait is busy, and for 30 s no more than that. */
+  /** 400, 413 and 422 are about the data, unless it refuses everything; a Collector that asks to wait is busy, and for 30 s no more than that. */
   judge(answer: Answer): { readonly move: Move; readonly busyMs: number } {
     const moves = { move: "moves", busyMs: 0 } as const;
     const stays = { move: "stays", busyMs: 0 } as const;
@@ -136,6 +150,6 @@ export class EndpointHealth {
       const busyMs = this.busy(retryAfterMs ?? REST_MS);
       return busyMs >= LOAD_MS_MAX ? moves : { move: "busy", busyMs };
     }
-    return status === 400 || status === 413 || status === 422 ? stays : moves;
+    return dispositionOf(answer) === "inspect" && !this.#refusing ? stays : moves;
   }
 }

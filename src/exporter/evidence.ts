@@ -26,6 +26,7 @@ export class Evidence {
   /** The number of the last request that was taken, by place. */
   readonly #taken = new Map<string, number>();
   #sent = 0;
+  #moves = 0;
 
   /**
    * @param bySender Whether the endpoint tells senders apart: what it takes of one proves nothing of another.
@@ -47,6 +48,16 @@ export class Evidence {
   /** It took what it had refused by itself. */
   contradicted(): void {
     this.#contradictedAt = this.#now();
+  }
+
+  /** How often the data has gone to another endpoint since the one before refused everything. */
+  get moves(): number {
+    return this.#moves;
+  }
+
+  /** The data goes to another endpoint from now on: how many were refused in a row says nothing of that one. */
+  moved(): void {
+    this.#moves++;
   }
 
   /** Requests of data that have been sent. */

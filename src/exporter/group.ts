@@ -3,7 +3,7 @@
  * an endpoint comes of real requests alone; one that failed is tried again by a real request, too.
  * @module
  */
-import type { Fault } from "../diagnosis/faults.ts";
+import { type Fault, faultNamed } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
 import { dispositionOf } from "./disposition.ts";
 import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
@@ -150,8 +150,10 @@ export class GroupClient implements ExportClient {
         ...(timeoutMs === Infinity ? {} : { timeoutMs: Math.max(1, leftMs / sharing(order.slice(index))) }),
       });
       this.#givenBy.set(answer, member);
-      last = answer;
+      // That one refuses which is known to refuse everything says less than whatever another answers.
+      if (last === undefined || !member.health.refusing) last = answer;
       if (answer.kind === "none" && answer.aborted) {
+        last = answer;
         member.health.unknown();
         break;
       }
@@ -184,6 +186,20 @@ export class GroupClient implements ExportClient {
     }
     for (const { member } of failed) member.health.unknown();
     return last ?? { ...MADE_ANEW, durationMs: this.#now() - started };
+  }
+
+  /** A balance has others to choose from at each attempt; where all refuse everything, nobody is left to go to. */
+  leave(answer: Answer): boolean {
+    const { kind, members, signal, events } = this.#options;
+    const from = this.#givenBy.get(answer);
+    if (kind !== "failover" || from === undefined || from.health.refusing) return false;
+    const others = members.filter((member) => member !== from && !member.health.refusing);
+    const to = others.find(({ health }) => health.up) ?? others[0];
+    if (to === undefined) return false;
+    const first = from.health.up;
+    from.health.refuses(answer);
+    events.moved(signal, from.name, to.name, faultNamed("refuses_everything"), { first, maybeBoth: false });
+    return true;
   }
 
   speakFor(sender: string): void {
@@ -249,7 +265,8 @@ export class GroupClient implements ExportClient {
     for (const { member: from, answer } of failed) {
       const first = from.health.up;
       from.health.failed(answer);
-      const fault = from.client.diagnose(answer);
+      const refuses = from.health.refusing && answer.kind === "answer" && dispositionOf(answer) === "inspect";
+      const fault = refuses ? faultNamed("refuses_everything") : from.client.diagnose(answer);
       const maybeBoth = answer.kind === "none"
         ? answer.timedOut || fault.code === "unknown"
         : answer.status === 502 || answer.status === 504;

@@ -10,6 +10,8 @@ import type { Piece } from "./payload.ts";
 export interface Row {
   /** The last request that it took. */
   readonly lastTaken: number;
+  /** How often the data had gone to another endpoint. */
+  readonly moves: number;
   refused: number;
 }
 

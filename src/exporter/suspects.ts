@@ -115,8 +115,9 @@ export class Suspects {
     const lastTaken = evidence.lastTaken(sender);
     const key = bySender ? sender : "";
     const known = this.#rows.get(key);
-    if (known?.lastTaken === lastTaken) return known;
-    const row = { lastTaken, refused: 0 };
+    const { moves } = evidence;
+    if (known?.lastTaken === lastTaken && known.moves === moves) return known;
+    const row = { lastTaken, moves, refused: 0 };
     this.#rows.set(key, row);
     const [first] = this.#rows.keys();
     if (this.#rows.size > ROWS_MAX && first !== undefined) this.#rows.delete(first);

@@ -142,7 +142,7 @@ export class Way {
   #learn(answer: Answer): void {
     if (this.breaker.failures > 0) return;
     const afterMs = this.breaker.failed(this.breaker.pass());
-    const fault = this.#client.diagnose(answer);
+    const fault = this.faultOf(answer);
     this.#lastFailure = { at: Date.now(), fault, cause: causeOf(answer), retryAt: Date.now() + afterMs };
   }
 
@@ -218,7 +218,8 @@ export class Way {
     if (disposition === "inspect") {
       // It may be another server, that reads the first member alone and finds the seal broken.
       if (body.members > 1) this.#members.doubted();
-      this.#health?.succeeded(probes);
+      // It works, unless it is known to refuse everything.
+      if (this.#health?.refusing === false) this.#health.succeeded(probes);
       return {
         kind: "refused",
         reason: answer.message || `The Collector answered ${answeredCode(answer)}`,
@@ -299,6 +300,11 @@ export class Way {
     // Sent with an identity that has been replaced since: that tells nothing of the one in use.
     if (identity !== this.#client.replaced) return { cause: "The identity was replaced meanwhile" };
     const refused = isRefusal(answer);
+    // Another has it at once: nothing is wrong with the way as a whole.
+    if (refused && !fewSenders && this.#client.leave?.(answer) === true) {
+      this.evidence.moved();
+      return { cause: `${this.faultOf(answer).what} (${causeOf(answer)})` };
+    }
     const fault = this.faultOf(answer);
     const askedMs = answer.kind === "answer" ? answer.retryAfterMs : undefined;
     // What may be the data's fault is no reason to be slow: another request may pass. Nor is a refusal of everything, which may be a moment's.

@@ -63,7 +63,8 @@ data goes where.
 
 A group learns from the requests that it sends. What cannot be connected to, does not answer in time, or answers 401,
 403, 404 or 5xx has the request go to the next exporter at once, and the data after it too; 400, 413 and 422 are about
-the data and go nowhere else. 429, and 503 with \`Retry-After\`, are waited for, for 30 s at most; in a balance the others
+the data and go nowhere else. A failover leaves an exporter that refuses everything (\`refuses_everything\`, see
+[answers.md](answers.md)) as one that is down, while another of the group does not; it is back once it takes data. 429, and 503 with \`Retry-After\`, are waited for, for 30 s at most; in a balance the others
 have the data meanwhile. After 30 s one that failed is tried by one request; three successes at least 5 s apart bring it
 back, and each relapse doubles the wait, up to 10 min. What fails on every exporter counts against none of them. What
 timed out may be on two of them: \`edgeferry_exporter_moved_requests\` says so by \`maybe_both\`. Weights are means, not

@@ -157,6 +157,26 @@ for (const kind of ["failover", "balance"] as const) {
   });
 }
 
+Deno.test("failover: while the first refuses all data and takes empty requests the next has it, each span once", async () => {
+  await using at = await scene({ groups: { all: { failover: ["one", "two"] } }, routes: [{ exporters: ["all"] }] }, 22);
+  const { one, two } = at;
+  await at.more(20);
+  assert.equal(two.receipts.length, 0);
+  await one.trouble({ kind: "status", status: 400 });
+  const deadline = performance.now() + DRAIN_MS;
+  while (two.receipts.length === 0) {
+    assert(performance.now() < deadline, `The next has nothing:\n${at.relay.lines.slice(-20).join("\n")}`);
+    await at.more(5);
+  }
+  await at.more(60);
+  await at.drain();
+  assert.deepEqual(missing(at, one, two), []);
+  assert.deepEqual([...arrived(one, two).values()].filter((count) => count > 1), []);
+  // What was delivered is what was accepted: nothing was set aside.
+  await checkBooks(at, "all");
+  assert(await at.value("edgeferry_exporter_moved_requests", 'from="one"', 'fault="refuses_everything"') > 0);
+});
+
 Deno.test("fan-out: each of two real Collectors has everything, whatever becomes of the other", async () => {
   await using at = await scene({ routes: [{ exporters: ["one", "two"] }] }, 18);
   const { one, two } = at;

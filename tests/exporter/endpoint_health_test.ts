@@ -161,3 +161,19 @@ Deno.test("whether all gzip members are read is asked once for all who send ther
   await a.proof.prove();
   assert.equal(sent.length, asked);
 });
+
+Deno.test("what one refuses that refuses everything is not about the data, until it is back", () => {
+  let now = 0;
+  const health = new EndpointHealth(() => now);
+  const refusals = [400, 413, 422].map(answered);
+  for (const answer of refusals) assert.equal(health.judge(answer).move, "stays");
+  health.refuses(answered(400));
+  assert.ok(!health.up && health.refusing);
+  for (const answer of refusals) assert.equal(health.judge(answer).move, "moves");
+  for (let answer = 0; answer < 3; answer++) {
+    assert.ok(health.refusing);
+    health.succeeded(true);
+    now += 5_000;
+  }
+  assert.ok(health.up && !health.refusing);
+});

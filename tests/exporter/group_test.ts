@@ -95,6 +95,8 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
     given,
     replaced,
     says: (name: string, answer: Answer) => void says.set(name, () => answer),
+    /** Sends once, and says of what is answered that whoever gave the answer refuses everything. */
+    leave: async () => client.leave(await client.send("traces", BODY, "gzip")),
     later: (ms: number) => void (now += ms),
     /** Sends once and answers with the names that it went to. */
     async send(options?: SendOptions): Promise<string> {
@@ -390,4 +392,55 @@ Deno.test("the time that there is, is shared; who is given up on says nothing", 
   other.says("a", { kind: "none", cause: "given up", timedOut: false, aborted: true, durationMs: 1 });
   assert.equal(await other.send(), "a none");
   assert.deepEqual(other.told, []);
+});
+
+Deno.test("failover: the data of one that refuses everything goes to the next, until the first has taken some three times", async () => {
+  const eu = group("failover", ["a", "b"]);
+  eu.says("a", answered(400));
+  assert.equal(await eu.send(), "a 400", "which may be about the data");
+  assert.equal(await eu.leave(), true);
+  assert.deepEqual(eu.told, ["traces: a -> b, refuses_everything"]);
+  assert.equal(await eu.send(), "b 200");
+  // Tried again, it refuses what is sent: that is no success, and the other has it at once.
+  for (const waitMs of [30_000, 30_000]) {
+    eu.later(waitMs);
+    assert.equal(await eu.send(), "a b 200");
+    assert.equal(await eu.send(), "b 200");
+  }
+  eu.later(30_000);
+  eu.says("a", answered(200));
+  assert.equal(await eu.send(), "a 200");
+  eu.later(5_000);
+  assert.equal(await eu.send(), "a 200");
+  eu.says("a", answered(400));
+  eu.later(5_000);
+  assert.equal(await eu.send(), "a b 200", "a relapse");
+  eu.says("a", answered(200));
+  eu.later(60_000);
+  for (let success = 0; success < 3; success++) {
+    assert.equal(await eu.send(), "a 200");
+    eu.later(5_000);
+  }
+  assert.equal(eu.told.at(-1), "traces: a is back");
+  eu.says("a", answered(400));
+  assert.equal(await eu.send(), "a 400", "and what it refuses may be about the data again");
+});
+
+Deno.test("failover: where all refuse everything nobody is left to go to, and what another answers says more", async () => {
+  const eu = group("failover", ["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) eu.says(name, answered(400));
+  assert.deepEqual([await eu.leave(), await eu.leave(), await eu.leave()], [true, true, false]);
+  assert.deepEqual(eu.told, ["traces: a -> b, refuses_everything", "traces: b -> c, refuses_everything"]);
+  assert.equal(await eu.send(), "c 400", "which is asked all the same");
+  eu.says("c", gone());
+  assert.equal(await eu.send(), "c a b none", "no refusal of one that refuses everything is taken for one of the data");
+});
+
+Deno.test("balance: one that refuses everything is not left, since the others are asked each time anyway", async () => {
+  const eu = group("balance", ["a"]);
+  eu.says("a", answered(400));
+  assert.equal(await eu.leave(), false);
+  const two = group("balance", ["a", "b"], () => 0);
+  two.says("a", answered(400));
+  assert.equal(await two.leave(), false);
 });

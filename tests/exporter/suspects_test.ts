@@ -11,6 +11,7 @@ function scene(bySender = false, wait = { initialMs: 100, maxMs: 1_000 }) {
   let id = 0;
   return {
     suspects,
+    evidence,
     pieceOf: (sender = "s"): Piece => {
       const [piece] = piecesOf({
         id: ++id,
@@ -100,6 +101,17 @@ Deno.test("many that are refused with nothing taken between are the endpoint's f
   assert.equal(suspects.waited(pieces[1]!, of(pieces[1]!)), false);
   take();
   assert.equal(suspects.everything(first!), false);
+});
+
+Deno.test("how many were refused in a row says nothing of another endpoint that the data goes to since", () => {
+  const { suspects, evidence, pieceOf } = scene();
+  const pieces = Array.from({ length: REFUSED_IN_A_ROW_MAX }, () => pieceOf());
+  for (const one of pieces) suspects.refused(one, { sentBefore: evidence.sent, by: "a" });
+  assert.ok(suspects.everything(pieces[0]!));
+  evidence.moved();
+  assert.ok(!suspects.everything(pieces[0]!));
+  for (const one of pieces) suspects.refused(one, { sentBefore: evidence.sent, by: "b" });
+  assert.ok(suspects.everything(pieces[0]!), "which may refuse everything, too");
 });
 
 Deno.test("where the endpoint tells senders apart, one that is refused says nothing of another", () => {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Answer } from "../../src/exporter/client.ts";
 import { RequestBody } from "../../src/exporter/payload.ts";
 import { Way, type WayEvents } from "../../src/exporter/way.ts";
 import { startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
@@ -35,7 +36,7 @@ async function setup(stack: AsyncDisposableStack, options: { timeoutMs?: number;
     events,
   });
   const post = () => way.post(BODY, { items: 3, requests: 2, sender: "s", permit: way.breaker.pass() });
-  return { endpoint, way, told, post, proxy };
+  return { endpoint, way, told, post, proxy, client };
 }
 
 Deno.test("what an answer means for what was sent", async () => {
@@ -103,6 +104,35 @@ Deno.test("an empty request tells whether a refusal is about the data", async ()
   way.fail(answer, permit, way.identity);
   assert.deepEqual(told, ["failed refuses_everything 1"]);
   assert.equal(way.taken, 0, "no data was taken");
+});
+
+Deno.test("a refusal of everything opens no breaker where another of a group has what comes now", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { endpoint, way, told, client } = await setup(stack);
+  const left: number[] = [];
+  let another = true;
+  Object.assign(client, {
+    leave: (answer: Answer) => {
+      left.push(answer.kind === "answer" ? answer.status : 0);
+      return another;
+    },
+  });
+  const refused = async (status: number, fewSenders = false) => {
+    endpoint.answer({ status });
+    const permit = way.breaker.pass();
+    const answer = await way.refusesEmpty("s");
+    assert(answer !== undefined);
+    return way.fail(answer, permit, way.identity, fewSenders).afterMs;
+  };
+  assert.equal(await refused(400), undefined, "it may be sent at once");
+  assert.deepEqual([left, told, way.breaker.failures, way.evidence.moves], [[400], [], 0, 1]);
+  // Another failure, a few senders alone, or nobody left: it is held.
+  await refused(503);
+  await refused(400, true);
+  assert.deepEqual(left, [400]);
+  another = false;
+  await refused(413);
+  assert.deepEqual([left, way.breaker.failures, way.evidence.moves], [[400, 413], 3, 1]);
 });
 
 Deno.test("a connection that goes silent is named once another is answered", async () => {
