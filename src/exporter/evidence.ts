@@ -71,7 +71,7 @@ export class Evidence {
   }
 
   /**
-   * It was taken.
+   * Items of it were taken.
    * @param request Its number.
    * @param sender Whose it was.
    * @param by Which of several endpoints took it.

@@ -459,7 +459,7 @@ export class Inquest {
           ...timeoutMs,
         });
         if (post.kind === "taken") {
-          took(sender);
+          if (post.empty !== true) took(sender);
           rejected += post.rejected;
           message ??= post.message;
         }

@@ -436,7 +436,7 @@ export class Lane {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     if (post.kind === "taken") {
-      this.#standings?.taken(partOf(pieces[0]!).sender);
+      if (post.empty !== true) this.#standings?.taken(partOf(pieces[0]!).sender);
       settleTaken(pieces, post, shipment);
     }
     return post;

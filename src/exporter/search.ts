@@ -16,6 +16,8 @@ export interface Taken {
   readonly kind: "taken";
   /** Which of several endpoints did; undefined where there is one. */
   readonly by?: string;
+  /** It kept no item of it, for there was none in it or all were rejected. A Collector does so without asking its back end: that proves nothing. */
+  readonly empty?: boolean;
 }
 
 /** The Collector will never take it, if it is right: 400, 413, 422; or bytes that cannot be sent, which has no status. */
@@ -89,7 +91,7 @@ export interface SearchResult<Unit> {
   readonly down: boolean;
   /** It was stopped by an endpoint that took nothing, and refuses an empty request, too. */
   readonly refusesEmpty: boolean;
-  /** Whether anything was taken: the endpoint takes data, so that what it does not take is guilty. */
+  /** Whether anything was taken that had items: the endpoint takes data, so that what it does not take is guilty. */
   readonly anyTaken: boolean;
   readonly requests: number;
 }
@@ -187,8 +189,10 @@ export async function search<Unit>(
       }
       failuresInARow = own.kind === "failing" ? failuresInARow + 1 : 0;
       if (own.kind === "taken") {
-        taken++;
-        takenBy.set(place, own.by);
+        if (own.empty !== true) {
+          taken++;
+          takenBy.set(place, own.by);
+        }
         if (halves === undefined && refusedBy(verdict, own.by)) proof?.contradicted();
       } else if (own.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
         return result([...open, ...notTaken], units.slice(place), own.answer, true);

@@ -106,7 +106,7 @@ export class Way {
   readonly #giveUp = new AbortController();
   #lastFailure: Failure | undefined;
   #taken = 0;
-  /** The number of the last request of data that was taken. */
+  /** The number of the last of them. */
   #lastTaken = 0;
   /** How many had been sent when an empty request was refused; undefined: none was, or one has been taken since. */
   #emptyRefusedAt: number | undefined;
@@ -151,7 +151,7 @@ export class Way {
     this.#client.speakFor?.(sender);
   }
 
-  /** Requests of data that were answered with a success. */
+  /** Requests of which items were taken. */
   get taken(): number {
     return this.#taken;
   }
@@ -228,19 +228,26 @@ export class Way {
         occasion: { sentBefore: this.evidence.sent, by },
       };
     }
-    this.#taken++;
-    this.#lastTaken = Math.max(this.#lastTaken, request);
-    this.evidence.took(request, sender, by);
+    const { partialSuccess } = answer;
+    // What it says to have rejected can be no more than it was sent.
+    const rejected = Math.min(partialSuccess?.rejected ?? 0, items);
+    const empty = rejected === items;
+    if (!empty) {
+      this.#taken++;
+      this.#lastTaken = Math.max(this.#lastTaken, request);
+      this.evidence.took(request, sender, by);
+    }
     this.#health?.succeeded(probes);
     this.answers(permit);
     this.#events.sent(signal, { items, requests, bytes, durationMs: answer.durationMs });
-    const { partialSuccess } = answer;
-    const taken: Taken = by === undefined ? { kind: "taken" } : { kind: "taken", by };
-    if (partialSuccess === undefined) return { ...taken, rejected: 0, message: undefined };
-    // What it says to have rejected can be no more than it was sent.
-    const rejected = Math.min(partialSuccess.rejected, items);
-    this.#events.rejected(signal, rejected, partialSuccess.message);
-    return { ...taken, rejected, message: partialSuccess.message };
+    if (partialSuccess !== undefined) this.#events.rejected(signal, rejected, partialSuccess.message);
+    return {
+      kind: "taken",
+      ...(by === undefined ? {} : { by }),
+      ...(empty ? { empty } : {}),
+      rejected,
+      message: partialSuccess?.message,
+    };
   }
 
   /**

@@ -240,6 +240,28 @@ for (
   });
 }
 
+for (const records of [1, 7]) {
+  Deno.test(`the same beside requests without items, which it takes, and which prove nothing: none of ${records} is set aside`, async () => {
+    let refusing = true;
+    const retry = { initialMs: 10, maxMs: 60_000 };
+    await using ends = await exporting({ held: true, retry, misbehave: () => refusing ? REFUSES_DATA : undefined });
+    const empty = () => append(ends.queue, submission("traces", requestOf("traces", [])));
+    await Promise.all([appendTogether(ends, ...numbered(records).map((name) => [name])), empty()]);
+    ends.start();
+    const empties = () => ends.told.entries.filter((told) => told.event === "sent" && told.items === 0).length;
+    for (let sent = 0; sent < 20; sent++) {
+      await empty();
+      await ends.told.until(() => empties() > sent, "one without items is taken");
+    }
+    await ends.told.until(() => count(ends, "suspected", "failed") >= Math.min(30, records * 3), "refusals");
+    assert.equal((await balanced(ends.queue, "traces")).deadLettered, 0);
+    refusing = false;
+    await ends.emptied();
+    const books = await balanced(ends.queue, "traces");
+    assert.deepEqual([books.delivered, books.deadLettered], [records, 0]);
+  });
+}
+
 Deno.test("where it refuses all data of many they are held however long it lasts, at one look for each backoff, and other signals go on", async () => {
   let refusing = true;
   await using ends = await exporting({

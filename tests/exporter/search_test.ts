@@ -40,7 +40,7 @@ async function searched(
       sent.push(unit);
       const request = evidence.send();
       const verdict = verdictOf(unit, sent.length);
-      if (verdict.kind === "taken") evidence.took(request, "s", verdict.by);
+      if (verdict.kind === "taken" && verdict.empty !== true) evidence.took(request, "s", verdict.by);
       return Promise.resolve(occasioned(verdict));
     },
     proof: !proof ? undefined : {
@@ -83,6 +83,16 @@ for (const [chance, always] of [[1, 3], [3, 1]] as const) {
     assert.equal(sent.filter((unit) => unit.length === 1 && unit[0] === chance).length, 2);
   });
 }
+
+Deno.test("that units without items are taken proves nothing: an endpoint may refuse all data meanwhile", async () => {
+  const holdsNothing = (unit: readonly number[]) => unit.every((number) => number % 2 === 1);
+  const verdictOf = (unit: readonly number[]): Verdict => holdsNothing(unit) ? { kind: "taken", empty: true } : REFUSED;
+  for (const count of [2, 4, 16]) {
+    const { numbers, doubtful, anyTaken, controls } = await searched(count, verdictOf);
+    assert.deepEqual([numbers, anyTaken, controls.length], [[], false, 1]);
+    assert.deepEqual(doubtful, Array.from({ length: count / 2 }, (_, index) => 2 * index));
+  }
+});
 
 Deno.test("in a group it proves nothing against a member that another takes what it refused", async () => {
   const by = (verdict: Verdict, name: string): Verdict =>

@@ -68,13 +68,14 @@ Deno.test("what an answer means for what was sent", async () => {
 
 Deno.test("what is rejected is no more than was sent", async () => {
   await using stack = new AsyncDisposableStack();
-  const { endpoint, post, told } = await setup(stack);
+  const { endpoint, way, post, told } = await setup(stack);
   // 2^52 in a varint.
   endpoint.answer({
     status: 200,
     body: new Uint8Array([0x0a, 0x09, 0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x08]),
   });
-  assert.deepEqual(await post(), { kind: "taken", rejected: 3, message: "" });
+  assert.deepEqual(await post(), { kind: "taken", empty: true, rejected: 3, message: "" });
+  assert.deepEqual([way.taken, way.evidence.lastTaken("s")], [0, 0], "none of it was taken: that proves nothing");
   assert.deepEqual(told, ["sent 3 of 2", "rejected 3: "]);
 });
 
