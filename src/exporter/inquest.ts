@@ -82,8 +82,8 @@ export const CUTTING_REQUESTS_MAX = 1_024;
 /** The same while a sender waits for the answer. */
 const CUTTING_NOW_REQUESTS_MAX = 64;
 
-/** After how many ms pieces are taken again that no search had room for. */
-const AGAIN_MS = 500;
+/** After how many ms pieces are taken again that no search had room for, or none finished; never later than after the longest backoff. */
+const AGAIN_MS_MAX = 500;
 
 /** How often a long search is reported, in ms. */
 const TOLD_MS = 5_000;
@@ -94,6 +94,7 @@ const UNPROVEN_MAX = 32;
 export class Inquest {
   readonly #options: InquestOptions;
   readonly #suspects: Suspects;
+  readonly #againMs: number;
   readonly #walker = new Walker();
   #atOnce = 0;
 
@@ -101,6 +102,7 @@ export class Inquest {
     this.#options = options;
     const { marks, way: { evidence }, suspected: wait, bySender } = options;
     this.#suspects = new Suspects({ marks, evidence, wait, bySender });
+    this.#againMs = Math.min(AGAIN_MS_MAX, wait.maxMs);
   }
 
   /** Searches under way. */
@@ -159,7 +161,7 @@ export class Inquest {
         return this.#options.fail(result.stopped, voyage);
       }
       for (const { unit } of result.uncut) {
-        for (const piece of unit) voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+        for (const piece of unit) voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
       }
       let held: Kept | undefined;
       for (const { unit: [piece], verdict } of result.unproven) {
@@ -178,7 +180,7 @@ export class Inquest {
   /** A piece that waits alone has waited long enough. */
   again(piece: Piece, mark: Mark, voyage: Voyage): Promise<Kept | undefined> {
     const { marks, post, fail, way } = this.#options;
-    const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+    const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
     return this.#withRoom(room, async () => {
       const verdict = await post([piece], voyage);
       if (verdict.kind === "taken") {
@@ -189,7 +191,7 @@ export class Inquest {
         if (mark.suspicion !== undefined) return await this.#refusedAgain(piece, mark.suspicion, verdict, voyage);
         way.answers(voyage.permit);
         marks.set(piece, { ...mark, kind: "refused" });
-        voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+        voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
         return undefined;
       }
       if (verdict.kind === "stopped") return fail(verdict.answer, voyage);
@@ -239,7 +241,7 @@ export class Inquest {
       for (const piece of unit) {
         // What has failed and is proven guilty stays so.
         if (verdict.kind === "refused") this.#options.marks.set(piece, this.#waiting(piece));
-        voyage.shipment.set(piece, { kind: "retry", afterMs: AGAIN_MS, cause: LATER });
+        voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
       }
     }, work);
   }
@@ -248,7 +250,7 @@ export class Inquest {
     const { marks, way: { evidence } } = this.#options;
     const known = marks.of(piece);
     // What is known of it stays true of what is left.
-    if (known?.suspicion !== undefined) return { ...known, dueAt: performance.now() + AGAIN_MS };
+    if (known?.suspicion !== undefined) return { ...known, dueAt: performance.now() + this.#againMs };
     return { failures: 0, sentBefore: evidence.sent, ...known, kind: "refused" };
   }
 
@@ -523,7 +525,7 @@ export class Inquest {
       outcome = this.#waitAlone(piece, firstFailing as Failing, anyTaken || dead.length > 0 ? rest : undefined);
     } else {
       marks.set(piece, this.#waiting(piece));
-      outcome = { kind: "retry", afterMs: AGAIN_MS, cause: LATER, ...kept };
+      outcome = { kind: "retry", afterMs: this.#againMs, cause: LATER, ...kept };
     }
     if (anyTaken || dead.length > 0) {
       const own = dead[0]?.verdict as Refused | undefined;

@@ -76,8 +76,8 @@ const UNMERGED_FACTOR = 8;
 const UNMERGED_AT_ONCE_MAX = 64;
 const UNMERGED_BYTES_MAX = 4 * 1024 * 1024;
 
-/** What waits alone is no probe where there is another: it is looked at again after so many ms. */
-const APART_AGAIN_MS = 1_000;
+/** What waits alone is no probe where there is another: it is looked at again after so many ms, or after its longest wait if that is less. */
+const APART_AGAIN_MS_MAX = 1_000;
 
 /** The part of the time of senders that wait that a question takes: whether their requests may share one, whether zstd is read. */
 const ASKING_SHARE = 1 / 8;
@@ -365,7 +365,8 @@ export class Lane {
     const [first, ...others] = together;
     if (first === undefined || !this.#way.breaker.probes(permit)) return [...together, ...apart];
     // What the Collector fails on is no probe where there is another.
-    for (const [piece] of apart) shipment.set(piece!, { kind: "retry", afterMs: APART_AGAIN_MS, cause: APART });
+    const afterMs = Math.min(APART_AGAIN_MS_MAX, this.#options.apart.maxMs);
+    for (const [piece] of apart) shipment.set(piece!, { kind: "retry", afterMs, cause: APART });
     if (probeParts === undefined || first.length <= probeParts) return together;
     return [first.slice(0, probeParts), first.slice(probeParts), ...others];
   }

@@ -148,13 +148,12 @@ for (
 ) {
   Deno.test(`what is never merged: ${most} requests of ${size} bytes are under way with ${consumers} consumers, and no more`, async () => {
     const gate = Promise.withResolvers<void>();
-    await using run = await exporting({ held: true, consumers, hold: () => gate.promise });
+    await using run = await exporting({ held: true, consumers, timeoutMs: 60_000, hold: () => gate.promise });
     const body = new Uint8Array(size).fill(1);
     // A field of profiles that is not the first: the dictionary, empty, or with a text of this length.
     body.set(size === 2 ? [0x12, 0] : dictionaryOf(size));
-    for (let index = 0; index < count; index++) {
-      await append(run.queue, { ...submission("profiles", body.slice(), { encoding: "identity" }), items: 1 });
-    }
+    const one = () => ({ ...submission("profiles", body, { encoding: "identity" }), items: 1 });
+    await Promise.all(Array.from({ length: count }, () => append(run.queue, one())));
     run.start();
     await run.seen.until(() => run.seen.entries.length === most, "as many as may be under way");
     // Each that comes would be seen before the answer of one that was held since.

@@ -367,7 +367,7 @@ Deno.test("a body of which nobody reads is not held beyond a bound, and arrives 
     asked.resolve();
     await go.promise;
     return plain(200, (await body()).equals(sent) ? "whole" : "damaged");
-  });
+  }, { idleMs: 60_000, bodyMs: 60_000 });
   using connection = await openRaw(server.url);
   let flushed = false;
   connection.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${sent.length}\r\n\r\n`);

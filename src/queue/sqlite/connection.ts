@@ -31,6 +31,7 @@ export class Connection {
   readonly #settings: Omit<WorkerSettings, "faults">;
   readonly #alarm: Alarm;
   readonly #listener: ConnectionListener;
+  readonly #startThread: (() => Worker) | undefined;
   #link: WorkerLink;
   /** Records of the transaction in which the Worker ended. */
   #disowned: Disowned[] = [];
@@ -39,10 +40,17 @@ export class Connection {
   #retryMs = RETRY_FIRST_MS;
   #closing = false;
 
-  constructor(settings: Omit<WorkerSettings, "faults">, alarm: Alarm, listener: ConnectionListener) {
+  /** @param startThread Starts each Worker, where it is not the usual way. */
+  constructor(
+    settings: Omit<WorkerSettings, "faults">,
+    alarm: Alarm,
+    listener: ConnectionListener,
+    startThread?: () => Worker,
+  ) {
     this.#settings = settings;
     this.#alarm = alarm;
     this.#listener = listener;
+    this.#startThread = startThread;
     this.#link = this.#newLink();
   }
 
@@ -139,7 +147,7 @@ export class Connection {
       crashed: (message) => {
         if (!this.#closing) this.failed(message);
       },
-    });
+    }, this.#startThread);
   }
 
   /** A new Worker opens the file; of the transaction that was under way nothing may be kept. */

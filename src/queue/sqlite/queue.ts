@@ -65,6 +65,8 @@ export interface SqliteQueueSettings {
   readonly fileBytesMax?: number;
   /** For tests. */
   readonly faults?: readonly Fault[];
+  /** For tests, which share threads: starts the one that has the file. */
+  readonly startThread?: () => Worker;
 }
 
 /** How long a stop waits for what is under way, in ms. */
@@ -158,6 +160,7 @@ class SqliteQueue implements SendingQueue {
           this.#takers.wake();
         },
       },
+      settings.startThread,
     );
     this.#connection = connection;
     this.#committer = new Committer(connection, {

@@ -22,6 +22,11 @@ interface Asked {
   readonly reject: (error: Error) => void;
 }
 
+/** Starts the thread that has the file. */
+export function startThread(): Worker {
+  return new Worker(new URL("./file/worker.ts", import.meta.url), { type: "module" });
+}
+
 export class WorkerLink {
   readonly #worker: Worker;
   readonly #asked = new Map<number, Asked>();
@@ -29,9 +34,10 @@ export class WorkerLink {
   #seq = 0;
   #ended = false;
 
-  constructor(listener: LinkListener) {
+  /** @param start Gives the Worker, which is ended with the link. */
+  constructor(listener: LinkListener, start: () => Worker = startThread) {
     this.#listener = listener;
-    this.#worker = new Worker(new URL("./file/worker.ts", import.meta.url), { type: "module" });
+    this.#worker = start();
     this.#worker.onmessage = (event: MessageEvent<FromWorker>) => this.#hear(event.data);
     this.#worker.onerror = (event) => {
       event.preventDefault();

@@ -28,9 +28,10 @@ import { openQueue } from "../../../src/queue/open.ts";
 import type { SendingQueue } from "../../../src/queue/queue.ts";
 import { type TestCertificates, testCertificates } from "../files/certificates.ts";
 import { encodeProtobuf, type TestMessage } from "../bodies/requests.ts";
+import { queueThread } from "../threads/queue_threads.ts";
 
 /** How long anything is waited for, in ms: far more than it takes, so that a fault ends as a message and not as a hang. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 120_000;
 
 /** What has happened, and what is waited for. */
 export class Journal<Entry> {
@@ -216,6 +217,7 @@ export async function exporting(options: ExportingOptions = {}): Promise<Exporti
       bytesMax: 1 << 30,
       deadLetterBytesMax: options.deadLetterBytesMax ?? 1 << 28,
       log: { warn: () => {}, error: () => {} },
+      startThread: queueThread,
     }),
   );
   const client = clientFor(
