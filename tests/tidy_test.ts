@@ -112,7 +112,6 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "receiver/preparation_protocol.ts": "receiver/preparer_test.ts",
   "receiver/preparation_thread.ts": "receiver/preparer_test.ts",
   "receiver/tls_identity.ts": "relay/server_identity_test.ts",
-  "relay/clients.ts": "relay/relay_test.ts",
   "serve.ts": "e2e/deploy_test.ts",
   "version.ts": "tidy_test.ts",
 };
