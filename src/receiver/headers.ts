@@ -31,7 +31,7 @@ export function contentEncodingOf(header: string | null): ContentEncoding {
       // What a Collector's exporter may be set to besides; no library for them is kept well enough to read strangers' bodies with.
       throw unsupportedEncoding(
         "Content-Encoding snappy, x-snappy-framed or lz4 is not supported",
-        "set the sender's compression to gzip or zstd (in a Collector: compression of its otlphttp exporter)",
+        "set the sender's compression to gzip or zstd (in a Collector: compression of its exporter)",
       );
     default:
       throw unsupportedEncoding("Content-Encoding is not supported", "use gzip, deflate, zstd or none, one alone");

@@ -9,6 +9,7 @@ import { fieldOf } from "../../http2/fields.ts";
 import type { Field } from "../../http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut } from "../../http2/stream.ts";
 import { GRPC_CODE, parseGrpcTimeout } from "../../otlp/grpc.ts";
+import { contentEncodingOf } from "../headers.ts";
 import type { Answer, Inbound, InboundBody, InboundPeer } from "../inbound.ts";
 import type { HeaderFields } from "../senders/peer.ts";
 import { answerMessage, answerRefusal, answerStatus } from "./answer.ts";
@@ -241,8 +242,8 @@ export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
 
   #encoding(): string | null {
     if (!this.#reader.compressed) return null;
-    const encoding = fieldOf(this.#fields, "grpc-encoding");
-    if (encoding !== undefined && encoding !== "identity") return encoding;
+    const encoding = fieldOf(this.#fields, "grpc-encoding") ?? null;
+    if (contentEncodingOf(encoding) !== "identity") return encoding;
     throw new Refusal("malformed", "The message is flagged as compressed, and grpc-encoding says by nothing");
   }
 

@@ -206,6 +206,12 @@ const REFUSED: Readonly<
     /flagged as compressed/,
     (client) => client.call(gzipSync(ONE_SPAN_PROTOBUF), { compressed: true }),
   ],
+  "a flag with a grpc-encoding that names none": [
+    "INVALID_ARGUMENT",
+    "malformed",
+    /flagged as compressed/,
+    (client) => client.call(ONE_SPAN_PROTOBUF, { compressed: true, metadata: [["grpc-encoding", ""]] }),
+  ],
   "an unknown grpc-encoding": [
     "UNIMPLEMENTED",
     "unsupported_encoding",
