@@ -236,7 +236,7 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   #open(stream: Stream): void {
     // Silence counts from here on: before, nothing was to be said.
-    if (this.#streams.size === 0) this.#heardAt = performance.now();
+    if (this.#streams.size === 0 && !this.#server) this.#heardAt = performance.now();
     this.#idled = false;
     this.#streams.set(stream.id, stream);
     if (this.#limits.pingMs > 0) this.#arm(this.#heardAt + this.#limits.pingMs);
@@ -634,10 +634,14 @@ export class Http2Connection implements FrameSink, StreamHost {
       this.#table = "none";
       block = concatenate([NO_TABLE, block]);
     }
-    for (let at = 0; at === 0 || at < block.length; at += FRAME_BYTES_MAX) {
+    if (block.length <= FRAME_BYTES_MAX) {
+      this.#writer.writeFrame(FRAME_TYPE.headers, flags | FLAG.endHeaders, stream.id, block);
+      return end ? this.#localEnd(stream) : undefined;
+    }
+    for (let at = 0; at < block.length; at += FRAME_BYTES_MAX) {
       const part = block.subarray(at, at + FRAME_BYTES_MAX);
       if (at + FRAME_BYTES_MAX >= block.length) flags |= FLAG.endHeaders;
-      this.#writer.write(frame(at === 0 ? FRAME_TYPE.headers : FRAME_TYPE.continuation, flags, stream.id, part));
+      this.#writer.writeFrame(at === 0 ? FRAME_TYPE.headers : FRAME_TYPE.continuation, flags, stream.id, part);
       flags = 0;
     }
     if (end) this.#localEnd(stream);
@@ -645,12 +649,13 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   /** @internal */
   waiting(stream: Stream): void {
-    if (!this.#sending.has(stream)) {
-      stream.movedAt = performance.now();
-      this.#sending.add(stream);
-    }
+    const first = !this.#sending.has(stream);
+    if (first) this.#sending.add(stream);
     this.#sendWaiting();
-    if (this.#limits.takeMs > 0 && this.#sending.has(stream)) this.#arm(stream.movedAt + this.#limits.takeMs);
+    if (!this.#sending.has(stream)) return;
+    // Asked only now: most of what is sent leaves at once, and the clock costs more than the rest of this.
+    if (first) stream.movedAt = performance.now();
+    if (this.#limits.takeMs > 0) this.#arm(stream.movedAt + this.#limits.takeMs);
   }
 
   /** @internal */
@@ -696,7 +701,6 @@ export class Http2Connection implements FrameSink, StreamHost {
         const next = stream.nextData(Math.min(this.#sendWindow, stream.sendWindow, FRAME_BYTES_MAX));
         if (next !== undefined) {
           sent = true;
-          stream.movedAt = performance.now();
           this.#sendWindow -= next.bytes.length;
           stream.sendWindow -= next.bytes.length;
           this.#writer.writeData(stream.id, next.bytes, next.end);
@@ -707,6 +711,7 @@ export class Http2Connection implements FrameSink, StreamHost {
         if (trailers !== undefined) this.headersOf(stream, trailers, true);
         else if (next?.end === true) this.#localEnd(stream);
         else if (stream.waitingBytes === 0) this.#sending.delete(stream);
+        else if (next !== undefined) stream.movedAt = performance.now();
       }
     }
   }

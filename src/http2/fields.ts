@@ -58,7 +58,8 @@ export function malformation(fields: readonly Field[], kind: BlockKind): string 
 
 /** The value of a field, by its name in small letters; of several, the first. */
 export function fieldOf(fields: readonly Field[], name: string): string | undefined {
-  return fields.find((field) => field[0] === name)?.[1];
+  for (const [each, value] of fields) if (each === name) return value;
+  return undefined;
 }
 
 /** The length that `content-length` states, in bytes; undefined where it is absent, "malformed" where it is none. */

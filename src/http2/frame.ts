@@ -51,7 +51,7 @@ export const SETTING = {
 /** What a frame's body may have where nobody has said otherwise, and we say nothing; in bytes. */
 export const FRAME_BYTES_MAX = 16_384;
 
-const HEAD_BYTES = 9;
+export const HEAD_BYTES = 9;
 
 /** A fault of the peer that ends the connection, by its HTTP/2 error code. */
 export class ConnectionFault extends Error {
@@ -134,7 +134,8 @@ export class FrameReader {
     const at = whole ? from : 0;
     const length = bytes[at]! << 16 | bytes[at + 1]! << 8 | bytes[at + 2]!;
     if (length > FRAME_BYTES_MAX) throw new ConnectionFault(ERROR_CODE.frameSize, "A frame is too large");
-    const head = { type: bytes[at + 3]!, flags: bytes[at + 4]!, id: bytes.readUInt32BE(at + 5) & 0x7fffffff, length };
+    const id = (bytes[at + 5]! & 0x7f) << 24 | bytes[at + 6]! << 16 | bytes[at + 7]! << 8 | bytes[at + 8]!;
+    const head = { type: bytes[at + 3]!, flags: bytes[at + 4]!, id, length };
     this.#head = head;
     this.#bodyLength = 0;
     if (head.type === FRAME_TYPE.data) {
@@ -186,17 +187,23 @@ export class FrameReader {
   }
 }
 
-/** A frame's head, for a body of `length` bytes. */
-export function frameHead(type: number, flags: number, id: number, length: number): Buffer {
-  const head = Buffer.allocUnsafe(HEAD_BYTES);
-  writeHead(head, type, flags, id, length);
-  return head;
+/** Writes a frame's head into `bytes` at `at`, in front of where its body goes. */
+export function writeHead(bytes: Buffer, at: number, { type, flags, id, length }: FrameHead): void {
+  bytes[at] = length >>> 16;
+  bytes[at + 1] = length >>> 8;
+  bytes[at + 2] = length;
+  bytes[at + 3] = type;
+  bytes[at + 4] = flags;
+  bytes[at + 5] = id >>> 24;
+  bytes[at + 6] = id >>> 16;
+  bytes[at + 7] = id >>> 8;
+  bytes[at + 8] = id;
 }
 
 /** A whole frame; the body is copied. */
 export function frame(type: number, flags: number, id: number, body: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + body.length);
-  writeHead(bytes, type, flags, id, body.length);
+  writeHead(bytes, 0, { type, flags, id, length: body.length });
   bytes.set(body, HEAD_BYTES);
   return bytes;
 }
@@ -204,7 +211,7 @@ export function frame(type: number, flags: number, id: number, body: Uint8Array)
 /** A whole frame whose body is numbers of 4 bytes each: WINDOW_UPDATE, RST_STREAM, GOAWAY. */
 export function numbersFrame(type: number, id: number, ...numbers: readonly number[]): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + 4 * numbers.length);
-  writeHead(bytes, type, 0, id, 4 * numbers.length);
+  writeHead(bytes, 0, { type, flags: 0, id, length: 4 * numbers.length });
   numbers.forEach((number, index) => bytes.writeUInt32BE(number, HEAD_BYTES + 4 * index));
   return bytes;
 }
@@ -212,19 +219,10 @@ export function numbersFrame(type: number, id: number, ...numbers: readonly numb
 /** The frame of SETTINGS that says these. */
 export function settingsFrame(settings: readonly (readonly [id: number, value: number])[]): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + 6 * settings.length);
-  writeHead(bytes, FRAME_TYPE.settings, 0, 0, 6 * settings.length);
+  writeHead(bytes, 0, { type: FRAME_TYPE.settings, flags: 0, id: 0, length: 6 * settings.length });
   settings.forEach(([id, value], index) => {
     bytes.writeUInt16BE(id, HEAD_BYTES + 6 * index);
     bytes.writeUInt32BE(value, HEAD_BYTES + 6 * index + 2);
   });
   return bytes;
-}
-
-function writeHead(bytes: Buffer, type: number, flags: number, id: number, length: number): void {
-  bytes[0] = length >>> 16;
-  bytes[1] = length >>> 8;
-  bytes[2] = length;
-  bytes[3] = type;
-  bytes[4] = flags;
-  bytes.writeUInt32BE(id, 5);
 }

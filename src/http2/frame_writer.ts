@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { FLAG, FRAME_TYPE, frameHead } from "./frame.ts";
+import { FLAG, FRAME_TYPE, type FrameHead, HEAD_BYTES, writeHead } from "./frame.ts";
 
 /** Up to this size frames are copied into one buffer, in bytes; larger ones go side by side. */
 const JOINED_BYTES_MAX = 16 * 1024;
@@ -17,7 +17,8 @@ const REPLIES_BYTES_MAX = 64 * 1024;
 /** The writing side of a connection. */
 export class FrameWriter {
   readonly #socket: Socket;
-  #frames: Uint8Array[] = [];
+  /** Whole frames, and heads with their bodies behind them. */
+  #parts: (Uint8Array | FrameHead)[] = [];
   #bytes = 0;
   #scheduled = false;
   #ended = false;
@@ -52,13 +53,41 @@ export class FrameWriter {
     return position <= this.#position - this.#bytes - this.#socket.writableLength;
   }
 
+  /** Writes a whole frame. */
   write(frame: Uint8Array): void {
     if (this.#ended) return;
-    this.#frames.push(frame);
-    this.#bytes += frame.length;
-    this.#position += frame.length;
+    this.#parts.push(frame);
+    this.#added(frame.length);
+  }
+
+  /** Writes a frame; `body` is not copied where it is large. */
+  writeFrame(type: number, flags: number, id: number, body: Uint8Array): void {
+    if (this.#ended) return;
+    // The head gets no memory of its own: that would cost more than all else here.
+    this.#parts.push({ type, flags, id, length: body.length }, body);
+    this.#added(HEAD_BYTES + body.length);
+  }
+
+  /** Writes a frame of DATA; `bytes` is not copied where it is large: it is the socket's until `hasSent` says otherwise. */
+  writeData(id: number, bytes: Uint8Array, end: boolean): void {
+    this.writeFrame(FRAME_TYPE.data, end ? FLAG.endStream : 0, id, bytes);
+  }
+
+  /** Writes what is there and closes our side of the socket. */
+  end(): void {
+    if (this.#ended) return;
+    this.#flush();
+    this.#ended = true;
+    this.#socket.end();
+    // What still comes is read and forgotten: unread, it would take what we wrote from the peer.
+    if (this.#paused) this.#socket.resume();
+  }
+
+  #added(bytes: number): void {
+    this.#bytes += bytes;
+    this.#position += bytes;
     if (this.#socket.writableNeedDrain) {
-      this.#overBytes += frame.length;
+      this.#overBytes += bytes;
       if (this.#overBytes > REPLIES_BYTES_MAX && !this.#paused) {
         this.#paused = true;
         this.#socket.pause();
@@ -73,33 +102,35 @@ export class FrameWriter {
     });
   }
 
-  /** A frame of DATA; `bytes` is not copied where it is large: it is the socket's until `hasSent` says otherwise. */
-  writeData(id: number, bytes: Uint8Array, end: boolean): void {
-    this.write(frameHead(FRAME_TYPE.data, end ? FLAG.endStream : 0, id, bytes.length));
-    if (bytes.length > 0) this.write(bytes);
-  }
-
-  /** Writes what is there and closes our side of the socket. */
-  end(): void {
-    if (this.#ended) return;
-    this.#flush();
-    this.#ended = true;
-    this.#socket.end();
-    // What still comes is read and forgotten: unread, it would take what we wrote from the peer.
-    if (this.#paused) this.#socket.resume();
-  }
-
   #flush(): void {
-    const frames = this.#frames;
+    const parts = this.#parts;
     const bytes = this.#bytes;
     if (bytes === 0 || this.#ended) return;
-    this.#frames = [];
+    this.#parts = [];
     this.#bytes = 0;
     if (this.#socket.destroyed) return;
-    if (frames.length === 1) return void this.#socket.write(frames[0]!);
-    if (bytes <= JOINED_BYTES_MAX) return void this.#socket.write(Buffer.concat(frames, bytes));
+    if (bytes <= JOINED_BYTES_MAX) return void this.#socket.write(joined(parts, bytes));
     this.#socket.cork();
-    for (const frame of frames) this.#socket.write(frame);
+    for (const part of parts) {
+      if (part instanceof Uint8Array) {
+        if (part.length > 0) this.#socket.write(part);
+      } else this.#socket.write(joined([part], HEAD_BYTES));
+    }
     this.#socket.uncork();
   }
+}
+
+function joined(parts: readonly (Uint8Array | FrameHead)[], length: number): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const part of parts) {
+    if (part instanceof Uint8Array) {
+      bytes.set(part, at);
+      at += part.length;
+    } else {
+      writeHead(bytes, at, part);
+      at += HEAD_BYTES;
+    }
+  }
+  return bytes;
 }

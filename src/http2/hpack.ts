@@ -12,6 +12,8 @@ const ENTRY_OVERHEAD_BYTES = 32;
 export const TABLE_BYTES_MAX = 4_096;
 /** The highest power of 128 of which a number may have a digit: more than any length or index here needs. */
 const NUMBER_SHIFT_MAX = 21;
+/** Made once: a buffer of no bytes costs as much as one of a thousand. */
+const NOTHING: Buffer = Buffer.alloc(0);
 
 /** The reading side of one connection. Every block has to pass through it, in order. */
 export class HpackDecoder {
@@ -19,7 +21,7 @@ export class HpackDecoder {
   #table: Field[] = [];
   #tableBytes = 0;
   #tableBytesMax = TABLE_BYTES_MAX;
-  #block: Buffer = Buffer.alloc(0);
+  #block: Buffer = NOTHING;
   #at = 0;
 
   /**
@@ -31,7 +33,7 @@ export class HpackDecoder {
     let fields: Field[] | undefined = [];
     let left = listBytesMax;
     let sizeMayChange = true;
-    this.#block = Buffer.from(block.buffer, block.byteOffset, block.length);
+    this.#block = block instanceof Buffer ? block : Buffer.from(block.buffer, block.byteOffset, block.length);
     this.#at = 0;
     while (this.#at < this.#block.length) {
       const first = this.#block[this.#at]!;
@@ -50,7 +52,7 @@ export class HpackDecoder {
       if (left < 0) fields = undefined;
       fields?.push(field);
     }
-    this.#block = Buffer.alloc(0);
+    this.#block = NOTHING;
     return fields;
   }
 

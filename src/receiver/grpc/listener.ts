@@ -239,14 +239,7 @@ class Connection implements CallHost {
       if (call.done) continue;
       this.#asking++;
       call.taken();
-      this.#ask(call).catch((error: unknown) => {
-        this.#shared.options.events.failed(error);
-        const refusal = new Refusal("internal", "The relay failed to take the request", { remedy: "retry" });
-        call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
-      }).finally(() => {
-        this.#asking--;
-        this.#takeReady();
-      });
+      void this.#ask(call);
     }
   }
 
@@ -275,14 +268,24 @@ class Connection implements CallHost {
     call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
   }
 
+  /** Never rejects. */
   async #ask(call: Call): Promise<void> {
-    const answer = await this.#shared.options.answer(call as unknown as Request, { inbound: call }) as
-      | Response
-      | Answer;
-    if (answer instanceof Response) throw new Error(`The app answered a call with a Response of ${answer.status}`);
-    call.answer(answer);
-    // A client that has proved nothing is not worth a connection.
-    if (answer.refused?.refusal.code === "unauthenticated" && !this.#proved) this.drain();
+    try {
+      const answer = await this.#shared.options.answer(call as unknown as Request, { inbound: call }) as
+        | Response
+        | Answer;
+      if (answer instanceof Response) throw new Error(`The app answered a call with a Response of ${answer.status}`);
+      call.answer(answer);
+      // A client that has proved nothing is not worth a connection.
+      if (answer.refused?.refusal.code === "unauthenticated" && !this.#proved) this.drain();
+    } catch (error) {
+      this.#shared.options.events.failed(error);
+      const refusal = new Refusal("internal", "The relay failed to take the request", { remedy: "retry" });
+      call.answer(refusalAnswer(call, refusal, refusal.retryAfterS));
+    } finally {
+      this.#asking--;
+      this.#takeReady();
+    }
   }
 
   #opened(stream: Http2Stream, fields: readonly Field[], end: boolean): StreamEvents {

@@ -8,7 +8,8 @@ import { MESSAGE_PREFIX_BYTES } from "../../otlp/grpc.ts";
 
 /** Reads it as it comes. */
 export class MessageReader {
-  readonly #prefix = new Uint8Array(MESSAGE_PREFIX_BYTES);
+  /** A prefix that comes in parts; most come whole, and need no memory of their own. */
+  #prefix: Uint8Array | undefined;
   #prefixLength = 0;
   #contentLength = 0;
   /** The length of the content, as it is sent, in bytes; undefined until the prefix is there. */
@@ -43,12 +44,16 @@ export class MessageReader {
   }
 
   #takePrefix(part: Uint8Array): void {
-    this.#prefix.set(part, this.#prefixLength);
+    let prefix = part;
+    if (part.length < MESSAGE_PREFIX_BYTES) {
+      prefix = this.#prefix ??= new Uint8Array(MESSAGE_PREFIX_BYTES);
+      prefix.set(part, this.#prefixLength);
+    }
     this.#prefixLength += part.length;
-    const flag = this.#prefix[0]!;
+    const flag = prefix[0]!;
     if (flag > 1) throw new Refusal("malformed", "The message begins with neither 0 nor 1, its flag of compression");
     if (this.#prefixLength < MESSAGE_PREFIX_BYTES) return;
     this.compressed = flag === 1;
-    this.length = new DataView(this.#prefix.buffer).getUint32(1);
+    this.length = (prefix[1]! << 24 | prefix[2]! << 16 | prefix[3]! << 8 | prefix[4]!) >>> 0;
   }
 }
