@@ -1,5 +1,6 @@
 /**
- * The gRPC soak, run by hand: `deno run -A tests/soak/grpc.ts in|out [--scale 1] [--only TEXT] [--modules FOLDER] [--under deno]`. The
+ * The gRPC soak, run by hand: `deno run -A tests/soak/grpc.ts in|out [--scale 1] [--only TEXT] [--modules FOLDER] [--under deno]
+ * [--concurrency 32] [--together]`. The
  * relay itself (`in`, with a durable queue and a Collector behind it) or the exporter's transport (`out`) against peers that end their
  * connections in every way. One process goes through all rows of plain, of TLS and of mutual TLS; one that dies is counted and started
  * anew. Prints a row a variant, and ends with 1 when a process died, nothing caught an error, or the books do not balance.
@@ -29,6 +30,10 @@ const { values: flags, positionals } = parseArgs({
     only: { type: "string", default: "" },
     /** Where `npm install @grpc/grpc-js` was run; without it the grpc-js rows are left out. */
     modules: { type: "string" },
+    /** Connections that a peer has open at a time. */
+    concurrency: { type: "string", default: "32" },
+    /** The processes of plain, TLS and mutual TLS run side by side, and not one after the other. */
+    together: { type: "boolean", default: false },
     /** The runtime under soak. */
     under: { type: "string", default: process.execPath },
   },
@@ -88,7 +93,9 @@ const TABLE = {
   ],
 } satisfies Record<string, readonly Variant[]>;
 
-/** A row that takes longer hangs, in ms. */
+/** Connections of one peer, few enough that a busy machine is not taken for a hang. */
+const BATCH = 1_000;
+/** A peer, or a row of `out`, that takes longer hangs, in ms. */
 const ROW_MS = 600_000;
 /** What has ended is gone after this, in ms. */
 const SETTLE_MS = 1_500;
@@ -218,7 +225,7 @@ function comer(variant: Variant, connections: number, port: number, program: str
     connections,
     calls,
     token,
-    concurrency: 32,
+    concurrency: Number(flags.concurrency),
   };
   return new Child(program, [
     "client",
@@ -229,7 +236,7 @@ function comer(variant: Variant, connections: number, port: number, program: str
 }
 
 async function soakIn(variant: Variant, subject: Subject, program: string, certs: TestCertificates, row: Row) {
-  const batch = variant.ending === "kill" ? KILLED_AT : variant.connections;
+  const batch = variant.ending === "kill" ? KILLED_AT : BATCH;
   for (let left = variant.connections; left > 0; left -= batch) {
     await subject.ready();
     const peer = comer(variant, Math.min(left, batch), subject.port, program, certs);
@@ -301,13 +308,14 @@ const shown = ({ rssMiB, files }: Footprint) => `${rssMiB} MiB, ${files}`;
 console.log("variant | connections | calls | OK | deaths | errors | RSS and files before, after | s");
 const whole = { connections: 0, calls: 0, deaths: 0, errors: 0 };
 
-for (const security of SECURITIES) {
+/** All rows of one security. */
+async function soak(side: "in" | "out", security: Security): Promise<void> {
   const rows = TABLE[side].filter((each) => {
     const name = nameOf(each);
     return each.security === security && name.includes(flags.only) &&
       (each.peer !== "grpc-js" || flags.modules !== undefined);
   });
-  if (rows.length === 0) continue;
+  if (rows.length === 0) return;
   await using stack = new AsyncDisposableStack();
   const home = join(dir, security);
   let subject: Subject;
@@ -364,6 +372,9 @@ async function checkBooks(subject: Subject, home: string, answered: number): Pro
   assert.equal(accepted, delivered + queued);
   assert(accepted >= answered);
 }
+
+if (flags.together) await Promise.all(SECURITIES.map((security) => soak(side, security)));
+else for (const security of SECURITIES) await soak(side, security);
 
 function nameOf({ peer, ending, state, security, calls }: Variant): string {
   return `${side} ${peer} ${ending} ${state} ${security}${calls > 0 ? " long" : ""}`;
