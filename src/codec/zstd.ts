@@ -22,6 +22,8 @@ const SKIPPABLE_MAGIC = 0x184d2a50;
 const WINDOW_BYTES_MAX = 8 * 1024 * 1024;
 /** The most that a compressed block stands for, in bytes (RFC 8878, 3.1.1.2.4). */
 const BLOCK_BYTES_MAX = 128 * 1024;
+/** From what its blocks may stand for on, in bytes, a frame's content is given room as a whole. */
+const IN_ONE_PIECE_BYTES = 256 * 1024;
 /** As many frames as a body may have; each costs a call, some 40 us. */
 export const FRAMES_MAX = 1_000;
 
@@ -62,7 +64,13 @@ export function unzstd(body: Uint8Array, bytesMax: number, framesMax: number = F
 
 function decompress(frame: Uint8Array, bytesMax: number, contentBytesMax: number): Uint8Array {
   // A bound of 0 is not taken by zlib.
-  const options = { maxOutputLength: Math.max(1, bytesMax) };
+  const maxOutputLength = Math.max(1, bytesMax);
+  const contentMax = Math.min(maxOutputLength, contentBytesMax);
+  // A large content comes in one piece: zlib otherwise makes pieces of 16 KiB, joins them, and leaves them all as garbage. Not written
+  // to, the room costs nothing.
+  const options = contentMax < IN_ONE_PIECE_BYTES
+    ? { maxOutputLength }
+    : { maxOutputLength, chunkSize: contentMax + 1 };
   const stream = createZstdDecompress(options);
   // What is wrong is thrown; a stream without a listener would end the process with it.
   stream.on("error", () => {});

@@ -37,7 +37,7 @@ export function readBody(
   const pieces = new Pieces(stated, limits.bodyBytesMax, arrived);
   let reading: Promise<void> | undefined;
   try {
-    reading = body.forEachPiece((piece) => pieces.add(piece));
+    reading = body.forEachPiece((piece, lent) => pieces.add(piece, lent));
     if (reading === undefined) return pieces.whole();
   } catch (error) {
     body.cancel();
@@ -105,18 +105,18 @@ class Pieces {
     this.#arrived = arrived;
   }
 
-  add(piece: Uint8Array): void {
+  add(piece: Uint8Array, lent = false): void {
     const length = this.#length + piece.length;
     // `statedLength` has checked that the stated length is within the limit.
     if (this.#stated === undefined && length > this.#bytesMax) throw tooLarge(this.#bytesMax, "Body");
     if (this.#stated !== undefined && length > this.#stated) throw otherLength(length, this.#stated);
     this.#arrived(piece.length);
-    if (length === this.#stated && this.#length === 0) this.#buffer = owned(piece);
+    if (length === this.#stated && this.#length === 0 && !lent) this.#buffer = owned(piece);
     else {
       if (length > this.#buffer.length) this.#grow(length);
       this.#buffer.set(piece, this.#length);
       // Piece by piece, and not once the body is complete: 24 bodies of 20 MiB at once had left all their garbage by then.
-      if (piece.length >= GARBAGE_BYTES_MIN) leaveGarbage(piece.length);
+      if (!lent && piece.length >= GARBAGE_BYTES_MIN) leaveGarbage(piece.length);
     }
     this.#length = length;
   }

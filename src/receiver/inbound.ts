@@ -10,11 +10,12 @@ import type { HeaderFields, Peer } from "./senders/peer.ts";
 /** The body of a request, as it arrives. */
 export interface InboundBody {
   /**
-   * Hands over each piece in order; a piece is nobody else's from then on. What `take` throws ends the reading.
+   * Hands over each piece in order; a piece is nobody else's from then on, unless it is `lent`: then it is overwritten once `take` has
+   * returned, and leaves nothing behind. What `take` throws ends the reading.
    * @returns undefined where the whole body was there and has been handed over; else a promise of its end, which rejects where the
    * body breaks off.
    */
-  forEachPiece(take: (piece: Uint8Array) => void): Promise<void> | undefined;
+  forEachPiece(take: (piece: Uint8Array, lent?: boolean) => void): Promise<void> | undefined;
   /** Forgets what is still to come. */
   cancel(): void;
 }

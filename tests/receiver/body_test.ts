@@ -177,3 +177,23 @@ Deno.test("a body that was given up, and ends all the same, leaves the empty buf
   await assert.rejects(read, refusal("shutting_down", /retry$/));
   for (let count = 0; count < 2; count++) assert.equal(new Uint8Array(await empty()).length, 0);
 });
+
+Deno.test("a piece that is lent is copied, even where it is all of the body", async () => {
+  for (const stated of [undefined, 3]) {
+    const lent = Uint8Array.of(1, 2, 3);
+    const body = await readInbound(
+      {
+        forEachPiece(take) {
+          take(lent, true);
+          lent.fill(0);
+          return undefined;
+        },
+        cancel() {},
+      },
+      stated,
+      limits,
+      room,
+    );
+    assert.deepEqual([...body], [1, 2, 3]);
+  }
+});
