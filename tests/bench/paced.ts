@@ -1,8 +1,9 @@
 /**
  * A sender that keeps its pace, in a process of its own: `paced.ts URL TOKEN REQUESTS_PER_SECOND SECONDS`. Each request has its moment,
  * evenly spaced, whether the ones before it are answered or not, and is timed from that moment on: what a stall makes late counts
- * as late. (autocannon's rates come in one burst a second.) Prints one line of JSON: `{ ok, refused, failed, ms }`, where `ms` are the
- * latencies of what was answered 200.
+ * as late. (autocannon's rates come in one burst a second.) Prints one line of JSON: `{ ok, refused, failed, ms, lateMs }`, where `ms` are
+ * the latencies of what was answered 200, and `lateMs` by how much this process itself sent each of them late: its timers, its garbage, or
+ * a machine that gave it no time.
  */
 import { Agent, request } from "node:http";
 import process from "node:process";
@@ -12,20 +13,24 @@ const [url = "", token = "", rate = "100", seconds = "6"] = process.argv.slice(2
 const bodies = makeBodies("gzip", 10, 500, Date.now());
 const agent = new Agent({ keepAlive: true });
 const ms: number[] = [];
+const lateMs: number[] = [];
 let refused = 0;
 let failed = 0;
 
 function post(index: number, dueAt: number): Promise<void> {
   const { headers, bytes } = bodies[index % bodies.length]!;
   const { promise, resolve } = Promise.withResolvers<void>();
+  const late = performance.now() - dueAt;
   const sent = request(new URL("/v1/traces", url), {
     method: "POST",
     agent,
     headers: { ...headers, authorization: `Bearer ${token}`, "content-length": bytes.length },
   }, (answer) => {
     answer.resume().on("end", () => {
-      if (answer.statusCode === 200) ms.push(Math.round((performance.now() - dueAt) * 100) / 100);
-      else refused++;
+      if (answer.statusCode === 200) {
+        ms.push(hundredths(performance.now() - dueAt));
+        lateMs.push(hundredths(late));
+      } else refused++;
       resolve();
     });
   });
@@ -35,6 +40,10 @@ function post(index: number, dueAt: number): Promise<void> {
   });
   sent.end(bytes);
   return promise;
+}
+
+function hundredths(value: number): number {
+  return Math.round(value * 100) / 100;
 }
 
 const count = Number(rate) * Number(seconds);
@@ -48,4 +57,4 @@ for (let index = 0; index < count; index++) {
 }
 await Promise.all(all);
 agent.destroy();
-console.log(JSON.stringify({ ok: ms.length, refused, failed, ms }));
+console.log(JSON.stringify({ ok: ms.length, refused, failed, ms, lateMs }));

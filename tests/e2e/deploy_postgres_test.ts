@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { setTimeout as after } from "node:timers/promises";
 import { numberedRequest } from "../support/bodies/numbered_spans.ts";
 import { Random } from "../support/bodies/requests.ts";
-import { startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
+import { startEmbeddedFarEnd, startRealFarEnd } from "../support/far_end/far_end.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { databaseVariables, drained, migrateQueue, startMember } from "../support/postgres/fleet.ts";
 import { startPgBouncer } from "../support/postgres/pgbouncer.ts";
@@ -95,3 +95,40 @@ Deno.test("instances on a database need no way to the Collector, and lose nothin
   const there = new Set(far.receipts.flatMap(({ spans }) => spans.map(({ id }) => id)));
   assert.deepEqual([...sent].filter((id) => !there.has(id)), []);
 });
+
+for (const out of ["http/protobuf", "grpc"] as const) {
+  const collector = out === "grpc" ? "the real Collector over gRPC" : "an embedded Collector";
+  Deno.test(`what instances took is held while ${collector} refuses all data and takes empty requests, and comes once`, async () => {
+    await using certs = await testCertificates();
+    await using postgres = await startPostgres();
+    await migrateQueue(postgres);
+    await using deployed = await startDeployed(DEPLOY, databaseVariables(postgres.url("relay")));
+    await using far = out === "grpc" ? await startRealFarEnd(certs) : await startEmbeddedFarEnd(certs, certs.dir);
+    await far.trouble(out === "grpc" ? { kind: "status", status: 400 } : { kind: "refuses_data" });
+    await using exporter = await startMember({
+      role: "exporter",
+      certs,
+      collectorUrl: out === "grpc" ? far.grpcUrl! : far.url,
+      url: postgres.url("relay"),
+      settings: {
+        exporter: { protocol: out, retry_on_failure: { initial_interval: "100ms", max_interval: "1s" } },
+      },
+    });
+    const random = new Random(14);
+    const sent = new Set<string>();
+    for (let count = 0; count < REQUESTS; count++) {
+      const request = numberedRequest(random, `held-${count}`, 3, undefined);
+      const answer = await deployed.send(request);
+      assert.equal(answer.status, 200, await answer.text());
+      for (const id of request.ids) sent.add(id);
+    }
+    await exporter.line(/refuses_everything/);
+    assert.equal(far.receipts.length, 0);
+    await far.trouble(undefined);
+    await drained(postgres);
+    const there = far.receipts.flatMap(({ spans }) => spans.map(({ id }) => id));
+    assert.deepEqual(there.toSorted(), [...sent].toSorted());
+    const [books] = await postgres.query("SELECT count(*)::int AS dead FROM edgeferry.dead_letters");
+    assert.equal(books?.["dead"], 0);
+  });
+}

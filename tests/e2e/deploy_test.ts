@@ -90,6 +90,20 @@ for (const [name, entry] of RUNS) {
       assert.equal(await statusOf(fetch(`${relay.url}/readyz`)), 200);
     });
 
+    await t.step(
+      "a Collector that refuses all data: the sender has its answer, and nothing is answered 200",
+      async () => {
+        await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
+        await end.trouble(name === "embedded" ? { kind: "refuses_data" } : { kind: "status", status: 400 });
+        const refused = Array.from({ length: 12 }, next);
+        const statuses = await Promise.all(refused.map((request) => statusOf(relay.send(request))));
+        assert.deepEqual(new Set(statuses), new Set([400]));
+        await end.trouble(undefined);
+        await taken(relay);
+        for (const { ids } of refused) assert(ids.every((id) => !arrived().has(id)));
+      },
+    );
+
     await t.step("stopped under load: what was answered 200 is there, the rest was refused", async () => {
       await using relay = await startDeployed(entry, collectorVariables(certs, end.url));
       const requests = Array.from({ length: 32 }, next);
