@@ -21,6 +21,7 @@ import { keepCalendar } from "./expiry.ts";
 /** How a queue is opened. */
 export interface OpenQueueOptions {
   readonly faults?: readonly Fault[];
+  readonly startThread?: () => Worker;
   /** Nothing is done between requests, and as little as can be is held: for hosts that freeze a process. */
   readonly frozenBetween?: boolean;
 }
@@ -43,7 +44,7 @@ export async function openRelayQueue(
   routing: Routing,
   log: Log,
   stack: AsyncDisposableStack,
-  { faults = [], frozenBetween = false }: OpenQueueOptions,
+  { faults = [], startThread, frozenBetween = false }: OpenQueueOptions,
 ): Promise<OpenedQueue> {
   const { storage, path, queue_size: bytesMax, max_age: maxAgeMs, dead_letters: deadLetters } = config.sending_queue;
   const database = storage === "postgres" ? stack.use(new Connector(databaseSettings(config), log)) : undefined;
@@ -56,6 +57,7 @@ export async function openRelayQueue(
     targets: routing.targets.map(({ name, required }) => ({ name, required })),
     log,
     faults,
+    ...(startThread === undefined ? {} : { startThread }),
     ...(database === undefined ? {} : { fleet: fleetSettings(config, database, frozenBetween, log) }),
   });
   stack.defer(() => queue[Symbol.asyncDispose]());

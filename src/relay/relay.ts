@@ -68,6 +68,8 @@ export interface RelaySeams {
   readonly way?: WayIn;
   /** For tests: faults in the transactions of the queue. */
   readonly faults?: readonly Fault[];
+  /** For tests, which share threads: starts the queue's. */
+  readonly startThread?: () => Worker;
   /** For hosts that freeze a process between requests: nothing is done meanwhile. */
   readonly frozenBetween?: boolean;
 }

@@ -143,7 +143,7 @@ for (
     { consumers: 2, size: 2, count: 40, most: 16 },
     { consumers: 64, size: 2, count: 80, most: 64 },
     { consumers: 1, size: 2, count: 4, most: 1 },
-    { consumers: 2, size: 2_500_000, count: 5, most: 2 },
+    { consumers: 2, size: 2_100_000, count: 3, most: 2 },
   ]
 ) {
   Deno.test(`what is never merged: ${most} requests of ${size} bytes are under way with ${consumers} consumers, and no more`, async () => {

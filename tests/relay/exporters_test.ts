@@ -7,9 +7,10 @@ import { type CollectorOptions, type Received, startCollector } from "../../src/
 import { configFrom } from "../../src/config/load.ts";
 import type { ConfigInput } from "../../src/config/schema.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
-import { startRelay } from "../../src/relay/relay.ts";
+import { startRelayWith } from "../../src/relay/relay.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { testCertificates } from "../support/files/certificates.ts";
+import { queueThread } from "../support/threads/queue_threads.ts";
 
 /** What has arrived at a far end, each with what it needs to be told by. */
 class Arrivals {
@@ -73,7 +74,7 @@ async function place(): Promise<Place> {
       return { url: collector.url, arrivals, stop: () => collector.stop() };
     },
     async relay(config) {
-      const relay = await startRelay(
+      const relay = await startRelayWith(
         configFrom({
           receiver: { http: { endpoint: "127.0.0.1:0" }, auth: { tokens_file: join(dir, "tokens.yaml") } },
           telemetry: { admin: { endpoint: "127.0.0.1:0" }, traces: { enabled: false }, metrics: { enabled: false } },
@@ -81,6 +82,7 @@ async function place(): Promise<Place> {
           sending_queue: { path: join(dir, "queue.db"), ...config.sending_queue },
         }),
         createLog({ level: "debug", format: "json", write: (line) => void lines.push(JSON.parse(line)) }),
+        { startThread: queueThread },
       );
       stack.defer(() => relay.stop());
       return {

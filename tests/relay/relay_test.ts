@@ -10,7 +10,7 @@ import type { ConfigInput } from "../../src/config/schema.ts";
 import { CertificateError, ConfigError } from "../../src/errors.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
-import { createRelay, type Relay, startRelay } from "../../src/relay/relay.ts";
+import { createRelay, type Relay, startRelayWith } from "../../src/relay/relay.ts";
 import { StorageError } from "../../src/queue/sqlite/file/storage_error.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startCollector } from "../../src/collector/server.ts";
@@ -19,6 +19,7 @@ import { type TestCertificates, testCertificates } from "../support/files/certif
 import { Journal, requestOf } from "../support/relay/exporting.ts";
 import { GrpcClient } from "../support/far_end/grpc_client.ts";
 import { type MtlsEndpoint, startMtlsEndpoint } from "../support/far_end/mtls_endpoint.ts";
+import { queueThread } from "../support/threads/queue_threads.ts";
 
 const TOKEN = "a-token-of-the-tests";
 
@@ -58,7 +59,7 @@ async function place(): Promise<Place> {
         },
         shutdown: { grace: "5s" },
       }, more),
-    start: (input) => startRelay(configFrom(input), log),
+    start: (input) => startRelayWith(configFrom(input), log, { startThread: queueThread }),
     async [Symbol.asyncDispose]() {
       await rm(dir, { recursive: true, force: true });
       await certs[Symbol.asyncDispose]();

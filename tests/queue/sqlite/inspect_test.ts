@@ -14,6 +14,7 @@ import {
 import { costOfRow, encodeParts } from "../../../src/queue/record_head.ts";
 import { openQueue } from "../../../src/queue/open.ts";
 import { assertBalanced } from "../contract.ts";
+import { queueThread } from "../../support/threads/queue_threads.ts";
 import { numberOf, partBytes, record, settleAll, statsOf, take, takeAll, TestLog } from "../records.ts";
 
 function inspected(name: string, body: (path: string, open: typeof openAt) => Promise<void>): void {
@@ -28,7 +29,8 @@ function inspected(name: string, body: (path: string, open: typeof openAt) => Pr
 }
 
 function openAt(path: string, bytesMax = 1 << 20) {
-  return openQueue({ storage: "sqlite", path, bytesMax, deadLetterBytesMax: 1 << 20, log: new TestLog() });
+  const log = new TestLog();
+  return openQueue({ storage: "sqlite", path, bytesMax, deadLetterBytesMax: 1 << 20, log, startThread: queueThread });
 }
 
 /** Appends `count` records with two parts each, of which the second dies. */

@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { openQueue, type QueueSettings } from "../../../src/queue/open.ts";
 import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
+import { queueThread } from "../../support/threads/queue_threads.ts";
 import { record, TestLog } from "../records.ts";
 
 export interface Place {
@@ -43,6 +44,7 @@ export function placeIn(folder: string): Place {
         deadLetterBytesMax: 1 << 20,
         takenBytesMax: Infinity,
         log,
+        startThread: queueThread,
         ...settings,
       }),
   };

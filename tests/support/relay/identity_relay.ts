@@ -7,7 +7,8 @@ import { startCollector } from "../../../src/collector/server.ts";
 import { configFrom } from "../../../src/config/load.ts";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { digestOf } from "../../../src/receiver/senders/authenticator.ts";
-import { type Relay, startRelay } from "../../../src/relay/relay.ts";
+import { type Relay, startRelayWith } from "../../../src/relay/relay.ts";
+import { queueThread } from "../threads/queue_threads.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import type { Pair, TestCertificates } from "../files/certificates.ts";
 import { relayConfig, SILENT } from "./config.ts";
@@ -83,7 +84,8 @@ export async function identityRelay(certs: TestCertificates, client: Pair = cert
         more,
       );
       const write = (line: string) => log.push(JSON.parse(line));
-      return startRelay(configFrom(config), createLog({ level: "debug", format: "json", write }));
+      const relayLog = createLog({ level: "debug", format: "json", write });
+      return startRelayWith(configFrom(config), relayLog, { startThread: queueThread });
     },
     async replace({ ca, cert, key }) {
       const texts = [["ca.crt", ca], ["client.key", key], ["client.crt", cert]] as const;

@@ -14,7 +14,8 @@ import type { Books } from "../../../src/queue/queue.ts";
 import { digestOf } from "../../../src/receiver/senders/authenticator.ts";
 import { newSecret } from "../../../src/receiver/senders/tokens_file.ts";
 import type { WayIn } from "../../../src/relay/listen.ts";
-import { startRelay } from "../../../src/relay/relay.ts";
+import { startRelayWith } from "../../../src/relay/relay.ts";
+import { queueThread } from "../threads/queue_threads.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 import { startProgram } from "../program/program.ts";
 import { relayConfig } from "./config.ts";
@@ -119,7 +120,7 @@ export async function startRelayHere(options: RelayOptions): Promise<RelayHere> 
   const lines: string[] = [];
   try {
     const log = createLog({ level: "debug", format: "json", write: (line) => void lines.push(line) });
-    const relay = await startRelay(configFrom(made.config), log);
+    const relay = await startRelayWith(configFrom(made.config), log, { startThread: queueThread });
     return {
       url: relay.url,
       grpcUrl: () => Promise.resolve(relay.grpcUrl ?? assert.fail("receiver.grpc.endpoint is not set")),
