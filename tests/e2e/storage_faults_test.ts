@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdir, open, readdir, readFile, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { type FarEnd, startEmbeddedFarEnd } from "../support/far_end/far_end.ts";
 import { post } from "../support/bodies/numbered_senders.ts";
@@ -32,6 +33,17 @@ async function fill(relay: RestartableRelay, random: Random, prefix: string, cou
     written.push(...request.ids);
   }
   return written;
+}
+
+/** Resolves when all of these have arrived. The far end is another process, so that it can only be looked at. */
+async function farEndHas(farEnd: FarEnd, ids: readonly string[]): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const there = arrived(farEnd);
+    if (ids.every((id) => there.has(id))) return;
+    assert(Date.now() < deadline, `${there.size} of ${ids.length} have arrived`);
+    await delay(50);
+  }
 }
 
 function assertBalanced(path: string): void {
@@ -223,6 +235,34 @@ Deno.test("a damaged WAL: what is before the damage is delivered, what is lost i
   const after = await fill(relay, new Random(56), "after", 5);
   await drained(relay, 20_000);
   assert(after.every((id) => arrived(farEnd).has(id)));
+  await relay.stop();
+  assertBalanced(relay.queuePath);
+});
+
+Deno.test("a WAL that is cut short under the relay: 503 from then on, what is in memory is sent, a restart goes on", async () => {
+  await using certs = await testCertificates();
+  await using farEnd = await startEmbeddedFarEnd(certs, certs.dir);
+  await farEnd.trouble(away);
+  await using relay = await RestartableRelay.start({ certs, collectorUrl: farEnd.url });
+  const random = new Random(60);
+  const written = await fill(relay, random, "before", 40);
+  const wal = `${relay.queuePath}-wal`;
+  await truncate(wal, Math.floor((await stat(wal)).size / 2));
+  using client = Deno.createHttpClient({});
+  // Behind the gap it would be written, and be gone in a crash.
+  assert.equal(await post(relay.url, numberedRequest(random, "refused", 10), client), 503);
+  await relay.line(
+    /ERROR The queue's storage failed: The WAL of the queue's file \S+ was cut short while the relay ran/,
+  );
+  const { size } = await stat(wal);
+  await farEnd.trouble(undefined);
+  await farEndHas(farEnd, written);
+  assert.equal((await stat(wal)).size, size, "nothing is written behind the gap, outcomes neither");
+  await relay.stop();
+  await relay.start();
+  written.push(...await fill(relay, random, "after", 3));
+  await drained(relay, 20_000);
+  assert.deepEqual(arrived(farEnd), new Set(written));
   await relay.stop();
   assertBalanced(relay.queuePath);
 });

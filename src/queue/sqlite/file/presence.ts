@@ -14,8 +14,17 @@ import { codeOf } from "../../../errors.ts";
  * - `log_lost`: the database is there; its WAL or its shared memory is gone, or another.
  * - `mark_lost`: the mark alone is gone, or another.
  * - `written`: somebody else has written the database, or cut it short.
+ * - `log_shorter`: the WAL is shorter than it was.
  */
-export type Presence = "whole" | "moved" | "deleted" | "replaced" | "log_lost" | "mark_lost" | "written";
+export type Presence =
+  | "whole"
+  | "moved"
+  | "deleted"
+  | "replaced"
+  | "log_lost"
+  | "mark_lost"
+  | "written"
+  | "log_shorter";
 
 interface Identity {
   readonly dev: number;
@@ -30,6 +39,7 @@ export class FileWatch {
   readonly #beside = new Map<string, Identity | undefined>();
   #size = 0;
   #writtenAt = 0;
+  #logBytes = 0;
 
   /** @param path The database, whose files SQLite has just opened and written. */
   constructor(path: string) {
@@ -38,6 +48,7 @@ export class FileWatch {
     this.#main = fstatSync(this.#fd);
     for (const suffix of ["-wal", "-shm", ".mark"]) this.remember(suffix);
     this.written();
+    this.logWritten();
   }
 
   /** The file at the path, with this suffix, is one that the relay has just made. */
@@ -50,6 +61,21 @@ export class FileWatch {
     const { size, mtimeMs } = fstatSync(this.#fd);
     this.#size = size;
     this.#writtenAt = mtimeMs;
+  }
+
+  /** The WAL's length is as it should be. */
+  logWritten(): void {
+    this.#logBytes = this.logBytes;
+  }
+
+  /** The WAL's length, in bytes. */
+  get logBytes(): number {
+    return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  }
+
+  /** Whether the WAL is shorter than it was: somebody cut it, or another process has copied all of it into the database. */
+  get logShorter(): boolean {
+    return this.logBytes < this.#logBytes;
   }
 
   /** Whether the database is shorter than it was. */
@@ -70,6 +96,7 @@ export class FileWatch {
     if (!same(there, this.#main)) return "replaced";
     if (!this.isOwn("-wal") || !this.isOwn("-shm")) return "log_lost";
     if (!this.isOwn(".mark")) return "mark_lost";
+    if (this.logShorter) return "log_shorter";
     return size === this.#size && mtimeMs === this.#writtenAt ? "whole" : "written";
   }
 

@@ -32,6 +32,10 @@ const SCANNED_MAX = 4_096;
 
 type ReadRow = Replies["read"]["rows"][number];
 
+/** The layout of a WAL (https://www.sqlite.org/fileformat2.html#walformat), with pages of 4 KiB. */
+const LOG_HEADER_BYTES = 32;
+const LOG_FRAME_BYTES = 24 + 4096;
+
 /** How often it checks that the files are still there, in ms, by a timer and before a commit. */
 export const WATCH_MS = 250;
 
@@ -44,6 +48,8 @@ export class SqliteStore {
   #open: Open | undefined;
   /** Why nothing is appended although the file is open: it is not at its path. */
   #absent: string | undefined;
+  /** Whether somebody cut the WAL short: what is written behind the gap would be lost in a crash, so that nothing is written any more. */
+  #logCut = false;
   /** Another file is to be opened: ids known until now will name nothing any more. */
   #resets = false;
   /** By `performance.now`. */
@@ -100,7 +106,9 @@ export class SqliteStore {
 
   #commit(request: Request & { kind: "commit" }, payloads: CommitPayloads, again = false): Replies["commit"] {
     const { settles } = request;
+    if (this.#open?.watch.logShorter === true) this.#watchAt = 0;
     this.watch();
+    if (this.#absent !== undefined && this.#logCut) return failedWith(this.#absent);
     if (this.#absent !== undefined) return this.#settleOnly(request, this.#absent);
     if (!this.#upkeep.roomForAppends(this.#open)) return this.#settleOnly(request);
     const { appends } = request;
@@ -252,7 +260,7 @@ export class SqliteStore {
   /** Work that can wait until the answers have been sent; see {@link Upkeep}. Returns in how many ms there is more, if there is. */
   idle(): number | undefined {
     const open = this.#open;
-    if (open === undefined) return undefined;
+    if (open === undefined || this.#logCut) return undefined;
     try {
       this.#recovery.retrySalvage(open);
       const againMs = this.#upkeep.step(open, (salvage) => this.#recovery.salvageStep(open, salvage));
@@ -289,6 +297,7 @@ export class SqliteStore {
   /** Returns why nothing may be appended, if it may not. */
   #putRight(open: Open): string | undefined {
     const { path } = this.#settings;
+    if (this.#logCut) return this.#absent;
     switch (open.watch.look()) {
       case "whole":
         return undefined;
@@ -308,6 +317,8 @@ export class SqliteStore {
         this.#recovery.writeMark(open, open.totals);
         this.#news.log("warn", "The queue's mark was deleted while the relay ran; it was made again", { path });
         return undefined;
+      case "log_shorter":
+        return this.#lookAtLog(open);
       case "written":
         if (this.#recovery.writtenByOthers(open) === "damaged") this.#replaceDamaged("another program wrote it");
         return undefined;
@@ -349,6 +360,18 @@ export class SqliteStore {
     );
   }
 
+  /** SQLite knows how many frames the WAL must have; it does not look whether they are there until it reads one. */
+  #lookAtLog({ sql, watch }: Open): string | undefined {
+    const frames = Number((sql.walState.get() as Row).log);
+    if (watch.logBytes >= LOG_HEADER_BYTES + frames * LOG_FRAME_BYTES) {
+      watch.logWritten();
+      return undefined;
+    }
+    this.#logCut = true;
+    return `The WAL of the queue's file ${this.#settings.path} was cut short while the relay ran; what is in memory is still sent: ` +
+      "restart the relay then, and look for what cut it";
+  }
+
   #setAbsent(text: string | undefined): void {
     if (text === this.#absent) return;
     this.#absent = text;
@@ -363,6 +386,11 @@ export class SqliteStore {
     const open = this.#open;
     this.#open = undefined;
     if (open === undefined) return;
+    if (this.#logCut) {
+      // A close would copy what there is of the WAL into the database, with gaps: the next start reads it up to the first.
+      this.#news.log("error", `The relay stops: ${this.#absent}`, { path: this.#settings.path });
+      return;
+    }
     if (this.#absent !== undefined) {
       this.#news.log(
         "error",
@@ -423,6 +451,7 @@ export class SqliteStore {
     const totals = foreign ? readTotals(open) : open.totals = after;
     open.nextId = after.lastId + 1;
     this.#recovery.writeMark(open, totals);
+    open.watch.logWritten();
     this.#fault("marked", size);
     this.#upkeep.committed(appends);
     return {
