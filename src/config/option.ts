@@ -256,7 +256,7 @@ export function number(min: number, max: number, whole: boolean) {
 
 /** Header fields that the relay or its HTTP client writes itself. */
 const RESERVED_HEADERS =
-  /^(?:content-(?:type|encoding|length)|transfer-encoding|connection|host|te|trailer|upgrade|grpc-.*)$/i;
+  /^(?:content-(?:type|encoding|length)|transfer-encoding|(?:proxy-)?connection|keep-alive|host|te|trailer|upgrade|grpc-.*)$/i;
 
 /** Whether a request may carry the field: an RFC 9110 token the relay does not write itself, and a value of visible text. */
 export function isHeader(name: string, value: string): boolean {

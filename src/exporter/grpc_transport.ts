@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { discard } from "../codec/bytes.ts";
 import { type ConnectionEnd, Http2Connection, type Http2Limits } from "../http2/connection.ts";
+import { withoutBlanks } from "../http2/fields.ts";
 import { encodeFields } from "../http2/hpack.ts";
 import type { Field } from "../http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut } from "../http2/stream.ts";
@@ -70,7 +71,7 @@ export class GrpcTransport implements Transport {
     const pool = this.#poolFor(url);
     const block = encodeFields([
       ...headOf(url),
-      ...Object.entries(headers).map(([name, value]): Field => [name.toLowerCase(), value]),
+      ...fieldsOf(headers),
       ["content-type", "application/grpc"],
       ["te", "trailers"],
       ["user-agent", this.#options.userAgent],
@@ -130,6 +131,13 @@ export class GrpcTransport implements Transport {
 /** RFC 9113, 8.3.1. */
 function headOf({ protocol, host, pathname }: URL): Field[] {
   return [[":method", "POST"], [":scheme", protocol.slice(0, -1)], [":path", pathname], [":authority", host]];
+}
+
+/** As HTTP/2 takes them: its peers end the call for a capital letter, and for a blank at either end (RFC 9113, 8.2.1). */
+function fieldsOf(headers: Readonly<Record<string, string>>): readonly Field[] {
+  const fields = Object.entries(headers).map(([name, value]): Field => [name.toLowerCase(), value]);
+  // Ours is sent, as over HTTP.
+  return withoutBlanks(fields.filter(([name]) => name !== "user-agent"));
 }
 
 function errorOf({ reason, unprocessed, message }: StreamCut): Error {

@@ -9,7 +9,7 @@ import type { Socket } from "node:net";
 import { concatenate } from "../codec/bytes.ts";
 import { leaveGarbage } from "../codec/memory.ts";
 import { FloodBudget } from "./flood_budget.ts";
-import { contentLength, fieldOf, malformation } from "./fields.ts";
+import { contentLength, fieldOf, malformation, withoutBlanks } from "./fields.ts";
 import {
   ConnectionFault,
   ERROR_CODE,
@@ -420,10 +420,11 @@ export class Http2Connection implements FrameSink, StreamHost {
     const { id, end, parts } = this.#block!;
     this.#block = undefined;
     // A block of a stream that is over is decoded too, or the table would differ from the peer's.
-    const fields = this.#decoder.decode(
+    const sent = this.#decoder.decode(
       parts.length === 1 ? parts[0]! : concatenate(parts),
       this.#limits.headerListBytesMax,
     );
+    const fields = sent === undefined ? undefined : withoutBlanks(sent);
     const stream = this.#streams.get(id);
     if (stream === undefined) return this.#server ? this.#onRequest(id, fields, end) : this.#known(id, 1);
     if (stream.remoteEnded) return this.#cut(stream, ERROR_CODE.streamClosed, "A header follows the end of its stream");

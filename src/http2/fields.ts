@@ -7,8 +7,8 @@ import type { Field } from "./hpack_tables.ts";
 
 /** RFC 9110, section 5.6.2, without capital letters (RFC 9113, section 8.2.1). */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-/** NUL, CR, LF anywhere, or a blank at either end (RFC 9113, section 8.2.1). */
-const NO_VALUE = /[\0\r\n]|^[\t ]|[\t ]$/;
+/** NUL, CR, LF anywhere (RFC 9113, section 8.2.1). */
+const NO_VALUE = /[\0\r\n]/;
 
 /** Fields of a connection, which HTTP/2 has none of (RFC 9113, section 8.2.2). */
 const OF_CONNECTIONS: ReadonlySet<string> = new Set([
@@ -54,6 +54,30 @@ export function malformation(fields: readonly Field[], kind: BlockKind): string 
   }
   for (const [name, needed] of pseudo) if (needed && !seen.has(name)) return `The pseudo field ${name} is missing`;
   return undefined;
+}
+
+/**
+ * The fields without blanks around their values, as HTTP/1.1 reads them. RFC 9113, section 8.2.1, has such a block be malformed, but gRPC
+ * libraries (C core, Go) send the words of a status and the metadata of a call as they are given: a refusal would be no answer.
+ */
+export function withoutBlanks(fields: readonly Field[]): readonly Field[] {
+  return fields.some(([, value]) => isBlank(value, 0) || isBlank(value, value.length - 1))
+    ? fields.map(([name, value]): Field => [name, trimmed(value)])
+    : fields;
+}
+
+/** By steps, and not by an expression: a stranger's value may be blanks for the most part. */
+function trimmed(value: string): string {
+  let from = 0;
+  let to = value.length;
+  while (from < to && isBlank(value, from)) from++;
+  while (to > from && isBlank(value, to - 1)) to--;
+  return value.slice(from, to);
+}
+
+function isBlank(value: string, at: number): boolean {
+  const character = value.charCodeAt(at);
+  return character === 0x20 || character === 0x09;
 }
 
 /** The value of a field, by its name in small letters; of several, the first. */

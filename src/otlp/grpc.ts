@@ -54,10 +54,13 @@ export function messagePrefix(length: number, compressed: boolean): Uint8Array<A
   return prefix;
 }
 
-/** `grpc-message`: UTF-8 whose bytes are escaped where they are not printable ASCII, and `%`. */
+/**
+ * `grpc-message`: UTF-8 whose bytes are escaped where they are not printable ASCII, and `%`. So is a blank at either end, for which HTTP/2
+ * has the peer end the call (RFC 9113, section 8.2.1).
+ */
 export function encodeGrpcMessage(message: string): string {
   return Buffer.from(message).toString("latin1").replaceAll(
-    /[^ -$&-~]/g,
+    /[^ -$&-~]|^ | $/g,
     (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`,
   );
 }

@@ -37,6 +37,28 @@ Deno.test("a call as the specification has it: path, fields, one message in its 
   assert.equal(end.connections, 1);
 });
 
+Deno.test("fields of the configuration are sent as HTTP/2 takes them: small letters, no blanks around a value, one user-agent", async () => {
+  await using end = await startGrpcEnd(() => MESSAGE);
+  const transport = new GrpcTransport({ identity: NOBODY, userAgent: "ours/1" });
+  const answer = await transport.post({
+    signal: "traces",
+    url: `${end.url}${signalOf("traces").grpcPath}`,
+    headers: { "X-Scope-OrgID": " 7\t", "Authorization": "Bearer a b ", "User-Agent": "theirs" },
+    body: BODY,
+    encoding: "gzip",
+    timeoutMs: 10_000,
+    abort: new AbortController().signal,
+  });
+  transport.close();
+  assert.equal(answer.status, 200);
+  const sent = end.calls[0]!.header;
+  assert.deepEqual(sent.filter(([name]) => /^(?:x-scope-orgid|authorization|user-agent)$/i.test(name)), [
+    ["x-scope-orgid", "7"],
+    ["authorization", "Bearer a b"],
+    ["user-agent", "ours/1"],
+  ]);
+});
+
 Deno.test("a large message goes through windows that are smaller than it", async () => {
   await using end = await startGrpcEnd(() => MESSAGE);
   const client = grpc(end.url);
@@ -118,6 +140,15 @@ Deno.test("OK before the whole message was sent is no success", async () => {
   assert.deepEqual(await ask(), [200, false, ""]);
   // Any other code says the same, early or not.
   assert.deepEqual(await ask({ kind: "status", code: 8, message: "larger than max" }), [413, false, "larger than max"]);
+});
+
+Deno.test("words that end with a blank, as grpc-go and the C core send them, are an answer", async () => {
+  await using end = await startGrpcEnd(() => ({ kind: "status", code: 3, message: "bad data " }));
+  const client = grpc(end.url);
+  const answer = await client.send("traces", BODY, "gzip");
+  client.close();
+  assert(answer.kind === "answer", JSON.stringify(answer));
+  assert.deepEqual([answer.status, answer.message], [400, "bad data"]);
 });
 
 Deno.test("a server of HTTP/1.1, and one that speaks something else, are named", async () => {
