@@ -119,11 +119,14 @@ Deno.test("RESOURCE_EXHAUSTED is retried only with RetryInfo; a message that is 
   assert.equal(says(8, "slow down", [wait]), "retry");
   assert.equal(says(8, "quota"), "hold");
   const about: [number, string][] = [
-    // In the words of grpc-go, grpc-js, Java, C, tonic and Python.
+    // In the words of grpc-go, grpc-js, Java (then and now), .NET, Connect, C, tonic and Python.
     [8, "grpc: received message larger than max (5000000 vs. 4194304)"],
     [8, "grpc: received message after decompression larger than max (5000000 vs. 4194304)"],
     [8, "Received message larger than max (5000000 vs 4194304)"],
     [8, "gRPC message exceeds maximum size 4194304: 5000000"],
+    [8, "io.grpc.netty.NettyServerStream$TransportState: Frame size 5000000 exceeds maximum: 4194304. "],
+    [8, "Received message exceeds the maximum configured message size."],
+    [8, "message size 5000000 is larger than configured max 4194304"],
     [11, "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes"],
     [13, "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"],
     [13, "Exception deserializing request!"],
