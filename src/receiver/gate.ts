@@ -3,10 +3,10 @@
  * @module
  */
 import type { Server, Socket } from "node:net";
-import { TLSSocket } from "node:tls";
 import type { DropReason } from "../errors.ts";
 import { ConnectionAge } from "./connection_age.ts";
 import { type ConnectionBounds, Connections } from "./connections.ts";
+import { boundHandshakes } from "./handshakes.ts";
 import { SelfCheck } from "./self_check.ts";
 
 /** What the gate is told, and tells. */
@@ -14,6 +14,8 @@ export interface GateOptions {
   readonly server: Server;
   readonly hostname: string;
   readonly limits: ConnectionBounds & {
+    /** What a TLS handshake may take, in ms; then its connection is closed. */
+    readonly headerMs: number;
     /** After about so long a connection is to end with its next answer, in ms; no bound unless given. */
     readonly ageMs?: number;
   };
@@ -57,6 +59,10 @@ export class Gate implements Disposable {
       ages.opened(socket);
       socket.once("close", () => connections.closed(socket));
     });
+    boundHandshakes(server, limits.headerMs, (connection) => {
+      connection.destroy();
+      events.dropped("handshake");
+    });
     server.on("tlsClientError", (error: Error & { code?: string }, socket: Socket) => {
       // By `node:https` it is closed; by `node:tls` one that is late is not.
       socket.destroy();
@@ -78,10 +84,4 @@ export class Gate implements Disposable {
   [Symbol.dispose](): void {
     this.#check[Symbol.dispose]();
   }
-}
-
-/** The connection below TLS, which is the one that the gate counts. */
-export function connectionOf(socket: Socket): Socket {
-  const below: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "_parent") : undefined;
-  return below === undefined ? socket : below as Socket;
 }

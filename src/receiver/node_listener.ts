@@ -9,7 +9,8 @@ import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../errors.ts";
 import { encodeStatus } from "../otlp/response.ts";
 import type { ReceiverEnvironment } from "./app.ts";
-import { connectionOf, Gate } from "./gate.ts";
+import { Gate } from "./gate.ts";
+import { connectionOf } from "./handshakes.ts";
 import type { Answer } from "./inbound.ts";
 import { NodeInbound, NodeMessage, urlOf, writeAnswer } from "./node_request.ts";
 

@@ -10,7 +10,7 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { Server, TLSSocket } from "node:tls";
-import { connectionOf } from "./gate.ts";
+import { connectionOf } from "./handshakes.ts";
 
 /** The part of Deno's own objects that is used. */
 interface Handle {
