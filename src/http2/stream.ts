@@ -140,8 +140,9 @@ export class Stream implements Http2Stream {
   nextData(bytesMax: number): { readonly bytes: Uint8Array; readonly end: boolean } | undefined {
     const first = this.#queue[0];
     if (first === undefined) return undefined;
-    const length = Math.min(first.bytes.length, bytesMax);
-    if (length <= 0 && first.bytes.length > 0) return undefined;
+    // A window may be below 0; what has no bytes needs none.
+    const length = Math.min(first.bytes.length, Math.max(0, bytesMax));
+    if (length === 0 && first.bytes.length > 0) return undefined;
     const whole = length === first.bytes.length;
     if (whole) this.#queue.shift();
     else this.#queue[0] = { bytes: first.bytes.subarray(length), end: first.end };

@@ -562,6 +562,55 @@ const FAULTS: Readonly<Record<string, readonly [code: number, act: (peer: RawHtt
       peer.write(frame(FRAME_TYPE.headers, FLAG.endHeaders, id, block), numbersFrame(FRAME_TYPE.reset, id, 8));
     }
   }],
+  "a flood of streams that the server is made to reset": [11, (peer) => {
+    const block = encodeFields(REQUEST);
+    for (let id = 1; id < 4_000; id += 2) {
+      peer.write(frame(FRAME_TYPE.headers, FLAG.endHeaders, id, block), numbersFrame(FRAME_TYPE.window, id, 0));
+    }
+  }],
+  "a flood of DATA on a stream that has ended": [11, (peer) => {
+    peer.headers(1, REQUEST, true);
+    flood(peer, frame(FRAME_TYPE.data, 0, 1, Buffer.from("a")));
+  }],
+  "a flood of headers of a stream that is over": [11, (peer) => {
+    peer.headers(3, REQUEST);
+    peer.numbers(FRAME_TYPE.reset, 3, ERROR_CODE.cancel);
+    flood(peer, frame(FRAME_TYPE.headers, FLAG.endHeaders, 1, encodeFields(REQUEST)));
+  }],
+  "a flood of GOAWAY": [11, (peer) => {
+    peer.headers(1, REQUEST);
+    flood(peer, numbersFrame(FRAME_TYPE.goaway, 0, 0, 0));
+  }],
+  "HEADERS whose padding takes their priority": [
+    6,
+    (peer) =>
+      peer.write(
+        frame(FRAME_TYPE.headers, FLAG.padded | FLAG.priority | FLAG.endHeaders, 1, Buffer.from([2, 0, 0, 0, 0])),
+      ),
+  ],
+  "an ACK on a stream": [1, (peer) => peer.write(frame(FRAME_TYPE.settings, FLAG.ack, 1, Buffer.alloc(0)))],
+  "GOAWAY on a stream": [1, (peer) => peer.write(frame(FRAME_TYPE.goaway, 0, 1, Buffer.alloc(8)))],
+  "PRIORITY of 4 bytes": [6, (peer) => peer.write(frame(FRAME_TYPE.priority, 0, 1, Buffer.alloc(4)))],
+  "PRIORITY on stream 0": [1, (peer) => peer.write(frame(FRAME_TYPE.priority, 0, 0, Buffer.alloc(5)))],
+  "WINDOW_UPDATE of 3 bytes": [6, (peer) => peer.write(frame(FRAME_TYPE.window, 0, 0, Buffer.alloc(3)))],
+  "WINDOW_UPDATE of a stream that is not open": [1, (peer) => peer.numbers(FRAME_TYPE.window, 7, 1)],
+  "a window setting that makes an open stream's too large": [3, (peer) => {
+    peer.headers(1, REQUEST);
+    peer.numbers(FRAME_TYPE.window, 1, 0x7fffffff - 65_535);
+    peer.write(settingsFrame([[SETTING.streamWindow, 65_536]]));
+  }],
+  "a frame size setting that is too large": [1, (peer) => peer.write(settingsFrame([[5, 0x1000000]]))],
+  "a change of the table's size behind a field": [
+    9,
+    (peer) =>
+      peer.write(
+        frame(FRAME_TYPE.headers, FLAG.endHeaders, 1, Buffer.concat([encodeFields(REQUEST), Buffer.of(0x20)])),
+      ),
+  ],
+  "a table that is larger than allowed": [
+    9,
+    (peer) => peer.write(frame(FRAME_TYPE.headers, FLAG.endHeaders, 1, Buffer.of(0x3f, 0xe2, 0x1f))),
+  ],
   "a flood of streams over the bound": [11, (peer) => {
     for (let id = 1; id < 4_000; id += 2) peer.headers(id, REQUEST);
   }],
@@ -647,6 +696,112 @@ Deno.test("streams over the bound are refused as not processed, those within it 
   peer.data(1, "abc", true);
   assert.equal((await peer.next(FRAME_TYPE.data)).body.toString(), "abc");
   peer.destroy();
+});
+
+Deno.test("what is odd and allowed is borne: settings, priorities, paddings, frames of streams that are over", async () => {
+  await using server = await echo();
+  const peer = await server.raw();
+  peer.begin([
+    [SETTING.tableBytes, 0xffffffff],
+    [SETTING.streamsMax, 0],
+    [SETTING.headerListBytesMax, 0],
+    [SETTING.frameBytesMax, 0xffffff],
+    [0, 1],
+    [0xffff, 0xffffffff],
+  ]);
+  // A stream that depends on itself, and two on each other: RFC 9113 has taken priorities away.
+  for (const [id, on] of [[1, 1], [3, 5], [5, 3]] as const) {
+    const body = Buffer.alloc(5);
+    body.writeUInt32BE(0x80000000 + on);
+    peer.write(frame(FRAME_TYPE.priority, 0, id, body));
+  }
+  const block = Buffer.concat([Buffer.of(3, 0, 0, 0, 1, 255), encodeFields(REQUEST), Buffer.alloc(3)]);
+  peer.write(frame(FRAME_TYPE.headers, FLAG.padded | FLAG.priority | FLAG.endHeaders, 1, block));
+  peer.write(
+    frame(FRAME_TYPE.data, FLAG.padded, 1, Buffer.concat([Buffer.of(255), Buffer.from("ab"), Buffer.alloc(255)])),
+  );
+  peer.write(frame(FRAME_TYPE.data, FLAG.padded | FLAG.endStream, 1, Buffer.of(0)));
+  peer.write(frame(200, 255, 1, Buffer.from("what a later RFC adds")));
+  const answered = async (id: number) => {
+    assert.equal((await peer.next(FRAME_TYPE.headers)).id, id);
+    const trailers = await peer.next(FRAME_TYPE.headers);
+    assert.deepEqual(trailers.fields, [["x-bytes", "2"]]);
+  };
+  await answered(1);
+  // It is over: these were on their way.
+  peer.data(1, "abc", true);
+  peer.numbers(FRAME_TYPE.window, 1, 0x7fffffff);
+  peer.numbers(FRAME_TYPE.reset, 1, ERROR_CODE.cancel);
+  peer.headers(1, REQUEST, true);
+  peer.headers(3, REQUEST);
+  peer.data(3, "ab", true);
+  await answered(3);
+  peer.destroy();
+});
+
+Deno.test("DATA that nobody takes counts for the connection's window, which is given back", async () => {
+  await using server = await echo();
+  const peer = await server.raw();
+  peer.begin();
+  peer.headers(1, REQUEST, true);
+  // More than the window, as much of it as may be on its way at a time.
+  for (let sent = 0; sent < 3 * LIMITS.windowBytes;) {
+    for (let way = 0; way < LIMITS.windowBytes / 2; way += 10_000) {
+      peer.data(1, Buffer.alloc(10_000));
+      sent += 10_000;
+    }
+    while ((await peer.next(FRAME_TYPE.window)).id !== 0);
+  }
+  peer.headers(3, REQUEST, true);
+  while ((await peer.next(FRAME_TYPE.headers)).id !== 3);
+  peer.destroy();
+});
+
+Deno.test("an empty end of a body leaves where a window is below 0", async () => {
+  await using server = await rawServer();
+  const went = Promise.withResolvers<void>();
+  await using one = await client(server.port, {}, { ready: () => went.resolve() });
+  const answered = Promise.withResolvers<void>();
+  const stream = one.connection.request(encodeFields(REQUEST), {
+    data() {},
+    end: () => answered.resolve(),
+    cut: answered.reject,
+  })!;
+  const peer = await server.accepted;
+  stream.sendData(Buffer.alloc(1_000));
+  while ((await peer.next(FRAME_TYPE.data)).length !== 1_000);
+  peer.write(settingsFrame([[SETTING.streamWindow, 0]]));
+  await went.promise;
+  stream.sendData(new Uint8Array(0), true);
+  const last = await peer.next(FRAME_TYPE.data);
+  assert.deepEqual([last.length, last.flags & FLAG.endStream], [0, FLAG.endStream]);
+  peer.headers(1, [[":status", "200"]], true);
+  await answered.promise;
+});
+
+Deno.test("a preface in parts begins a connection, half of one does not", async () => {
+  await using patient = await echo();
+  const whole = await patient.raw();
+  for (const byte of PREFACE) whole.write(Buffer.of(byte));
+  whole.write(settingsFrame([]));
+  whole.headers(1, REQUEST, true);
+  assert.equal((await whole.next(FRAME_TYPE.headers)).id, 1);
+  whole.destroy();
+  await using server = await echo({ headerMs: 200 });
+  const accepted = server.accepted();
+  const half = await server.raw();
+  half.write(PREFACE.subarray(0, 12));
+  const { end, connection } = await accepted;
+  assert.equal(await half.goaway(), ERROR_CODE.settingsTimeout);
+  assert.equal((await end).reason, "late");
+  assert.equal(connection.streams, 0);
+  half.destroy();
+  const gone = server.accepted();
+  const short = await server.raw();
+  short.write(PREFACE.subarray(0, 23));
+  short.end();
+  assert.equal((await (await gone).end).reason, "closed");
+  short.destroy();
 });
 
 Deno.test("padding is no content, and its window is given back", async () => {

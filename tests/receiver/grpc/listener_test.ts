@@ -272,6 +272,81 @@ for (const [name, [code, told, message, act]] of Object.entries(REFUSED)) {
   });
 }
 
+Deno.test("a grpc-timeout that is none, or odd, ends its own call and no other", async () => {
+  await using one = await receiving();
+  const call = (...values: readonly string[]) =>
+    one.client.call(ONE_SPAN_PROTOBUF, { metadata: values.map((value) => ["grpc-timeout", value] as const) });
+  for (
+    const none of [
+      "",
+      "S",
+      "1",
+      "-1S",
+      "+1S",
+      "1.5S",
+      "1s",
+      "0x1S",
+      "1S1S",
+      "1 S",
+      "123456789S",
+      "1e3S",
+      "NaNS",
+      "1\xc3S",
+    ]
+  ) {
+    const { code, message } = await call(none);
+    assert.deepEqual([code, /grpc-timeout/.test(message)], [GRPC_CODE.INVALID_ARGUMENT, true], none);
+  }
+  for (const long of ["1H", "99999999H", "00000010S", "99999999M"]) assert.equal((await call(long)).code, 0, long);
+  assert.equal((await call("99999999H", "soon")).code, 0, "of several the first counts");
+  assert.equal((await call("soon", "1H")).code, GRPC_CODE.INVALID_ARGUMENT);
+});
+
+Deno.test("a grpc-timeout of nothing ends a call that waits", async () => {
+  await using one = await receiving({ append: () => new Promise(() => {}) });
+  for (const none of ["0H", "0n", "1n", "00000000S"]) {
+    const { code } = await one.client.call(ONE_SPAN_PROTOBUF, { metadata: [["grpc-timeout", none]] });
+    assert.equal(code, GRPC_CODE.DEADLINE_EXCEEDED, none);
+  }
+});
+
+Deno.test("what stands behind a message, or in its place, ends its own call and no other", async () => {
+  await using one = await receiving();
+  const peer = await RawHttp2.connect(Number(new URL(await one.url()).port));
+  peer.begin();
+  const status = async (id: number) => {
+    for (;;) {
+      const { id: of, fields } = await peer.next(FRAME_TYPE.headers);
+      const code = fields?.find(([name]) => name === "grpc-status")?.[1];
+      if (of === id && code !== undefined) return Number(code);
+    }
+  };
+  const empty = messagePrefix(0, false);
+  // Trailers in the place of END_STREAM, which no client of gRPC sends.
+  peer.headers(1, GRPC_HEADER);
+  peer.data(1, empty);
+  peer.headers(1, [["x-late", "1"]], true);
+  assert.equal(await status(1), GRPC_CODE.OK);
+  // Trailers before the message has come whole.
+  peer.headers(3, GRPC_HEADER);
+  peer.data(3, empty.subarray(0, 3));
+  peer.headers(3, [["x-late", "1"]], true);
+  assert.equal(await status(3), GRPC_CODE.INVALID_ARGUMENT);
+  // A header alone.
+  peer.headers(5, GRPC_HEADER, true);
+  assert.equal(await status(5), GRPC_CODE.INVALID_ARGUMENT);
+  // A prefix in padded frames of a byte each.
+  peer.headers(7, GRPC_HEADER);
+  for (const byte of empty) peer.write(frame(FRAME_TYPE.data, FLAG.padded, 7, Buffer.of(2, byte, 0, 0)));
+  peer.data(7, "", true);
+  assert.equal(await status(7), GRPC_CODE.OK);
+  // The largest length that a prefix can state.
+  peer.headers(9, GRPC_HEADER);
+  peer.data(9, Uint8Array.of(0, 255, 255, 255, 255));
+  assert.equal(await status(9), GRPC_CODE.RESOURCE_EXHAUSTED);
+  peer.destroy();
+});
+
 Deno.test("an unknown grpc-encoding is told which ones are known", async () => {
   await using one = await receiving();
   const { fields } = await one.client.call(ONE_SPAN_PROTOBUF, {

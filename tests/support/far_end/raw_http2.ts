@@ -105,6 +105,11 @@ export class RawHttp2 {
     return (await this.next(FRAME_TYPE.goaway)).body.readUInt32BE(4);
   }
 
+  /** Closes this side. */
+  end(): void {
+    this.#socket.end();
+  }
+
   pause(): void {
     this.#socket.pause();
   }
