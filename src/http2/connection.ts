@@ -68,6 +68,8 @@ export interface ConnectionEvents {
   opened?(stream: Http2Stream, fields: readonly Field[], end: boolean): StreamEvents;
   /** To a server: the header of a request is over the limit. Whatever is not answered here is reset. */
   oversized?(stream: Http2Stream): void;
+  /** To a server: a request is none, for this reason. Its stream is reset, and `opened` is not told of it. */
+  malformed?(why: string): void;
   /** To a server: the peer does not speak HTTP/2, but begins so. What is returned is its answer, and nothing else is sent. */
   foreign?(first: Uint8Array): Uint8Array;
   /** The peer's SETTINGS have come: it speaks HTTP/2. */
@@ -437,7 +439,8 @@ export class Http2Connection implements FrameSink, StreamHost {
       if (end) this.#cut(stream, ERROR_CODE.protocol, "A provisional answer ends its stream");
       return;
     }
-    if (!this.#states(stream, fields)) return;
+    const misstated = this.#misstated(stream, fields);
+    if (misstated !== undefined) return this.#cut(stream, ERROR_CODE.protocol, misstated);
     this.#tell(stream, () => stream.events!.headers?.(fields));
     if (end) this.#remoteEnd(stream);
   }
@@ -464,27 +467,24 @@ export class Http2Connection implements FrameSink, StreamHost {
       return;
     }
     stream.events = IGNORED;
-    const wrong = malformation(fields, "request");
-    if (wrong !== undefined) return this.#cut(stream, ERROR_CODE.protocol, wrong);
-    if (!this.#states(stream, fields)) return;
-    if (end && (stream.statedBytes ?? 0) > 0) {
-      return this.#cut(stream, ERROR_CODE.protocol, "The body is shorter than its content-length");
+    const wrong = malformation(fields, "request") ?? this.#misstated(stream, fields) ??
+      (end && (stream.statedBytes ?? 0) > 0 ? TOO_SHORT : undefined);
+    if (wrong !== undefined) {
+      this.#tellOwner(() => this.#events.malformed?.(wrong));
+      return this.#cut(stream, ERROR_CODE.protocol, wrong);
     }
     stream.remoteEnded = end;
     this.#tell(stream, () => stream.events = this.#events.opened?.(stream, fields, end) ?? IGNORED);
     if (end) this.#finish(stream);
   }
 
-  /** Notes what a header states of the body. @returns false where that is malformed. */
-  #states(stream: Stream, fields: readonly Field[]): boolean {
+  /** Notes what a header states of the body. @returns what is wrong with that. */
+  #misstated(stream: Stream, fields: readonly Field[]): string | undefined {
     stream.headed = true;
     const stated = contentLength(fields);
-    if (stated === "malformed") {
-      this.#cut(stream, ERROR_CODE.protocol, "The header field content-length is not a number of bytes");
-      return false;
-    }
+    if (stated === "malformed") return "The header field content-length is not a number of bytes";
     stream.statedBytes = stated;
-    return true;
+    return undefined;
   }
 
   #onTrailers(stream: Stream, fields: readonly Field[], end: boolean): void {
@@ -498,7 +498,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (stream.over) return;
     if (!stream.headed) return this.#cut(stream, ERROR_CODE.protocol, "The stream ends before the header");
     if (stream.statedBytes !== undefined && stream.receivedBytes < stream.statedBytes) {
-      return this.#cut(stream, ERROR_CODE.protocol, "The body is shorter than its content-length");
+      return this.#cut(stream, ERROR_CODE.protocol, TOO_SHORT);
     }
     stream.remoteEnded = true;
     this.#tell(stream, () => stream.events!.end());
@@ -949,6 +949,7 @@ export class Http2Connection implements FrameSink, StreamHost {
 const GARBAGE_BYTES_MIN = 4 * 1024;
 /** Settings of one frame that cost nothing beside it: there are about as many kinds. */
 const SETTINGS_FREE = 10;
+const TOO_SHORT = "The body is shorter than its content-length";
 const NO_PREFACE = "The peer does not speak HTTP/2";
 const NOTHING = new Uint8Array(0);
 const PING = new Uint8Array(PING_BYTES);

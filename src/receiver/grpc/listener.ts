@@ -203,6 +203,7 @@ class Connection implements CallHost {
           const what = `Header is over the limit of ${limits.headerBytesMax} bytes`;
           this.#refuse(stream, new Refusal("header_too_large", what, { remedy: "send less" }));
         },
+        malformed: (why) => events.refused(new Refusal("malformed", why, { remedy: "see what sends or passes it on" })),
         foreign: ([first]) => {
           const isTls = first === TLS_HANDSHAKE;
           const refusal = isTls ? notTls() : notHttp2();

@@ -750,6 +750,29 @@ Deno.test("floods and what is against the rules are counted as dropped; so is wh
   assert.deepEqual(one.dropped, ["protocol", "protocol", "idle"]);
 });
 
+Deno.test("a request that HTTP/2 has none of is reset, and counted as a refusal that says why", async () => {
+  await using one = await listening();
+  const peer = await one.raw();
+  peer.begin();
+  const fields = [[":method", "POST"], [":scheme", "http"], [":path", TRACES], [
+    "content-type",
+    "application/grpc",
+  ]] as const;
+  peer.headers(1, [...fields, ["connection", "keep-alive"]]);
+  peer.headers(3, [...fields, ["content-length", "1.5"]]);
+  peer.headers(5, [...fields, ["content-length", "7"]], true);
+  for (const id of [1, 3, 5]) {
+    const reset = await peer.next(FRAME_TYPE.reset);
+    assert.deepEqual([reset.id, reset.body.readUInt32BE(0)], [id, ERROR_CODE.protocol]);
+  }
+  peer.destroy();
+  assert.deepEqual(one.refused.map(({ code, message }) => [code, message.split(";")[0]]), [
+    ["malformed", "The header field connection is not for HTTP/2"],
+    ["malformed", "The header field content-length is not a number of bytes"],
+    ["malformed", "The body is shorter than its content-length"],
+  ]);
+});
+
 Deno.test("connections are bounded: who has proved nothing makes room", async () => {
   const limits = { ...LIMITS, connectionsMax: 2, headerMs: 9_000, bodyMs: 1, idleMs: 9_000 };
   await using one = await listening({ limits }, ({ peer }) => {
