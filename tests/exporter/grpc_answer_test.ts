@@ -127,6 +127,7 @@ Deno.test("RESOURCE_EXHAUSTED is retried only with RetryInfo; a message that is 
     [8, "io.grpc.netty.NettyServerStream$TransportState: Frame size 5000000 exceeds maximum: 4194304. "],
     [8, "Received message exceeds the maximum configured message size."],
     [8, "message size 5000000 is larger than configured max 4194304"],
+    [8, "Error decompressing: size limit, of 4194304 bytes, exceeded while decompressing message"],
     [11, "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes"],
     [13, "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"],
     [13, "Exception deserializing request!"],
