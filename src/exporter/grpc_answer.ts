@@ -62,6 +62,9 @@ export class GrpcAnswer {
       // A proxy that names gRPC's type and speaks HTTP: its status says more.
       return status === 200 ? foreign("answered without a grpc-status") : this.#ofHttp(status, type);
     }
+    // Whoever says two things has not said that it has the data.
+    const codes = [...this.#header, ...this.#trailers].filter(([name]) => name === "grpc-status");
+    if (codes.some(([, value]) => value !== code)) return foreign("answered with two values of grpc-status");
     if (Number(code) === GRPC_CODE.OK) return this.#success(early);
     const details = decodeStatusDetails(trailer("grpc-status-details-bin") ?? "");
     const words = decodeGrpcMessage(trailer("grpc-message") ?? "") || (details?.message ?? "");

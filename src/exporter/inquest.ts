@@ -296,13 +296,11 @@ export class Inquest {
 
   /**
    * A piece was refused by itself, and it is not known whether others are taken. Where some of it is, that is known, and it is cut down;
-   * otherwise it waits alone.
+   * otherwise it waits alone. Also where nothing seems to be taken at all: there may be something wrong with all that is sent, and something
+   * good in each.
    */
-  async #judgeDoubtful(piece: Piece, verdict: Refused | Failing, voyage: Voyage): Promise<Kept | undefined> {
-    if (!this.#suspects.everything(piece)) return await this.#cut(piece, verdict, voyage, { proven: false });
-    const { outcome, everything } = this.#suspect(piece, verdict);
-    voyage.shipment.set(piece, outcome);
-    return everything === undefined ? undefined : this.#options.fail(everything, voyage);
+  #judgeDoubtful(piece: Piece, verdict: Refused | Failing, voyage: Voyage): Promise<Kept | undefined> {
+    return this.#cut(piece, verdict, voyage, { proven: false });
   }
 
   /**
@@ -443,6 +441,8 @@ export class Inquest {
       : { ...this.#proofOf(piece, 1), takesEmpty: () => Promise.resolve(undefined) };
     const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: proven }, {
       requestsMax,
+      // It ends at the first that is refused by itself: each time by another way, so that what is good in it is found in the end.
+      ...(proven ? {} : { secondFirst: () => Math.random() < 0.5 }),
       proof: waits ? undefined : proof,
       split: (unit) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {

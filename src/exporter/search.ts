@@ -57,6 +57,8 @@ export interface SearchOptions<Unit> {
   readonly split: (unit: Unit) => readonly [Unit, Unit] | undefined;
   readonly post: (unit: Unit) => Promise<Verdict>;
   readonly requestsMax: number;
+  /** Whether the second half is gone into first, where neither was taken; never unless given. */
+  readonly secondFirst?: () => boolean;
   /** Absent: whoever waits for the answer has the endpoint's word, and what is refused twice is guilty. */
   readonly proof?: Proof | undefined;
 }
@@ -107,7 +109,7 @@ interface Open<Unit> extends Found<Unit> {
 /** @param first What was not taken as a whole. */
 export async function search<Unit>(
   first: Found<Unit>,
-  { split, post, requestsMax, proof }: SearchOptions<Unit>,
+  { split, post, requestsMax, secondFirst = () => false, proof }: SearchOptions<Unit>,
 ): Promise<SearchResult<Unit>> {
   const guilty: Found<Unit>[] = [];
   /** Refused, and refused again when they were sent once more. */
@@ -207,8 +209,8 @@ export async function search<Unit>(
       open.push({ ...rest, isolated: refusedBy(verdict, by) && refusedBy(rest.verdict, by) });
       continue;
     }
-    // The first half is gone into first.
-    open.push(...notTaken.reverse());
+    // What was pushed last is gone into first.
+    open.push(...(secondFirst() ? notTaken : notTaken.reverse()));
   }
   const answer = unproven.length > 0 ? await refusesAll() : undefined;
   return result([], [], answer);

@@ -54,6 +54,8 @@ Deno.test("what only looks like a success settles nothing", () => {
     ["damaged gzip", [...GRPC, ["grpc-encoding", "gzip"]], [framed(partial, true)], OK],
     ["no grpc-status", GRPC, [framed(partial)], []],
     ["a grpc-status that is none", GRPC, [framed(partial)], [["grpc-status", "fine"]]],
+    ["two values of grpc-status", GRPC, [framed(partial)], [...OK, ["grpc-status", "13"]]],
+    ["another in the header", [...GRPC, ["grpc-status", "13"]], [framed(partial)], OK],
     ["a page", [[":status", "200"], ["content-type", "text/html"]], [new TextEncoder().encode("<html>")], []],
     ["no type", [[":status", "204"]], [], []],
     ["over the bound", GRPC, [framed(new Uint8Array(ANSWER_BYTES_MAX + 1))], OK],

@@ -262,6 +262,22 @@ for (const records of [1, 7]) {
   });
 }
 
+Deno.test("where each request has something wrong with it and nobody sends others, what is good in them arrives", async () => {
+  await using ends = await exporting({
+    held: true,
+    // None has waited long enough to be set aside in the time of a test.
+    retry: { initialMs: 5, maxMs: 2_000 },
+    misbehave: (seen) => poisoned(seen) ? status(400) : undefined,
+  });
+  const names = numbered(12);
+  // What is good is neither at the beginning nor at the end.
+  const request = (name: string) => requestOf("traces", [POISON], [POISON], [name], [POISON]);
+  await Promise.all(names.map((name) => append(ends.queue, submission("traces", request(name)))));
+  ends.start();
+  await ends.told.until(() => names.every((name) => ends.accepted.includes(name)), "all that is good");
+  assert.deepEqual(ends.accepted.toSorted(), names.toSorted());
+});
+
 Deno.test("where it refuses all data of many they are held however long it lasts, at one look for each backoff, and other signals go on", async () => {
   let refusing = true;
   await using ends = await exporting({
