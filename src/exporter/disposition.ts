@@ -72,7 +72,7 @@ const GRPC_STATUSES: Readonly<Record<number, number>> = {
  * is sent, and by RESOURCE_EXHAUSTED as it is inflated.
  */
 const TOO_LARGE =
-  /larger than (?:configured )?max|exceeds maximum(?: frame)? size|exceeds the maximum configured message size|frame size \d+ exceeds maximum|size limit, of \d+ bytes, exceeded|too large/i;
+  /larger than (?:configured )?max|size larger than \d|exceeds maximum(?: frame)? size|exceeds the maximum configured message size|frame size \d+ exceeds maximum|size limit, of \d+ bytes, exceeded|too large/i;
 /** What is no message of the method, which each library tells by INTERNAL: grpc-go, Python, Java, tonic and grpc-js. */
 const UNDECODABLE = /unmarshal|deserializ|invalid protobuf|decode protobuf|decompress/i;
 /** grpc-go, Java and C: the server knows the method, and not the coding. */
