@@ -14,7 +14,10 @@ const TESTS = import.meta.dirname!;
 /** Tests of the first kind ask no other program, by their folder. */
 const OTHERS = ["integration", "e2e"].map((name) => join(TESTS, name));
 
-/** Of the first kind, too, but they change the working folder, which is the whole process's: another test's child would begin in it. */
+/**
+ * Of the first kind, too, but they change the working folder, which is the whole process's: another test's child would begin in it. They
+ * have a process of their own, beside the others'.
+ */
 const ALONE = ["cli/dev_token_test.ts", "cli/send_test.ts"].map((name) => join(TESTS, name));
 
 /** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
@@ -27,6 +30,9 @@ const FLAGS: Readonly<Record<string, readonly string[]>> = {
   integration: ["--no-check", "--parallel", "tests/integration"],
   e2e: ["--no-check", "tests/e2e"],
 };
+
+/** What mostly waits runs beside what keeps the cores busy; its output comes after it. */
+const BESIDE: Readonly<Record<string, string>> = { alone: "unit" };
 
 /** What tests came to. */
 export interface Totals {
@@ -52,13 +58,22 @@ function jobsOf(run: string): number {
 }
 
 /** Runs tests, of the first kind in groups. */
-async function denoTests(name: string, args: readonly string[]): Promise<{ code: number; output: string }> {
-  if (name !== "unit") return await denoTest(args, jobsOf(name));
+async function denoTests(name: string, args: readonly string[], shown: Shown): Promise<Ended> {
+  if (name !== "unit") return await denoTest(args, jobsOf(name), shown);
   using groups = writeGroups(grouped(testFilesIn(TESTS, [...OTHERS, ...ALONE]), GROUP_BYTES_MAX), TESTS);
-  return await denoTest([...args, ...groups.paths], jobsOf(name));
+  return await denoTest([...args, ...groups.paths], jobsOf(name), shown);
 }
 
-async function denoTest(args: readonly string[], jobs: number): Promise<{ code: number; output: string }> {
+/** How a run of `deno test` ended, and what it wrote. */
+interface Ended {
+  readonly code: number;
+  readonly output: string;
+}
+
+/** When its output is shown. */
+type Shown = "as it comes" | "later";
+
+async function denoTest(args: readonly string[], jobs: number, shown: Shown): Promise<Ended> {
   const child = spawn(process.execPath, ["test", "-A", ...args], {
     env: {
       ...process.env,
@@ -73,7 +88,7 @@ async function denoTest(args: readonly string[], jobs: number): Promise<{ code: 
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
-    process.stdout.write(text);
+    if (shown === "as it comes") process.stdout.write(text);
   });
   const code = await new Promise<number>((resolve) => child.on("close", (code) => resolve(code ?? 1)));
   process.off("SIGINT", wait);
@@ -85,8 +100,13 @@ if (import.meta.main) {
   const named = Object.entries(FLAGS).filter(([name]) => given.length === 0 || given.includes(name));
   const runs: readonly (readonly [string, readonly string[]])[] = named.length > 0 ? named : [["given", given]];
   const sum = { passed: 0, failed: 0, skipped: 0 };
+  const later = new Map<string, Promise<Ended>>();
   for (const [name, args] of runs) {
-    const { code, output } = await denoTests(name, args);
+    if (runs.some(([other]) => other === BESIDE[name])) later.set(name, denoTests(name, args, "later"));
+  }
+  for (const [name, args] of runs) {
+    const { code, output } = await (later.get(name) ?? denoTests(name, args, "as it comes"));
+    if (later.has(name)) process.stdout.write(output);
     const totals = totalsOf(output);
     if (totals === undefined) console.error(`The ${name} tests ended with ${code} and told no totals`);
     const { passed, failed, skipped } = totals ?? { passed: 0, failed: 1, skipped: 0 };

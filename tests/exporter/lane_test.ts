@@ -153,7 +153,8 @@ for (
     // A field of profiles that is not the first: the dictionary, empty, or with a text of this length.
     body.set(size === 2 ? [0x12, 0] : dictionaryOf(size));
     const one = () => ({ ...submission("profiles", body, { encoding: "identity" }), items: 1 });
-    await Promise.all(Array.from({ length: count }, () => append(run.queue, one())));
+    const requests = Array.from({ length: count }, one);
+    await Promise.all(requests.map((request) => append(run.queue, request)));
     run.start();
     await run.seen.until(() => run.seen.entries.length === most, "as many as may be under way");
     // Each that comes would be seen before the answer of one that was held since.

@@ -13,6 +13,7 @@ import {
 } from "../../../src/queue/sqlite/inspect.ts";
 import { costOfRow, encodeParts } from "../../../src/queue/record_head.ts";
 import { openQueue } from "../../../src/queue/open.ts";
+import type { Delivery } from "../../../src/queue/queue.ts";
 import { assertBalanced } from "../contract.ts";
 import { queueThread } from "../../support/threads/queue_threads.ts";
 import { numberOf, partBytes, record, settleAll, statsOf, take, takeAll, TestLog } from "../records.ts";
@@ -36,13 +37,9 @@ function openAt(path: string, bytesMax = 1 << 20) {
 /** Appends `count` records with two parts each, of which the second dies. */
 async function bury(queue: Awaited<ReturnType<typeof openQueue>>, count: number): Promise<void> {
   await Promise.all(Array.from({ length: count }, (_, number) => queue.append(record(number, { parts: 2 }))));
-  for (const delivery of await takeAll(queue, count)) {
-    await delivery.settle([{ kind: "delivered" }, {
-      kind: "dead",
-      reason: `words for ${delivery.id}`,
-      status: 400,
-    }]);
-  }
+  const outcomesOf = ({ id }: Delivery) =>
+    [{ kind: "delivered" }, { kind: "dead", reason: `words for ${id}`, status: 400 }] as const;
+  await Promise.all((await takeAll(queue, count)).map((delivery) => delivery.settle(outcomesOf(delivery))));
 }
 
 inspected("stats are those of the relay that runs", async (path, open) => {
