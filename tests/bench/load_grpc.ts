@@ -7,9 +7,8 @@ import process from "node:process";
 import { GrpcClient } from "../support/far_end/grpc_client.ts";
 import { makeBodies, type Shape } from "./bodies.ts";
 
-const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", length = "20000r"] = process.argv.slice(
-  2,
-);
+const [url = "", token = "", shape = "gzip", spans = "10", connections = "64", length = "20000r", rate = ""] = process
+  .argv.slice(2);
 const bodies = makeBodies(shape as Shape, Number(spans), Number(spans) >= 100 ? 100 : 500, Date.now());
 const compressed = shape === "gzip";
 const metadata = [
@@ -19,6 +18,8 @@ const metadata = [
   ["user-agent", "edgeferry-bench"],
 ] as const;
 const wanted = Number(length.slice(0, -1));
+/** Between two calls of a connection at the least, in ms. */
+const paceMs = rate === "" ? 0 : 1_000 * Number(connections) / Number(rate);
 const took: number[] = [];
 let made = 0;
 let ok = 0;
@@ -28,8 +29,12 @@ let errors = 0;
 async function oneConnection(number: number): Promise<void> {
   await using client = await GrpcClient.connect(url);
   // Each connection begins elsewhere, or all would send the same body at the same time.
+  let due = performance.now() + paceMs * number / Number(connections);
   for (let next = number * 37; made < wanted; next++) {
     made++;
+    const aheadMs = due - performance.now();
+    if (aheadMs > 0) await new Promise((resolve) => setTimeout(resolve, aheadMs));
+    due += paceMs;
     const began = performance.now();
     try {
       const { code } = await client.call(Buffer.from(bodies[next % bodies.length]!.bytes), { metadata, compressed });

@@ -28,6 +28,8 @@ const { values: flags } = parseArgs({
     warm: { type: "string", default: "20000" },
     requests: { type: "string", default: "20000" },
     connections: { type: "string", default: "64" },
+    /** Requests a second at the most: what costs less is not driven harder for it. */
+    rate: { type: "string" },
     shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
     /** Those below unless given. */
     subjects: { type: "string" },
@@ -80,6 +82,7 @@ function demandPrograms(subjects: readonly string[]): void {
   process.exit(1);
 }
 
+const rate = flags.rate === undefined ? undefined : Number(flags.rate);
 const shapes = flags.shapes.split(",");
 const subjects = [...new Set(shapes.flatMap(subjectsOf))];
 for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
@@ -92,7 +95,7 @@ try {
   for (const column of shapes) {
     const [shape = "gzip", spans = "10"] = column.split(":");
     if (!isShape(shape)) throw new Error(`No shape is called ${shape}`);
-    const load = { shape, spans: Number(spans), connections: Number(flags.connections) };
+    const load = { shape, spans: Number(spans), connections: Number(flags.connections), rate };
     await using stack = new AsyncDisposableStack();
     const figures: Record<string, Figures[]> = {};
     const cold: Figures[] = [];

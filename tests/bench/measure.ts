@@ -25,12 +25,14 @@ export interface Load {
   /** Spans a request. */
   readonly spans: number;
   readonly connections: number;
+  /** Requests a second at the most, over all connections; as many as there can be unless given. */
+  readonly rate?: number | undefined;
 }
 
-/** As fast as `load.ts` manages. @param length Seconds, or requests with an `r` behind them. */
+/** As fast as `load.ts` manages, or at a pace. @param length Seconds, or requests with an `r` behind them. */
 export async function drive(
   running: Pick<Running, "url" | "token" | "protocol">,
-  { shape, spans, connections }: Pick<Load, "shape" | "spans" | "connections">,
+  { shape, spans, connections, rate }: Load,
   length: number | `${number}r`,
   at: { readonly folder: string; readonly certs: string },
 ) {
@@ -44,7 +46,7 @@ export async function drive(
       String(spans),
       String(connections),
       String(length),
-      "",
+      String(rate ?? ""),
       at.certs,
     ],
     at.folder,
