@@ -14,8 +14,8 @@ import { decodeRequest } from "../../src/otlp/decode.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { type FreezingProxy, startFreezingProxy } from "../support/far_end/freezing_proxy.ts";
 import { type FarEnd, startEmbeddedFarEnd, startRealFarEnd, type Trouble } from "../support/far_end/far_end.ts";
-import { NumberedSenders } from "../support/bodies/numbered_senders.ts";
-import { arrivedSpans, type Poison } from "../support/bodies/numbered_spans.ts";
+import { NumberedSenders, post } from "../support/bodies/numbered_senders.ts";
+import { arrivedSpans, numberedRequest, type Poison } from "../support/bodies/numbered_spans.ts";
 import { countRows, readBooks, readDeadLetters } from "../support/relay/queue_file.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { RestartableRelay } from "../support/relay/restartable_relay.ts";
@@ -185,7 +185,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleFigures> 
   await writeFile(clockFile, "0");
   await farEnd.mend();
   await second?.mend();
-  await drained(relay, DRAIN_MS);
+  await drainedBesideOthers(relay, senders, seed);
   await relay.stop();
 
   const figures = judge({ relay, farEnd, target: second === undefined ? undefined : "first", senders, losses });
@@ -305,6 +305,31 @@ async function strike(
       return;
   }
   loss.until = Date.now();
+}
+
+/** The pause between two requests of the sender that is well, in ms. */
+const WELL_PAUSE_MS = 500;
+
+/** The same while a sender that is well goes on: many that are refused are held, with nothing else taken, however long that lasts. */
+async function drainedBesideOthers(relay: RestartableRelay, senders: NumberedSenders, seed: number): Promise<void> {
+  const random = new Random(seed + 1);
+  const ended = new AbortController();
+  const others = (async () => {
+    using client = Deno.createHttpClient({});
+    for (let number = 0; !ended.signal.aborted; number++) {
+      const { ids, ...request } = numberedRequest(random, `well-${number}`, 1);
+      for (const id of ids) senders.spans.set(id, undefined);
+      if (await post(relay.url, request, client) === 200) { for (const id of ids) senders.written.add(id); }
+      await delay(WELL_PAUSE_MS);
+    }
+  })();
+  try {
+    await drained(relay, DRAIN_MS);
+  } finally {
+    ended.abort();
+    await others;
+  }
+  await drained(relay, DRAIN_MS);
 }
 
 /** Resolves when the queue's file is empty: a record may be left that has no spans. The file is another process's, so it can only be looked at. */
