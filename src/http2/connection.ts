@@ -7,6 +7,7 @@
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { concatenate } from "../codec/bytes.ts";
+import { discard } from "../codec/bytes.ts";
 import { leaveGarbage } from "../codec/memory.ts";
 import { FloodBudget } from "./flood_budget.ts";
 import { contentLength, fieldOf, malformation, withoutBlanks } from "./fields.ts";
@@ -115,6 +116,8 @@ export class Http2Connection implements FrameSink, StreamHost {
   readonly #decoder = new HpackDecoder();
   readonly #writer: FrameWriter;
   readonly #flood = new FloodBudget();
+  /** Whether a piece of a body was handed over of what the socket has brought last. */
+  #handedOver = false;
   #prefaceAt = 0;
   /** That have come whole. */
   #frames = 0;
@@ -251,6 +254,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     this.#heardAt = performance.now();
     this.#pingedAt = this.#draining === "announced" ? this.#pingedAt : undefined;
     const framesBefore = this.#frames;
+    this.#handedOver = false;
     try {
       this.#reader.read(this.#withoutPreface(chunk));
     } catch (error) {
@@ -271,6 +275,9 @@ export class Http2Connection implements FrameSink, StreamHost {
       if (this.#limits.headerMs > 0) this.#arm(this.#heardAt + this.#limits.headerMs);
     }
     this.#announce();
+    // Nothing of it is held: neither a piece of a body nor the beginning of a header. Left to V8, what 450 strangers send at once lies as
+    // garbage until its helper threads have come by, which is late on a busy machine.
+    if (this.#server && !this.#handedOver && this.#block === undefined) discard(chunk);
   }
 
   #withoutPreface(chunk: Buffer): Buffer {
@@ -358,6 +365,7 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   /** @internal */
   dataPiece({ id }: FrameHead, piece: Buffer): void {
+    this.#handedOver = true;
     const stream = this.#streams.get(id);
     if (stream === undefined || stream.remoteEnded) {
       this.#unannounced += piece.length;

@@ -11,16 +11,12 @@ import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
 import { memoryOf } from "./cost.ts";
 import type { RecordHead } from "./record_head.ts";
 
-/**
- * The most memory for records that wait, in bytes, so that a take need not read what has just been written. What is taken has its part of
- * it: a Collector that is slower than the senders would else have both bounds filled, beside what is in flight at the door.
- */
+/** The most memory for records that wait, in bytes, so that a take need not read what has just been written. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
- * The payload bytes taken and not settled from which on no more records are taken. A record that would pass it waits until nothing else of
- * its signal is taken, so at most one of 20 MiB a signal comes on top. A signal with nothing taken may always take a small run, so that
- * no signal waits for another one's Collector.
+ * The payload bytes taken and not settled from which on no more records are taken; at most 20 MiB come on top. A signal with nothing
+ * taken may always take a small run, so that no signal waits for another one's Collector.
  */
 const TAKEN_BYTES_MAX = 16 * 1024 * 1024;
 const SMALL_RUN_BYTES_MAX = 4 * 1024 * 1024;
@@ -99,7 +95,8 @@ export class LaneSet {
     besideBytes: number,
   ): boolean {
     const bytes = memoryOf(record.bytes, record.parts.length);
-    return !this.laneOf(record.targets[0]!, record).behind && this.#mayCache(besideBytes + bytes);
+    return !this.laneOf(record.targets[0]!, record).behind &&
+      this.#cachedBytes + besideBytes + bytes <= CACHE_BYTES_MAX;
   }
 
   /**
@@ -113,7 +110,7 @@ export class LaneSet {
       const lane = this.laneOf(target, op);
       const own = target === op.targets[0];
       const entry = new Entry({ target, head, parts, payload: own ? payload : undefined, knownAt: this.#now() });
-      const fits = !lane.behind && this.#mayCache(memoryOfEntry(entry));
+      const fits = !lane.behind && this.#cachedBytes + memoryOfEntry(entry) <= CACHE_BYTES_MAX;
       if (!fits || (own && !entry.loaded)) {
         entry.giveUpPayload();
         lane.behind = true;
@@ -154,13 +151,8 @@ export class LaneSet {
 
   /** Whether there is room in memory for what the lane would give next. */
   mayTake({ target, signal, firstBytes }: Lane): boolean {
-    const idle = this.#of(target).takenBytes[signal] === 0;
-    return (this.#takenBytes < this.#takenBytesMax && (idle || this.#takenBytes + firstBytes <= this.#takenBytesMax)) ||
-      (idle && firstBytes <= SMALL_RUN_BYTES_MAX);
-  }
-
-  #mayCache(bytes: number): boolean {
-    return this.#cachedBytes + this.#takenBytes + bytes <= CACHE_BYTES_MAX;
+    return this.#takenBytes < this.#takenBytesMax ||
+      (this.#of(target).takenBytes[signal] === 0 && firstBytes <= SMALL_RUN_BYTES_MAX);
   }
 
   /** When the oldest record was appended that is in memory for a target and not taken; undefined without one. */
@@ -198,7 +190,7 @@ export class LaneSet {
 
   /** A record, or what is left of it, that is to be taken from `dueAt` on, in ms of a clock that never steps. */
   giveBack(entry: Entry, dueAt: number): void {
-    if (!this.#mayCache(memoryOfEntry(entry))) entry.giveUpPayload();
+    if (this.#cachedBytes + memoryOfEntry(entry) > CACHE_BYTES_MAX) entry.giveUpPayload();
     this.#cachedBytes += memoryOfEntry(entry);
     entry.dueAt = dueAt;
     this.laneOf(entry.target, entry.head).giveBack(entry);

@@ -11,7 +11,7 @@ import type { HeaderFields, Peer } from "./senders/peer.ts";
 export interface InboundBody {
   /**
    * Hands over each piece in order; a piece is nobody else's from then on, unless it is `lent`: then it is overwritten once `take` has
-   * returned, and leaves nothing behind. What `take` throws ends the reading.
+   * returned. What `take` throws ends the reading.
    * @returns undefined where the whole body was there and has been handed over; else a promise of its end, which rejects where the
    * body breaks off.
    */

@@ -5,12 +5,14 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { randomFillSync } from "node:crypto";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { startCollector } from "../../src/collector/server.ts";
-import { ERROR_CODE, FLAG, frame, FRAME_TYPE, numbersFrame, settingsFrame } from "../../src/http2/frame.ts";
+import { ERROR_CODE, FLAG, frame, FRAME_TYPE, numbersFrame, PREFACE, settingsFrame } from "../../src/http2/frame.ts";
 import { encodeFields } from "../../src/http2/hpack.ts";
 import { GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
 import { decodeStatus } from "../../src/otlp/response.ts";
@@ -681,4 +683,55 @@ Deno.test("gRPC: floods, half calls and calls that never begin take no memory, a
   await a.arrived();
   const peak = await a.peakMiB();
   assert(peak < MEMORY_MIB, `${peak.toFixed(0)} MiB`);
+});
+
+/** Fields of a call without a token. */
+const STRANGE_FIELDS = [
+  [":method", "POST"],
+  [":scheme", "http"],
+  [":path", TRACES],
+  [":authority", "x"],
+  ["content-type", "application/grpc"],
+  ["te", "trailers"],
+] as const;
+
+/** What a stranger sends at once on each of its connections: the headers of 40 calls, near to what a header may have. */
+const BURST = Buffer.concat([
+  PREFACE,
+  settingsFrame([]),
+  ...Array.from({ length: 40 }, (_, call) =>
+    frame(
+      FRAME_TYPE.headers,
+      FLAG.endHeaders,
+      2 * call + 1,
+      encodeFields([...STRANGE_FIELDS, ["x-large", "h".repeat(15_000)]]),
+    )),
+]);
+
+Deno.test("gRPC: 18,000 calls of strangers with large headers, in one burst, take no memory and shut no sender out", async () => {
+  await using a = await attacked("node", {}, { endpoint: "127.0.0.1:0" });
+  const url = await a.relay.grpcUrl();
+  await honestByGrpc(a);
+  const { port, hostname } = new URL(url);
+  const strangers = await Promise.all(Array.from({ length: 450 }, async () => {
+    const socket = connect(Number(port), hostname);
+    socket.on("error", () => {});
+    await once(socket, "connect");
+    return socket.resume();
+  }));
+  try {
+    // Each has been read to its end when the relay has closed it: nobody has proved anything.
+    const closed = Promise.all(strangers.map((socket) => once(socket, "close")));
+    for (const socket of strangers) socket.write(BURST);
+    await honestByGrpc(a);
+    await closed;
+    await honestByGrpc(a);
+    await a.arrived();
+  } finally {
+    for (const socket of strangers) socket.destroy();
+  }
+  const peak = await a.peakMiB();
+  console.log(`gRPC: 18,000 calls of strangers: peak ${Math.round(peak)} MiB`);
+  // What is read at once of 450 connections, twice 64 KiB each, beside an idle relay; what they sent is 270 MB.
+  assert(peak < 0.75 * MEMORY_MIB, `${peak.toFixed(0)} MiB`);
 });

@@ -5,6 +5,7 @@
  */
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { leaveGarbage } from "../../codec/memory.ts";
 import { type DropReason, Refusal } from "../../errors.ts";
 import { type ConnectionEnd, Http2Connection, type Http2Limits } from "../../http2/connection.ts";
 import { fieldOf } from "../../http2/fields.ts";
@@ -258,6 +259,8 @@ class Connection implements CallHost {
 
   hold(call: Call, bytes: number): boolean {
     this.#shared.unreadBytes += bytes;
+    // Of strangers all of it is garbage soon, and V8 lets more of it lie than may be held.
+    if (bytes > 0 && !this.#proved) leaveGarbage(bytes);
     const room = () => this.#shared.unreadBytes <= this.#shared.options.unreadBytesMax;
     if (!room()) this.#shared.calls.makeRoom(room, (other) => other === call ? undefined : this.#makeRoom(other));
     return room();
