@@ -11,7 +11,7 @@ import { CertificateError, ConfigError, messageOf } from "./errors.ts";
 import { LockTimeout } from "./files/lock.ts";
 import { databaseSettings } from "./postgres/settings.ts";
 import { ConnectError } from "./postgres/connect_error.ts";
-import { StorageError } from "./queue/sqlite/file/storage_error.ts";
+import { StorageError } from "./queue/storage_error.ts";
 import { VERSION } from "./version.ts";
 
 /** Every command. Each is loaded when it is asked for: a relay that starts need not wait for what issues certificates. */

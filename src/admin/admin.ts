@@ -7,7 +7,7 @@ import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { ConfigError, messageOf } from "../errors.ts";
-import { type ConnectionLimits, listenOnNode } from "../receiver/node_listener.ts";
+import { type ConnectionLimits, listenOnNode } from "../receiver/listener/node_listener.ts";
 import { within } from "../within.ts";
 import { type Access, guard } from "./access.ts";
 import { healthOf, type HealthSources } from "./health.ts";

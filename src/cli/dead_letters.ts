@@ -15,7 +15,7 @@ import { Redactor } from "../otlp/rewrite/redaction.ts";
 import { Walker } from "../otlp/wire.ts";
 import type { DeadLetter, DeadLetterFilter, DeadLetterHead, QueueInspector } from "../queue/inspection.ts";
 import { ConnectError } from "../postgres/connect_error.ts";
-import { StorageError } from "../queue/sqlite/file/storage_error.ts";
+import { StorageError } from "../queue/storage_error.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../signal.ts";
 import { counted, FaultFound, type Io, type Progress, put, table } from "./io.ts";
 

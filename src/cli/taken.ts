@@ -8,7 +8,7 @@ import type { Config } from "../config/schema.ts";
 import { type Endpoint, formatEndpoint } from "../config/units.ts";
 import { codeOf, ConfigError } from "../errors.ts";
 import { realPathOf, takeLock } from "../queue/sqlite/file/lock.ts";
-import { StorageError } from "../queue/sqlite/file/storage_error.ts";
+import { StorageError } from "../queue/storage_error.ts";
 
 /** Something that a start needs for itself. */
 interface Need {

@@ -13,7 +13,7 @@ import type { Config } from "../config/schema.ts";
 import { faultNamed } from "../diagnosis/faults.ts";
 import { ConfigError, messageOf } from "../errors.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
-import type { ResolveName } from "../exporter/transports.ts";
+import type { ResolveName } from "../exporter/client/transports.ts";
 import type { Check, Finding, Status } from "./finding.ts";
 import { databaseSettings } from "../postgres/settings.ts";
 import { DATABASE_CHECKS, DatabaseSubject } from "./checks/database.ts";

@@ -8,7 +8,7 @@ import { CertificateError } from "../errors.ts";
 import { lifeLeft } from "../pki/certificate.ts";
 import { expiryText } from "../pki/expiry.ts";
 import { type IdentityFacts, loadIdentity } from "../pki/identity.ts";
-import { serverExpiries, serverIdentityConfig, type ServerTls } from "../receiver/tls_identity.ts";
+import { serverExpiries, serverIdentityConfig, type ServerTls } from "../receiver/listener/tls_identity.ts";
 import { checkListener } from "./checks/listener.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "./finding.ts";
 

@@ -3,8 +3,8 @@
  * @module
  */
 import { concernsTheWay } from "../diagnosis/faults.ts";
-import type { Answer } from "./client.ts";
-import { dispositionOf } from "./disposition.ts";
+import type { Answer } from "./client/client.ts";
+import { dispositionOf } from "./client/disposition.ts";
 
 /** A member that failed is tried again after so long, in ms; each relapse doubles it, up to the most. */
 const RETURN_MS = 30_000;

@@ -7,10 +7,10 @@ import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { within } from "../within.ts";
 import type { BreakerOptions } from "./breaker.ts";
-import type { ExportClient } from "./client.ts";
+import type { ExportClient } from "./client/client.ts";
 import { Lane, type LaneEvents, MERGED_INFLATED_BYTES_MAX } from "./lane.ts";
-import type { Compression } from "./recode.ts";
-import type { Recoder } from "./recoder.ts";
+import type { Compression } from "./recode/recode.ts";
+import type { Recoder } from "./recode/recoder.ts";
 import { type Failure, type SharedEndpoint, Way, type WayEvents } from "./way.ts";
 
 /** What the exporter tells. */

@@ -5,11 +5,11 @@
  */
 import { type Fault, faultNamed } from "../diagnosis/faults.ts";
 import type { SignalName } from "../signal.ts";
-import { dispositionOf } from "./disposition.ts";
-import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client.ts";
+import { dispositionOf } from "./client/disposition.ts";
+import type { Answer, ExportClient, Prover, SendOptions, Target } from "./client/client.ts";
 import { type EndpointHealth, LOAD_MS_MAX } from "./endpoint_health.ts";
 import type { Members, MembersProof } from "./members.ts";
-import type { Coding } from "./recode.ts";
+import type { Coding } from "./recode/recode.ts";
 
 /** How a group chooses. `failover`: the first that works. `balance`: one of those that work, by weight. */
 export type GroupKind = "failover" | "balance";

@@ -10,11 +10,11 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { Walker } from "../otlp/wire.ts";
 import type { Fragment, PartOutcome } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
-import type { Answer } from "./client.ts";
+import type { Answer } from "./client/client.ts";
 import { halves } from "./cut.ts";
 import type { Mark, Marks, Suspicion } from "./marks.ts";
 import { contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
-import type { Recoder } from "./recoder.ts";
+import type { Recoder } from "./recode/recoder.ts";
 import {
   type Failing,
   type Found,

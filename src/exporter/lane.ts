@@ -7,12 +7,12 @@ import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue
 import type { SignalName } from "../signal.ts";
 import type { Fault } from "../diagnosis/faults.ts";
 import type { Permit } from "./breaker.ts";
-import type { Answer } from "./client.ts";
+import type { Answer } from "./client/client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
 import { compose, itemsOf, partOf, type Piece, RequestBody } from "./payload.ts";
-import { type Compression, DamagedError } from "./recode.ts";
-import type { Recoder } from "./recoder.ts";
+import { type Compression, DamagedError } from "./recode/recode.ts";
+import type { Recoder } from "./recode/recoder.ts";
 import { SEAL, SEAL_INFLATED_BYTES } from "./seal.ts";
 import type { Verdict } from "./search.ts";
 import { SenderStandings, type SenderWait } from "./sender_standings.ts";

@@ -5,9 +5,9 @@
  */
 import { concatenate } from "../codec/bytes.ts";
 import { gzipMember } from "../codec/gzip.ts";
-import type { Answer, Prover } from "./client.ts";
-import { dispositionOf } from "./disposition.ts";
-import { type Coding, encode } from "./recode.ts";
+import type { Answer, Prover } from "./client/client.ts";
+import { dispositionOf } from "./client/disposition.ts";
+import { type Coding, encode } from "./recode/recode.ts";
 import { SEAL } from "./seal.ts";
 
 /** The forms: several members in a gzip body; one zstd frame. */

@@ -4,8 +4,8 @@
  */
 import { concatenate, discard } from "../codec/bytes.ts";
 import type { Delivery, Part } from "../queue/queue.ts";
-import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode.ts";
-import type { Recoder } from "./recoder.ts";
+import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode/recode.ts";
+import type { Recoder } from "./recode/recoder.ts";
 import { SEAL, SEAL_MEMBERS } from "./seal.ts";
 
 /** One part of a record. */

@@ -8,7 +8,7 @@
  * the endpoint takes what it had refused, neither proves anything.
  * @module
  */
-import type { Answer } from "./client.ts";
+import type { Answer } from "./client/client.ts";
 import type { Occasion } from "./evidence.ts";
 
 /** The Collector took it. */

@@ -6,7 +6,7 @@
 import { Refusal } from "../errors.ts";
 import type { Delivery, PartOutcome } from "../queue/queue.ts";
 import type { Permit } from "./breaker.ts";
-import type { Answer } from "./client.ts";
+import type { Answer } from "./client/client.ts";
 import { type Piece, piecesOf } from "./payload.ts";
 
 /** Records under way, and the leave to send them. */

@@ -8,13 +8,13 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import { type Answer, answeredCode, type ExportClient, type Prover } from "./client.ts";
-import { dispositionOf } from "./disposition.ts";
+import { type Answer, answeredCode, type ExportClient, type Prover } from "./client/client.ts";
+import { dispositionOf } from "./client/disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
 import { Evidence } from "./evidence.ts";
 import { type Members, MembersProof, type ProvedForm } from "./members.ts";
 import type { RequestBody } from "./payload.ts";
-import type { Compression } from "./recode.ts";
+import type { Compression } from "./recode/recode.ts";
 import type { Failing, Refused, Taken } from "./search.ts";
 
 /** What a way tells. */

@@ -6,8 +6,7 @@
  */
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { concatenate } from "../codec/bytes.ts";
-import { discard } from "../codec/bytes.ts";
+import { concatenate, discard } from "../codec/bytes.ts";
 import { leaveGarbage } from "../codec/memory.ts";
 import { FloodBudget } from "./flood_budget.ts";
 import { contentLength, fieldOf, malformation, withoutBlanks } from "./fields.ts";

@@ -5,9 +5,9 @@
  */
 import type { TlsSettings } from "../config/exporter_settings.ts";
 import { CertificateError } from "../errors.ts";
-import type { CollectorClient } from "../exporter/client.ts";
-import { watchPeers } from "../exporter/peer_certificates.ts";
-import { tryIdentity } from "../exporter/trial.ts";
+import type { CollectorClient } from "../exporter/client/client.ts";
+import { watchPeers } from "../exporter/client/peer_certificates.ts";
+import { tryIdentity } from "../exporter/client/trial.ts";
 import type { SignalName } from "../signal.ts";
 import { expiriesOf, type Expiry, expiryOf } from "../pki/expiry.ts";
 import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";

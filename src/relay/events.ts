@@ -7,7 +7,7 @@ import { concernsTheEndpoint, faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { ExporterEvents } from "../exporter/exporter.ts";
 import type { GroupEvents } from "../exporter/group.ts";
-import type { RecoderEvents } from "../exporter/recoder.ts";
+import type { RecoderEvents } from "../exporter/recode/recoder.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import type { PreparerEvents } from "../receiver/preparer.ts";
 import type { SignalName } from "../signal.ts";

@@ -5,13 +5,13 @@
 import { exporterSettings, namesSender } from "../config/exporter_settings.ts";
 import { type ExportTarget, primaryExporter, type Routing } from "../config/routes.ts";
 import type { Config } from "../config/schema.ts";
-import type { CollectorClient, ExportClient } from "../exporter/client.ts";
+import type { CollectorClient, ExportClient } from "../exporter/client/client.ts";
 import { Exporter, type ExporterEvents } from "../exporter/exporter.ts";
 import { EndpointHealth } from "../exporter/endpoint_health.ts";
 import { GroupClient, type GroupEvents } from "../exporter/group.ts";
 import { GRPC_MERGED_BYTES_MAX, MERGED_INFLATED_BYTES_MAX } from "../exporter/lane.ts";
 import { MembersProof, type ProvedForm } from "../exporter/members.ts";
-import type { Recoder } from "../exporter/recoder.ts";
+import type { Recoder } from "../exporter/recode/recoder.ts";
 import { type Failure, formOf, type SharedEndpoint } from "../exporter/way.ts";
 import type { SendingQueue, TargetId } from "../queue/queue.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";

@@ -16,12 +16,17 @@ import type { Identity } from "../pki/identity.ts";
 import { refusalAnswer } from "../receiver/answer.ts";
 import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
 import { type GrpcListener, listenOnGrpc } from "../receiver/grpc/listener.ts";
-import { type ConnectionLimits, type Listener, type ListenerEvents, listenOnNode } from "../receiver/node_listener.ts";
+import {
+  type ConnectionLimits,
+  type Listener,
+  type ListenerEvents,
+  listenOnNode,
+} from "../receiver/listener/node_listener.ts";
 import type { ReceiverEnvironment } from "../receiver/app.ts";
 import type { ReceiverEvents } from "../receiver/receive.ts";
 import { SIGNALS } from "../signal.ts";
-import { serverIdentityConfig } from "../receiver/tls_identity.ts";
-import { readLightly } from "../receiver/tls_reading.ts";
+import { serverIdentityConfig } from "../receiver/listener/tls_identity.ts";
+import { readLightly } from "../receiver/listener/tls_reading.ts";
 import { keepServerIdentity, openServerIdentity } from "./server_identity.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { RelayMetrics } from "../telemetry/metrics.ts";

@@ -13,7 +13,7 @@ import { databaseSettings } from "../postgres/settings.ts";
 import { type FleetSettings, openQueue } from "../queue/open.ts";
 import { postgresInspector } from "../queue/postgres/inspect.ts";
 import type { SendingQueue } from "../queue/queue.ts";
-import type { Fault } from "../queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../queue/sqlite/injected_faults.ts";
 import type { Log } from "../telemetry/log.ts";
 import { FleetWatch } from "./fleet.ts";
 import { keepCalendar } from "./expiry.ts";

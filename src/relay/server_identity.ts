@@ -5,7 +5,7 @@
  */
 import { type Identity, type IdentityConfig, loadIdentity } from "../pki/identity.ts";
 import { watchIdentity } from "../pki/identity_watch.ts";
-import { serverExpiries, type ServerTls } from "../receiver/tls_identity.ts";
+import { serverExpiries, type ServerTls } from "../receiver/listener/tls_identity.ts";
 import { keepCalendar } from "./expiry.ts";
 import type { KeptIdentity } from "./client_identity.ts";
 import type { Log } from "../telemetry/log.ts";

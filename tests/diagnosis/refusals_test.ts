@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { ClientFacts } from "../../src/diagnosis/client_facts.ts";
 import { concernsTheWay, diagnose, faultNamed, NAMED_FAULTS } from "../../src/diagnosis/faults.ts";
-import { dispositionOf } from "../../src/exporter/disposition.ts";
+import { dispositionOf } from "../../src/exporter/client/disposition.ts";
 
 const SOUND: ClientFacts = { shown: true, dates: "valid", clientAuth: true, anchored: true, accepted: false };
 const CUT = "fetch failed: peer closed connection without sending TLS close_notify";

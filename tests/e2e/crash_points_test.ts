@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../../src/collector/server.ts";
 import { decodeRequest } from "../../src/otlp/decode.ts";
-import type { Fault } from "../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../src/queue/sqlite/injected_faults.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { collectorTls } from "../support/far_end/far_end.ts";
 import { post } from "../support/bodies/numbered_senders.ts";

@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Protocol } from "../../src/config/exporter_settings.ts";
 import { shakeHands } from "../../src/diagnosis/handshake.ts";
-import type { ClientIdentity } from "../../src/exporter/transport.ts";
+import type { ClientIdentity } from "../../src/exporter/client/transport.ts";
 import { testCertificates } from "../support/files/certificates.ts";
 import { startCollector } from "../support/tools/collector.ts";
 import { clientFor } from "../support/relay/exporting.ts";

@@ -1,6 +1,6 @@
 /** What is known of an endpoint, and that all who send there know it. */
 import assert from "node:assert/strict";
-import type { Answer, ExportClient } from "../../src/exporter/client.ts";
+import type { Answer, ExportClient } from "../../src/exporter/client/client.ts";
 import { EndpointHealth } from "../../src/exporter/endpoint_health.ts";
 import { GroupClient } from "../../src/exporter/group.ts";
 import { MembersProof } from "../../src/exporter/members.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../../src/signal.ts";
 import type { Delivery, SendingQueue } from "../../src/queue/queue.ts";
-import type { CollectorClient } from "../../src/exporter/client.ts";
-import { Recoder } from "../../src/exporter/recoder.ts";
+import type { CollectorClient } from "../../src/exporter/client/client.ts";
+import { Recoder } from "../../src/exporter/recode/recoder.ts";
 import { Exporter, type ExporterEvents, type ExporterOptions } from "../../src/exporter/exporter.ts";
 import { append, appendSpans, balanced, exporting, requestOf, submission } from "../support/relay/exporting.ts";
 

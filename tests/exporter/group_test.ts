@@ -1,7 +1,7 @@
 /** Several clients as one, with clients whose answers are given: no network. */
 import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
-import type { Answer, ExportClient, SendOptions } from "../../src/exporter/client.ts";
+import type { Answer, ExportClient, SendOptions } from "../../src/exporter/client/client.ts";
 import { EndpointHealth } from "../../src/exporter/endpoint_health.ts";
 import { GroupClient, type GroupKind } from "../../src/exporter/group.ts";
 import { MembersProof } from "../../src/exporter/members.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
 import { unzstd } from "../../src/codec/zstd.ts";
-import type { Answer } from "../../src/exporter/client.ts";
+import type { Answer } from "../../src/exporter/client/client.ts";
 import {
   DOUBTED_MS,
   type Members,

@@ -14,8 +14,8 @@ import {
 import { concatenate } from "../../src/codec/bytes.ts";
 import { gzipMember } from "../../src/codec/gzip.ts";
 import { unzstd } from "../../src/codec/zstd.ts";
-import { type Compression, DamagedError } from "../../src/exporter/recode.ts";
-import { Recoder } from "../../src/exporter/recoder.ts";
+import { type Compression, DamagedError } from "../../src/exporter/recode/recode.ts";
+import { Recoder } from "../../src/exporter/recode/recoder.ts";
 import { SEAL } from "../../src/exporter/seal.ts";
 import type { Delivery, PayloadEncoding } from "../../src/queue/queue.ts";
 import { namesIn, requestOf } from "../support/relay/exporting.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Answer } from "../../src/exporter/client.ts";
+import type { Answer } from "../../src/exporter/client/client.ts";
 import { Evidence } from "../../src/exporter/evidence.ts";
 import { FAILURES_IN_A_ROW_MAX, search, type Verdict } from "../../src/exporter/search.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Answer } from "../../src/exporter/client.ts";
+import type { Answer } from "../../src/exporter/client/client.ts";
 import { RequestBody } from "../../src/exporter/payload.ts";
 import { Way, type WayEvents } from "../../src/exporter/way.ts";
 import { startFreezingProxy } from "../support/far_end/freezing_proxy.ts";

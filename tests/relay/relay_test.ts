@@ -11,7 +11,7 @@ import { CertificateError, ConfigError } from "../../src/errors.ts";
 import { digestOf } from "../../src/receiver/senders/authenticator.ts";
 import { GRPC_CODE, messagePrefix } from "../../src/otlp/grpc.ts";
 import { createRelay, type Relay, startRelayWith } from "../../src/relay/relay.ts";
-import { StorageError } from "../../src/queue/sqlite/file/storage_error.ts";
+import { StorageError } from "../../src/queue/storage_error.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startCollector } from "../../src/collector/server.ts";
 import { relayConfig, SILENT } from "../support/relay/config.ts";

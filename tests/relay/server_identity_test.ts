@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ConfigSchema } from "../../src/config/schema.ts";
 import { CLIENT, createAuthority, type Issued } from "../../src/pki/authority.ts";
 import type { Identity } from "../../src/pki/identity.ts";
-import { serverIdentityConfig } from "../../src/receiver/tls_identity.ts";
+import { serverIdentityConfig } from "../../src/receiver/listener/tls_identity.ts";
 import { keepServerIdentity, openServerIdentity } from "../../src/relay/server_identity.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { ending, type TestCertificates, testCertificates } from "../support/files/certificates.ts";

@@ -9,7 +9,7 @@ import process from "node:process";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
-import { GrpcTransport } from "../../src/exporter/grpc_transport.ts";
+import { GrpcTransport } from "../../src/exporter/client/grpc_transport.ts";
 import { signalOf } from "../../src/signal.ts";
 import { counter } from "./counter.ts";
 

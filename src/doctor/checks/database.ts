@@ -15,7 +15,7 @@ import { durabilityOf, lossCosts } from "../../postgres/server_facts.ts";
 import type { DatabaseSettings } from "../../postgres/settings.ts";
 import { postgresInspector } from "../../queue/postgres/inspect.ts";
 import { checkSchema, schemaState } from "../../queue/postgres/schema.ts";
-import { StorageError } from "../../queue/sqlite/file/storage_error.ts";
+import { StorageError } from "../../queue/storage_error.ts";
 import { createLog } from "../../telemetry/log.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "../finding.ts";
 

@@ -6,7 +6,7 @@ import { connect, isIP } from "node:net";
 import { concernsTheWay, diagnose, type Fault, SERVER_FORM_FAULTS } from "../../diagnosis/faults.ts";
 import { shakeHands } from "../../diagnosis/handshake.ts";
 import { messageOf } from "../../errors.ts";
-import { type Answer, answeredCode } from "../../exporter/client.ts";
+import { type Answer, answeredCode } from "../../exporter/client/client.ts";
 import { MembersProof, type ProvedForm } from "../../exporter/members.ts";
 import { formOf } from "../../exporter/way.ts";
 import { SIGNAL_NAMES, type SignalName, signalOf } from "../../signal.ts";

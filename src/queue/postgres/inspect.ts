@@ -19,7 +19,7 @@ import {
   type ReplaySelection,
 } from "../inspection.ts";
 import { costOfRow, encodeParts } from "../record_head.ts";
-import { StorageError } from "../sqlite/file/storage_error.ts";
+import { StorageError } from "../storage_error.ts";
 import { snapshotOf } from "./books.ts";
 import { codeOfSignal, encodingOf, signalOf } from "./codes.ts";
 import type { Row } from "./connections.ts";

@@ -41,7 +41,7 @@ import type { PostgresQueueSettings } from "./settings.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
 import { rotate } from "./rotate.ts";
-import { CANNOT_USE, StorageError } from "../sqlite/file/storage_error.ts";
+import { CANNOT_USE, StorageError } from "../storage_error.ts";
 import { FOLD, FORGET_SENDERS, GIVE_BACK, RELEASE, SENDERS, STATS } from "./statements.ts";
 
 /** How often a relay looks after the queue, in ms. */

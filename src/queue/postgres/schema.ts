@@ -3,7 +3,7 @@
  * the owner of the tables runs; a relay only reads which version there is.
  * @module
  */
-import { CANNOT_USE, StorageError } from "../sqlite/file/storage_error.ts";
+import { CANNOT_USE, StorageError } from "../storage_error.ts";
 import type { Client } from "../../postgres/driver.ts";
 
 /** How many bits of an id count within one partition of the payloads: a million. */

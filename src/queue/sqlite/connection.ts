@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../../errors.ts";
 import type { Alarm } from "../alarm.ts";
-import type { Fault } from "./file/injected_faults.ts";
+import type { Fault } from "./injected_faults.ts";
 import type { ClockStep, Disowned, Replies, Request, WorkerSettings } from "./protocol.ts";
 import type { Totals } from "../totals.ts";
 import { type News, WorkerLink } from "./worker_link.ts";

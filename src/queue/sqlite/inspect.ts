@@ -24,7 +24,7 @@ import { costOfRow, encodeParts } from "../record_head.ts";
 import { totalsOf } from "../totals.ts";
 import { Routes } from "./file/routes.ts";
 import { openBeside } from "./file/schema.ts";
-import { sqliteFaultOf, StorageError } from "./file/storage_error.ts";
+import { sqliteFaultOf, StorageError } from "../storage_error.ts";
 
 /** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
 const GROUPED_MAX = 5_000;

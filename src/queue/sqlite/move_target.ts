@@ -10,7 +10,7 @@ import type { MoveResult } from "../inspection.ts";
 import type { TargetId } from "../queue.ts";
 import { openOrThrow, readable } from "./inspect.ts";
 import { addBook, OVERLAP, Routes } from "./file/routes.ts";
-import { StorageError } from "./file/storage_error.ts";
+import { StorageError } from "../storage_error.ts";
 
 /** Bounds of one transaction: the relay's own wait behind it. */
 const STEP_RECORDS = 128;

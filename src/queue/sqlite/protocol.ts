@@ -8,8 +8,8 @@ import type { Settlement } from "../outcomes.ts";
 import type { PayloadEncoding, TargetId } from "../queue.ts";
 import type { RecordHead } from "../record_head.ts";
 import type { Totals } from "../totals.ts";
-import type { Fault } from "./file/injected_faults.ts";
-import type { StorageErrorCode } from "./file/storage_error.ts";
+import type { Fault } from "./injected_faults.ts";
+import type { StorageErrorCode } from "../storage_error.ts";
 
 /** The clock was set while the relay ran. */
 export interface ClockStep {

@@ -10,7 +10,7 @@ import { within } from "../../within.ts";
 import { Alarm, type QueueLog } from "../alarm.ts";
 import { costOf, RECORD_BYTES } from "../cost.ts";
 import { DrainRate, noRoom } from "../drain_rate.ts";
-import type { Fault } from "./file/injected_faults.ts";
+import type { Fault } from "./injected_faults.ts";
 import { LaneSet } from "../lane_set.ts";
 import { ClockSteps } from "./clock_steps.ts";
 import { Entry, partsOf } from "../lanes.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import type { FromWorker, Replies, Request, ToWorker } from "./protocol.ts";
-import { CANNOT_USE, StorageError } from "./file/storage_error.ts";
+import { CANNOT_USE, StorageError } from "../storage_error.ts";
 
 /** What the Worker says unasked. */
 export type News = Exclude<FromWorker, { kind: "reply" | "error" }>;

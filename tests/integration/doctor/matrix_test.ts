@@ -12,7 +12,7 @@ import { startCollector as startEmbedded } from "../../../src/collector/server.t
 import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import { NAMED_FAULTS } from "../../../src/diagnosis/faults.ts";
 import type { Report } from "../../../src/doctor/doctor.ts";
-import type { ClientIdentity } from "../../../src/exporter/transport.ts";
+import type { ClientIdentity } from "../../../src/exporter/client/transport.ts";
 import { type Pair, type TestCertificates, testCertificates } from "../../support/files/certificates.ts";
 import { startCollector as startReal } from "../../support/tools/collector.ts";
 import { clientFor } from "../../support/relay/exporting.ts";

@@ -1,7 +1,7 @@
 /** The exporter and the real Collector: what is merged, in each compression, arrives whole and once. */
 import assert from "node:assert/strict";
 import type { Protocol } from "../../../src/config/exporter_settings.ts";
-import type { Compression } from "../../../src/exporter/recode.ts";
+import type { Compression } from "../../../src/exporter/recode/recode.ts";
 import { BLOCKS } from "../../docs/blocks.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { startSink } from "../../support/far_end/sink.ts";

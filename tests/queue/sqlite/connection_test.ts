@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Alarm } from "../../../src/queue/alarm.ts";
-import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
 import { Connection } from "../../../src/queue/sqlite/connection.ts";
 import { makeQueueFile } from "../../../src/queue/sqlite/file/lock.ts";
 import { packCommit, rowOf } from "../../../src/queue/sqlite/packing.ts";

@@ -7,7 +7,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { openQueue, type QueueSettings } from "../../../src/queue/open.ts";
-import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
 import { queueThread } from "../../support/threads/queue_threads.ts";
 import { record, TestLog } from "../records.ts";
 

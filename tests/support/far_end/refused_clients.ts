@@ -1,6 +1,6 @@
 /** Clients whose certificate a far end refuses, and the fault that the relay names for it. */
 import type { Fault } from "../../../src/diagnosis/faults.ts";
-import type { ClientIdentity } from "../../../src/exporter/transport.ts";
+import type { ClientIdentity } from "../../../src/exporter/client/transport.ts";
 import type { Issued } from "../../../src/pki/authority.ts";
 import type { TestCertificates } from "../files/certificates.ts";
 import { clientFor, requestOf } from "../relay/exporting.ts";

@@ -8,13 +8,13 @@ import { type EmbeddedCollector, type Misbehaviour, startCollector } from "../..
 import type { Protocol } from "../../../src/config/exporter_settings.ts";
 import type { Fault } from "../../../src/diagnosis/faults.ts";
 import type { BreakerOptions } from "../../../src/exporter/breaker.ts";
-import { CollectorClient } from "../../../src/exporter/client.ts";
-import type { ClientIdentity } from "../../../src/exporter/transport.ts";
+import { CollectorClient } from "../../../src/exporter/client/client.ts";
+import type { ClientIdentity } from "../../../src/exporter/client/transport.ts";
 import { Exporter } from "../../../src/exporter/exporter.ts";
 import type { ExporterEvents } from "../../../src/exporter/exporter.ts";
 import type { Members, ProvedForm } from "../../../src/exporter/members.ts";
-import type { Compression } from "../../../src/exporter/recode.ts";
-import { Recoder } from "../../../src/exporter/recoder.ts";
+import type { Compression } from "../../../src/exporter/recode/recode.ts";
+import { Recoder } from "../../../src/exporter/recode/recoder.ts";
 import { SEAL_INFLATED_BYTES } from "../../../src/exporter/seal.ts";
 import { decodeRequest } from "../../../src/otlp/decode.ts";
 import { gzipMember } from "../../../src/codec/gzip.ts";

@@ -5,7 +5,7 @@
 import process from "node:process";
 import type { ReceiverEnvironment } from "../../../src/receiver/app.ts";
 import { listenOnGrpc } from "../../../src/receiver/grpc/listener.ts";
-import { listenOnNode } from "../../../src/receiver/node_listener.ts";
+import { listenOnNode } from "../../../src/receiver/listener/node_listener.ts";
 
 // Deno panics without files unless it has looked for a signal before.
 process.on("SIGTERM", () => process.exit(0));

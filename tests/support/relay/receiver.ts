@@ -17,7 +17,7 @@ import { mountReceiver, type ReceiverAppOptions, type ReceiverEnvironment } from
 import { Deadlines } from "../../../src/receiver/deadlines.ts";
 import { Limiter } from "../../../src/receiver/limiter.ts";
 import { listenOnGrpc } from "../../../src/receiver/grpc/listener.ts";
-import { listenOnNode } from "../../../src/receiver/node_listener.ts";
+import { listenOnNode } from "../../../src/receiver/listener/node_listener.ts";
 import type { PreparationSettings } from "../../../src/receiver/preparation.ts";
 import { Preparer } from "../../../src/receiver/preparer.ts";
 import { RetryAfter } from "../../../src/receiver/retry_after.ts";

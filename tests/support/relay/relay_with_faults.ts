@@ -5,7 +5,7 @@
 import { readFileSync, watchFile } from "node:fs";
 import process from "node:process";
 import { loadConfig } from "../../../src/config/load.ts";
-import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
 import { startRelayWith } from "../../../src/relay/relay.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ConfigInput } from "../../../src/config/types.ts";
-import type { Fault } from "../../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
 import type { TestCertificates } from "../files/certificates.ts";
 import { type Program, startProgram } from "../program/program.ts";
 import { START_TASK } from "../program/start_task.ts";

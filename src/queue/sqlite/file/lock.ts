@@ -17,7 +17,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../../../errors.ts";
 import { syncFolderSync } from "../../../files/sync_folder.ts";
-import { sqliteFaultOf, StorageError } from "./storage_error.ts";
+import { sqliteFaultOf, StorageError } from "../../storage_error.ts";
 
 /**
  * Makes the file (mode 600), durably, where it is missing, and finds out whether it can be written.

@@ -12,7 +12,7 @@ import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { Disowned, WorkerSettings } from "../protocol.ts";
 import { doorBooksOf, type Totals } from "../../totals.ts";
 import { asideName, finishSetAside, markSalvaged, pendingAsides, setAside } from "./asides.ts";
-import type { FaultInjector } from "./injected_faults.ts";
+import type { FaultInjector } from "../injected_faults.ts";
 import { makeFolder, makeQueueFile } from "./lock.ts";
 import { type Mark, MarkFile } from "./mark.ts";
 import { FileWatch } from "./presence.ts";
@@ -29,7 +29,7 @@ import {
   type Row,
   setMeta,
 } from "./statements.ts";
-import { sqliteFaultOf } from "./storage_error.ts";
+import { sqliteFaultOf } from "../../storage_error.ts";
 import { Transaction } from "./transaction.ts";
 
 /** Up to this size, in bytes, the file is checked through at start; a larger one is checked as it is read (see `checkAtStart`). */

@@ -7,7 +7,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { SIGNAL_NAMES, type SignalName } from "../../../signal.ts";
 import type { PayloadEncoding } from "../../queue.ts";
 import { type Mark, MarkFile } from "./mark.ts";
-import { sqliteFaultOf } from "./storage_error.ts";
+import { sqliteFaultOf } from "../../storage_error.ts";
 import { costOfRow, decodeParts, type RecordHead } from "../../record_head.ts";
 import type { DeadLetter } from "../protocol.ts";
 

@@ -4,7 +4,7 @@
  */
 import { DatabaseSync } from "node:sqlite";
 import { RECORD_BYTES } from "../../cost.ts";
-import { StorageError } from "./storage_error.ts";
+import { StorageError } from "../../storage_error.ts";
 
 /** "efq1": marks a SQLite file as a queue of ours. */
 export const APPLICATION_ID = 0x65667131;

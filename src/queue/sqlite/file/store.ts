@@ -7,7 +7,7 @@ import type { TargetId } from "../../queue.ts";
 import { deadLetterShareOf } from "../../targets.ts";
 import { asideName, setAside } from "./asides.ts";
 import { CommitPayloads } from "./commit_payloads.ts";
-import { type FaultInjector, faultInjector, WorkerCrash } from "./injected_faults.ts";
+import { type FaultInjector, faultInjector, WorkerCrash } from "../injected_faults.ts";
 import { MarkFile } from "./mark.ts";
 import { closeOpen, Recovery, type StoreNews } from "./recovery.ts";
 import type {
@@ -25,7 +25,7 @@ import type { Totals } from "../../totals.ts";
 import { clockStepsOf, headOf, inTransaction, type Open, readTotals, type Row, setMeta } from "./statements.ts";
 import { Transaction } from "./transaction.ts";
 import { Upkeep } from "./upkeep.ts";
-import { diskFull, sqliteFaultOf, storageErrorOf } from "./storage_error.ts";
+import { diskFull, sqliteFaultOf, storageErrorOf } from "../../storage_error.ts";
 
 /** Rows of a shared route that one read looks at, most of which may be done for the target. */
 const SCANNED_MAX = 4_096;

@@ -8,7 +8,7 @@ import { Reserve } from "./reserve.ts";
 import type { Salvage } from "./salvage.ts";
 import { CHECKPOINT_PAGES } from "./schema.ts";
 import { type Open, type Row, VACUUM_PAGES } from "./statements.ts";
-import { sqliteFaultOf } from "./storage_error.ts";
+import { sqliteFaultOf } from "../../storage_error.ts";
 
 /** How often it looks for such work: in ms, or once about so many pages have been written. */
 const LOOK_MS = 100;

@@ -3,11 +3,11 @@
  * @module
  */
 import { messageOf, type Statement } from "../../../errors.ts";
-import { WorkerCrash } from "./injected_faults.ts";
+import { WorkerCrash } from "../injected_faults.ts";
 import type { FromWorker, Replies, Request, ToWorker } from "../protocol.ts";
 import type { StoreNews } from "./recovery.ts";
 import { SqliteStore, WATCH_MS } from "./store.ts";
-import { CANNOT_USE, StorageError, type StorageErrorCode } from "./storage_error.ts";
+import { CANNOT_USE, StorageError, type StorageErrorCode } from "../../storage_error.ts";
 
 /** The global scope of a Worker; the compiler knows only the main thread's. */
 interface WorkerScope {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { AppendOp, SettleOp } from "../../../../src/queue/sqlite/protocol.ts";
-import type { Fault } from "../../../../src/queue/sqlite/file/injected_faults.ts";
+import type { Fault } from "../../../../src/queue/sqlite/injected_faults.ts";
 import { moveTarget } from "../../../../src/queue/sqlite/move_target.ts";
 import { SqliteStore, WATCH_MS } from "../../../../src/queue/sqlite/file/store.ts";
 
