@@ -116,7 +116,7 @@ class Pieces {
       if (length > this.#buffer.length) this.#grow(length);
       this.#buffer.set(piece, this.#length);
       // Piece by piece, and not once the body is complete: 24 bodies of 20 MiB at once had left all their garbage by then.
-      // One that is lent leaves no buffer, but what a stream makes of it: uncounted, 24 such bodies took 10 MiB more.
+      // One that is lent counts, too: it leaves no buffer, but what the stream makes of it.
       if (piece.length >= GARBAGE_BYTES_MIN) leaveGarbage(piece.length);
     }
     this.#length = length;

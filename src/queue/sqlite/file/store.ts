@@ -363,7 +363,8 @@ export class SqliteStore {
   /** SQLite knows how many frames the WAL must have; it does not look whether they are there until it reads one. */
   #lookAtLog({ sql, watch }: Open): string | undefined {
     const frames = Number((sql.walState.get() as Row).log);
-    if (watch.logBytes >= LOG_HEADER_BYTES + frames * LOG_FRAME_BYTES) {
+    // All of it may have been copied, and the file made empty: then not even its header is there.
+    if (frames === 0 || watch.logBytes >= LOG_HEADER_BYTES + frames * LOG_FRAME_BYTES) {
       watch.logWritten();
       return undefined;
     }
