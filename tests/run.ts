@@ -20,6 +20,11 @@ const OTHERS = ["integration", "e2e"].map((name) => join(TESTS, name));
  */
 const ALONE = ["cli/dev_token_test.ts", "cli/send_test.ts"].map((name) => join(TESTS, name));
 
+/** Those of the first kind that take longest, mostly by waiting: each begins at once, in an isolate of its own. */
+const FIRST = ["exporter/inquest_test.ts", "exporter/lane_test.ts", "queue/sqlite/queue_test.ts"].map((name) =>
+  join(TESTS, name)
+);
+
 /** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
 const GROUP_BYTES_MAX = 100_000;
 
@@ -51,16 +56,18 @@ export function totalsOf(output: string): Totals | undefined {
   return { passed: figure("passed"), failed: figure("failed"), skipped: figure("ignored") };
 }
 
-/** How many files side by side. Tests wait for disks, timers and processes, so that two a core keep it busy; other programs are busy themselves. */
+/** How many files side by side. Tests wait for disks, timers and processes, so that three a core keep it busy; other programs are busy themselves. */
 function jobsOf(run: string): number {
   const cores = availableParallelism();
-  return run === "integration" ? cores + 1 : 2 * cores;
+  return run === "integration" ? cores + 1 : 3 * cores;
 }
 
 /** Runs tests, of the first kind in groups. */
 async function denoTests(name: string, args: readonly string[], shown: Shown): Promise<Ended> {
   if (name !== "unit") return await denoTest(args, jobsOf(name), shown);
-  using groups = writeGroups(grouped(testFilesIn(TESTS, [...OTHERS, ...ALONE]), GROUP_BYTES_MAX), TESTS);
+  const first = FIRST.map((path) => ({ path, bytes: GROUP_BYTES_MAX }));
+  const rest = testFilesIn(TESTS, [...OTHERS, ...ALONE, ...FIRST]);
+  using groups = writeGroups(grouped([...first, ...rest], GROUP_BYTES_MAX), TESTS);
   return await denoTest([...args, ...groups.paths], jobsOf(name), shown);
 }
 

@@ -441,8 +441,9 @@ export class Inquest {
       : { ...this.#proofOf(piece, 1), takesEmpty: () => Promise.resolve(undefined) };
     const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: proven }, {
       requestsMax,
-      // It ends at the first that is refused by itself: each time by another way, so that what is good in it is found in the end.
-      ...(proven ? {} : { secondFirst: () => Math.random() < 0.5 }),
+      // It may end early: at the first that is refused by itself, or at an answer to wait, which may come after each so many requests.
+      // Each time by another way, so that what is good in it is found in the end.
+      secondFirst: () => Math.random() < 0.5,
       proof: waits ? undefined : proof,
       split: (unit) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined,
       post: async (unit) => {
@@ -523,6 +524,9 @@ export class Inquest {
       if (suspected.everything !== undefined) kept = this.#options.fail(suspected.everything, voyage);
     } else if (stopped === undefined && firstFailing !== undefined) {
       outcome = this.#waitAlone(piece, firstFailing as Failing, anyTaken || dead.length > 0 ? rest : undefined);
+    } else if (kept !== undefined && proven && !anyTaken && dead.length === 0 && unproven[0] !== undefined) {
+      // As one that was cut to its end in vain: by an endpoint that asks to wait after each so many requests it never would be.
+      outcome = this.#suspect(piece, unproven[0].verdict, "nothing", rest).outcome;
     } else {
       marks.set(piece, this.#waiting(piece));
       outcome = { kind: "retry", afterMs: this.#againMs, cause: LATER, ...kept };
