@@ -3,7 +3,7 @@
  * the path of their signal.
  * @module
  */
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { leaveGarbage } from "../../codec/memory.ts";
 import { type DropReason, Refusal } from "../../errors.ts";
@@ -84,12 +84,7 @@ export async function listenOnGrpc(options: GrpcListenOptions): Promise<GrpcList
     unreadBytes: 0,
   };
   let closing = false;
-  const listening = Promise.withResolvers<void>();
-  server.once("error", listening.reject);
-  server.listen(options.port, options.hostname, () => listening.resolve());
-  await listening.promise;
-  const { port } = server.address() as AddressInfo;
-  gate.start(port);
+  const port = await gate.listen(options.port);
   const renew = () => {
     for (const connection of [...open]) connection.drain();
   };

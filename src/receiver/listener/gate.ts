@@ -2,7 +2,7 @@
  * What every listener on a socket of our own shares: how many connections it takes, and whether it still accepts any.
  * @module
  */
-import type { Server, Socket } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
 import type { DropReason } from "../../errors.ts";
 import { ConnectionAge } from "./connection_age.ts";
 import { type ConnectionBounds, Connections } from "./connections.ts";
@@ -36,11 +36,15 @@ const SELF_CHECK_MS = 5_000;
 
 /** The gate of one listener. */
 export class Gate implements Disposable {
+  readonly #server: Server;
+  readonly #hostname: string;
   readonly #check: SelfCheck;
   readonly connections: Connections<Socket>;
   readonly ages: ConnectionAge<Socket>;
 
   constructor({ server, hostname, limits, events, selfCheckMs = SELF_CHECK_MS, now }: GateOptions) {
+    this.#server = server;
+    this.#hostname = hostname;
     const ages = this.ages = new ConnectionAge<Socket>(limits.ageMs, now);
     const connections = this.connections = new Connections<Socket>(limits, events.dropped);
     const check = this.#check = new SelfCheck({
@@ -76,9 +80,19 @@ export class Gate implements Disposable {
     return this.#check.accepting;
   }
 
-  /** The server listens. */
-  start(port: number): void {
-    this.#check.start(port);
+  /**
+   * Has the server listen, and looks from then on whether it accepts connections.
+   * @param port 0: any that is free.
+   * @returns the port. Rejects with the system's error where it cannot listen.
+   */
+  async listen(port: number): Promise<number> {
+    const listening = Promise.withResolvers<void>();
+    this.#server.once("error", listening.reject);
+    this.#server.listen(port, this.#hostname, () => listening.resolve());
+    await listening.promise;
+    const address = this.#server.address() as AddressInfo;
+    this.#check.start(address.port);
+    return address.port;
   }
 
   [Symbol.dispose](): void {

@@ -4,7 +4,7 @@
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../../errors.ts";
 import { encodeStatus } from "../../otlp/response.ts";
@@ -151,12 +151,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     events.dropped("idle");
     socket.destroy();
   });
-  const listening = Promise.withResolvers<void>();
-  server.once("error", listening.reject);
-  server.listen(options.port, options.hostname, () => listening.resolve());
-  await listening.promise;
-  const { port } = server.address() as AddressInfo;
-  gate.start(port);
+  const port = await gate.listen(options.port);
   return {
     port,
     connections: () => connections.size,
