@@ -18,10 +18,17 @@ export class RewrittenTooLargeError extends Error {
 /** Writes what takes the place of the bytes from `start` to `end`; as many bytes as were announced, with the mark that was given. */
 export type Write = (target: Uint8Array<ArrayBuffer>, at: number, start: number, end: number, mark: 0 | 1) => void;
 
-/** Edits that are held in one piece of memory: 48 KiB of it. */
-const CHUNK = 4_096;
-const WORDS = 3;
-const MARK = 1 << 30;
+/** Edits are held in pieces of memory of so many bytes. */
+const CHUNK_BYTES = 1 << 15;
+/** What comes in an edit's place. */
+const NOTHING = 0;
+const WRITTEN = 1;
+const WRITTEN_MARKED = 2;
+const LENGTH = 3;
+/** The most that an edit takes: its kind, and three varints of 32 bits. */
+const EDIT_BYTES_MAX = 16;
+/** So long is the varint of a length that is known later. */
+const LATER_BYTES = 5;
 
 /** The bytes of a number as a varint. */
 export function varintBytes(value: number): number {
@@ -47,12 +54,19 @@ export class Edits {
   #request: Uint8Array = EMPTY;
   #bytesMax = 0;
   /**
-   * Three words an edit: where what is replaced starts and ends, and what comes there: so many bytes of {@link Write}'s, with the
-   * mark in bit 30; or where negative, the varint of the number whose complement it is.
+   * The edits, each as its kind and varints, which is 3 or 4 bytes of most, as there may be one for each few bytes of a request: how far
+   * behind the end of the one before it begins, how long what is replaced is, and, unless nothing comes there, how long what is written,
+   * or the length itself. None goes from one chunk into the next.
    */
-  readonly #chunks: Int32Array[] = [new Int32Array(CHUNK * WORDS)];
-  #count = 0;
-  /** Where the last edit ended. */
+  readonly #chunks: Uint8Array[] = [new Uint8Array(CHUNK_BYTES)];
+  /** Where the edits of each chunk end. */
+  readonly #ends: number[] = [0];
+  /** The chunk under way, and where its edits end so far. */
+  #chunk = this.#chunks[0]!;
+  #at = 0;
+  /** Where the last edit stands in its chunk, and where what it replaces starts and ends; -1 before the first. */
+  #lastAt = 0;
+  #lastStart = -1;
   #last = -1;
   /** Bytes that come in place of others, and bytes that go. */
   #added = 0;
@@ -62,27 +76,37 @@ export class Edits {
   begin(request: Uint8Array, bytesMax: number): void {
     this.#request = request;
     this.#bytesMax = bytesMax;
-    this.#count = this.#added = this.#removed = 0;
-    this.#last = -1;
+    this.#clear();
   }
 
   /** Lets go of the request, and of what many edits took. */
   end(): void {
     this.#request = EMPTY;
-    this.#count = 0;
-    this.#chunks.length = 1;
+    this.#clear();
+  }
+
+  #clear(): void {
+    this.#chunks.length = this.#ends.length = 1;
+    this.#chunk = this.#chunks[0]!;
+    this.#at =
+      this.#lastAt =
+      this.#added =
+      this.#removed =
+        0;
+    this.#last = this.#lastStart = -1;
   }
 
   /** Takes bytes out. @returns by how many the request grows. */
   remove(start: number, end: number): number {
     // Neighbours are one: what takes out many takes one note.
-    if (this.#last === start && this.#word(this.#count - 1, 2) === 0) {
-      this.#set(this.#count - 1, 1, end);
+    if (this.#last === start && this.#chunk[this.#lastAt] === NOTHING) {
+      let at = this.#lastAt + 1;
+      while (this.#chunk[at++]! >= 0x80);
+      this.#at = putVarint(this.#chunk, at, end - this.#lastStart);
       this.#last = end;
-      this.#removed += end - start;
-      return start - end;
-    }
-    return this.replace(start, end, 0);
+    } else this.#add(start, end, NOTHING, 0);
+    this.#removed += end - start;
+    return start - end;
   }
 
   /**
@@ -90,90 +114,140 @@ export class Edits {
    * @throws {RewrittenTooLargeError} when what was put in alone is over the bound.
    */
   replace(start: number, end: number, bytes: number, mark: 0 | 1 = 0): number {
-    this.#add(start, end, mark === 0 ? bytes : bytes | MARK);
-    this.#note(start, end, bytes);
+    if (bytes === 0) return this.remove(start, end);
+    this.#add(start, end, mark === 0 ? WRITTEN : WRITTEN_MARKED, bytes);
+    this.#note(end - start, bytes);
     return bytes - (end - start);
   }
 
   /** Puts a length, as a varint, in place of what is there. @returns by how many the request grows. */
   replaceLength(start: number, end: number, length: number): number {
-    this.#add(start, end, ~length);
+    this.#add(start, end, LENGTH, length);
     const bytes = varintBytes(length);
-    this.#note(start, end, bytes);
+    this.#note(end - start, bytes);
     return bytes - (end - start);
   }
 
   /** Keeps the place of a length that is known later; {@link settle} says it. @returns its number. */
   reserve(start: number, end: number): number {
-    this.#add(start, end, ~0);
-    return this.#count - 1;
+    this.#add(start, end, LENGTH, 0);
+    const number = (this.#chunks.length - 1) * CHUNK_BYTES + this.#lastAt;
+    this.#at = putLater(this.#chunk, this.#at - 1, 0);
+    return number;
   }
 
   /** Says the length of a place that was kept. @returns by how many bytes the length itself grows. */
   settle(number: number, length: number): number {
-    this.#set(number, 2, ~length);
-    const start = this.#word(number, 0);
-    const end = this.#word(number, 1);
+    const chunk = this.#chunks[Math.floor(number / CHUNK_BYTES)]!;
+    const reading = this.#reading;
+    reading.readHead(chunk, number % CHUNK_BYTES);
+    putLater(chunk, reading.at, length);
     const bytes = varintBytes(length);
-    this.#note(start, end, bytes);
-    return bytes - (end - start);
+    this.#note(reading.replaced, bytes);
+    return bytes - reading.replaced;
   }
+
+  readonly #reading = new Reading();
 
   /**
    * The request with every change, in a buffer of its own; undefined where there is none.
    * @throws {RewrittenTooLargeError} before anything is allocated or written.
    */
   joined(write: Write): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#count === 0) return undefined;
+    if (this.#last < 0) return undefined;
     const request = this.#request;
     const length = request.length + this.#added - this.#removed;
     if (length > this.#bytesMax) throw new RewrittenTooLargeError(this.#bytesMax);
+    this.#ends[this.#chunks.length - 1] = this.#at;
     const target = new Uint8Array(length);
+    const edit = this.#reading;
     let from = 0;
     let to = 0;
-    for (let index = 0; index < this.#count; index++) {
-      const chunk = this.#chunks[Math.floor(index / CHUNK)]!;
-      const word = (index % CHUNK) * WORDS;
-      const start = chunk[word]!;
-      const end = chunk[word + 1]!;
-      const value = chunk[word + 2]!;
-      to = copy(request, from, start, target, to);
-      if (value < 0) to = putVarint(target, to, ~value);
-      else if (value > 0) {
-        write(target, to, start, end, value < MARK ? 0 : 1);
-        to += value & ~MARK;
+    for (let index = 0; index < this.#chunks.length; index++) {
+      const chunk = this.#chunks[index]!;
+      const chunkEnd = this.#ends[index]!;
+      for (let at = 0; at < chunkEnd; at = edit.at) {
+        edit.readHead(chunk, at);
+        const start = from + edit.distance;
+        const end = start + edit.replaced;
+        to = copy(request, from, start, target, to);
+        if (edit.kind !== NOTHING) {
+          const value = edit.readVarint(chunk);
+          if (edit.kind === LENGTH) to = putVarint(target, to, value);
+          else {
+            write(target, to, start, end, edit.kind === WRITTEN ? 0 : 1);
+            to += value;
+          }
+        }
+        from = end;
       }
-      from = end;
     }
     copy(request, from, request.length, target, to);
     return target;
   }
 
-  #add(start: number, end: number, value: number): void {
-    const word = (this.#count % CHUNK) * WORDS;
-    const index = Math.floor(this.#count / CHUNK);
-    const chunk = this.#chunks[index] ??= new Int32Array(CHUNK * WORDS);
-    chunk[word] = start;
-    chunk[word + 1] = end;
-    chunk[word + 2] = value;
-    this.#count++;
+  #add(start: number, end: number, kind: number, value: number): void {
+    if (this.#at > CHUNK_BYTES - EDIT_BYTES_MAX) this.#beginChunk();
+    const chunk = this.#chunk;
+    this.#lastAt = this.#at;
+    this.#lastStart = start;
+    let at = this.#at;
+    chunk[at++] = kind;
+    at = putVarint(chunk, at, start - Math.max(0, this.#last));
+    at = putVarint(chunk, at, end - start);
+    this.#at = kind === NOTHING ? at : putVarint(chunk, at, value);
     this.#last = end;
   }
 
-  #note(start: number, end: number, bytes: number): void {
-    this.#removed += end - start;
+  #beginChunk(): void {
+    this.#ends[this.#chunks.length - 1] = this.#at;
+    this.#chunk = new Uint8Array(CHUNK_BYTES);
+    this.#chunks.push(this.#chunk);
+    this.#at = 0;
+  }
+
+  #note(replaced: number, bytes: number): void {
+    this.#removed += replaced;
     this.#added += bytes;
     // All of it will be in the request, whatever else goes.
     if (this.#added > this.#bytesMax) throw new RewrittenTooLargeError(this.#bytesMax);
   }
+}
 
-  #word(index: number, word: number): number {
-    return this.#chunks[Math.floor(index / CHUNK)]![(index % CHUNK) * WORDS + word]!;
+/** Reads edits. */
+class Reading {
+  at = 0;
+  kind = NOTHING;
+  distance = 0;
+  replaced = 0;
+
+  /** Reads what each edit has. */
+  readHead(chunk: Uint8Array, at: number): void {
+    this.kind = chunk[at]!;
+    this.at = at + 1;
+    this.distance = this.readVarint(chunk);
+    this.replaced = this.readVarint(chunk);
   }
 
-  #set(index: number, word: number, value: number): void {
-    this.#chunks[Math.floor(index / CHUNK)]![(index % CHUNK) * WORDS + word] = value;
+  readVarint(chunk: Uint8Array): number {
+    let at = this.at;
+    let byte = chunk[at++]!;
+    let value = byte & 0x7f;
+    for (let shift = 7; byte >= 0x80; shift += 7) {
+      byte = chunk[at++]!;
+      value |= (byte & 0x7f) << shift;
+    }
+    this.at = at;
+    return value >>> 0;
   }
+}
+
+/** Writes a number as a varint of {@link LATER_BYTES}, so that another fits there. @returns the byte behind it. */
+function putLater(target: Uint8Array, start: number, value: number): number {
+  let rest = value;
+  for (let at = start; at < start + LATER_BYTES - 1; at++, rest >>>= 7) target[at] = (rest & 0x7f) | 0x80;
+  target[start + LATER_BYTES - 1] = rest;
+  return start + LATER_BYTES;
 }
 
 /** From so many bytes on a copy is worth the call. */
