@@ -16,6 +16,8 @@ export class Fleet implements AsyncDisposable {
   readonly refused = new Set<number>();
   /** Refused, and perhaps kept. */
   readonly unknown = new Set<number>();
+  /** Taken by a relay that holds what it takes. */
+  readonly taken = new Set<number>();
   /** How often each was delivered. */
   readonly delivered = new Map<number, number>();
   readonly relays: Relay[] = [];
@@ -70,6 +72,7 @@ export class Fleet implements AsyncDisposable {
     const [kind, number = "", how] = line.split(" ");
     if (kind === "A") this.accepted.add(Number(number));
     if (kind === "R") (how === "unknown" ? this.unknown : this.refused).add(Number(number));
+    if (kind === "T") this.taken.add(Number(number));
     if (kind === "D") this.delivered.set(Number(number), (this.delivered.get(Number(number)) ?? 0) + 1);
     for (const wake of this.#waiting.splice(0)) wake();
   }
@@ -114,6 +117,11 @@ export class Relay {
     this.#killed = true;
     this.#signal("SIGKILL");
     await this.#ended;
+  }
+
+  /** What it takes from now on is on its way until it is thawed. */
+  hold(): void {
+    this.#signal("SIGUSR1");
   }
 
   freeze(): void {
