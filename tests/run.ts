@@ -1,5 +1,5 @@
 /**
- * Every test: side by side those that need nothing but Deno, then those that ask one other program, and one by one those that start a whole
+ * Every test: side by side those that need nothing but Deno, then those that ask one other program, and at last those that start a whole
  * scene. Ends with what all of them came to, in one line. What is given is handed to `deno test`, in place of that:
  * `deno task test tests/otlp`.
  */
@@ -33,7 +33,7 @@ const FLAGS: Readonly<Record<string, readonly string[]>> = {
   unit: ["--no-check", "--parallel"],
   alone: ["--no-check", ...ALONE],
   integration: ["--no-check", "--parallel", "tests/integration"],
-  e2e: ["--no-check", "tests/e2e"],
+  e2e: ["--no-check", "--parallel", "tests/e2e"],
 };
 
 /** What mostly waits runs beside what keeps the cores busy; its output comes after it. */
@@ -56,10 +56,13 @@ export function totalsOf(output: string): Totals | undefined {
   return { passed: figure("passed"), failed: figure("failed"), skipped: figure("ignored") };
 }
 
-/** How many files side by side. Tests wait for disks, timers and processes, so that three a core keep it busy; other programs are busy themselves. */
+/**
+ * How many files side by side. Tests wait for disks, timers and processes, so that three a core keep it busy; other programs are busy
+ * themselves, and a scene has several of them, whose own deadlines a busy machine is not to pass.
+ */
 function jobsOf(run: string): number {
   const cores = availableParallelism();
-  return run === "integration" ? cores + 1 : 3 * cores;
+  return ({ integration: cores + 1, e2e: cores })[run] ?? 3 * cores;
 }
 
 /** Runs tests, of the first kind in groups. */
