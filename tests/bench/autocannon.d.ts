@@ -14,8 +14,12 @@ interface Result {
   readonly errors: number;
   /** Seconds. */
   readonly duration: number;
-  /** Milliseconds. */
-  readonly latency: { readonly p50: number; readonly p99: number };
+}
+
+interface Client {
+  setRequests(requests: readonly Request[]): void;
+  /** With status, bytes, and how long it took from the request on, in ms. */
+  on(event: "response", told: (status: number, bytes: number, ms: number) => void): void;
 }
 
 export default function autocannon(options: {
@@ -35,5 +39,5 @@ export default function autocannon(options: {
   };
   readonly method: "POST";
   readonly requests: readonly Request[];
-  readonly setupClient: (client: { setRequests(requests: readonly Request[]): void }) => void;
+  readonly setupClient: (client: Client) => void;
 }): Promise<Result>;
