@@ -13,6 +13,7 @@ export type StorageErrorCode =
   | "older_version"
   | "read_only"
   | "disk_full"
+  | "no_rights"
   | "unusable";
 
 /** What an error says that has no file to name. */

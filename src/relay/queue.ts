@@ -83,13 +83,13 @@ function fleetSettings(config: Config, database: Connector, frozenBetween: boole
   return {
     opened: () => sayWhatIsKept(config, database, log),
     connect: () => database.connect(),
-    name: nameOfHost(),
+    name: `${nameOfHost()}[${process.pid}]`,
     role: config.role,
     ...(frozenBetween ? { connectionsMax: 1, background: false } : {}),
   };
 }
 
-/** For people. Containers have it in a variable; a host of functions may not say. */
+/** For people; several relays of a machine are told apart by their processes. Containers have it in a variable; a host of functions may not say. */
 function nameOfHost(): string {
   const { HOSTNAME } = process.env;
   if (HOSTNAME !== undefined && HOSTNAME !== "") return HOSTNAME;

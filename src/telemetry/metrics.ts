@@ -183,7 +183,7 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "{item}",
     description:
-      "The books of each target, kept across restarts (sqlite): accepted = delivered + rejected_by_collector + dead_lettered + " +
+      "The books of each target, kept across restarts (sqlite, postgres): accepted = delivered + rejected_by_collector + dead_lettered + " +
       "expired + abandoned + queued",
     attributes: ["account", "signal", "target"],
   },
@@ -216,7 +216,7 @@ export const INSTRUMENTS = {
     kind: "gauge",
     unit: "{item}",
     description:
-      "Items that a target did not get because it was full and is not required; kept across restarts (sqlite)",
+      "Items that a target did not get because it was full and is not required; kept across restarts (sqlite, postgres)",
     attributes: ["target"],
   },
   edgeferry_target_failures: {

@@ -14,7 +14,7 @@ import { type Client, DatabaseError } from "../../postgres/driver.ts";
 import { durabilityOf, lossCosts } from "../../postgres/server_facts.ts";
 import type { DatabaseSettings } from "../../postgres/settings.ts";
 import { postgresInspector } from "../../queue/postgres/inspect.ts";
-import { checkSchema, schemaState } from "../../queue/postgres/schema.ts";
+import { checkRights, checkSchema, schemaState } from "../../queue/postgres/schema.ts";
 import { StorageError } from "../../queue/storage_error.ts";
 import { createLog } from "../../telemetry/log.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "../finding.ts";
@@ -167,17 +167,13 @@ export const DATABASE_CHECKS: readonly Check<DatabaseSubject>[] = [
       const client = await subject.client();
       try {
         await checkSchema(client);
-        const { rows: [row] } = await client.query(
-          `SELECT has_table_privilege('edgeferry.deliveries', 'SELECT, INSERT, UPDATE, DELETE')
-             AND has_function_privilege('edgeferry.rotate()', 'EXECUTE') AS may`,
-        );
-        if (row?.["may"] !== true) return rights(subject);
+        await checkRights(client);
         return ok(`The queue's tables have version ${(await schemaState(client))?.version}`);
       } catch (error) {
         if (error instanceof StorageError) {
           return {
             status: "fault",
-            fault: "database_tables",
+            fault: error.code === "no_rights" ? "database_rights" : "database_tables",
             finding: `${error.what}: ${error.state}`,
             ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
           };

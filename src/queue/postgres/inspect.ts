@@ -41,6 +41,11 @@ export interface PostgresInspectorSettings {
   readonly path: string;
   /** A new connection, which the inspector ends. */
   connect(): Promise<Client>;
+  /**
+   * ms since the Unix epoch, by this machine; `Date.now` unless given. It may differ from the database's clock: between the two only ages
+   * are passed.
+   */
+  readonly now?: () => number;
 }
 
 /** A relay that is, or was lately, at the queue. */
@@ -63,7 +68,7 @@ export interface FleetInspector extends QueueInspector {
 }
 
 /** Each question is a connection of its own. */
-export function postgresInspector({ path, connect }: PostgresInspectorSettings): FleetInspector {
+export function postgresInspector({ path, connect, now = Date.now }: PostgresInspectorSettings): FleetInspector {
   const ask = async <Answer>(work: (client: Client) => Promise<Answer>): Promise<Answer> => {
     const client = await connect();
     try {
@@ -82,13 +87,13 @@ export function postgresInspector({ path, connect }: PostgresInspectorSettings):
   };
   return {
     path,
-    stats: () => ask((client) => stats(client, path)),
-    relays: () => ask(relays),
-    list: (options) => ask((client) => list(client, options)),
+    stats: () => ask((client) => stats(client, path, now)),
+    relays: () => ask((client) => relays(client, now)),
+    list: (options) => ask((client) => list(client, options, now)),
     read: (id) => ask((client) => read(client, id)),
     group: ({ limit }) => ask((client) => group(client, limit)),
-    replay: (selection) => ask((client) => replay(client, selection)),
-    drop: (filter) => ask((client) => drop(client, filter)),
+    replay: (selection) => ask((client) => replay(client, selection, now)),
+    drop: (filter) => ask((client) => drop(client, filter, now)),
     move: (from, to) => ask((client) => inSteps(client, path, from, to)),
     abandon: (target) => ask((client) => inSteps(client, path, target, undefined)),
   };
@@ -98,7 +103,7 @@ async function rowsOf(client: Client, text: string, values: readonly unknown[] =
   return (await client.query({ text, values })).rows;
 }
 
-async function stats(client: Client, path: string): Promise<QueueSnapshot> {
+async function stats(client: Client, path: string, now: () => number): Promise<QueueSnapshot> {
   const [row = {}] = await rowsOf(client, STATS, [null, null]);
   const [meta = {}] = await rowsOf(client, "SELECT bytes_max, dead_letter_bytes_max FROM edgeferry.meta");
   const { totals, oldestMs, names } = snapshotOf(row);
@@ -106,16 +111,16 @@ async function stats(client: Client, path: string): Promise<QueueSnapshot> {
     path,
     bytesMax: Number(meta["bytes_max"]),
     deadLetterBytesMax: Number(meta["dead_letter_bytes_max"]),
-    oldestAt: oldestMs === undefined ? undefined : Date.now() - oldestMs,
+    oldestAt: oldestMs === undefined ? undefined : now() - oldestMs,
     totals,
     names,
   });
 }
 
-async function relays(client: Client): Promise<LiveRelay[]> {
+async function relays(client: Client, now: () => number): Promise<LiveRelay[]> {
   const rows = await rowsOf(
     client,
-    `SELECT DISTINCT ON (relay) name, role, version, extract(epoch FROM started_at)::float8 * 1000 AS started_at,
+    `SELECT DISTINCT ON (relay) name, role, version, extract(epoch FROM clock_timestamp() - started_at)::float8 * 1000 AS age_ms,
        alive_until > clock_timestamp() AS alive,
        (SELECT count(*) FROM edgeferry.deliveries d WHERE d.owner = r.id)::int AS owns
      FROM edgeferry.relays r ORDER BY relay, id DESC`,
@@ -124,7 +129,7 @@ async function relays(client: Client): Promise<LiveRelay[]> {
     name: String(row["name"]),
     role: String(row["role"]),
     version: Number(row["version"]),
-    startedAt: Number(row["started_at"]),
+    startedAt: now() - Number(row["age_ms"]),
     alive: row["alive"] === true,
     owns: Number(row["owns"]),
   })).sort((one, other) => Number(other.alive) - Number(one.alive) || one.startedAt - other.startedAt);
@@ -135,15 +140,18 @@ const HEAD = `id, signal, encoding, sender, items, bytes, reason, status,
 
 const CONDITION = `($1::bigint[] IS NULL OR id = ANY($1::bigint[])) AND ($2::smallint IS NULL OR signal = $2::smallint)
   AND ($3::text IS NULL OR sender = $3::text) AND ($4::text IS NULL OR strpos(reason, $4::text) > 0)
-  AND ($5::float8 IS NULL OR died_at <= to_timestamp($5::float8 / 1000))`;
+  AND ($5::float8 IS NULL OR died_at <= clock_timestamp() - make_interval(secs => $5::float8 / 1000))`;
 
-function valuesOf({ ids, signal, sender, reason, diedBefore }: DeadLetterFilter): readonly unknown[] {
+function valuesOf(
+  { ids, signal, sender, reason, diedBefore }: DeadLetterFilter,
+  now: () => number,
+): readonly unknown[] {
   return [
     ids ?? null,
     signal === undefined ? null : codeOfSignal(signal),
     sender ?? null,
     reason ?? null,
-    diedBefore ?? null,
+    diedBefore === undefined ? null : now() - diedBefore,
   ];
 }
 
@@ -165,10 +173,11 @@ function headOf(row: Row): DeadLetterHead {
 async function list(
   client: Client,
   options: DeadLetterFilter & { readonly limit: number; readonly newestFirst?: boolean },
+  now: () => number,
 ): Promise<DeadLetterHead[]> {
   const order = options.newestFirst === true ? "DESC" : "ASC";
   const text = `SELECT ${HEAD} FROM edgeferry.dead_letters WHERE ${CONDITION} ORDER BY id ${order} LIMIT $6`;
-  return (await rowsOf(client, text, [...valuesOf(options), options.limit])).map(headOf);
+  return (await rowsOf(client, text, [...valuesOf(options, now), options.limit])).map(headOf);
 }
 
 async function read(client: Client, id: number): Promise<DeadLetter | undefined> {
@@ -203,11 +212,11 @@ async function group(client: Client, limit: number): Promise<GroupedDeadLetters>
   };
 }
 
-async function idsOf(client: Client, filter: DeadLetterFilter): Promise<readonly number[]> {
+async function idsOf(client: Client, filter: DeadLetterFilter, now: () => number): Promise<readonly number[]> {
   const rows = await rowsOf(
     client,
     `SELECT id FROM edgeferry.dead_letters WHERE ${CONDITION} ORDER BY id`,
-    valuesOf(filter),
+    valuesOf(filter, now),
   );
   return rows.map(({ id }) => Number(id));
 }
@@ -243,8 +252,8 @@ const REPLAY = `WITH ${DURABLE},
   )
   SELECT count(*)::int AS moved FROM new`;
 
-async function replay(client: Client, selection: ReplaySelection): Promise<ReplayResult> {
-  const wanted = await idsOf(client, selection);
+async function replay(client: Client, selection: ReplaySelection, now: () => number): Promise<ReplayResult> {
+  const wanted = await idsOf(client, selection, now);
   const unknown = unknownOf(selection, wanted);
   let replayed = 0;
   for (let next = 0; next < wanted.length;) {
@@ -298,8 +307,8 @@ async function replayStep(
   return { seen, moved: Number(row?.["moved"] ?? 0), full };
 }
 
-async function drop(client: Client, filter: DeadLetterFilter): Promise<DropResult> {
-  const wanted = await idsOf(client, filter);
+async function drop(client: Client, filter: DeadLetterFilter, now: () => number): Promise<DropResult> {
+  const wanted = await idsOf(client, filter, now);
   let dropped = 0;
   for (let next = 0; next < wanted.length; next += STEP_RECORDS) {
     const [gone] = await rowsOf(

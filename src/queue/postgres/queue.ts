@@ -36,7 +36,7 @@ import { Connections, endClient, failureOf, PostgresFailure } from "./connection
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
 import { Room } from "./room.ts";
-import { checkSchema } from "./schema.ts";
+import { checkRights, checkSchema, GRANT_REMEDY } from "./schema.ts";
 import type { PostgresQueueSettings } from "./settings.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
@@ -72,7 +72,8 @@ const INSUFFICIENT_PRIVILEGE = "42501";
 export async function openPostgresQueue(settings: PostgresQueueSettings): Promise<SendingQueue> {
   const client = await settings.connect();
   try {
-    if (!await within(checkSchema(client), WITHIN_MS)) {
+    const checking = checkSchema(client).then(() => checkRights(client));
+    if (!await within(checking, WITHIN_MS)) {
       throw new PostgresFailure("unreachable", `PostgreSQL has not answered for ${WITHIN_MS / 1000} s`);
     }
   } catch (error) {
@@ -90,9 +91,7 @@ export async function openPostgresQueue(settings: PostgresQueueSettings): Promis
 /** What does not pass is for a person. */
 function stated(failure: PostgresFailure): StorageError | PostgresFailure {
   if (failure.passes) return failure;
-  const remedy = failure.sqlState === INSUFFICIENT_PRIVILEGE
-    ? "run `queue migrate` as the owner of its tables, which gives the relay's role what it needs"
-    : "see the database's log";
+  const remedy = failure.sqlState === INSUFFICIENT_PRIVILEGE ? GRANT_REMEDY : "see the database's log";
   return new StorageError("unusable", { what: CANNOT_USE, state: failure.message, remedy }, { cause: failure });
 }
 

@@ -11,6 +11,10 @@ const PARTITION_BITS = 20;
 
 const CANNOT_MIGRATE = "Cannot migrate the queue";
 
+/** Where a right is missing. */
+export const GRANT_REMEDY =
+  "run `queue migrate` as the owner of its tables, which gives the relay's role what it needs";
+
 /** The size at which ids move on to the next partition, in bytes. */
 const PARTITION_BYTES = 64 * 1024 * 1024;
 
@@ -277,6 +281,35 @@ export async function checkSchema(client: Client): Promise<void> {
   }
 }
 
+/**
+ * Each right that a relay needs and its role lacks, by itself: a list of privileges is granted, for PostgreSQL, where one of them is.
+ * Partitions are reached by their table, and identity columns need no right to their sequence.
+ */
+const MISSING_RIGHTS = `
+  SELECT format('%s on %s', privilege, c.relname) AS missing
+    FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
+    WHERE c.relnamespace = to_regnamespace('edgeferry') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+      AND NOT has_table_privilege(c.oid, privilege)
+  UNION ALL SELECT 'USAGE on record_ids' WHERE NOT has_sequence_privilege('edgeferry.record_ids', 'USAGE')
+  UNION ALL SELECT 'EXECUTE on rotate()' WHERE NOT has_function_privilege('edgeferry.rotate()', 'EXECUTE')
+  ORDER BY 1`;
+
+/** How many of them are named. */
+const NAMED_MAX = 4;
+
+/** @throws {StorageError} `no_rights` where a relay could not do all of its work as this role, with the remedy */
+export async function checkRights(client: Client): Promise<void> {
+  const { rows } = await client.query({ text: MISSING_RIGHTS });
+  if (rows.length === 0) return;
+  const named = rows.slice(0, NAMED_MAX).map(({ missing }) => String(missing));
+  const more = rows.length > NAMED_MAX ? ` and ${rows.length - NAMED_MAX} more` : "";
+  throw new StorageError("no_rights", {
+    what: CANNOT_USE,
+    state: `the relay's role lacks rights: ${named.join(", ")}${more}`,
+    remedy: GRANT_REMEDY,
+  });
+}
+
 /** What a migration did. */
 export interface Migrated {
   readonly from: number;
@@ -285,7 +318,7 @@ export interface Migrated {
 
 /**
  * Makes the tables or brings them up to date, in one transaction; several at once wait for each other. The role of the relays gets what
- * it needs and no more: INSERT, SELECT, UPDATE and DELETE on the tables, and EXECUTE on `rotate()`.
+ * it needs and no more: INSERT, SELECT, UPDATE and DELETE on the tables, USAGE of their schema and sequences, and EXECUTE on `rotate()`.
  * @throws {StorageError} `newer_version`; `older_version` where relays live that could not work with the outcome; or as the client does
  */
 export async function migrate(

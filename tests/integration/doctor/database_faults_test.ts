@@ -43,19 +43,25 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
   const postgres = stack.use(await startPostgres());
   const url = postgres.url("relay");
   const produced = new Set<string>();
-  const note = async (database: Database, now?: () => Date): Promise<Report> => {
+  const note = async (expected: string, database: Database, now?: () => Date): Promise<Report> => {
     const report = await doctor(dir, database, now);
-    for (const code of [...report.faults, ...report.warnings]) produced.add(code);
+    const found = [...report.faults, ...report.warnings];
+    assert.deepEqual(found, [`database_${expected}`], JSON.stringify(report.checks, null, 1));
+    for (const code of found) produced.add(code);
     assert.doesNotMatch(JSON.stringify(report), /-Pw7|Hunter2/);
     return report;
   };
   const stateOf = (report: Report, id: string) => report.checks.find((check) => check.id === id)?.status;
 
-  await note({ url });
+  await note("tables", { url });
   await makeTables(postgres, false);
-  await note({ url });
+  await note("rights", { url });
   await makeTables(postgres);
-  const sound = await note({ url });
+  await postgres.query("REVOKE INSERT ON edgeferry.ledger FROM relay");
+  const lacking = await note("rights", { url });
+  assert.match(JSON.stringify(lacking), /lacks rights: INSERT on ledger"/);
+  await postgres.query("GRANT INSERT ON edgeferry.ledger TO relay");
+  const sound = await doctor(dir, { url });
   assert.deepEqual([sound.ok, sound.faults, sound.warnings], [true, [], []], JSON.stringify(sound.checks, null, 1));
   assert.deepEqual(sound.checks.map(({ id }) => id).filter((id) => id.startsWith("database_")), [
     "database_dns",
@@ -71,20 +77,21 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
     sound.checks.find(({ id }) => id === "database_settings")?.evidence.join("\n") ?? "",
     /lost disk .*\n.*lost standby.*\n.*lost region/i,
   );
-  await note({ url }, () => new Date(Date.now() + 3_600_000));
+  await note("clock", { url }, () => new Date(Date.now() + 3_600_000));
   await postgres.query("UPDATE edgeferry.meta SET bytes_max = 1000");
   await postgres.query("INSERT INTO edgeferry.ledger (target, signal, bytes) VALUES (1, 0, 950)");
-  await note({ url });
+  await note("full", { url });
+  await postgres.query("UPDATE edgeferry.meta SET bytes_max = 0");
 
-  const wrong = await note({ url: url.replace("relay-Pw7", "Hunter2") });
+  const wrong = await note("wrong_password", { url: url.replace("relay-Pw7", "Hunter2") });
   assert.deepEqual(
     ["database_tls", "database_role", "database_settings"].map((id) => stateOf(wrong, id)),
     ["ok", "fault", "skipped"],
   );
-  await note({ url: url.replace(":relay-Pw7", "") });
-  await note({ url: url.replace("/edgeferry", "/nothing") });
-  await note({ url: url.replace("127.0.0.1", "no-such-host.invalid"), tls: { insecure: true } });
-  await note({ url: url.replace(String(postgres.port), "1") });
+  await note("no_password", { url: url.replace(":relay-Pw7", "") });
+  await note("no_database", { url: url.replace("/edgeferry", "/nothing") });
+  await note("unknown_host", { url: url.replace("127.0.0.1", "no-such-host.invalid"), tls: { insecure: true } });
+  await note("unreachable", { url: url.replace(String(postgres.port), "1") });
   {
     await using program = startProgram({
       command: Deno.execPath(),
@@ -97,35 +104,36 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
     });
     await program.ended;
     const report: Report = JSON.parse(program.out.join("\n"));
-    for (const code of report.faults) produced.add(code);
+    assert.deepEqual(report.faults, ["database_not_permitted"]);
+    produced.add("database_not_permitted");
   }
-  await note({ url: `${url}?sslmode=require` });
+  await note("no_tls", { url: `${url}?sslmode=require` });
   await postgres.query("CREATE ROLE stranger LOGIN PASSWORD 'stranger-Pw7'");
-  await note({ url: url.replace("relay:relay-Pw7", "stranger:stranger-Pw7") });
+  await note("role_refused", { url: url.replace("relay:relay-Pw7", "stranger:stranger-Pw7") });
   await postgres.query("ALTER ROLE relay CONNECTION LIMIT 0");
-  await note({ url });
+  await note("too_many_connections", { url });
   await postgres.query("ALTER ROLE relay CONNECTION LIMIT -1");
   const starting = await tcp(
     stack,
     (socket) => socket.once("data", () => socket.end(errorResponse("57P03", "the database system is starting up"))),
   );
-  await note({ url: url.replace(String(postgres.port), String(starting)) });
+  await note("starting", { url: url.replace(String(postgres.port), String(starting)) });
   const another = await tcp(stack, (socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
-  await note({ url: url.replace(String(postgres.port), String(another)) });
+  await note("failed", { url: url.replace(String(postgres.port), String(another)) });
 
   await postgres.set("full_page_writes", "off");
-  await note({ url });
+  await note("power_cut", { url });
   await postgres.set("fsync", "off");
-  await note({ url });
-  await note({ url, durability: "managed" });
+  await note("not_durable", { url });
+  await note("unchecked", { url, durability: "managed" });
   const standby = stack.use(await postgres.standby({ name: "second", synchronous: true }));
-  await note({ url });
-  await note({ url: standby.url("relay") });
+  await note("memory_only", { url });
+  await note("read_only", { url: standby.url("relay") });
 
   const secured = stack.use(await startPostgres({ tls: { server: certs.server, clientCa: certs.ca } }));
   const named = secured.url("relay").replace("127.0.0.1", "localhost");
-  await note({ url: named, tls: { ca_file: certs.ca.certificateFile } });
-  await note({ url: named, tls: { ca_file: certs.otherCa.certificateFile } });
+  await note("client_certificate", { url: named, tls: { ca_file: certs.ca.certificateFile } });
+  await note("untrusted", { url: named, tls: { ca_file: certs.otherCa.certificateFile } });
 
   assert.deepEqual([...produced].sort(), DATABASE_FAULTS.map(({ code }) => code).sort());
 });

@@ -58,7 +58,7 @@ export interface FarEnd extends AsyncDisposable {
 }
 
 /** The embedded Collector; `dir` is for the file that tells it how to misbehave. */
-export async function startEmbeddedFarEnd(certs: TestCertificates, dir: string): Promise<FarEnd> {
+export async function startEmbeddedFarEnd(certs: Pick<TestCertificates, "dir">, dir: string): Promise<FarEnd> {
   const control = join(dir, "trouble.json");
   let present: Control = { mended: false };
   const tell = async (next: Control) => {

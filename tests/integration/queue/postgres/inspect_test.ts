@@ -127,6 +127,24 @@ Deno.test("a queue in PostgreSQL from outside", async (t) => {
     assert.deepEqual([deadLetters.records, books.traces.deadLettered, balanced], [1, 6, true]);
   });
 
+  await step("a machine whose clock is ahead sees the ages that the database sees", async (database) => {
+    await using queue = await database.open({ name: "one" });
+    await bury(queue, 3);
+    const hour = 3_600_000;
+    const now = () => Date.now() + hour;
+    const inspector = postgresInspector({ path: "", connect: () => database.connect(), now });
+    const [relay] = await inspector.relays();
+    assert(Math.abs(now() - (relay?.startedAt ?? 0)) < hour / 2, String(relay?.startedAt));
+    const older = { diedBefore: now() - hour / 2 };
+    assert.deepEqual([await inspector.list({ limit: 9, ...older }), (await inspector.drop(older)).dropped], [[], 0]);
+    await database.query(
+      "UPDATE edgeferry.dead_letters SET died_at = died_at - interval '1 hour' WHERE reason = 'words for 1'",
+    );
+    assert.deepEqual((await inspector.list({ limit: 9, ...older })).map(({ reason }) => reason), ["words for 1"]);
+    assert.equal((await inspector.replay({ ...older })).replayed, 1);
+    assert.equal((await inspector.stats()).deadLetters.records, 2);
+  });
+
   await step("what waits for a target is moved to another, and given to none twice", async (database) => {
     const before = await database.open({ targets: [EU, US] });
     const [eu, us] = [before.target("eu"), before.target("us")];
