@@ -392,7 +392,7 @@ export const ConfigSchema = section({
     batch: section({
       flush_timeout: option(
         duration("0", "1m").prefault("200ms"),
-        "How long queued data waits for more of the same signal, to share one request (sqlite)",
+        "How long queued data waits for more of the same signal, to share one request (sqlite, postgres)",
       ),
       min_size: option(
         size("0", "16MiB").prefault("512KiB"),

@@ -177,7 +177,7 @@ export interface Config {
     num_consumers: number;
     /** `batch`. */
     batch: {
-      /** How long queued data waits for more of the same signal, to share one request (sqlite). In ms. Default: `"200ms"`. */
+      /** How long queued data waits for more of the same signal, to share one request (sqlite, postgres). In ms. Default: `"200ms"`. */
       flush_timeout: number;
       /** Once this many payload bytes are queued, they wait no longer. In bytes. Default: `"512KiB"`. */
       min_size: number;
@@ -757,7 +757,7 @@ export interface ConfigInput {
     num_consumers?: number;
     /** `batch`. */
     batch?: {
-      /** How long queued data waits for more of the same signal, to share one request (sqlite). Default: `"200ms"`. */
+      /** How long queued data waits for more of the same signal, to share one request (sqlite, postgres). Default: `"200ms"`. */
       flush_timeout?: string | number;
       /** Once this many payload bytes are queued, they wait no longer. Default: `"512KiB"`. */
       min_size?: string | number;

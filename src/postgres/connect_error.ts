@@ -45,7 +45,8 @@ export const CONNECT_FAULTS = {
   },
   untrusted: {
     state: "its certificate is not to be trusted",
-    remedy: `set ${SECTION}.tls.ca_file to the CA that issued it, and name the host in the URL as the certificate does`,
+    remedy:
+      `set ${SECTION}.tls.ca_file to the CA that issued it, name the host in the URL as the certificate does, and see that it has not expired`,
     knownAs: ["SSL error: certificate verify failed", "server certificate does not match host name"],
     passes: false,
   },
@@ -156,6 +157,10 @@ const SYSTEM: Readonly<Record<string, ConnectFault>> = {
   EPERM: "not_permitted",
 };
 
+/** What `node:tls` says of a certificate that it does not trust ("X509 certificate error codes" in the reference of Node's `tls`). */
+const UNTRUSTED =
+  /^(?:UNABLE_TO_(?:GET|VERIFY|DECRYPT|DECODE)_|CERT_|CRL_|(?:DEPTH_ZERO_)?SELF_SIGNED_CERT|ERROR_IN_CERT_|INVALID_(?:CA|PURPOSE)$|PATH_LENGTH_EXCEEDED$|HOSTNAME_MISMATCH$|ERR_TLS_CERT_ALTNAME_)/;
+
 /** The name of what a failed attempt met. The driver's own errors have no code, so that their words decide. */
 export function connectFault(error: unknown): ConnectFault {
   const text = messageOf(error);
@@ -167,9 +172,7 @@ export function connectFault(error: unknown): ConnectFault {
   if (/does not support SSL/.test(text)) return "no_tls";
   if (/password must be a (?:non-empty )?string/.test(text)) return "no_password";
   if (/alert.*(certificate|AccessDenied|UnknownCA)/i.test(text)) return "client_certificate";
-  if (
-    /peer certificate|certificate (?:has expired|verify)|self.signed|altnames|UnknownIssuer|NotValidForName/i.test(text)
-  ) {
+  if (UNTRUSTED.test(codeOf(error) ?? "") || /peer certificate|altnames|UnknownIssuer|NotValidForName/i.test(text)) {
     return "untrusted";
   }
   if (/timeout expired|timed? ?out/i.test(text)) return "unreachable";

@@ -3,6 +3,7 @@
  * renewed ones need no restart; a change that cannot be used leaves those of before in use.
  * @module
  */
+import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { messageOf } from "../errors.ts";
 import { expiriesOf, type Expiry } from "../pki/expiry.ts";
@@ -43,7 +44,8 @@ export class DatabaseTrust {
       );
     }
     const { facts: _, ...options } = this.#last;
-    return { ...options, servername: host, rejectUnauthorized: true };
+    // SNI takes no address (RFC 6066, section 3): the driver has the certificate checked against the one that it connects to.
+    return { ...options, ...(isIP(host) === 0 ? { servername: host } : {}), rejectUnauthorized: true };
   }
 
   /** The end of each certificate that was read last. */

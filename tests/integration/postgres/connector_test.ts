@@ -158,6 +158,32 @@ Deno.test("certificates prove both ends, and renewed files are used by the next 
   assert.equal((await refusal({ url, tls: strangers })).code, "untrusted");
 });
 
+Deno.test("a server that is named by its address is trusted where its certificate has that address", async () => {
+  await using certificates = await testCertificates();
+  const tls = { ca_file: certificates.ca.certificateFile };
+  {
+    await using postgres = await startPostgres({ tls: { server: certificates.server } });
+    await using connector = connectorFor({ url: postgres.url("relay"), tls });
+    await (await connector.connect()).end();
+    const strangers = { ca_file: certificates.otherCa.certificateFile };
+    const strange = await refusal({ url: postgres.url("relay"), tls: strangers });
+    assert.equal(strange.code, "untrusted", strange.message);
+  }
+  {
+    const now = new Date(Date.now() - 400 * 86_400_000);
+    const expired = await certificates.issueServer("expired", { days: 365, now });
+    await using postgres = await startPostgres({ tls: { server: expired } });
+    const ended = await refusal({ url: postgres.url("relay"), tls });
+    assert.equal(ended.code, "untrusted", ended.message);
+    assert.match(ended.remedy ?? "", /ca_file .* host .* expired/);
+  }
+  const elsewhere = await certificates.issueServer("elsewhere", { subjectAltNames: ["localhost", "192.0.2.1"] });
+  await using postgres = await startPostgres({ tls: { server: elsewhere } });
+  await using connector = connectorFor({ url: postgres.url("relay").replace("127.0.0.1", "localhost"), tls });
+  await (await connector.connect()).end();
+  assert.equal((await refusal({ url: postgres.url("relay"), tls })).code, "untrusted");
+});
+
 Deno.test("a pooler of transactions may stand between", async () => {
   await using postgres = await startPostgres();
   await using bouncer = await startPgBouncer(postgres, 1);
