@@ -12,8 +12,9 @@ export const LIBRARY_ONLY: ReadonlySet<string> = new Set(["client_certificate_mi
 const CONFIGURATION = `# Configuration
 
 The defaults and the environment suffice. [config/relay.yaml](../config/relay.yaml) has every option with its default,
-under the Collector's own key names. \`deno task config check\` prints the configuration in use, \`deno task config
-reference\` this page's table. A value in the environment beats the one in the file. Unknown keys are an error.
+under the Collector's own key names. \`deno task config check\` prints the configuration in use.
+\`deno task config reference\` prints this page's table. A value in the environment beats the one in the file. Unknown
+keys are an error.
 
 ## The way to the Collector
 
@@ -29,16 +30,17 @@ the environment and from \`.env\` in the working folder:
 | \`OTEL_EXPORTER_OTLP_CLIENT_KEY\` | its key: a path, or PEM text |
 | \`OTEL_EXPORTER_OTLP_INSECURE\` | no effect on \`https://\` endpoints: verification is never switched off |
 | \`OTEL_EXPORTER_OTLP_HEADERS\` | \`key=value,key2=value2\`, percent-encoded |
-| \`OTEL_EXPORTER_OTLP_COMPRESSION\` | \`gzip\` or \`none\` |
+| \`OTEL_EXPORTER_OTLP_COMPRESSION\` | \`gzip\` or \`none\`; \`zstd\` only by \`exporter.compression\` |
 | \`OTEL_EXPORTER_OTLP_TIMEOUT\` | milliseconds for one attempt; 10000 |
-| \`OTEL_EXPORTER_OTLP_PROTOCOL\` | \`http/protobuf\`; any other value draws a warning |
+| \`OTEL_EXPORTER_OTLP_PROTOCOL\` | \`http/protobuf\` or \`grpc\`; any other value draws a warning, and the relay speaks \`http/protobuf\` |
 
 Each has its form for one signal, such as \`OTEL_EXPORTER_OTLP_TRACES_HEADERS\`. Hosts that refuse names in \`OTEL_\` use
 \`EDGEFERRY_\` instead: \`EDGEFERRY_EXPORTER_OTLP_ENDPOINT\`. Every other key has a variable too:
 \`receiver.http.endpoint\` is \`EDGEFERRY_RECEIVER_HTTP_ENDPOINT\`.
 
 Blanks around a value do not matter, nor do capitals in words such as \`GZIP\`. PEM text may stand on one line with \`\\n\` for
-its line ends, or as base64 of the PEM. A line of \`.env\` that is not understood is warned of with its number.
+its line ends, or as base64 of the PEM. The relay warns of a line of \`.env\` that it does not
+understand, with its number.
 
 ## Several Collectors
 
@@ -56,23 +58,33 @@ routes: # the first that matches counts, and the last one is for all
   - { exporters: [eu] }
 \`\`\`
 
-Each exporter has the keys of \`exporter\`. \`required: false\` is for one that may miss data: it holds nobody up. In the value
-of a header \`\${sender}\` (in YAML \`$\${sender}\`) is the id of the sender whose data the request carries. The variables of an exporter set the one
+What a route names in \`exporters\`, an exporter or a group, is a **target**: each record has an outcome of its own at each
+of its targets. Each exporter has the keys of \`exporter\`. \`required: false\` is for one that may miss data: it holds
+nobody up. In the value of a header, \`\${sender}\` (in YAML \`$\${sender}\`) stands for the id of the sender whose data the
+request carries. The variables of an exporter set the one
 called \`default\`; \`EDGEFERRY_EXPORTERS\`, \`EDGEFERRY_GROUPS\` and \`EDGEFERRY_ROUTES\` take YAML. \`config check\` prints whose
 data goes where.
 
-A group learns from the requests that it sends. What cannot be connected to, does not answer in time, or answers 401,
-403, 404 or 5xx has the request go to the next exporter at once, and the data after it too; 400, 413 and 422 are about
-the data and go nowhere else. A failover leaves an exporter that refuses everything (\`refuses_everything\`, see
-[answers.md](answers.md)) as one that is down, while another of the group does not; it is back once it takes data. 429, and 503 with \`Retry-After\`, are waited for, for 30 s at most; in a balance the others
-have the data meanwhile. After 30 s one that failed is tried by one request; three successes at least 5 s apart bring it
-back, and each relapse doubles the wait, up to 10 min. What fails on every exporter counts against none of them. What
-timed out may be on two of them: \`edgeferry_exporter_moved_requests\` says so by \`maybe_both\`. Weights are means, not
-promises. \`compression\` and \`retry_on_failure\` of a group are those of its first exporter; \`config check\` says where
-another's differ. Without a disk (\`storage: none\`) the sender's patience is shared by those that work.
+A group learns from the requests that it sends:
 
-A name may have several addresses. One that refuses connections is passed over at once. One that is silent costs one
-\`timeout\`: the relay then goes by an address that answers, until all do. \`doctor\` shows each of them.
+- If an exporter cannot be reached, does not answer in time, or answers 401, 403, 404 or 5xx, the group sends this
+  request, and the data after it, to the next exporter at once.
+- 400, 413 and 422 are about the data: no other exporter gets it. But if an exporter of a failover refuses everything
+  (\`refuses_everything\`, see [answers.md](answers.md)), the group leaves it as one that is down, as long as it has
+  another that does not.
+- After 429, or 503 with \`Retry-After\`, the group waits as it was asked, for 30 s at most. A balance gives the data to its
+  other exporters meanwhile.
+- After 30 s one request tries an exporter that failed. Three successes at least 5 s apart bring it back, and each relapse
+  doubles the wait, up to 10 min. One that refused everything is back once it takes data.
+- What fails on every exporter counts against none of them.
+- A request that timed out may be at two exporters: \`edgeferry_exporter_moved_requests\` marks it with \`maybe_both\`.
+
+Weights are averages, not promises. A group uses \`compression\` and \`retry_on_failure\` of its first exporter;
+\`config check\` says where those of another differ. Without a disk (\`storage: none\`) the exporters that work share the
+time that the sender waits.
+
+A name may have several addresses. The relay passes over one that refuses connections at once. One that is silent costs
+one \`timeout\`: the relay then uses an address that answers, until all of them do. \`doctor\` shows each of them.
 
 ## Every option
 `;

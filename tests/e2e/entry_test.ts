@@ -25,6 +25,20 @@ Deno.test("src/edgeferry runs a command by its task and says nothing of its own"
   // What is called `run` by the program is called `start` by its task.
   const { stdout } = await run("edgeferry", ["run", "--help"], options);
   assert.match(stdout, /^Usage: edgeferry run /);
+  const help = await run("edgeferry", ["--help"], options);
+  assert.match(help.stdout, /^Usage: edgeferry /);
+  const commands = [...help.stdout.matchAll(/^ {2}(?!help)([a-z]+) /gm)].map(([, command]) => command!);
+  assert(commands.includes("run") && commands.length > 5, help.stdout);
+  for (const command of commands) {
+    // `dev` would go on watching files behind its help.
+    if (command === "dev") continue;
+    const { stdout } = await run("edgeferry", [command, "--help"], options);
+    assert(stdout.startsWith(`Usage: edgeferry ${command} `), stdout);
+  }
+  await assert.rejects(run("edgeferry", ["nonsense"], options), (error) => {
+    const { code, stderr } = error as { code?: number; stderr?: string };
+    return code === 2 && stderr === "error: unknown command 'nonsense'\n";
+  });
   await assert.rejects(run("edgeferry", ["queue", "stats", "--path", "/nonexistent"], options), (error) => {
     const { code, stderr } = error as { code?: number; stderr?: string };
     return code === 1 && /^Cannot read queue \/nonexistent: there is no such file; .*\n$/.test(stderr ?? "");
