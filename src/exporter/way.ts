@@ -207,8 +207,6 @@ export class Way {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     this.#listen(answer, answeredBefore);
-    // The next answer may come from another server.
-    if (answer.kind === "none" && !answer.aborted) this.#members.lost();
     if (answer.kind === "none") return { kind: this.mayConcernTheData(answer) ? "failing" : "stopped", answer };
     const disposition = dispositionOf(answer);
     if (disposition === "retry" || disposition === "hold") {
@@ -273,12 +271,14 @@ export class Way {
   }
 
   /**
-   * An answer in time, after one that did not come: names the connection that went silent. Where others were answered while that one was
+   * Learns from what came, or did not. Without an answer the connection is lost, and the next answer may come from another server. An
+   * answer in time, after one that did not come, names the connection that went silent; where others were answered while that one was
    * waited for, it may be what was sent.
    * @param answeredBefore How many had been answered when it was sent.
    */
   #listen(answer: Answer, answeredBefore: number): void {
     if (answer.kind === "none") {
+      if (!answer.aborted) this.#members.lost();
       if (answer.timedOut && this.#answered === answeredBefore) this.#silent = true;
       return;
     }
@@ -300,10 +300,7 @@ export class Way {
    * @param fewSenders The endpoint tells senders apart, and refused a few: others are tried soon, whatever it asks of those.
    */
   fail(answer: Answer, permit: Permit, identity: number, fewSenders = false): Setback {
-    if (answer.kind === "none") {
-      if (answer.aborted) return { cause: "The relay is stopping" };
-      this.#members.lost();
-    }
+    if (answer.kind === "none" && answer.aborted) return { cause: "The relay is stopping" };
     // Sent with an identity that has been replaced since: that tells nothing of the one in use.
     if (identity !== this.#client.replaced) return { cause: "The identity was replaced meanwhile" };
     const refused = isRefusal(answer);
