@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { within } from "../src/within.ts";
+import { whenAborted, within } from "../src/within.ts";
 
 Deno.test("what comes in time is waited for, and no longer: the timer goes with it", async () => {
   assert.equal(await within(Promise.resolve("done"), 3_600_000), true);
@@ -10,4 +10,18 @@ Deno.test("what does not come is left after its time", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   assert.equal(await within(promise, 1), false);
   resolve();
+});
+
+Deno.test("what an abort is to do is done once: then, or at once where it has come already; not when it was taken back", () => {
+  const abort = new AbortController();
+  const done: string[] = [];
+  whenAborted(abort.signal, () => done.push("later"));
+  whenAborted(abort.signal, () => done.push("taken back"))();
+  assert.equal(done.join(), "");
+  abort.abort();
+  assert.equal(done.join(), "later");
+  const takeBack = whenAborted(abort.signal, () => done.push("at once"));
+  assert.equal(done.join(), "later,at once");
+  takeBack();
+  assert.equal(done.join(), "later,at once");
 });

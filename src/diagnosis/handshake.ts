@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { connect, type DetailedPeerCertificate } from "node:tls";
 import { messageOf } from "../errors.ts";
+import { whenAborted } from "../within.ts";
 
 /** Where to, and what to show. */
 export interface HandshakeOptions {
@@ -64,12 +65,10 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
     seen = { ...seen, error: `no handshake within ${timeoutMs} ms`, timedOut: true };
     socket.destroy();
   }, timeoutMs);
-  const giveUp = () => {
+  const goOn = abort && whenAborted(abort, () => {
     seen = { ...seen, error: "given up" };
     socket.destroy();
-  };
-  abort?.addEventListener("abort", giveUp);
-  if (abort?.aborted) giveUp();
+  });
   socket.once("secureConnect", () => {
     seen = {
       ...seen,
@@ -85,7 +84,7 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
   });
   socket.once("close", () => {
     clearTimeout(timer);
-    abort?.removeEventListener("abort", giveUp);
+    goOn?.();
     resolve(
       seen.secured || seen.error !== undefined ? seen : { ...seen, error: "the connection was closed: unexpected eof" },
     );

@@ -2,6 +2,7 @@
  * The circuit breaker of one signal's way to the Collector: exponential backoff with jitter, and one probe at a time after it.
  * @module
  */
+import { whenAborted } from "../within.ts";
 
 /** Settings of a breaker, as the Collector's `retry_on_failure` has them. */
 export interface BreakerOptions {
@@ -143,13 +144,12 @@ export class Breaker {
 
   async #wait(ms: number | undefined, abort: AbortSignal): Promise<void> {
     const aborted = Promise.withResolvers<void>();
-    const onAbort = () => aborted.resolve();
-    abort.addEventListener("abort", onAbort, { once: true });
+    const goOn = whenAborted(abort, aborted.resolve);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const waits = [this.#changed.promise, aborted.promise];
     if (ms !== undefined) waits.push(new Promise((resolve) => timer = setTimeout(resolve, ms)));
     await Promise.race(waits);
     clearTimeout(timer);
-    abort.removeEventListener("abort", onAbort);
+    goOn();
   }
 }

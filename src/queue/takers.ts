@@ -3,6 +3,7 @@
  * @module
  */
 import type { SignalName } from "../signal.ts";
+import { whenAborted } from "../within.ts";
 import type { TargetId } from "./queue.ts";
 
 /** Takers of one signal for one target. */
@@ -60,17 +61,18 @@ export class Takers {
    */
   wait(of: string, signal: AbortSignal, dueAt = Infinity): Promise<void> {
     return new Promise((resolve) => {
+      let goOn = () => {};
       const taker = {
         of,
         wake: () => {
-          signal.removeEventListener("abort", taker.wake);
+          goOn();
           this.#waiting.delete(taker);
           resolve();
         },
       };
-      signal.addEventListener("abort", taker.wake);
       this.#waiting.add(taker);
       this.#setTimer(dueAt);
+      goOn = whenAborted(signal, taker.wake);
     });
   }
 

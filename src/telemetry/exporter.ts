@@ -27,6 +27,7 @@ import {
 import type { PushMetricExporter } from "@opentelemetry/sdk-metrics";
 import type { SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { messageOf } from "../errors.ts";
+import { whenAborted } from "../within.ts";
 import { readAnswer, retryAfterMs } from "../otlp/http_answer.ts";
 import { decodeStatus, decodeSuccess } from "../otlp/response.ts";
 import { type SignalName, signalOf } from "../signal.ts";
@@ -219,12 +220,13 @@ function backoffMs(attempt: number): number {
 /** Resolves after `ms`, or at once when `stop` is aborted. */
 function delay(ms: number, stop: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      stop.removeEventListener("abort", done);
+    const timer = setTimeout(() => {
+      goOn();
       resolve();
-    };
-    const timer = setTimeout(done, ms);
-    stop.addEventListener("abort", done);
+    }, ms);
+    const goOn = whenAborted(stop, () => {
+      clearTimeout(timer);
+      resolve();
+    });
   });
 }

@@ -5,6 +5,7 @@
 import { connect as connectPlain, type Socket } from "node:net";
 import { connect as connectSecure, type ConnectionOptions } from "node:tls";
 import { messageOf } from "../../errors.ts";
+import { whenAborted } from "../../within.ts";
 import type { ClientIdentity } from "./transport.ts";
 
 /** Settings of a connection. */
@@ -40,8 +41,10 @@ export function openSocket<Taken>(
   } else socket = connectPlain({ host: address ?? hostname, port });
   // Nagle's algorithm holds the end of a small request back until the peer has acknowledged its beginning.
   socket.setNoDelay(true);
+  // It may give up before whenAborted() returns: there is nothing to take back then.
+  let goOn = () => {};
   const settle = () => {
-    abort.removeEventListener("abort", giveUp);
+    goOn();
     socket.off("close", onClose);
   };
   const fail = (why: string) => {
@@ -49,7 +52,6 @@ export function openSocket<Taken>(
     socket.destroy();
     reject(new Error(why));
   };
-  const giveUp = () => fail("given up");
   const onError = (error: unknown) => {
     const said = messageOf(error);
     if (!UNVERIFIED.test(said)) return fail(said);
@@ -60,8 +62,7 @@ export function openSocket<Taken>(
   const onClose = () => fail("the connection was closed: unexpected eof");
   socket.on("error", onError);
   socket.on("close", onClose);
-  abort.addEventListener("abort", giveUp);
-  if (abort.aborted) giveUp();
+  goOn = whenAborted(abort, () => fail("given up"));
   socket.once(secure ? "secureConnect" : "connect", () => {
     const agreed = alpn();
     if (agreed !== "h2") return fail(`${NO_HTTP2}: ALPN agreed ${typeof agreed === "string" ? agreed : "nothing"}`);
@@ -84,15 +85,13 @@ export async function rehearse(options: SocketOptions): Promise<void> {
   if (address !== undefined) return;
   const connecting = connectByDeno(url, options.identity);
   const { promise: givenUp, reject } = Promise.withResolvers<never>();
-  const giveUp = () => reject(new Error("given up"));
-  abort.addEventListener("abort", giveUp);
-  if (abort.aborted) giveUp();
+  const goOn = whenAborted(abort, () => reject(new Error("given up")));
   try {
     await Promise.race([connecting.then((connection) => connection.handshake()), givenUp]);
   } catch (error) {
     throw new Error(messageOf(error));
   } finally {
-    abort.removeEventListener("abort", giveUp);
+    goOn();
     connecting.then((connection) => connection.close(), () => {});
   }
 }
@@ -101,13 +100,11 @@ export async function rehearse(options: SocketOptions): Promise<void> {
 function reach(host: string, port: number, abort: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const socket = connectPlain({ host, port });
-  const giveUp = () => reject(new Error("given up"));
-  abort.addEventListener("abort", giveUp);
-  if (abort.aborted) giveUp();
+  const goOn = whenAborted(abort, () => reject(new Error("given up")));
   socket.once("connect", resolve);
   socket.on("error", (error) => reject(new Error(messageOf(error))));
   return promise.finally(() => {
-    abort.removeEventListener("abort", giveUp);
+    goOn();
     socket.destroy();
   });
 }

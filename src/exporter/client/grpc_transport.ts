@@ -11,6 +11,7 @@ import { encodeFields } from "../../http2/hpack.ts";
 import type { Field } from "../../http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut } from "../../http2/stream.ts";
 import { formatGrpcTimeout, MESSAGE_PREFIX_BYTES, messagePrefix } from "../../otlp/grpc.ts";
+import { whenAborted } from "../../within.ts";
 import { ANSWER_CODINGS, GrpcAnswer } from "./grpc_answer.ts";
 import { openSocket, rehearse, type SocketOptions } from "./grpc_socket.ts";
 import type { Answered, Carried, ClientIdentity, Place, Transport } from "./transport.ts";
@@ -102,8 +103,7 @@ export class GrpcTransport implements Transport {
       },
       cut: (cut) => ended ? undefined : reject(errorOf(cut)),
     });
-    const giveUp = () => stream.reset();
-    abort.addEventListener("abort", giveUp);
+    const goOn = whenAborted(abort, () => stream.reset());
     try {
       if (abort.aborted) throw new Error("given up");
       stream.sendData(message, true);
@@ -114,7 +114,7 @@ export class GrpcTransport implements Transport {
       else if (stream.sent) discard(message);
       return answer.answered(early);
     } finally {
-      abort.removeEventListener("abort", giveUp);
+      goOn();
       if (!ended) stream.reset();
     }
   }
@@ -200,14 +200,12 @@ class Pool {
   async #another(abort: AbortSignal): Promise<Opened> {
     const opening = this.#opening ??= this.#connect();
     const { promise, reject } = Promise.withResolvers<never>();
-    const giveUp = () => reject(new Error("given up"));
-    abort.addEventListener("abort", giveUp);
-    if (abort.aborted) giveUp();
+    const goOn = whenAborted(abort, () => reject(new Error("given up")));
     opening.waiting++;
     try {
       return await Promise.race([opening.opened, promise]);
     } finally {
-      abort.removeEventListener("abort", giveUp);
+      goOn();
       if (--opening.waiting === 0) opening.abort.abort();
     }
   }
@@ -254,8 +252,7 @@ class Pool {
     });
     const entry: Opened = { connection, ready: false, end: undefined };
     // Nobody is left who waits for it.
-    const giveUp = () => entry.ready ? undefined : connection.destroy();
-    abort.addEventListener("abort", giveUp, { once: true });
+    whenAborted(abort, () => entry.ready ? undefined : connection.destroy());
     return promise;
   }
 

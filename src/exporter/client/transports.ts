@@ -3,6 +3,7 @@
  * @module
  */
 import { isIP } from "node:net";
+import { whenAborted } from "../../within.ts";
 import { Addresses, ASK_MS_MAX } from "./addresses.ts";
 import type { Carried, Place, Transport } from "./transport.ts";
 import { Tunnel } from "./tunnel.ts";
@@ -172,7 +173,7 @@ export class Transports {
     const abort = new AbortController();
     const giveUp = () => abort.abort();
     const timer = setTimeout(giveUp, ASK_MS_MAX);
-    this.#closed.signal.addEventListener("abort", giveUp);
+    const goOn = whenAborted(this.#closed.signal, giveUp);
     let asked: Chosen | undefined;
     try {
       asked = await this.#to(endpoint, address);
@@ -183,7 +184,7 @@ export class Transports {
       return abort.signal.aborted ? "silent" : "refuses";
     } finally {
       clearTimeout(timer);
-      this.#closed.signal.removeEventListener("abort", giveUp);
+      goOn();
       closeChosen(asked);
     }
   }

@@ -7,7 +7,7 @@
 import { messageOf, Refusal } from "../../errors.ts";
 import { CONNECT_FAULTS, ConnectError } from "../../postgres/connect_error.ts";
 import { bySignal, type SignalName } from "../../signal.ts";
-import { within } from "../../within.ts";
+import { whenAborted, within } from "../../within.ts";
 import { Alarm } from "../alarm.ts";
 import { deliveryOf } from "../delivery.ts";
 import {
@@ -215,10 +215,9 @@ export class LateQueue implements SendingQueue {
   /** Resolves when it is open, the relay ends, or `signal` aborts. */
   async #opened(signal: AbortSignal): Promise<void> {
     const aborted = Promise.withResolvers<void>();
-    const abort = () => aborted.resolve();
-    signal.addEventListener("abort", abort);
-    if (!signal.aborted) await Promise.race([this.#there.promise, aborted.promise]);
-    signal.removeEventListener("abort", abort);
+    const goOn = whenAborted(signal, aborted.resolve);
+    await Promise.race([this.#there.promise, aborted.promise]);
+    goOn();
   }
 
   /** As the database has it. */

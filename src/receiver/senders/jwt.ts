@@ -5,6 +5,7 @@
  */
 import { createRemoteJWKSet, customFetch, decodeJwt, errors, type JWTHeaderParameters, jwtVerify } from "jose";
 import { messageOf, Refusal } from "../../errors.ts";
+import { whenAborted } from "../../within.ts";
 import { type TokenVerifier, unauthenticated } from "./authenticator.ts";
 import type { Sender } from "./sender.ts";
 import {
@@ -186,15 +187,13 @@ export function isCompact(token: string): boolean {
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
     const timer = setTimeout(() => {
-      signal.removeEventListener("abort", stop);
+      goOn();
       resolve();
     }, ms);
-    signal.addEventListener("abort", stop, { once: true });
-    if (signal.aborted) stop();
+    const goOn = whenAborted(signal, () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
   });
 }
