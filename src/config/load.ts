@@ -24,7 +24,7 @@ import { SENDER } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
 import { DEFAULT_EXPORTER, primaryExporter } from "./routes.ts";
 import type { Option } from "./option.ts";
-import { parsePostgresUrl } from "./postgres_url.ts";
+import { parsePostgresUrl, POSTGRES_URL_FORM } from "./postgres_url.ts";
 import {
   alternativeOf,
   type Config,
@@ -498,7 +498,7 @@ class Draft {
       this.fault(
         ["sending_queue", "storage"],
         "Cannot use sending_queue.storage postgres: sending_queue.postgres.url is not set; set it, or " +
-          "EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to postgres://user@host:5432/database",
+          `EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to ${POSTGRES_URL_FORM}`,
       );
     }
     if (url !== undefined && parsePostgresUrl(url)?.password !== undefined && (password ?? file) !== undefined) {

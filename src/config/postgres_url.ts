@@ -31,9 +31,11 @@ const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   channel_binding: ["prefer", "require"],
 };
 
+/** For errors: in brackets, for what stands before the `@` of a URL is a secret there, and is left out. */
+export const POSTGRES_URL_FORM = "postgres://<user>@host:5432/database";
+
 /** What {@link parsePostgresUrl} takes, for errors. */
-export const POSTGRES_URL_WANTED =
-  "a URL such as postgres://user@host:5432/database, several hosts joined by commas; " +
+export const POSTGRES_URL_WANTED = `a URL such as ${POSTGRES_URL_FORM}, several hosts joined by commas; ` +
   `behind it only ${Object.entries(PARAMETERS).map(([name, words]) => `${name}=${words.join("|")}`).join(", ")}`;
 
 /** Undefined for what is no such URL, names no user, host or database, or has another parameter. */

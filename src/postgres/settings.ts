@@ -2,7 +2,7 @@
  * What the configuration says of the database, as the connections need it.
  * @module
  */
-import { parsePostgresUrl, type PostgresHost } from "../config/postgres_url.ts";
+import { parsePostgresUrl, POSTGRES_URL_FORM, type PostgresHost } from "../config/postgres_url.ts";
 import type { Config } from "../config/schema.ts";
 import { isLoopback } from "../config/units.ts";
 import { ConfigError } from "../errors.ts";
@@ -47,7 +47,7 @@ export function databaseSettings(config: Pick<Config, "sending_queue">): Databas
     throw new ConfigError({
       what: "Cannot use PostgreSQL",
       state: `${SECTION}.url is not set`,
-      remedy: "set it, or EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to postgres://user@host:5432/database",
+      remedy: `set it, or EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to ${POSTGRES_URL_FORM}`,
     });
   }
   const text = password ?? url.password;

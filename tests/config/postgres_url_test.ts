@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { parsePostgresUrl, shownPostgresUrl } from "../../src/config/postgres_url.ts";
+import { parsePostgresUrl, POSTGRES_URL_FORM, shownPostgresUrl } from "../../src/config/postgres_url.ts";
 import { configFrom, loadConfig } from "../../src/config/load.ts";
-import { ConfigError } from "../../src/errors.ts";
+import type { ConfigInput } from "../../src/config/schema.ts";
+import { ConfigError, messageOf } from "../../src/errors.ts";
 
 Deno.test("a URL of libpq names its hosts, role, password and database", () => {
   assert.deepEqual(
@@ -84,4 +85,19 @@ Deno.test("a role of two needs a queue that both can reach, and that queue a URL
     () => configFrom({ sending_queue: { storage: "postgres" } }),
     /sending_queue\.postgres\.url is not set/,
   );
+});
+
+Deno.test("an error that says what the URL is to be still says so where secrets of URLs are left out", () => {
+  assert.notEqual(parsePostgresUrl(POSTGRES_URL_FORM.replace("<user>", "user")), undefined);
+  const told = (sending_queue: NonNullable<ConfigInput["sending_queue"]>): string => {
+    try {
+      configFrom({ sending_queue });
+    } catch (error) {
+      return messageOf(error);
+    }
+    throw new Error("It was taken");
+  };
+  assert(told({ storage: "postgres" }).includes(POSTGRES_URL_FORM), told({ storage: "postgres" }));
+  const nobody = told({ storage: "postgres", postgres: { url: "postgres://host:5432/database" } });
+  assert(nobody.includes(POSTGRES_URL_FORM), nobody);
 });
