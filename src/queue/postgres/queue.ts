@@ -246,7 +246,6 @@ class PostgresQueue implements SendingQueue {
     if (role !== "receiver" && totals.held > 0) {
       await this.#connections.run({ text: RELEASE, values: [null] }, WITHIN_MS);
     }
-    // A receiver owns nothing by its own: it says that it lives, and of which version it is.
     if (background) await this.#lease.keep();
     if (background) this.#tick = setInterval(() => this.#onTick(), TICK_MS);
   }
@@ -580,9 +579,10 @@ class PostgresQueue implements SendingQueue {
   /** What is to be done each second. @throws {PostgresFailure} */
   async #upkeep(): Promise<void> {
     const receiver = this.#settings.role === "receiver";
+    const held = this.#lease.id;
+    // A receiver owns nothing by its own: it says that it lives, and of which version it is.
+    await this.#lease.keep();
     if (!receiver) {
-      const held = this.#lease.id;
-      await this.#lease.keep();
       if (held === undefined) this.#fallBehind();
       await this.#standBack();
       const lanes = this.#targets.ids.flatMap((target) => this.#lanesOf(target));
@@ -618,7 +618,7 @@ class PostgresQueue implements SendingQueue {
 
   /** What was owned and not sent is others' to take, and what is on its way may arrive twice. */
   #leaseLost(): void {
-    if (this.#closing) return;
+    if (this.#closing || this.#settings.role === "receiver") return;
     this.#lanes.reset();
     this.#alarm.warn(
       "lease",

@@ -1,5 +1,6 @@
 /** Leases when the server is lost, or another with another clock takes its place. */
 import assert from "node:assert/strict";
+import { setTimeout as after } from "node:timers/promises";
 import { numberOf, record, settleAll, take } from "../../../queue/records.ts";
 import { startPostgres } from "../../../support/postgres/postgres.ts";
 import { Database } from "./scene.ts";
@@ -30,4 +31,25 @@ Deno.test("the number of a lease outlives a crash of the server, whatever the ro
   await server.start();
   const rows = await database.query("SELECT id FROM edgeferry.relays WHERE name = 'first'");
   assert.equal(rows.length, 1);
+});
+
+Deno.test("each relay that lives prolongs its lease, whatever its role", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "prolonged");
+  await using stack = new AsyncDisposableStack();
+  const roles = ["both", "exporter", "receiver"] as const;
+  for (const role of roles) stack.use(await database.open({ role, name: role }));
+  const ends = async () =>
+    new Map(
+      (await database.query("SELECT name, alive_until::text AS until FROM edgeferry.relays"))
+        .map((row) => [row["name"], row["until"]]),
+    );
+  const first = await ends();
+  const waiting = new Set<string>(roles);
+  // A lease that nobody prolongs has run out by then.
+  for (const until = performance.now() + 25_000; waiting.size > 0; await after(200)) {
+    assert(performance.now() < until, `not prolonged: ${[...waiting].join()}`);
+    const now = await ends();
+    for (const role of roles) if (now.get(role) !== first.get(role)) waiting.delete(role);
+  }
 });
