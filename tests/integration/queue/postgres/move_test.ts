@@ -7,7 +7,7 @@ import { Database } from "./scene.ts";
 
 const LEFT =
   `SELECT sum(records)::int AS records, sum(bytes)::int AS bytes, sum(queued)::int AS queued, sum(accepted)::int AS accepted,
-    (SELECT sum(bytes)::int FROM (SELECT bytes FROM edgeferry.sender_ledger UNION ALL SELECT bytes FROM edgeferry.sender_totals) s) AS senders
+    (SELECT coalesce(sum(bytes), 0)::int FROM (SELECT bytes FROM edgeferry.sender_ledger UNION ALL SELECT bytes FROM edgeferry.sender_totals) s) AS senders
   FROM (SELECT records, bytes, queued, accepted FROM edgeferry.ledger
     UNION ALL SELECT records, bytes, queued, accepted FROM edgeferry.totals) books`;
 
