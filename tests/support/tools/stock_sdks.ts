@@ -36,7 +36,22 @@ export const STOCK_GRPC_SDKS = {
   }),
 } satisfies Record<string, () => Promise<StockSdk>>;
 
-function javaLibraries(name: "java" | "java_grpc"): Promise<string> {
+/** A Java program with the agent of OpenTelemetry before it, which is set up by OTEL_ variables; it takes ASKED and TIMES. */
+export async function javaWithAgent(): Promise<StockSdk> {
+  const jar = join(await javaLibraries("java_agent"), "opentelemetry-javaagent-2.30.0.jar");
+  return { command: "java", args: [`-javaagent:${jar}`, join(senders, "java_agent/Asks.java")] };
+}
+
+/** The Collector's own tool that makes load. */
+export async function telemetrygen(): Promise<string> {
+  const module = "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.160.0";
+  const folder = await madeOnce("telemetrygen_0.160.0", [], async (folder) => {
+    await run("go", ["install", "-trimpath", module], senders, { GOBIN: folder });
+  });
+  return join(folder, "telemetrygen");
+}
+
+function javaLibraries(name: "java" | "java_grpc" | "java_agent"): Promise<string> {
   return madeOnce(name, [`${name}/pom.xml`], async (folder) => {
     await run("mvn", [
       "--quiet",
@@ -88,8 +103,13 @@ async function madeOnce(
   return folder;
 }
 
-async function run(command: string, args: string[], cwd: string): Promise<void> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd, stdin: "null" }).output();
+async function run(
+  command: string,
+  args: string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd, env, stdin: "null" }).output();
   const text = new TextDecoder();
   if (!success) {
     throw new Error(`Cannot make a stock SDK's sender: ${command} said:\n${text.decode(stdout)}${text.decode(stderr)}`);
