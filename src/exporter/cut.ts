@@ -3,7 +3,7 @@
  * resource, then at the items of one scope, and metrics at their data points. Nothing is decoded into objects.
  * @module
  */
-import { varint } from "../otlp/rewrite/fields.ts";
+import { type FieldCursor, fieldCursor, LEN, readField, varint } from "../otlp/rewrite/fields.ts";
 import { concatenate } from "../codec/bytes.ts";
 import type { SignalName } from "../signal.ts";
 
@@ -39,15 +39,17 @@ export function halves(signal: SignalName, request: Uint8Array): readonly [Uint8
 function cut(message: Uint8Array, levels: readonly Level[], depth: number): [Uint8Array, Uint8Array] | undefined {
   const level = levels[depth];
   if (level === undefined) return undefined;
-  const children = count(message, level.fields);
-  if (children === undefined || children === 0) return undefined;
-  if (children > 1) return level.one ? undefined : split(message, level.fields, Math.ceil(children / 2));
-  const reader = new Fields(message);
-  while (reader.next() && !(reader.wireType === 2 && level.fields.includes(reader.field)));
-  const inner = cut(message.subarray(reader.bodyStart, reader.end), levels, depth + 1);
-  if (inner === undefined || message.length - (reader.end - reader.bodyStart) > REPEATED_BYTES_MAX) return undefined;
-  const before = message.subarray(0, reader.bodyStart - reader.lengthBytes);
-  const behind = message.subarray(reader.end);
+  const only = fieldCursor();
+  let children = 0;
+  eachField(message, (field) => {
+    if (isChild(field, level) && children++ === 0) Object.assign(only, field);
+  });
+  if (children === 0) return undefined;
+  if (children > 1) return level.one ? undefined : split(message, level, Math.ceil(children / 2));
+  const inner = cut(message.subarray(only.contentStart, only.end), levels, depth + 1);
+  if (inner === undefined || message.length - (only.end - only.contentStart) > REPEATED_BYTES_MAX) return undefined;
+  const before = message.subarray(0, only.tagEnd);
+  const behind = message.subarray(only.end);
   const [first, second] = inner;
   return [
     concatenate([before, Uint8Array.from(varint(first.length)), first, behind]),
@@ -55,36 +57,35 @@ function cut(message: Uint8Array, levels: readonly Level[], depth: number): [Uin
   ];
 }
 
-/** How many of `fields` there are; undefined where the message cannot be read to its end. */
-function count(message: Uint8Array, fields: readonly number[]): number | undefined {
-  let children = 0;
-  const reader = new Fields(message);
-  while (reader.next()) if (reader.wireType === 2 && fields.includes(reader.field)) children++;
-  return reader.whole ? children : undefined;
+/** Calls `each` for the fields of a message in order. */
+function eachField(message: Uint8Array, each: (field: FieldCursor) => void): void {
+  const field = fieldCursor();
+  for (let at = 0; at < message.length; at = field.end) {
+    readField(message, at, field);
+    each(field);
+  }
 }
 
-/** The first `middle` of `fields` in one half, the others in the other, and all else in both. */
-function split(
-  message: Uint8Array,
-  fields: readonly number[],
-  middle: number,
-): [Uint8Array, Uint8Array] | undefined {
+function isChild({ wireType, number }: FieldCursor, { fields }: Level): boolean {
+  return wireType === LEN && fields.includes(number);
+}
+
+/** The first `middle` of the children in one half, the others in the other, and all else in both. */
+function split(message: Uint8Array, level: Level, middle: number): [Uint8Array, Uint8Array] | undefined {
   const first = new Copy(message);
   const second = new Copy(message);
   let children = 0;
   let repeated = 0;
-  const reader = new Fields(message);
-  while (reader.next()) {
-    if (reader.wireType === 2 && fields.includes(reader.field)) {
-      (children++ < middle ? first : second).take(reader.start, reader.end);
-    } else {
-      repeated += reader.end - reader.start;
-      if (repeated > REPEATED_BYTES_MAX) return undefined;
-      first.take(reader.start, reader.end);
-      second.take(reader.start, reader.end);
-    }
-  }
-  return [first.bytes(), second.bytes()];
+  eachField(message, (field) => {
+    const { start, end } = field;
+    if (isChild(field, level)) return (children++ < middle ? first : second).take(start, end);
+    repeated += end - start;
+    // It is too much: what of it has been noted is of no use.
+    if (repeated > REPEATED_BYTES_MAX) return;
+    first.take(start, end);
+    second.take(start, end);
+  });
+  return repeated > REPEATED_BYTES_MAX ? undefined : [first.bytes(), second.bytes()];
 }
 
 /** Ranges of a message in one buffer; neighbours are copied at once. */
@@ -120,71 +121,5 @@ class Copy {
     this.#into.set(this.#from.subarray(this.#start, this.#end), this.#length);
     this.#length += this.#end - this.#start;
     this.#start = this.#end;
-  }
-}
-
-/** The fields of one message, one after the other. Groups, which nothing in OTLP has, end it. */
-class Fields {
-  readonly #bytes: Uint8Array;
-  #pos = 0;
-  /** Where the field's tag begins, and its first byte behind. */
-  start = 0;
-  end = 0;
-  field = 0;
-  wireType = 0;
-  /** Where the content of a length-delimited field begins, and how many bytes before it state its length. */
-  bodyStart = 0;
-  lengthBytes = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  /** Whether all has been read. */
-  get whole(): boolean {
-    return this.#pos === this.#bytes.length;
-  }
-
-  next(): boolean {
-    const bytes = this.#bytes;
-    if (this.#pos >= bytes.length) return false;
-    this.start = this.#pos;
-    let pos = this.#pos;
-    const tag = this.#varint(pos);
-    pos += this.#read;
-    this.field = Math.floor(tag / 8);
-    this.wireType = tag % 8;
-    if (this.wireType === 0) {
-      this.#varint(pos);
-      pos += this.#read;
-    } else if (this.wireType === 1) pos += 8;
-    else if (this.wireType === 5) pos += 4;
-    else if (this.wireType === 2) {
-      const length = this.#varint(pos);
-      this.lengthBytes = this.#read;
-      this.bodyStart = pos + this.#read;
-      pos = this.bodyStart + length;
-    } else return false;
-    if (pos > bytes.length) return false;
-    this.#pos = this.end = pos;
-    return true;
-  }
-
-  #read = 0;
-
-  #varint(pos: number): number {
-    let value = 0;
-    for (let index = 0; index < 10; index++) {
-      const byte = this.#bytes[pos + index];
-      if (byte === undefined) break;
-      value += (byte & 0x7f) * 2 ** (7 * index);
-      if (byte < 0x80) {
-        this.#read = index + 1;
-        return value;
-      }
-    }
-    // Past every end.
-    this.#read = Infinity;
-    return 0;
   }
 }

@@ -28,16 +28,6 @@ export const GRPC_CODE = {
   UNAUTHENTICATED: 16,
 } as const;
 
-/** The codes that OTLP lets a sender retry. RESOURCE_EXHAUSTED is one "only if the server signals backpressure", by RetryInfo. */
-export const RETRYABLE_CODES: ReadonlySet<number> = new Set([
-  GRPC_CODE.CANCELLED,
-  GRPC_CODE.DEADLINE_EXCEEDED,
-  GRPC_CODE.ABORTED,
-  GRPC_CODE.OUT_OF_RANGE,
-  GRPC_CODE.UNAVAILABLE,
-  GRPC_CODE.DATA_LOSS,
-]);
-
 /** The name of a code; the number of one that has none. */
 export function grpcCodeName(code: number): string {
   return Object.entries(GRPC_CODE).find(([, number]) => number === code)?.[0] ?? String(code);

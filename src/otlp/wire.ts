@@ -386,34 +386,6 @@ function fieldName(message: number, number: number): string {
   return field?.name ?? `field ${number}`;
 }
 
-/**
- * Cuts a request that has been walked and is mergeable into its resources: each piece is field 1 with its tag and length, so
- * that any run of pieces is a request again. Views, not copies.
- * @throws {WireError} when it is not such a request.
- */
-export function splitResources(body: Uint8Array): Uint8Array[] {
-  const pieces: Uint8Array[] = [];
-  for (let pos = 0; pos < body.length;) {
-    const start = pos;
-    if (body[pos++] !== RESOURCE_TAG) {
-      throw new WireError(
-        `Not a list of resources: tag ${body[start]} at byte ${start}, ${RESOURCE_TAG} wanted`,
-        start,
-      );
-    }
-    let length = 0;
-    for (let index = 0; index < 10; index++) {
-      const byte = body[pos++] ?? 0;
-      length += lengthBits(byte, index);
-      if (byte < 0x80) break;
-    }
-    pos += length;
-    if (pos > body.length) throw new WireError(`Resource at byte ${start} overruns the body`, start);
-    pieces.push(body.subarray(start, pos));
-  }
-  return pieces;
-}
-
 /** What byte `index` of a length adds. The tenth byte has one bit: the sign of Go's int, which makes the length negative. */
 function lengthBits(byte: number, index: number): number {
   return (index === 9 ? byte & 1 : byte & 0x7f) * 2 ** (7 * index);

@@ -19,6 +19,7 @@ import { arrivedSpans, numberedRequest, type Poison } from "../support/bodies/nu
 import { countRows, readBooks, readDeadLetters } from "../support/relay/queue_file.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { RestartableRelay } from "../support/relay/restartable_relay.ts";
+import { BATCH_BYTES, CONSUMERS, SPANS_MAX } from "./oracle_load.ts";
 
 export interface OracleOptions {
   readonly kills: number;
@@ -60,10 +61,6 @@ export interface OracleFigures {
   readonly seconds: number;
 }
 
-const SPANS_MAX = 12;
-const CONSUMERS = 4;
-/** Payload bytes of one take, and so of what one consumer has in flight. */
-const BATCH_BYTES = 16 * 1024;
 const POISONED = 0.01;
 /** Requests that each start answers before it is killed. */
 const ANSWERED_EACH_MIN = 10;

@@ -18,6 +18,7 @@ import { drained, makeTables, startMember } from "../support/postgres/fleet.ts";
 import { type Postgres, startPostgres } from "../support/postgres/postgres.ts";
 import type { RestartableRelay } from "../support/relay/restartable_relay.ts";
 import { mountSmallDisk, type SmallDisk } from "../support/tools/small_disk.ts";
+import { BATCH_BYTES, CONSUMERS, SPANS_MAX } from "./oracle_load.ts";
 
 /** What can go wrong, and how often it is drawn: what takes a minute is rarer. */
 export const TROUBLES = {
@@ -65,10 +66,6 @@ export interface FleetOracleFigures {
 }
 
 const RELAYS = 3;
-const SPANS_MAX = 12;
-const CONSUMERS = 4;
-/** Payload bytes of one take, and so of what one consumer has in flight. */
-const BATCH_BYTES = 16 * 1024;
 /** Requests whose outcome waits for its transaction, beside those in flight. */
 const SETTLING = 8;
 /** Requests that are answered 200 before the next trouble. */

@@ -82,3 +82,24 @@ Deno.test("ten million empty resources are cut without a view for each", () => {
   assert.deepEqual([first.length, second.length], [10 << 20, 10 << 20]);
   assert.equal(first.buffer, request.buffer);
 });
+
+Deno.test("a request in odd spellings that the walk takes is cut as it was walked", () => {
+  const a = [0x12, 2, 0x12, 0];
+  const b = [0x12, 4, 0x12, 2, 0x2a, 0];
+  const odd: Readonly<Record<string, readonly number[]>> = {
+    // The last byte's bits are beyond 64 and count for nothing.
+    "a length of ten bytes": [0x0a, a.length | 0x80, ...Array(8).fill(0x80), 0x02, ...a],
+    "a length in two bytes": [0x0a, a.length | 0x80, 0x00, ...a],
+  };
+  for (const [said, first] of Object.entries(odd)) {
+    const request = Uint8Array.from([...first, 0x0a, b.length, ...b]);
+    assert.deepEqual(walker.walk("logs", request), { items: 2, mergeable: true }, said);
+    assert.deepEqual(halves("logs", request)?.map((half) => [...half]), [first, [0x0a, b.length, ...b]], said);
+  }
+  // An unknown group without content stands beside what is cut, and goes with each.
+  const group = [0xfb, 0x7f, 0xfc, 0x7f];
+  const resource = (...content: readonly number[]) => [0x0a, group.length + content.length, ...group, ...content];
+  const request = Uint8Array.from(resource(...a, ...b));
+  assert.deepEqual(walker.walk("logs", request), { items: 2, mergeable: true });
+  assert.deepEqual(halves("logs", request)?.map((half) => [...half]), [resource(...a), resource(...b)]);
+});

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { SIGNAL_NAMES } from "../../src/signal.ts";
-import { NESTING_MAX, splitResources, WireError } from "../../src/otlp/wire.ts";
+import { NESTING_MAX } from "../../src/otlp/wire.ts";
 import { Random, randomRequest } from "../support/bodies/requests.ts";
 import { bytes, encode, faultOf, requestOfSpan, walker, wrap } from "../support/bodies/wire_bodies.ts";
 
@@ -72,7 +72,6 @@ Deno.test("a request with any other top-level field is not mergeable", () => {
   for (const other of [wrap(2, new Uint8Array(3)), bytes(BigInt(99 * 8), 1), bytes("8a00", 0)]) {
     assert.equal(walker.walk("traces", bytes(resource, other)).mergeable, false);
     assert.equal(walker.walk("traces", bytes(other, resource)).mergeable, false);
-    assert.throws(() => splitResources(bytes(resource, other)), WireError);
   }
   // Field 99 of a resource is no top-level field.
   assert.equal(walker.walk("traces", wrap(1, wrap(99, new Uint8Array(1)))).mergeable, true);
@@ -89,7 +88,7 @@ Deno.test("profiles are not mergeable, whatever is in them", () => {
 
 const MERGED = SIGNAL_NAMES.filter((name) => name !== "profiles");
 
-Deno.test("requests that walk may be concatenated and cut at their resources", () => {
+Deno.test("requests that walk may be concatenated", () => {
   const random = new Random(5);
   for (let round = 0; round < 300; round++) {
     const signal = MERGED[round % MERGED.length]!;
@@ -98,27 +97,16 @@ Deno.test("requests that walk may be concatenated and cut at their resources", (
     const merged = bytes(first, second);
     const sum = walker.walk(signal, first).items + walker.walk(signal, second).items;
     assert.equal(walker.walk(signal, merged).items, sum);
-    const pieces = splitResources(merged);
-    assert.deepEqual(bytes(...pieces), merged);
     assert.equal(walker.walk(signal, merged).mergeable, true);
-    assert.equal(pieces.reduce((total, piece) => total + walker.walk(signal, piece).items, 0), sum);
   }
 });
 
-Deno.test("what is no list of resources cannot be cut", () => {
-  assert.deepEqual(splitResources(new Uint8Array(0)), []);
-  assert.throws(() => splitResources(wrap(2, new Uint8Array(1))), WireError);
-  assert.throws(() => splitResources(bytes(0x0a, 5, 1)), WireError);
-  assert.throws(() => splitResources(bytes(0x0a)), WireError);
-});
-
-Deno.test("a resource whose length is over-long is cut as it was walked", () => {
+Deno.test("a resource whose length is over-long is walked", () => {
   const content = wrap(3, Buffer.from("x"));
   // The last byte's bits are beyond 64 and count for nothing, there as here.
   for (const rest of ["00", "808000", "80".repeat(8) + "00", "80".repeat(8) + "02"]) {
     const overlong = bytes(0x0a, content.length | 0x80, rest, content);
     const body = bytes(overlong, wrap(1, content));
     assert.deepEqual(walker.walk("logs", body), { items: 0, mergeable: true });
-    assert.deepEqual(splitResources(body).map((piece) => piece.length), [overlong.length, content.length + 2]);
   }
 });

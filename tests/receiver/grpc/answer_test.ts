@@ -3,8 +3,9 @@ import { Refusal, type RefusalCode, REFUSALS } from "../../../src/errors.ts";
 import { HpackDecoder } from "../../../src/http2/hpack.ts";
 import { fieldOf } from "../../../src/http2/fields.ts";
 import type { Http2Stream } from "../../../src/http2/stream.ts";
-import { decodeGrpcMessage, GRPC_CODE, grpcCodeName, RETRYABLE_CODES } from "../../../src/otlp/grpc.ts";
+import { decodeGrpcMessage, GRPC_CODE, grpcCodeName } from "../../../src/otlp/grpc.ts";
 import { answerRefusal, grpcCodeOf } from "../../../src/receiver/grpc/answer.ts";
+import { RETRYABLE_CODES } from "../../support/far_end/grpc_codes.ts";
 
 /** The code of each refusal. */
 const CODES: Readonly<Record<RefusalCode, keyof typeof GRPC_CODE>> = {

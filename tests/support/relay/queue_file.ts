@@ -81,11 +81,6 @@ export function readDeadLetters(path: string, signal: SignalName = "traces", tar
   );
 }
 
-/** Ids of the queued records, in order. */
-export function queuedIds(path: string): number[] {
-  return read(path, (db) => db.prepare("SELECT id FROM records ORDER BY id").all().map((row) => Number(row["id"])));
-}
-
 function read<T>(path: string, work: (db: DatabaseSync) => T): T {
   const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
   try {
