@@ -51,6 +51,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "cli/cli_progress.d.ts": "cli/terminal_test.ts",
   "cli/certs_show.ts": "cli/certs_test.ts",
   "cli/certs_words.ts": "cli/certs_test.ts",
+  "config/check_keys.ts": "config/load_test.ts",
   "config/tokens.ts": "config/schema_test.ts",
   "config/types.ts": "docs/pages_test.ts",
   "deploy.ts": "e2e/deploy_test.ts",

@@ -41,20 +41,28 @@ export function configuredTokens({ receiver, sending_queue }: Config): Configure
 const CONFIG_HELP = "the configuration file (default: config/relay.yaml, if it is there)";
 
 /** The family `token`. */
-export function tokenCommand(
-  io: Io,
-  configured: (config: string | undefined) => Promise<ConfiguredTokens>,
-): Command {
-  /** The file that the relay reads, unless another is named. */
-  const fileOf = async ({ file, config }: FileFlags): Promise<string> => {
-    const chosen = file ?? (await configured(config)).file;
-    if (chosen !== undefined) return chosen;
-    throw new FaultFound(
-      "Cannot change the tokens: receiver.auth.tokens has their text, and no file is read; name one with --file, and put its text there",
-    );
-  };
+export function tokenCommand(io: Io, configured: Configured): Command {
   const family = newCommand(io, "token").description("Make and revoke the tokens that senders prove themselves with");
+  addNew(family, io, configured);
+  addKey(family, io, configured);
+  addMint(family, io);
+  addUsage(family, io, configured);
+  addRevoke(family, io, configured);
+  return family;
+}
 
+type Configured = (config: string | undefined) => Promise<ConfiguredTokens>;
+
+/** The file that the relay reads, unless another is named. */
+async function fileOf({ file, config }: FileFlags, configured: Configured): Promise<string> {
+  const chosen = file ?? (await configured(config)).file;
+  if (chosen !== undefined) return chosen;
+  throw new FaultFound(
+    "Cannot change the tokens: receiver.auth.tokens has their text, and no file is read; name one with --file, and put its text there",
+  );
+}
+
+function addNew(family: Command, io: Io, configured: Configured): void {
   family.command("new")
     .description("Make a token and print it, once; the file keeps its SHA-256 alone")
     .requiredOption("--id <id>", "who sends with it: letters, digits, '.', '_' and '-'", option.id)
@@ -90,7 +98,7 @@ export function tokenCommand(
     .action(async (flags: NewFlags) => {
       const secret = newSecret();
       const limits = limitsIn(flags);
-      const file = await fileOf(flags);
+      const file = await fileOf(flags, configured);
       await addToken(file, {
         id: flags.id,
         secret,
@@ -106,7 +114,9 @@ export function tokenCommand(
         io.err(`Token for ${flags.id}: shown this once. Senders set Authorization: Bearer TOKEN, or x-api-key`);
       }
     });
+}
 
+function addKey(family: Command, io: Io, configured: Configured): void {
   family.command("key")
     .description("Make a signing key, with which an app's backend mints short-lived tokens for its pages; printed once")
     .requiredOption("--id <id>", "who sends with its tokens: letters, digits, '.', '_' and '-'", option.id)
@@ -124,7 +134,7 @@ export function tokenCommand(
     .option("--config <file>", CONFIG_HELP)
     .action(async (flags: KeyFlags) => {
       const { id, origins, signals, maxAge } = flags;
-      const file = await fileOf(flags);
+      const file = await fileOf(flags, configured);
       const limits = limitsIn(flags);
       const { secret, entry } = flags.eddsa ? await newKeyPair() : newSharedKey();
       await addSigningKey(file, {
@@ -138,7 +148,9 @@ export function tokenCommand(
       io.out(secret);
       io.err(`Signing key ${id}: shown this once, for the app's backend; never put it into a page`);
     });
+}
 
+function addMint(family: Command, io: Io): void {
   family.command("mint")
     .description("Mint a token with a signing key, as a backend does; the key is read from EDGEFERRY_SIGNING_KEY")
     .requiredOption("--id <id>", "the signing key's", option.id)
@@ -169,7 +181,9 @@ export function tokenCommand(
         throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it");
       }
     });
+}
 
+function addUsage(family: Command, io: Io, configured: Configured): void {
   family.command("usage")
     .description("Last use of each token, with its requests, places and refusals; unused tokens too")
     .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
@@ -204,20 +218,20 @@ export function tokenCommand(
         );
       }
     });
+}
 
+function addRevoke(family: Command, io: Io, configured: Configured): void {
   family.command("revoke")
     .description("Remove every token and signing key of an id")
     .argument("<id>", "whose")
     .option("--file <path>", "the tokens file (default: receiver.auth.tokens_file)")
     .option("--config <file>", CONFIG_HELP)
     .action(async (id: string, flags: FileFlags) => {
-      const file = await fileOf(flags);
+      const file = await fileOf(flags, configured);
       const removed = await removeTokens(file, id);
       if (removed === 0) throw new FaultFound(`No token of ${shownName(id)} is in ${shownPath(file)}`);
       io.out(`Removed ${counted(removed, "token")} of ${id} from ${shownPath(file)}`);
     });
-
-  return family;
 }
 
 /** Which tokens file. */

@@ -18,13 +18,13 @@ import {
   withDotEnv,
 } from "./environment.ts";
 import { SIGNAL_NAMES } from "../signal.ts";
+import { exportersOf, keyFaults } from "./check_keys.ts";
 import { routingFaults, routingWarnings } from "./check_routes.ts";
-import { endpointFaults, withEndpoints } from "./exporter_endpoints.ts";
+import { withEndpoints } from "./exporter_endpoints.ts";
 import { SENDER } from "./exporter_settings.ts";
 import { nearest } from "./nearest.ts";
 import { DEFAULT_EXPORTER, primaryExporter } from "./routes.ts";
 import type { Option } from "./option.ts";
-import { parsePostgresUrl, POSTGRES_URL_FORM } from "./postgres_url.ts";
 import {
   alternativeOf,
   type Config,
@@ -34,8 +34,8 @@ import {
   OPTIONS,
   optionsWith,
 } from "./schema.ts";
-import { shownName, shownUrl } from "./shown.ts";
-import { formatDuration, formatEndpoint, formatSize, isLoopback, sameEndpoint } from "./units.ts";
+import { shownName } from "./shown.ts";
+import { formatEndpoint, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
 /** Read when no file is named, if it is there; relative to the working folder. */
@@ -257,7 +257,7 @@ class Draft {
   /** The checked configuration. */
   finish(): Config {
     const result = ConfigSchema.safeParse(this.#tree);
-    if (result.success) this.#crossCheck(result.data);
+    if (result.success) this.#checkKeys(result.data);
     else for (const issue of result.error.issues) this.#issue(issue);
     if (this.faults.length > 0 || !result.success) {
       const more = this.faults.length - FAULTS_MAX;
@@ -393,133 +393,9 @@ class Draft {
   }
 
   /** What no single key can know. */
-  #crossCheck(config: Config): void {
-    const { receiver: { http, grpc, auth }, sending_queue: queue } = config;
-    for (const [key, endpoint] of [["http", http.endpoint], ["grpc", grpc.endpoint]] as const) {
-      if (!auth.insecure || endpoint === undefined || isLoopback(endpoint.hostname)) continue;
-      this.fault(
-        ["receiver", key, "endpoint"],
-        `Cannot bind receiver.${key}.endpoint ${
-          formatEndpoint(endpoint)
-        } without authentication: it is not loopback; ` +
-          "remove receiver.auth.insecure and add receiver.auth.tokens_file: config/tokens.yaml",
-      );
-    }
-    const others = {
-      "receiver.http.endpoint": http.endpoint,
-      "telemetry.admin.endpoint": config.telemetry.admin.endpoint,
-    };
-    for (const [name, endpoint] of Object.entries(others)) {
-      if (grpc.endpoint === undefined || !sameEndpoint(grpc.endpoint, endpoint)) continue;
-      this.fault(
-        ["receiver", "grpc", "endpoint"],
-        `Cannot use receiver.grpc.endpoint ${
-          formatEndpoint(grpc.endpoint)
-        }: it is ${name} too, and a port takes either HTTP or gRPC; choose another port`,
-      );
-    }
-    const { tls } = http;
-    if ((tls.cert_file === undefined) !== (tls.key_file === undefined) || (tls.client_ca_file && !tls.cert_file)) {
-      this.fault(
-        ["receiver", "http", "tls"],
-        "Cannot use receiver.http.tls: it needs both cert_file and key_file; set the two of a pair",
-      );
-    }
-    if (tls.client_ca_file !== undefined && auth.insecure) {
-      this.fault(
-        ["receiver", "auth", "insecure"],
-        "Cannot use receiver.auth.insecure beside receiver.http.tls.client_ca_file: remove one of them",
-      );
-    }
-    const jwt = ["issuer", "audience", "jwks_url"] as const;
-    const missing = jwt.filter((key) => auth.jwt[key] === undefined);
-    if (missing.length > 0 && missing.length < jwt.length) {
-      this.fault(
-        ["receiver", "auth", "jwt"],
-        `Cannot use receiver.auth.jwt: it has no ${missing.join(" and no ")}; set ${jwt.join(", ")}, all three`,
-      );
-    }
-    if (http.max_request_body_size > http.max_in_flight_bytes) {
-      this.fault(
-        ["receiver", "http", "max_request_body_size"],
-        `Cannot use receiver.http.max_request_body_size ${formatSize(http.max_request_body_size)}: ` +
-          `it is above receiver.http.max_in_flight_bytes ${
-            formatSize(http.max_in_flight_bytes)
-          }, so such a body could never enter`,
-      );
-    }
-    if (queue.storage !== "none" && http.max_request_body_size > queue.queue_size) {
-      this.fault(
-        ["sending_queue", "queue_size"],
-        `Cannot use sending_queue.queue_size ${formatSize(queue.queue_size)}: it is below ` +
-          `receiver.http.max_request_body_size ${
-            formatSize(http.max_request_body_size)
-          }, so such a body could never be queued`,
-      );
-    }
-    this.#checkPostgres(config);
-    const hashing = config.redaction.actions.find(({ action }) => action === "hash");
-    if (hashing !== undefined && config.redaction.salt === undefined) {
-      this.fault(
-        ["redaction", "actions"],
-        `Cannot use redaction.actions: it hashes ${shownName(hashing.key)} and redaction.salt is empty; ` +
-          "set a long random text there, e.g. ${env:REDACTION_SALT}",
-      );
-    }
-    for (const [section, exporter] of exportersOf(config)) {
-      for (const { key, fault } of endpointFaults(exporter)) {
-        const value = JSON.stringify(shownUrl(exporter[key] ?? ""));
-        this.fault([...section, key], `Cannot use ${[...section, key].join(".")} ${value}: ${fault}`);
-      }
-    }
-    for (const [section, { retry_on_failure: retry }] of exportersOf(config)) {
-      if (retry.initial_interval <= retry.max_interval) continue;
-      const key = `${section.join(".")}.retry_on_failure`;
-      this.fault(
-        [...section, "retry_on_failure", "initial_interval"],
-        `Cannot use ${key}.initial_interval ${formatDuration(retry.initial_interval)}: ` +
-          `it is above max_interval ${formatDuration(retry.max_interval)}`,
-      );
-    }
+  #checkKeys(config: Config): void {
+    for (const { path, message } of keyFaults(config)) this.fault(path, message);
     this.#checkExporters(config);
-  }
-
-  #checkPostgres({ role, sending_queue: { storage, postgres } }: Config): void {
-    const { url, password, password_file: file, tls } = postgres;
-    const section = ["sending_queue", "postgres"];
-    if (role !== "both" && storage !== "postgres") {
-      this.fault(
-        ["role"],
-        `Cannot use role ${role} with sending_queue.storage ${storage}: nobody else can reach that queue; ` +
-          "set sending_queue.storage: postgres, or role: both",
-      );
-    }
-    if (storage === "postgres" && url === undefined) {
-      this.fault(
-        ["sending_queue", "storage"],
-        "Cannot use sending_queue.storage postgres: sending_queue.postgres.url is not set; set it, or " +
-          `EDGEFERRY_SENDING_QUEUE_POSTGRES_URL, to ${POSTGRES_URL_FORM}`,
-      );
-    }
-    if (url !== undefined && parsePostgresUrl(url)?.password !== undefined && (password ?? file) !== undefined) {
-      this.fault(
-        [...section, "url"],
-        "Cannot use sending_queue.postgres.url: it has a password, and so has password or password_file; remove one of them",
-      );
-    }
-    const [cert, key] = [tls.cert_pem ?? tls.cert_file, tls.key_pem ?? tls.key_file];
-    if ((cert === undefined) !== (key === undefined)) {
-      this.fault(
-        [...section, "tls"],
-        "Cannot use sending_queue.postgres.tls: it needs both cert_file and key_file; set the two of a pair",
-      );
-    }
-    if (tls.insecure && (cert ?? tls.ca_pem ?? tls.ca_file) !== undefined) {
-      this.fault(
-        [...section, "tls", "insecure"],
-        "Cannot use sending_queue.postgres.tls.insecure beside certificates: remove one of them",
-      );
-    }
   }
 
   /** What is asked of several exporters beyond what one needs. */
@@ -549,15 +425,6 @@ class Draft {
     }
     for (const { path, message, at } of routingFaults(config)) this.fault(path, message, at);
   }
-}
-
-/** The sections that set an exporter, with its settings. */
-function exportersOf(config: Config): [section: string[], settings: ExporterConfig][] {
-  const several = Object.entries(config.exporters).map(([name, settings]): [string[], ExporterConfig] => [
-    ["exporters", name],
-    settings,
-  ]);
-  return several.length === 0 ? [[["exporter"], config.exporter]] : several;
 }
 
 const childrenOf = (section: readonly string[], options: readonly Option[]): string[] => [
