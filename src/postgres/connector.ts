@@ -123,7 +123,7 @@ export class Connector implements AsyncDisposable {
     const name = formatHost(host);
     let failed: ConnectError | undefined;
     for (const address of await addressesOf(host, name)) {
-      const client = new Client(await this.#configOf(host, address));
+      const client = new Client(await this.#configOf(host, address, name));
       // For a connection that nobody waits on; a caller that waits hears of it by the rejection.
       client.on("error", () => {});
       try {
@@ -155,14 +155,18 @@ export class Connector implements AsyncDisposable {
     this.#server = { host, facts };
   }
 
-  async #configOf({ host, port }: PostgresHost, address: string): Promise<ClientConfig> {
+  async #configOf({ host, port }: PostgresHost, address: string, name: string): Promise<ClientConfig> {
     const { user, database, password, channelBinding, connectMs } = this.#settings;
     return {
       host: address,
       port,
       user,
       database,
-      ...(password === undefined ? {} : { password: () => passwordOf(password) }),
+      // Asked for where the server wants one. Without it the driver would look into PGPASSWORD and ~/.pgpass, which nobody has named.
+      password: () => {
+        if (password === undefined) throw new ConnectError("no_password", name);
+        return passwordOf(password);
+      },
       ssl: this.#trust === undefined ? false : await this.#trust.options(host),
       enableChannelBinding: channelBinding,
       application_name: `edgeferry ${VERSION}`,

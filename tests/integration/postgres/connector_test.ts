@@ -120,6 +120,27 @@ Deno.test("the password is read from its file at each connection", async () => {
   await (await connector.connect()).end();
 });
 
+Deno.test("a password that is only in the driver's own variable is none, whatever the server asks for it by", async () => {
+  await using postgres = await startPostgres();
+  const url = postgres.url("relay").replace(":relay-Pw7@", "@");
+  using stack = new DisposableStack();
+  const before = Deno.env.get("PGPASSWORD");
+  Deno.env.set("PGPASSWORD", postgres.password("relay"));
+  stack.defer(() => before === undefined ? Deno.env.delete("PGPASSWORD") : Deno.env.set("PGPASSWORD", before));
+  assert.equal((await refusal({ url })).code, "no_password");
+  // Of this form the server's proof is another.
+  await postgres.query("SET password_encryption = md5; ALTER ROLE relay PASSWORD 'relay-Pw7'");
+  const [row] = await postgres.query("SELECT setting AS file FROM pg_settings WHERE name = 'hba_file'");
+  await writeFile(
+    String(row?.["file"]),
+    "host all postgres 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 md5\n",
+  );
+  await postgres.set("log_disconnections", "off");
+  assert.equal((await refusal({ url })).code, "no_password");
+  await using connector = connectorFor({ url: postgres.url("relay") });
+  await (await connector.connect()).end();
+});
+
 Deno.test("certificates prove both ends, and renewed files are used by the next connection", async () => {
   await using certificates = await testCertificates();
   await using postgres = await startPostgres({ tls: { server: certificates.server, clientCa: certificates.ca } });
