@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { whenAborted, within } from "../src/within.ts";
 
 Deno.test("what comes in time is waited for, and no longer: the timer goes with it", async () => {
@@ -24,4 +25,14 @@ Deno.test("what an abort is to do is done once: then, or at once where it has co
   assert.equal(done.join(), "later,at once");
   takeBack();
   assert.equal(done.join(), "later,at once");
+});
+
+Deno.test("what came while this thread did not run came in time", async () => {
+  const reading = within(readFile(new URL(import.meta.url)), 1);
+  // The file is read meanwhile, by another thread.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250);
+  assert.equal(await reading, true);
+  const never = within(new Promise(() => {}), 1);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250);
+  assert.equal(await never, false);
 });

@@ -7,13 +7,20 @@ import type { Alarm } from "../alarm.ts";
 import type { Fault } from "./injected_faults.ts";
 import type { ClockStep, Disowned, Replies, Request, WorkerSettings } from "./protocol.ts";
 import type { Totals } from "../totals.ts";
+import { RunningTime } from "./running_time.ts";
 import { type News, WorkerLink } from "./worker_link.ts";
 
 /** When settles that could not be written, and a storage that failed, are tried again, in ms: doubled each time, up to the second. */
 const RETRY_FIRST_MS = 50;
 export const RETRY_MS = 1000;
 
-/** A question that has been open for so long, in ms, is one that hangs: an fsync that does not come back, or a disk that is gone. */
+/** How often a connection is to be told that its thread runs, in ms. */
+export const TICK_MS = 1_000;
+
+/**
+ * A question that has been open for so long, in ms in which this thread ran, is one that hangs: an fsync that does not come back, or a
+ * disk that is gone. While this thread did not run, the answer may have come.
+ */
 const HUNG_MS = 3_000;
 
 /** Hears what happens here. */
@@ -32,6 +39,7 @@ export class Connection {
   readonly #alarm: Alarm;
   readonly #listener: ConnectionListener;
   readonly #startThread: (() => Worker) | undefined;
+  readonly #running: RunningTime;
   #link: WorkerLink;
   /** Records of the transaction in which the Worker ended. */
   #disowned: Disowned[] = [];
@@ -40,17 +48,19 @@ export class Connection {
   #retryMs = RETRY_FIRST_MS;
   #closing = false;
 
-  /** @param startThread Starts each Worker, where it is not the usual way. */
+  /** @param startThread Starts each Worker, where it is not the usual way. @param now ms that only rise. */
   constructor(
     settings: Omit<WorkerSettings, "faults">,
     alarm: Alarm,
     listener: ConnectionListener,
     startThread?: () => Worker,
+    now = () => performance.now(),
   ) {
     this.#settings = settings;
     this.#alarm = alarm;
     this.#listener = listener;
     this.#startThread = startThread;
+    this.#running = new RunningTime(TICK_MS, now);
     this.#link = this.#newLink();
   }
 
@@ -64,10 +74,15 @@ export class Connection {
     return this.#trouble;
   }
 
-  /** How long storage has owed an answer, in ms; 0 when it owes none. */
+  /** This thread runs: each {@link TICK_MS}. */
+  tick(): void {
+    this.#running.tick();
+  }
+
+  /** How long storage has owed an answer, in ms in which this thread ran; 0 when it owes none. */
   get waitMs(): number {
     const { oldestAskedAt } = this.#link;
-    return oldestAskedAt === undefined ? 0 : performance.now() - oldestAskedAt;
+    return oldestAskedAt === undefined ? 0 : this.#running.ms - oldestAskedAt;
   }
 
   /** What to say while storage does not answer; undefined while it does. */
@@ -142,12 +157,16 @@ export class Connection {
   }
 
   #newLink(): WorkerLink {
-    return new WorkerLink({
-      news: (message) => this.#listener.news(message),
-      crashed: (message) => {
-        if (!this.#closing) this.failed(message);
+    return new WorkerLink(
+      {
+        news: (message) => this.#listener.news(message),
+        crashed: (message) => {
+          if (!this.#closing) this.failed(message);
+        },
       },
-    }, this.#startThread);
+      this.#startThread,
+      () => this.#running.ms,
+    );
   }
 
   /** A new Worker opens the file; of the transaction that was under way nothing may be kept. */

@@ -30,7 +30,7 @@ import { Shares } from "../shares.ts";
 import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
-import { Connection } from "./connection.ts";
+import { Connection, TICK_MS } from "./connection.ts";
 import { makeFolder, makeQueueFile, type QueueLock, realPathOf, refuseOtherNames, takeLock } from "./file/lock.ts";
 import { type Append, rowOf } from "./packing.ts";
 import { decodeParts } from "../record_head.ts";
@@ -71,9 +71,6 @@ export interface SqliteQueueSettings {
 
 /** How long a stop waits for what is under way, in ms. */
 const CLOSE_MS = 5000;
-
-/** How often it is looked whether storage answers, whether the lock is held and whether the clock was set, in ms. */
-const TICK_MS = 1000;
 
 /** How long the state of the queue is waited for, in ms, before what was last known is told. */
 const STATS_MS = 1000;
@@ -210,6 +207,7 @@ class SqliteQueue implements SendingQueue {
       hurry: () => this.#committer.hurry(),
     });
     this.#recount = new Recount(connection, this.shares, steady);
+    // Whether storage answers, whether the lock is held and whether the clock was set.
     this.#tick = setInterval(() => this.#onTick(), TICK_MS);
   }
 
@@ -456,6 +454,7 @@ class SqliteQueue implements SendingQueue {
 
   #onTick(): void {
     const { path } = this.#settings;
+    this.#connection.tick();
     const { hung } = this.#connection;
     if (hung !== undefined) {
       this.#alarm.raise("hung", hung, { path });

@@ -16,7 +16,7 @@ export interface LinkListener {
 
 /** A question that is open. */
 interface Asked {
-  /** By `performance.now`. */
+  /** By the link's time. */
   readonly at: number;
   readonly resolve: (reply: Replies[keyof Replies]) => void;
   readonly reject: (error: Error) => void;
@@ -31,12 +31,14 @@ export class WorkerLink {
   readonly #worker: Worker;
   readonly #asked = new Map<number, Asked>();
   readonly #listener: LinkListener;
+  readonly #now: () => number;
   #seq = 0;
   #ended = false;
 
-  /** @param start Gives the Worker, which is ended with the link. */
-  constructor(listener: LinkListener, start: () => Worker = startThread) {
+  /** @param start Gives the Worker, which is ended with the link. @param now ms that only rise. */
+  constructor(listener: LinkListener, start: () => Worker = startThread, now = () => performance.now()) {
     this.#listener = listener;
+    this.#now = now;
     this.#worker = start();
     this.#worker.onmessage = (event: MessageEvent<FromWorker>) => this.#hear(event.data);
     this.#worker.onerror = (event) => {
@@ -51,7 +53,7 @@ export class WorkerLink {
     return this.#ended;
   }
 
-  /** When the oldest question was asked that is open, by `performance.now`; undefined without one. */
+  /** When the oldest question was asked that is open, by the link's time; undefined without one. */
   get oldestAskedAt(): number | undefined {
     return this.#asked.values().next().value?.at;
   }
@@ -67,7 +69,7 @@ export class WorkerLink {
     }
     return new Promise<Replies[keyof Replies]>((resolve, reject) => {
       const seq = ++this.#seq;
-      this.#asked.set(seq, { at: performance.now(), resolve, reject });
+      this.#asked.set(seq, { at: this.#now(), resolve, reject });
       this.#worker.postMessage({ seq, kind, ...request } as ToWorker, transfer);
     }) as Promise<Replies[Kind]>;
   }

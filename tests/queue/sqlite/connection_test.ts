@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Alarm } from "../../../src/queue/alarm.ts";
 import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
-import { Connection } from "../../../src/queue/sqlite/connection.ts";
+import { Connection, TICK_MS } from "../../../src/queue/sqlite/connection.ts";
 import { makeQueueFile } from "../../../src/queue/sqlite/file/lock.ts";
 import { packCommit, rowOf } from "../../../src/queue/sqlite/packing.ts";
 import { record, TestLog } from "../records.ts";
@@ -117,4 +117,41 @@ connected("once it is closing nothing is tried again", [], async ({ connection, 
   assert.deepEqual(events, ["opened"]);
   assert.equal(log.lines.length, 1);
   await assert.rejects(connection.ask("stats", {}), { code: "unusable" });
+});
+
+Deno.test("storage hangs when an answer is due for 3 s; time in which the thread that asks did not run is not storage's", async () => {
+  let now = 0;
+  const settings = {
+    path: "/data/queue.db",
+    bytesMax: 1,
+    deadLetterBytesMax: 1,
+    fileBytesMax: undefined,
+    targets: ["default"],
+  };
+  const silent = { postMessage: () => {}, terminate: () => {} } as unknown as Worker;
+  const connection = new Connection(
+    settings,
+    new Alarm(new TestLog(), Date.now),
+    { opened: () => {}, news: () => {}, retry: () => {}, replaced: () => {} },
+    () => silent,
+    () => now,
+  );
+  const asked = assert.rejects(connection.ask("stats", {}), { code: "unusable" });
+  now += 1_000;
+  connection.tick();
+  assert.deepEqual([connection.waitMs, connection.hung], [1_000, undefined]);
+  // The process is frozen: storage has had no turn either, or its answer has not been heard yet.
+  now += 60_000;
+  assert.deepEqual([connection.waitMs, connection.hung], [1_000 + TICK_MS, undefined]);
+  connection.tick();
+  assert.equal(connection.hung, undefined);
+  now += 999;
+  assert.equal(connection.hung, undefined);
+  now += 1;
+  assert.equal(
+    connection.hung,
+    "The queue's storage has not answered for 3 s: a write to /data/queue.db hangs; check its disk",
+  );
+  connection.end();
+  await asked;
 });
