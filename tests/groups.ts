@@ -49,7 +49,7 @@ export interface GroupModules extends Disposable {
 }
 
 /** Writes them. @param root What the modules' names are told from. */
-export function writeGroups(groups: readonly (readonly TestFile[])[], root: string): GroupModules {
+export function writeGroups(groups: readonly (readonly Pick<TestFile, "path">[])[], root: string): GroupModules {
   const folder = mkdtempSync(join(tmpdir(), "edgeferry-tests-"));
   const paths = groups.map((files, index) => {
     const first = relative(root, files[0]!.path).replaceAll(/[^A-Za-z0-9]+/g, "_").replace(/_test_tsx?$/, "");

@@ -20,18 +20,24 @@ const OTHERS = ["integration", "e2e"].map((name) => join(TESTS, name));
  */
 const ALONE = ["cli/dev_token_test.ts", "cli/send_test.ts"].map((name) => join(TESTS, name));
 
-/** Those of the first kind that take longest, mostly by waiting: each begins at once, in an isolate of its own. */
-const FIRST = ["exporter/inquest_test.ts", "exporter/lane_test.ts", "queue/sqlite/queue_test.ts"].map((name) =>
-  join(TESTS, name)
-);
+/** Those of the first kind that take longest, mostly by waiting: each group of them begins at once. */
+const FIRST = [
+  ["exporter/inquest_test.ts"],
+  ["exporter/lane_test.ts"],
+  ["queue/sqlite/queue_test.ts"],
+  ["queue/sqlite/file/recovery_test.ts", "queue/sqlite/file/store_test.ts"],
+].map((group) => group.map((name) => join(TESTS, name)));
 
 /** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
 const GROUP_BYTES_MAX = 100_000;
 
+/** Garbage is collected by one thread, as in the relay: several for each isolate take a tenth more of cores that others keep busy. */
+const ONE_COLLECTOR = "--v8-flags=--no-parallel-scavenge";
+
 /** What `deno test` is told, beside the files. Types are the task check's: each Worker that a test starts would check its own again. */
 const FLAGS: Readonly<Record<string, readonly string[]>> = {
-  unit: ["--no-check", "--parallel"],
-  alone: ["--no-check", ...ALONE],
+  unit: ["--no-check", "--parallel", ONE_COLLECTOR],
+  alone: ["--no-check", ONE_COLLECTOR, ...ALONE],
   integration: ["--no-check", "--parallel", "tests/integration"],
   e2e: ["--no-check", "--parallel", "tests/e2e"],
 };
@@ -68,9 +74,9 @@ function jobsOf(run: string): number {
 /** Runs tests, of the first kind in groups. */
 async function denoTests(name: string, args: readonly string[], shown: Shown): Promise<Ended> {
   if (name !== "unit") return await denoTest(args, jobsOf(name), shown);
-  const first = FIRST.map((path) => ({ path, bytes: GROUP_BYTES_MAX }));
-  const rest = testFilesIn(TESTS, [...OTHERS, ...ALONE, ...FIRST]);
-  using groups = writeGroups(grouped([...first, ...rest], GROUP_BYTES_MAX), TESTS);
+  const rest = testFilesIn(TESTS, [...OTHERS, ...ALONE, ...FIRST.flat()]);
+  const first = FIRST.map((group) => group.map((path) => ({ path })));
+  using groups = writeGroups([...first, ...grouped(rest, GROUP_BYTES_MAX)], TESTS);
   return await denoTest([...args, ...groups.paths], jobsOf(name), shown);
 }
 

@@ -15,6 +15,7 @@ import {
 import { loadIdentity } from "../../src/pki/identity.ts";
 import { initCertificates } from "../../src/pki/init.ts";
 import { refusal, withFolder } from "../support/files/issued_folder.ts";
+import { knownRsaKeys } from "../support/files/rsa_keys.ts";
 
 async function factsOf(dir: string, name: string) {
   return describe(new X509Certificate(await readFile(join(dir, name))));
@@ -38,6 +39,7 @@ Deno.test("one client certificate for each service, and servers with chosen name
       key: client.keyFile,
     });
     assert.deepEqual(facts.warnings, []);
+    using _ = knownRsaKeys();
     for (const keyType of KEY_TYPES) {
       const server = await issueCertificate({
         dir,

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createPrivateKey } from "node:crypto";
-import { createAuthority } from "../../src/pki/authority.ts";
+import { CLIENT, createAuthority, SERVER } from "../../src/pki/authority.ts";
 import { type IdentityConfig, loadIdentity } from "../../src/pki/identity.ts";
 import { type Pair, testCertificates } from "../support/files/certificates.ts";
+import { folder } from "../support/files/folder.ts";
 import { ask, withMutualTls } from "../support/far_end/mutual_tls_server.ts";
 
 function configOf(ca: Pair, pair: Pair): IdentityConfig {
@@ -29,16 +30,20 @@ Deno.test("an identity is loaded from PEM text as from files, and says what it i
 });
 
 Deno.test("an encrypted key is decrypted for the connection", async () => {
-  await using certificates = await testCertificates({ rsaBits: 2048 });
-  const { ca, client, server } = certificates;
+  await using at = await folder();
+  const rsaBits = 2048;
+  const ca = await createAuthority({ commonName: "MyRootCA", rsaBits });
+  const client = await ca.issue({ ...CLIENT, rsaBits });
+  const server = await ca.issue({ ...SERVER, rsaBits });
+  const keyFile = join(at.path, "client.key");
   const encrypted = createPrivateKey(client.key).export({
     type: "pkcs8",
     format: "pem",
     cipher: "aes-256-cbc",
     passphrase: "open sesame",
   });
-  await writeFile(client.keyFile, encrypted);
-  const config = configOf(ca, client);
+  await writeFile(keyFile, encrypted, { mode: 0o600 });
+  const config: IdentityConfig = { ca: ca.certificate, cert: client.certificate, key: keyFile };
   await assert.rejects(
     loadIdentity(config),
     refusal(
@@ -52,7 +57,8 @@ Deno.test("an encrypted key is decrypted for the connection", async () => {
   );
   const { caCerts, cert, key, facts } = await loadIdentity({ ...config, keyPassphrase: "open sesame" });
   assert.deepEqual(facts.warnings, []);
-  await withMutualTls(await loadIdentity({ ...configOf(ca, server), role: "server" }), async (url) => {
+  const own = { ca: ca.certificate, cert: server.certificate, key: server.key, role: "server" } as const;
+  await withMutualTls(await loadIdentity(own), async (url) => {
     assert.equal(await ask(url, { caCerts, cert, key }), "client-app");
   });
 });
