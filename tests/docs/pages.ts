@@ -28,7 +28,7 @@ the environment and from \`.env\` in the working folder:
 | \`OTEL_EXPORTER_OTLP_CERTIFICATE\` | the CA that the Collector's certificate must lead to: a path, or PEM text |
 | \`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE\` | the client certificate: a path, or PEM text |
 | \`OTEL_EXPORTER_OTLP_CLIENT_KEY\` | its key: a path, or PEM text |
-| \`OTEL_EXPORTER_OTLP_INSECURE\` | no effect on \`https://\` endpoints: verification is never switched off |
+| \`OTEL_EXPORTER_OTLP_INSECURE\` | none: an endpoint without a scheme is \`https://\`, and verification is never switched off |
 | \`OTEL_EXPORTER_OTLP_HEADERS\` | \`key=value,key2=value2\`, percent-encoded |
 | \`OTEL_EXPORTER_OTLP_COMPRESSION\` | \`gzip\` or \`none\`; \`zstd\` only by \`exporter.compression\` |
 | \`OTEL_EXPORTER_OTLP_TIMEOUT\` | milliseconds for one attempt; 10000 |

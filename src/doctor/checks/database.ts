@@ -14,7 +14,7 @@ import { type Client, DatabaseError } from "../../postgres/driver.ts";
 import { durabilityOf, lossCosts } from "../../postgres/server_facts.ts";
 import type { DatabaseSettings } from "../../postgres/settings.ts";
 import { postgresInspector } from "../../queue/postgres/inspect.ts";
-import { checkRights, checkSchema, schemaState } from "../../queue/postgres/schema.ts";
+import { checkRights, checkSchema, INSUFFICIENT_PRIVILEGE, schemaState } from "../../queue/postgres/schema.ts";
 import { StorageError } from "../../queue/storage_error.ts";
 import { createLog } from "../../telemetry/log.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "../finding.ts";
@@ -178,8 +178,9 @@ export const DATABASE_CHECKS: readonly Check<DatabaseSubject>[] = [
             ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
           };
         }
-        // SQLSTATE of "insufficient privilege".
-        if (error instanceof DatabaseError && error.code === "42501") return rights(subject, messageOf(error));
+        if (error instanceof DatabaseError && error.code === INSUFFICIENT_PRIVILEGE) {
+          return rights(subject, messageOf(error));
+        }
         throw error;
       }
     },

@@ -2,7 +2,7 @@
  * The queue in PostgreSQL from outside, while relays use it: from any machine that reaches the database, with the rights of a relay.
  * @module
  */
-import type { Client } from "../../postgres/driver.ts";
+import { type Client, DatabaseError } from "../../postgres/driver.ts";
 import { messageOf } from "../../errors.ts";
 import { SIGNAL_NAMES } from "../../signal.ts";
 import { costOfPart } from "../cost.ts";
@@ -26,7 +26,7 @@ import type { Row } from "./connections.ts";
 import { moveStep } from "./move.ts";
 import { bytesOf } from "./payload.ts";
 import { endClient } from "./connections.ts";
-import { checkSchema } from "./schema.ts";
+import { checkSchema, GRANT_REMEDY, INSUFFICIENT_PRIVILEGE } from "./schema.ts";
 import { ALL_BOOKS, STATS } from "./statements.ts";
 
 /** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
@@ -76,10 +76,11 @@ export function postgresInspector({ path, connect, now = Date.now }: PostgresIns
       return await work(client);
     } catch (error) {
       if (error instanceof StorageError) throw error;
-      throw new StorageError("unusable", {
+      const forbidden = error instanceof DatabaseError && error.code === INSUFFICIENT_PRIVILEGE;
+      throw new StorageError(forbidden ? "no_rights" : "unusable", {
         what: `Cannot use the queue in ${path}`,
         state: messageOf(error),
-        remedy: "see the database's log",
+        remedy: forbidden ? GRANT_REMEDY : "see the database's log",
       }, { cause: error });
     } finally {
       await endClient(client);

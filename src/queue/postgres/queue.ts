@@ -36,7 +36,7 @@ import { Connections, endClient, failureOf, PostgresFailure } from "./connection
 import { Lease } from "./lease.ts";
 import { placeOf, Reader } from "./reader.ts";
 import { Room } from "./room.ts";
-import { checkRights, checkSchema, GRANT_REMEDY } from "./schema.ts";
+import { checkRights, checkSchema, GRANT_REMEDY, INSUFFICIENT_PRIVILEGE } from "./schema.ts";
 import type { PostgresQueueSettings } from "./settings.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { Settler } from "./settler.ts";
@@ -61,8 +61,6 @@ const ROTATE_MS = 5_000;
 const STAND_BACK_MS = 5_000;
 /** How long such a record is others' to take before this relay tries one again, in ms: they look each second. */
 const REST_MS = 3_000;
-
-const INSUFFICIENT_PRIVILEGE = "42501";
 
 /**
  * Opens the queue.

@@ -4,12 +4,17 @@
  * @module
  */
 import { CANNOT_USE, StorageError } from "../storage_error.ts";
-import type { Client } from "../../postgres/driver.ts";
+import { messageOf } from "../../errors.ts";
+import { type Client, DatabaseError } from "../../postgres/driver.ts";
 
 /** How many bits of an id count within one partition of the payloads: a million. */
 const PARTITION_BITS = 20;
 
 const CANNOT_MIGRATE = "Cannot migrate the queue";
+
+/** SQLSTATE (PostgreSQL 15, Appendix A "PostgreSQL Error Codes"). */
+export const INSUFFICIENT_PRIVILEGE = "42501";
+const UNDEFINED_OBJECT = "42704";
 
 /** Where a right is missing. */
 export const GRANT_REMEDY =
@@ -319,7 +324,8 @@ export interface Migrated {
 /**
  * Makes the tables or brings them up to date, in one transaction; several at once wait for each other. The role of the relays gets what
  * it needs and no more: INSERT, SELECT, UPDATE and DELETE on the tables, USAGE of their schema and sequences, and EXECUTE on `rotate()`.
- * @throws {StorageError} `newer_version`; `older_version` where relays live that could not work with the outcome; or as the client does
+ * @throws {StorageError} `newer_version`; `older_version` where relays live that could not work with the outcome; `no_rights` where this is
+ * not the owner; `missing` where there is no role of that name; `unusable` for what else PostgreSQL refuses
  */
 export async function migrate(
   client: Client,
@@ -378,6 +384,16 @@ export async function migrate(
     return { from, to };
   } catch (error) {
     await run("ROLLBACK").catch(() => {});
-    throw error;
+    throw error instanceof DatabaseError ? notMigrated(error) : error;
   }
+}
+
+/** What PostgreSQL has refused of a migration. */
+function notMigrated(error: DatabaseError): StorageError {
+  const [code, remedy] = error.code === INSUFFICIENT_PRIVILEGE
+    ? ["no_rights" as const, "name the owner of the database and its tables with --url"]
+    : error.code === UNDEFINED_OBJECT
+    ? ["missing" as const, "create the role, or name the relays' role with --grant"]
+    : ["unusable" as const, "see the database's log"];
+  return new StorageError(code, { what: CANNOT_MIGRATE, state: messageOf(error), remedy }, { cause: error });
 }

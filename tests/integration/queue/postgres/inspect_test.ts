@@ -193,7 +193,7 @@ Deno.test("a queue in PostgreSQL from outside", async (t) => {
     assert.equal(again.shares.bytesOf("sender-0"), 0);
   });
 
-  await step("a database without tables says what to run", async () => {
+  await step("a database without tables, or without rights, says what to run", async () => {
     await server.query("CREATE DATABASE bare OWNER owner");
     const { Client } = await import("../../../../src/postgres/driver.ts");
     const inspector = postgresInspector({
@@ -205,5 +205,8 @@ Deno.test("a queue in PostgreSQL from outside", async (t) => {
       },
     });
     await assert.rejects(inspector.stats(), { code: "not_a_queue", message: /queue migrate/ });
+    const database = await Database.make(server, "closed");
+    await database.query("REVOKE ALL ON SCHEMA edgeferry FROM relay");
+    await assert.rejects(inspectorOf(database).stats(), { code: "no_rights", message: /queue migrate. as the owner/ });
   });
 });

@@ -9,6 +9,7 @@ import {
 } from "../../../../src/queue/postgres/schema.ts";
 import { numberOf, record, settleAll, take } from "../../../queue/records.ts";
 import { startPostgres } from "../../../support/postgres/postgres.ts";
+import { databaseVariables, queueCommand } from "../../../support/postgres/fleet.ts";
 import { Database } from "./scene.ts";
 
 const NEXT = SCHEMA_VERSION + 1;
@@ -70,7 +71,7 @@ Deno.test("relays go on while the tables grow, and what would break them waits u
     usableFrom: NEXT,
     sql: "CREATE TABLE edgeferry.half (n int); SELECT 1 / 0",
   }];
-  await assert.rejects(run(broken), /division by zero/);
+  await assert.rejects(run(broken), { code: "unusable", message: /division by zero; see the database's log/ });
   const [half] = await database.query("SELECT to_regclass('edgeferry.half') AS half");
   assert.deepEqual([half?.["half"], await state()], [null, { version: NEXT, usableFrom: SCHEMA_VERSION }]);
 
@@ -80,4 +81,20 @@ Deno.test("relays go on while the tables grow, and what would break them waits u
     message: new RegExp(`version ${AFTER}, which needs a relay of version ${NEXT}, and this one has ${SCHEMA_VERSION}`),
   });
   await assert.rejects(run(MIGRATIONS), { code: "newer_version", message: /run a newer edgeferry/ });
+});
+
+Deno.test("who is not the owner, and a role that is not there, are named with the remedy, and change nothing", async () => {
+  await using server = await startPostgres();
+  const variables = databaseVariables(server.url("relay"));
+  const told = async (...words: string[]) => {
+    const error = await queueCommand(["migrate", ...words], variables).then(() => undefined, (error: unknown) => error);
+    return String(error);
+  };
+  // Without --url it is the relays' role, which may not make tables.
+  const stranger = await told();
+  assert.match(stranger, /Cannot migrate the queue: permission denied for database edgeferry; name the owner .*--url/);
+  const nobody = await told("--url", server.url("owner"), "--grant", "nobody");
+  assert.match(nobody, /Cannot migrate the queue: role "nobody" does not exist; create the role, .*--grant/);
+  for (const text of [stranger, nobody]) assert.doesNotMatch(text, /\n\s+at /);
+  assert.deepEqual(await server.query("SELECT to_regnamespace('edgeferry') AS made"), [{ made: null }]);
 });
