@@ -53,3 +53,30 @@ Deno.test("each relay that lives prolongs its lease, whatever its role", async (
     for (const role of roles) if (now.get(role) !== first.get(role)) waiting.delete(role);
   }
 });
+
+Deno.test("what another has taken meanwhile is his: the settle of who had it before has no effect in the database", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "fenced");
+  await using frozen = await database.open({ role: "exporter" });
+  await using receiver = await database.open({ role: "receiver" });
+  await receiver.append(record(1));
+  await receiver.append(record(2));
+  const deliveries = [];
+  while (deliveries.length < 2) deliveries.push(...await take(frozen));
+  // As it is when a relay wakes between its look at its lease and its statement.
+  await database.query(
+    `WITH another AS (
+       INSERT INTO edgeferry.relays (relay, name, role, version, started_at, alive_until)
+         VALUES (gen_random_uuid(), 'another', 'exporter', 1, clock_timestamp(), clock_timestamp() + interval '25 s') RETURNING id
+     ) UPDATE edgeferry.deliveries SET owner = another.id FROM another`,
+  );
+  const [delivered, dead] = deliveries;
+  await settleAll([delivered!]);
+  await settleAll([dead!], { kind: "dead", reason: "no" });
+  const [left] = await database.query(
+    `SELECT (SELECT count(*) FROM edgeferry.deliveries)::int AS waiting, (SELECT count(*) FROM edgeferry.dead_letters)::int AS dead,
+       (SELECT coalesce(sum(delivered + b.dead), 0) FROM (
+         SELECT delivered, dead FROM edgeferry.ledger UNION ALL SELECT delivered, dead FROM edgeferry.totals) b)::int AS booked`,
+  );
+  assert.deepEqual(left, { waiting: 2, dead: 0, booked: 0 });
+});
