@@ -27,7 +27,7 @@ import {
 } from "./search.ts";
 import type { Kept, Voyage } from "./shipment.ts";
 import { type Cut, Suspects } from "./suspects.ts";
-import { causeOf, type Way } from "./way.ts";
+import { causeOf, isRefusal, type Way } from "./way.ts";
 
 /** What an inquest tells. */
 export interface InquestEvents {
@@ -155,7 +155,9 @@ export class Inquest {
           this.#mark(piece!, verdict.kind === "refused" ? "refused" : "doubted");
         }
         for (const { unit: [piece], verdict } of result.unproven) {
-          if (result.refusesEmpty) voyage.shipment.set(piece!, this.#suspect(piece!, verdict).outcome);
+          // One by itself learns no more by being sent as it was: where it is broken off each time it waits alone, too.
+          const alone = result.refusesEmpty || found.unit.length === 1;
+          if (alone) voyage.shipment.set(piece!, this.#suspect(piece!, verdict).outcome);
           else this.#mark(piece!, "refused");
         }
         return this.#options.fail(result.stopped, voyage);
@@ -182,13 +184,20 @@ export class Inquest {
     const { marks, post, fail, way } = this.#options;
     const room = () => voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
     return this.#withRoom(room, async () => {
+      const { suspicion } = mark;
+      // An endpoint that breaks off after each so many requests would never answer for what comes behind the whole.
+      if (suspicion !== undefined && mark.interrupted === true) {
+        const proven = this.#suspects.proven(piece, suspicion);
+        if (proven || Math.random() < 0.5) return await this.#goOn(piece, suspicion, proven, voyage);
+      }
       const verdict = await post([piece], voyage);
       if (verdict.kind === "taken") {
-        if (mark.suspicion !== undefined && mark.suspicion.by === verdict.by) way.evidence.contradicted();
+        const contradicts = suspicion !== undefined && suspicion.by === verdict.by && mark.changed !== true;
+        if (contradicts) way.evidence.contradicted();
         return undefined;
       }
       if (verdict.kind === "refused") {
-        if (mark.suspicion !== undefined) return await this.#refusedAgain(piece, mark.suspicion, verdict, voyage);
+        if (suspicion !== undefined) return await this.#refusedAgain(piece, suspicion, verdict, voyage);
         way.answers(voyage.permit);
         marks.set(piece, { ...mark, kind: "refused" });
         voyage.shipment.set(piece, { kind: "retry", afterMs: this.#againMs, cause: LATER });
@@ -276,11 +285,11 @@ export class Inquest {
   ): Promise<Kept | undefined> {
     const { way, fail } = this.#options;
     const guilty = this.#suspects.proven(piece, suspicion);
-    // Where it has taken data since, an empty request tells nothing: some refuse those alone.
-    if (!guilty && !way.evidence.takenSince(suspicion, partOf(piece).sender)) {
-      const answer = await way.refusesEmpty(partOf(piece).sender);
+    if (!guilty) {
+      const answer = await this.#refusesEmpty(piece, suspicion);
       if (answer !== undefined) {
         voyage.shipment.set(piece, this.#suspect(piece, verdict).outcome);
+        if (!isRefusal(answer)) this.#interrupted(piece);
         return fail(answer, voyage);
       }
     }
@@ -292,6 +301,32 @@ export class Inquest {
     const held = await this.#judgeDoubtful(piece, verdict, voyage);
     if (held === undefined) way.answers(voyage.permit);
     return held;
+  }
+
+  /** Where it has taken data since, an empty request tells nothing: some refuse those alone. */
+  async #refusesEmpty(piece: Piece, suspicion: Suspicion): Promise<Answer | undefined> {
+    const { way } = this.#options;
+    const { sender } = partOf(piece);
+    if (way.evidence.takenSince(suspicion, sender) || way.takenEmptySince(suspicion.sentBefore)) return undefined;
+    return await way.refusesEmpty(sender);
+  }
+
+  #interrupted(piece: Piece): void {
+    const { marks } = this.#options;
+    const mark = marks.of(piece);
+    if (mark !== undefined) marks.set(piece, { ...mark, interrupted: true });
+  }
+
+  /** The last look at a piece was broken off: this one begins in its middle. */
+  async #goOn(piece: Piece, suspicion: Suspicion, guilty: boolean, voyage: Voyage): Promise<Kept | undefined> {
+    const { fail } = this.#options;
+    if (!guilty) {
+      const answer = await this.#refusesEmpty(piece, suspicion);
+      if (answer !== undefined) return fail(answer, voyage);
+    }
+    const waited = !guilty && this.#suspects.waited(piece, suspicion);
+    const cutting = { proven: guilty || waited, final: guilty ? suspicion.vain : waited };
+    return await this.#cut(piece, undefined, voyage, cutting);
   }
 
   /**
@@ -415,10 +450,13 @@ export class Inquest {
     return undefined;
   }
 
-  /** A piece is guilty, or may be. It is cut down to what of it is, so that the rest is delivered. */
+  /**
+   * A piece is guilty, or may be. It is cut down to what of it is, so that the rest is delivered.
+   * @param verdict Of the whole; undefined where it begins with some of it.
+   */
   async #cut(
     piece: Piece,
-    verdict: Refused | Failing,
+    verdict: Refused | Failing | undefined,
     voyage: Voyage,
     { requestsMax = CUTTING_REQUESTS_MAX, proven = true, final = false }: Cutting,
   ): Promise<Kept | undefined> {
@@ -436,16 +474,17 @@ export class Inquest {
     let rejected = 0;
     let message: string | undefined;
     // Where it may be the endpoint, one that is refused by itself tells enough. An empty request was sent before.
-    const proof = proven
+    const proof = proven && verdict !== undefined
       ? this.#proofOf(piece, Infinity)
       : { ...this.#proofOf(piece, 1), takesEmpty: () => Promise.resolve(undefined) };
-    const result = await this.#search<Uint8Array>({ unit: content, verdict, confirmed: proven }, {
+    const split = (unit: Uint8Array) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined;
+    const options: SearchOptions<Uint8Array> = {
       requestsMax,
       // It may end early: at the first that is refused by itself, or at an answer to wait, which may come after each so many requests.
       // Each time by another way, so that what is good in it is found in the end.
       secondFirst: () => Math.random() < 0.5,
       proof: waits ? undefined : proof,
-      split: (unit) => piece.delivery.mergeable ? halves(way.signal, unit) : undefined,
+      split,
       post: async (unit) => {
         const leftMs = voyage.shipment.until([piece]) - performance.now();
         if (leftMs <= 0) return NO_TIME;
@@ -468,13 +507,34 @@ export class Inquest {
         }
         return post;
       },
-    });
-    return this.#conclude(piece, verdict, result, { rejected, message, proven, certain: waits || final }, voyage);
+    };
+    const known = { proven, certain: waits || final };
+    if (verdict !== undefined) {
+      const result = await this.#search({ unit: content, verdict, confirmed: proven }, options);
+      return this.#conclude(piece, verdict, result, { rejected, message, ...known }, voyage);
+    }
+    const { unit, beside } = somewhereIn(content, split);
+    const own = await options.post(unit);
+    if (own.kind === "stopped" || own.kind === "failing") {
+      if (own.kind === "failing" && this.proven([piece])) {
+        this.#setApart(piece, own, voyage);
+        return undefined;
+      }
+      return this.#options.fail(own.answer, voyage);
+    }
+    if (own.kind === "taken") {
+      const result = { ...NOTHING_FOUND, unsent: beside, anyTaken: own.empty !== true };
+      return this.#conclude(piece, undefined, result, { rejected, message, ...known }, voyage);
+    }
+    // Nothing of it stands alone yet: what stands for the whole is no proof of a part.
+    const result = await this.#search({ unit, verdict: own, confirmed: proven && beside.length === 0 }, options);
+    const all = { ...result, unsent: [...result.unsent, ...beside] };
+    return this.#conclude(piece, own, all, { rejected, message, ...known }, voyage);
   }
 
   #conclude(
     piece: Piece,
-    verdict: Refused | Failing,
+    verdict: Refused | Failing | undefined,
     result: SearchResult<Uint8Array>,
     { rejected, message, proven, certain }: {
       readonly rejected: number;
@@ -486,10 +546,10 @@ export class Inquest {
     },
     voyage: Voyage,
   ): Kept | undefined {
-    const { marks, way } = this.#options;
+    const { way } = this.#options;
     const { guilty, unproven, uncut, unsent, stopped, anyTaken } = result;
     // It fails as a whole and in each of its pieces: that is no news of the endpoint.
-    if (verdict.kind === "failing" && result.down && !anyTaken) {
+    if (verdict?.kind === "failing" && result.down && !anyTaken) {
       this.#setApart(piece, verdict, voyage);
       return undefined;
     }
@@ -514,40 +574,82 @@ export class Inquest {
       }
       return kept;
     }
-    const firstFailing = failing[0]?.verdict ??
-      (verdict.kind === "failing" && doubtful.length === 0 ? verdict : undefined);
-    let outcome: PartOutcome & { kind: "retry" };
-    if (stopped === undefined && firstFailing === undefined && doubtful[0] !== undefined) {
-      const some = anyTaken || dead.length > 0;
-      const suspected = this.#suspect(piece, doubtful[0].verdict, some ? "some" : proven ? "nothing" : undefined, rest);
-      outcome = suspected.outcome;
-      if (suspected.everything !== undefined) kept = this.#options.fail(suspected.everything, voyage);
-    } else if (stopped === undefined && firstFailing !== undefined) {
-      outcome = this.#waitAlone(piece, firstFailing as Failing, anyTaken || dead.length > 0 ? rest : undefined);
-    } else if (kept !== undefined && proven && !anyTaken && dead.length === 0 && unproven[0] !== undefined) {
-      // As one that was cut to its end in vain: by an endpoint that asks to wait after each so many requests it never would be.
-      outcome = this.#suspect(piece, unproven[0].verdict, "nothing", rest).outcome;
-    } else {
-      marks.set(piece, this.#waiting(piece));
-      outcome = { kind: "retry", afterMs: this.#againMs, cause: LATER, ...kept };
-    }
-    if (anyTaken || dead.length > 0) {
+    const some = anyTaken || dead.length > 0;
+    const { outcome, everything } = this.#goesOn(piece, verdict, {
+      refused: doubtful[0]?.verdict ?? (kept === undefined || certain ? undefined : unproven[0]?.verdict),
+      failing: failing[0]?.verdict,
+      some,
+      proven,
+      stopped: !whole,
+      kept,
+      rest,
+    });
+    if (everything !== undefined) kept = this.#options.fail(everything, voyage);
+    if (some) this.#changed(piece);
+    if (some) {
       const own = dead[0]?.verdict as Refused | undefined;
       const buried = own === undefined ? undefined : { ...this.#fragment(piece, dead), ...causeOfDeath(own) };
       if (buried !== undefined) {
         this.#options.events.deadLettered(way.signal, buried.items, partOf(piece).sender, buried.reason);
       }
-      outcome = {
-        ...outcome,
-        remains: {
-          rest: this.#fragment(piece, rest.map((unit) => ({ unit }))),
-          ...(buried === undefined ? {} : { dead: buried }),
-          rejected,
-        },
+      const remains = {
+        rest: this.#fragment(piece, rest.map((unit) => ({ unit }))),
+        ...(buried === undefined ? {} : { dead: buried }),
+        rejected,
       };
+      voyage.shipment.set(piece, { ...outcome, remains });
+    } else {
+      voyage.shipment.set(piece, outcome);
     }
-    voyage.shipment.set(piece, outcome);
     return kept;
+  }
+
+  /** Something is left of a piece that was looked into: when it is looked at again, and what is known of it then. */
+  #goesOn(
+    piece: Piece,
+    verdict: Refused | Failing | undefined,
+    { refused, failing, some, proven, stopped, kept, rest }: {
+      /** Of some of it that was refused by itself. */
+      readonly refused: Refused | Failing | undefined;
+      readonly failing: Refused | Failing | undefined;
+      /** Something of it was taken, or is dead. */
+      readonly some: boolean;
+      readonly proven: boolean;
+      /** It was broken off; with why, unless a sender's time was over. */
+      readonly stopped: boolean;
+      readonly kept: Kept | undefined;
+      readonly rest: readonly Uint8Array[];
+    },
+  ): { readonly outcome: PartOutcome & { kind: "retry" }; readonly everything?: Answer | undefined } {
+    const { marks } = this.#options;
+    const fails = failing ?? (verdict?.kind === "failing" && refused === undefined ? verdict : undefined);
+    const wasRefused = verdict?.kind === "refused";
+    if (!stopped && fails !== undefined && (some && refused === undefined || !wasRefused)) {
+      return { outcome: this.#waitAlone(piece, fails as Failing, some ? rest : undefined) };
+    }
+    // What has been found stays so, however an endpoint that breaks off each time ends the look.
+    if (refused !== undefined && !(stopped && some)) {
+      const cut = some ? "some" : proven ? "nothing" : undefined;
+      const { outcome, everything } = this.#suspect(piece, refused, cut, rest);
+      return { outcome, everything: stopped ? undefined : everything };
+    }
+    const vain = wasRefused && !some && (stopped ? kept !== undefined : fails !== undefined);
+    // It was refused once more, at least.
+    const registered = vain && !proven ? this.#suspect(piece, verdict, undefined, rest).outcome : undefined;
+    if (registered === undefined && fails === undefined) marks.set(piece, this.#waiting(piece));
+    const outcome = registered ??
+      (stopped || fails === undefined
+        ? { kind: "retry", afterMs: this.#againMs, cause: LATER, ...kept } as const
+        : this.#waitAlone(piece, fails as Failing));
+    if (registered === undefined && stopped) marks.set(piece, this.#waiting(piece));
+    if (vain) this.#interrupted(piece);
+    return { outcome };
+  }
+
+  #changed(piece: Piece): void {
+    const { marks } = this.#options;
+    const mark = marks.of(piece);
+    if (mark !== undefined) marks.set(piece, { ...mark, changed: true });
   }
 
   /** Some of a piece, as a request in the encoding of its record. */
@@ -570,7 +672,16 @@ export class Inquest {
     const failures = (marks.of(piece)?.failures ?? 0) + 1;
     const backoffMs = Math.min(maxMs, initialMs * 2 ** Math.min(failures, 30));
     const retryMs = backoffMs / 2 + backoffMs / 2 * Math.random();
-    marks.set(piece, { kind: "apart", sentBefore: way.evidence.sent, failures, dueAt: performance.now() + retryMs });
+    const { suspicion, changed, interrupted } = marks.of(piece) ?? {};
+    marks.set(piece, {
+      kind: "apart",
+      sentBefore: way.evidence.sent,
+      failures,
+      dueAt: performance.now() + retryMs,
+      ...(suspicion === undefined ? {} : { suspicion }),
+      ...(changed === undefined ? {} : { changed }),
+      ...(interrupted === undefined ? {} : { interrupted }),
+    });
     const fault = faultNamed("record_fails");
     const { sender } = partOf(piece);
     const items = rest === undefined ? partOf(piece).items : this.#itemsOf(rest);
@@ -606,6 +717,34 @@ interface Cutting {
   readonly proven?: boolean;
   /** Nothing more can be proven: what is refused is set aside. */
   readonly final?: boolean;
+}
+
+/** Nothing was looked into but what was taken. */
+const NOTHING_FOUND = {
+  guilty: [],
+  unproven: [],
+  uncut: [],
+  stopped: undefined,
+  down: false,
+  refusesEmpty: false,
+  requests: 1,
+} as const;
+
+/** Some of a request, however small, and what stands beside it: another each time, so that none is never sent. */
+function somewhereIn(
+  content: Uint8Array,
+  split: (unit: Uint8Array) => readonly [Uint8Array, Uint8Array] | undefined,
+): { readonly unit: Uint8Array; readonly beside: readonly Uint8Array[] } {
+  const beside: Uint8Array[] = [];
+  let unit = content;
+  for (let halves = split(unit); halves !== undefined; halves = split(unit)) {
+    const [first, second] = halves;
+    const takesFirst = Math.random() < 0.5;
+    unit = takesFirst ? first : second;
+    beside.push(takesFirst ? second : first);
+    if (Math.random() < 0.3) break;
+  }
+  return { unit, beside };
 }
 
 const LATER = "What the Collector does not take of it is still to be found";

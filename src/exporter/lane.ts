@@ -348,8 +348,9 @@ export class Lane {
   #batches({ shipment, permit }: Voyage): (readonly Piece[])[] {
     const probeParts = this.#way.breaker.probes(permit) ? this.#probeParts : undefined;
     if (this.#marks.none && probeParts === undefined) return [shipment.pieces];
-    const groups = { clean: [] as Piece[], refused: [] as Piece[] };
-    const doubted: { readonly piece: Piece; readonly failures: number }[] = [];
+    const clean: Piece[] = [];
+    const doubted: Failed[] = [];
+    const refused: Failed[] = [];
     const apart: Piece[][] = [];
     const now = performance.now();
     for (const piece of shipment.pieces) {
@@ -358,10 +359,10 @@ export class Lane {
         const leftMs = (mark.dueAt ?? 0) - now;
         if (leftMs <= 0) apart.push([piece]);
         else shipment.set(piece, { kind: "retry", afterMs: leftMs, cause: APART });
-      } else if (mark?.kind === "doubted") doubted.push({ piece, failures: mark.failures });
-      else groups[mark?.kind ?? "clean"].push(piece);
+      } else if (mark === undefined) clean.push(piece);
+      else (mark.kind === "doubted" ? doubted : refused).push({ piece, failures: mark.failures });
     }
-    const together = [groups.clean, ...doubtedBatches(doubted), groups.refused].filter(({ length }) => length > 0);
+    const together = [clean, ...smaller(doubted), ...smaller(refused)].filter(({ length }) => length > 0);
     const [first, ...others] = together;
     if (first === undefined || !this.#way.breaker.probes(permit)) return [...together, ...apart];
     // What the Collector fails on is no probe where there is another.
@@ -542,14 +543,20 @@ const SENDER_REFUSED = "The Collector does not take what this sender has sent, w
 /** So many senders that are refused, and none that is taken: the endpoint is not asked about more of them now. */
 const REFUSED_SENDERS_MAX = 8;
 
-/** Parts that may share a request once one of them was in so many that failed, least first: where many are guilty, smaller ones find them. */
-const DOUBTED_PARTS_MAX: readonly number[] = [1_000, 1_000, 1_000, 32, 16, 8, 4, 2, 1];
+/** A piece that was in so many requests which were not taken. */
+interface Failed {
+  readonly piece: Piece;
+  readonly failures: number;
+}
 
-/** Those that were in fewer requests that failed are likelier to pass, and go first. */
-function doubtedBatches(doubted: { readonly piece: Piece; readonly failures: number }[]): Piece[][] {
+/** Parts that may share a request once one of them was in so many that were not taken, least first: where many are guilty, smaller ones find them. */
+const PARTS_MAX: readonly number[] = [1_000, 1_000, 1_000, 32, 16, 8, 4, 2, 1];
+
+/** Those that were in fewer requests that were not taken are likelier to pass, and go first. */
+function smaller(failed: Failed[]): Piece[][] {
   const batches: Piece[][] = [];
-  for (const { piece, failures } of doubted.sort((a, b) => a.failures - b.failures)) {
-    const partsMax = DOUBTED_PARTS_MAX[Math.min(failures, DOUBTED_PARTS_MAX.length - 1)]!;
+  for (const { piece, failures } of failed.sort((a, b) => a.failures - b.failures)) {
+    const partsMax = PARTS_MAX[Math.min(failures, PARTS_MAX.length - 1)]!;
     const last = batches.at(-1);
     if (last !== undefined && last.length < partsMax) last.push(piece);
     else batches.push([piece]);

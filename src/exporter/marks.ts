@@ -43,8 +43,12 @@ export interface Mark {
   readonly failures: number;
   /** With `apart` and `suspected`: not to be sent before, by `performance.now()`. */
   readonly dueAt?: number;
-  /** With `suspected`. */
+  /** With `suspected`, and with `apart` where it was refused before. */
   readonly suspicion?: Suspicion;
+  /** Some of it has gone since it was refused: that what is left is taken is no surprise. */
+  readonly changed?: true;
+  /** The last look at it was broken off by an answer that says nothing of it, before anything was found. */
+  readonly interrupted?: true;
 }
 
 /** Records remembered at most; beyond it the first are forgotten, which costs a request or two. */

@@ -75,6 +75,18 @@ export const UNKNOWN_MS_MAX = 5_000;
 /** How often refusals of what is merged end a proof, in ms. */
 export const DOUBTED_MS = 5_000;
 
+/** So many attempts that were broken off after something had been answered, and nothing is to be learned for now. */
+const BROKEN_OFF_MAX = 3;
+
+type Question = "seal" | "control" | "probe";
+
+/** An attempt that was broken off: what was answered on these connections is not asked again. */
+interface Begun {
+  readonly connections: number;
+  readonly until: number;
+  readonly taken: Map<Question, boolean>;
+}
+
 /** Asks the endpoint, and asks again when it may be another one. */
 export class MembersProof implements Prover {
   readonly #options: MembersProofOptions;
@@ -82,6 +94,10 @@ export class MembersProof implements Prover {
   #told: Members | undefined;
   #proof: { readonly members: Members; readonly connections: number; readonly until: number } | undefined;
   #doubtedAt = -Infinity;
+  /** What an attempt has learnt that was broken off. */
+  #begun: Begun | undefined;
+  /** Attempts in a row that were broken off after something had been answered. */
+  #brokenOff = 0;
   #asking: Promise<Members | Answer> | undefined;
 
   constructor(options: MembersProofOptions) {
@@ -106,6 +122,7 @@ export class MembersProof implements Prover {
   /** A connection was lost: the next answer may come from another server. */
   lost(): void {
     this.#proof = undefined;
+    this.#begun = undefined;
   }
 
   /**
@@ -126,13 +143,38 @@ export class MembersProof implements Prover {
   async #ask(): Promise<Members | Answer> {
     const connections = this.#options.connections();
     const { encoding, sealed, control: empty, probe: malformed } = FORMS[this.#options.form ?? "gzip_members"];
-    const seal = sealed === undefined ? undefined : await this.#taken(sealed, encoding);
-    if (typeof seal === "object") return seal;
-    const control = seal === true || await this.#taken(empty, encoding);
-    if (typeof control !== "boolean") return control;
-    const probe = control ? await this.#taken(malformed, encoding) : undefined;
-    if (typeof probe === "object") return probe;
+    const known = this.#begun;
+    const goesOn = known?.connections === connections && known.until > this.#now();
+    const begun = this.#begun = goesOn ? known : { connections, until: this.#now() + PROOF_MS_MAX, taken: new Map() };
+    const ask = async (question: Question, body: Uint8Array<ArrayBuffer>): Promise<boolean | Answer> => {
+      const taken = begun.taken.get(question) ?? await this.#taken(body, encoding);
+      if (typeof taken === "boolean") begun.taken.set(question, taken);
+      return taken;
+    };
+    const seal = sealed === undefined ? undefined : await ask("seal", sealed);
+    if (typeof seal === "object") return this.#breakOff(seal, begun);
+    const control = seal === true || await ask("control", empty);
+    if (typeof control === "object") return this.#breakOff(control, begun);
+    const probe = control ? await ask("probe", malformed) : undefined;
+    if (typeof probe === "object") return this.#breakOff(probe, begun);
     const members = probe === true ? "first_only" : probe === undefined || seal === false ? "unknown" : "all";
+    return this.#conclude(members, connections);
+  }
+
+  /**
+   * An answer says neither, or there was none. Behind an address of which one of two servers fails, or where each answer is followed by one
+   * that asks to wait, that may be so for ever: after a few attempts nothing is to be learned for now.
+   */
+  #breakOff(answer: Answer, { taken, connections }: Begun): Members | Answer {
+    // Who asks to wait is the same one after it, as far as is known.
+    if (answer.kind === "none" || dispositionOf(answer) !== "retry") this.#begun = undefined;
+    if (answer.kind === "none" && answer.aborted || taken.size === 0) return answer;
+    return ++this.#brokenOff < BROKEN_OFF_MAX ? answer : this.#conclude("unknown", connections);
+  }
+
+  #conclude(members: Members, connections: number): Members {
+    this.#begun = undefined;
+    this.#brokenOff = 0;
     const holdsMs = members === "unknown" ? UNKNOWN_MS_MAX : PROOF_MS_MAX;
     this.#proof = { members, connections, until: this.#now() + holdsMs };
     if (this.#told !== members) this.#options.onChange(members);

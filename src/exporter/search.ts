@@ -115,6 +115,8 @@ export async function search<Unit>(
   /** Refused, and refused again when they were sent once more. */
   const repeated: Found<Unit>[] = [];
   const unproven: Found<Unit>[] = [];
+  /** Refused, and not answered for when they were sent once more: the refusal stands, and is all that is known. */
+  const interrupted: Found<Unit>[] = [];
   const open: Open<Unit>[] = [first];
   let failuresInARow = 0;
   let taken = 0;
@@ -137,8 +139,9 @@ export async function search<Unit>(
       verdict,
       confirmed: confirmed === true || isProven(verdict),
     }));
-    const proven = { guilty: [...guilty, ...repeated], unproven };
-    const chance = { guilty, unproven: [...unproven, ...repeated.map((each) => ({ ...each, confirmed: false }))] };
+    const doubtful = [...unproven, ...interrupted];
+    const proven = { guilty: [...guilty, ...repeated], unproven: doubtful };
+    const chance = { guilty, unproven: [...doubtful, ...repeated.map((each) => ({ ...each, confirmed: false }))] };
     const anyTaken = taken > 0;
     return { ...(fickle ? chance : proven), uncut: told, unsent, stopped, down, refusesEmpty, anyTaken, requests };
   };
@@ -186,9 +189,11 @@ export async function search<Unit>(
     for (const [place, each] of units.entries()) {
       const own = await post(each);
       requests++;
-      if (own.kind === "stopped") {
-        return result([...open, ...notTaken], units.slice(place), own.answer);
-      }
+      const stands = halves === undefined && verdict.kind === "refused" && proof !== undefined &&
+        (own.kind === "stopped" || own.kind === "failing");
+      if (stands) interrupted.push(found);
+      const unsent = stands ? [] : units.slice(place);
+      if (own.kind === "stopped") return result([...open, ...notTaken], unsent, own.answer);
       failuresInARow = own.kind === "failing" ? failuresInARow + 1 : 0;
       if (own.kind === "taken") {
         if (own.empty !== true) {
@@ -197,7 +202,9 @@ export async function search<Unit>(
         }
         if (halves === undefined && refusedBy(verdict, own.by)) proof?.contradicted();
       } else if (own.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
-        return result([...open, ...notTaken], units.slice(place), own.answer, true);
+        return result([...open, ...notTaken], unsent, own.answer, true);
+      } else if (stands) {
+        continue;
       } else if (halves === undefined) {
         (own.kind === "refused" ? repeated : guilty).push({ unit: each, verdict: own, confirmed: true });
       } else notTaken.push({ unit: each, verdict: own });

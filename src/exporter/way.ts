@@ -110,6 +110,8 @@ export class Way {
   #lastTaken = 0;
   /** How many had been sent when an empty request was refused; undefined: none was, or one has been taken since. */
   #emptyRefusedAt: number | undefined;
+  /** How many had been sent when one was taken last. */
+  #emptyTakenAt = -1;
   /** An attempt on an open connection had no answer in time, and none has been answered since it began. */
   #silent = false;
   /** Requests that were answered, whatever with. */
@@ -267,7 +269,13 @@ export class Way {
     }
     if (disposition !== "delivered") return answer;
     this.#emptyRefusedAt = undefined;
+    this.#emptyTakenAt = this.evidence.sent;
     return undefined;
+  }
+
+  /** Whether an empty request was taken when so many requests of data had been sent, or since. */
+  takenEmptySince(sentBefore: number): boolean {
+    return this.#emptyTakenAt >= sentBefore;
   }
 
   /**
@@ -358,7 +366,8 @@ export function formOf(compression: Compression): ProvedForm {
   return compression === "zstd" ? "zstd" : "gzip_members";
 }
 
-function isRefusal(answer: Answer): boolean {
+/** Whether an answer says that what was sent is wrong. */
+export function isRefusal(answer: Answer): boolean {
   return answer.kind === "answer" && dispositionOf(answer) === "inspect";
 }
 

@@ -438,6 +438,41 @@ Deno.test("looking keeps what it has learnt across failures: each good one once,
   assert(data(ends).length < 600, `${data(ends).length} requests`);
 });
 
+for (
+  const [name, breaksOff, after] of [
+    ["503", status(503), 2],
+    ["a request to wait", status(429), 1],
+    ["a cut connection", { kind: "disconnect" }, 2],
+  ] as const satisfies readonly (readonly [string, Misbehaviour, number])[]
+) {
+  Deno.test(`an endpoint that breaks off by ${name} after each ${after}: what is good arrives, and all that is bad is set aside`, async () => {
+    await using ends = await exporting({
+      held: true,
+      retry: { initialMs: 1, maxMs: 4 },
+      misbehave: (seen) => seen.number % (after + 1) === 0 ? breaksOff : poisoned(seen) ? status(400) : undefined,
+    });
+    // Of one nothing is good, so that nothing but a proof makes it less.
+    const bad = numbered(4, POISON);
+    await append(ends.queue, submission("traces", requestOf("traces", ...bad.map((name) => [name]))));
+    await append(
+      ends.queue,
+      submission("traces", requestOf("traces", numbered(3), [...numbered(3, "m"), `${POISON} 5`])),
+    );
+    ends.start();
+    let others = 0;
+    const deadline = performance.now() + 60_000;
+    for (;;) {
+      await appendSpans(ends.queue, [`o${others++}`]);
+      await ends.told.until(() => ends.accepted.includes(`o${others - 1}`), "others, which go on");
+      const { deadLettered } = await balanced(ends.queue, "traces");
+      if (deadLettered === 5) break;
+      assert(performance.now() < deadline, `${deadLettered} of 5 were set aside, and ${others} others taken`);
+    }
+    await ends.emptied();
+    assert.deepEqual(new Set(ends.accepted), new Set([...numbered(3), ...numbered(3, "m"), ...numbered(others, "o")]));
+  });
+}
+
 Deno.test("what looking may cost has a bound: what is left of it then is set aside whole", async () => {
   await using ends = await exporting({
     held: true,

@@ -99,6 +99,32 @@ Deno.test("another answer, or none, says neither, and is asked again", async () 
   assert.equal(await proof.prove(), "all");
 });
 
+Deno.test("an endpoint that asks to wait after each answer is asked the rest, and one that is lost after each is not asked for ever", async () => {
+  const waits = setup([answered(200), answered(429), answered(400)]);
+  assert.deepEqual(await waits.proof.prove(), answered(429));
+  assert.equal(await waits.proof.prove(), "all", "the seal is not asked again, and the probe is answered");
+  const none: Answer = { kind: "none", cause: "cut", timedOut: false, aborted: false, durationMs: 1 };
+  const cuts = setup([
+    answered(200),
+    none,
+    answered(200),
+    none,
+    none,
+    answered(200),
+    none,
+    answered(200),
+    answered(400),
+  ]);
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    assert.equal(await cuts.proof.prove(), none);
+    cuts.proof.lost();
+  }
+  assert.equal(await cuts.proof.prove(), "unknown", "each request goes by itself meanwhile");
+  cuts.clock.ms += UNKNOWN_MS_MAX;
+  assert.equal(await cuts.proof.prove(), "all");
+  assert.deepEqual(cuts.told, ["unknown", "all"]);
+});
+
 Deno.test("those who ask at once share one probe, and a proof is not asked for again while it holds", async () => {
   const { proof, probes } = setup([answered(200), answered(400)]);
   assert.deepEqual(await Promise.all([proof.prove(), proof.prove(), proof.prove()]), ["all", "all", "all"]);

@@ -156,6 +156,17 @@ Deno.test("what fails by itself is asked once more, for failures come and go", a
   assert(guilty.every(({ verdict }) => verdict.kind === "failing"));
 });
 
+for (const [name, verdict] of [["503", FAILING], ["429", { kind: "stopped", answer: ANSWER }]] as const) {
+  Deno.test(`what was refused by itself, and is answered ${name} when it is sent once more, stays refused`, async () => {
+    let asked = 0;
+    const { doubtful, numbers, unsent } = await searched(4, (unit) => {
+      if (!unit.includes(3)) return TAKEN;
+      return unit.length === 1 && ++asked > 1 ? verdict : REFUSED;
+    });
+    assert.deepEqual([doubtful, numbers, unsent], [[3], [], []]);
+  });
+}
+
 Deno.test("where nothing is taken, nobody is guilty: neither when an empty request is taken nor when it is refused", async () => {
   for (const count of [1, 2, 8]) {
     const { guilty, doubtful, controls, stopped, requests, sent } = await searched(count, () => REFUSED);
