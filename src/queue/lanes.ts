@@ -6,7 +6,7 @@
 import type { OwnedBytes } from "../codec/owned_bytes.ts";
 import type { SignalName } from "../signal.ts";
 import type { Part, PayloadEncoding, TakeLimit, TargetId } from "./queue.ts";
-import { decodeParts, type RecordHead } from "./record_head.ts";
+import { partsOfRow, type RecordHead } from "./record_head.ts";
 
 /** What an entry is made of. */
 export interface NewEntry {
@@ -71,7 +71,7 @@ export class Entry {
 
 /** The parts of a record; already in memory if the record came in by this process. */
 export function partsOf(entry: Entry): readonly Part[] {
-  return entry.parts ??= decodeParts(entry.head.parts);
+  return entry.parts ??= partsOfRow(entry.head);
 }
 
 /** The lane whose first record is the oldest. */

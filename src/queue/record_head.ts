@@ -69,6 +69,27 @@ export function costOfRow(payloadBytes: number, parts: string): number {
   return costOf(payloadBytes, /[\ud800-\udbff]/.test(parts) ? [...parts].length : parts.length);
 }
 
+/** Whose a part is of which nothing is known any more: no sender has this id. */
+export const UNKNOWN_SENDER = "unknown:";
+
+/**
+ * The parts of a record as it is stored. Where their text is damaged, or does not add up to the record, it is one part of an unknown sender:
+ * its data is there all the same, and no other's waits for it.
+ */
+export function partsOfRow(
+  { parts, items, bytes, inflatedBytes }: Pick<RecordHead, "parts" | "items" | "bytes" | "inflatedBytes">,
+): ReturnType<typeof decodeParts> {
+  try {
+    const decoded = decodeParts(parts);
+    const counts = decoded.flatMap((part) => [part.items, part.bytes, part.inflatedBytes]);
+    const sum = decoded.reduce((sum, part) => sum + part.bytes, 0);
+    if (sum === bytes && counts.every((count) => Number.isSafeInteger(count) && count >= 0)) return decoded;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  return [{ sender: UNKNOWN_SENDER, items, bytes, inflatedBytes }];
+}
+
 /** The parts of a row; throws where the text is not what {@link encodeParts} writes. */
 export function decodeParts(
   text: string,

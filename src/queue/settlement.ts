@@ -4,7 +4,7 @@
  */
 import { concatenate } from "../codec/bytes.ts";
 import type { PartSettlement } from "./outcomes.ts";
-import { costOfRow, decodeParts, encodeParts, type RecordHead } from "./record_head.ts";
+import { costOfRow, encodeParts, partsOfRow, type RecordHead } from "./record_head.ts";
 
 /** Data that the Collector will never take, and its sender. */
 export interface Burial {
@@ -33,7 +33,7 @@ export interface SettledParts {
  * @param hasRoom Whether the dead letters have room for so many bytes; asked once for each burial, in order, and it is made where they do.
  */
 export function settleParts(
-  head: Pick<RecordHead, "parts">,
+  head: Pick<RecordHead, "parts" | "items" | "bytes" | "inflatedBytes">,
   payload: Uint8Array,
   outcomes: readonly PartSettlement[],
   hasRoom: (bytes: number) => boolean,
@@ -56,7 +56,7 @@ export function settleParts(
       held.add(burial, burial.payload);
     }
   };
-  for (const [index, part] of decodeParts(head.parts).entries()) {
+  for (const [index, part] of partsOfRow(head).entries()) {
     const bytes = payload.subarray(offset, offset + part.bytes);
     offset += part.bytes;
     const { sender } = part;

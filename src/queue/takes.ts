@@ -10,6 +10,7 @@ import type { ConfiguredTarget, ConfiguredTargets } from "./configured_targets.t
 import { deliveryOf } from "./delivery.ts";
 import type { LaneSet } from "./lane_set.ts";
 import { type Entry, type Lane, oldestOf, partsOf } from "./lanes.ts";
+import { UNKNOWN_SENDER } from "./record_head.ts";
 import { retryAfterMs, type Settlement, settlementOf } from "./outcomes.ts";
 import type { Delivery, PartOutcome, TakeLimit, TargetId } from "./queue.ts";
 import type { RecordHead } from "./record_head.ts";
@@ -144,13 +145,21 @@ export class Takes<Claim> {
 
   #lend(entry: Entry, claim: Claim): Delivery {
     const { id, signal, encoding, mergeable } = entry.head;
+    const parts = partsOf(entry);
+    if (parts[0]?.sender === UNKNOWN_SENDER) {
+      this.#settings.alarm.raise(
+        "damaged parts",
+        "What the queue knows of a record's senders is damaged: it is sent whole, as nobody's",
+        { signal, record: id },
+      );
+    }
     return deliveryOf({
       id,
       target: entry.target,
       signal,
       encoding,
       mergeable,
-      parts: partsOf(entry),
+      parts,
       enqueuedAt: this.#settings.appendedAt(entry.head),
     }, {
       payload: () => entry.payload,

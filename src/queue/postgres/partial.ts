@@ -6,7 +6,7 @@ import { codeOfEncoding, codeOfSignal } from "./codes.ts";
 import type { Ask } from "./connections.ts";
 import { type LedgerRow, LedgerRows, OVERLAP, sendersOf } from "./ledger.ts";
 import { payloadOf } from "./payload.ts";
-import { decodeParts, type RecordHead } from "../record_head.ts";
+import { partsOfRow, type RecordHead } from "../record_head.ts";
 import { type Burial, settleParts } from "../settlement.ts";
 import type { PendingSettle, Settled } from "./pending_settle.ts";
 import { ALL_BOOKS, LEDGER } from "./statements.ts";
@@ -85,8 +85,8 @@ export async function settlePartly(
   });
   const ledger = new LedgerRows();
   const senders = new Map<string, number>();
-  const count = (text: string, by: 1 | -1) => {
-    for (const [sender, bytes] of sendersOf(decodeParts(text))) {
+  const count = (head: RecordHead, by: 1 | -1) => {
+    for (const [sender, bytes] of sendersOf(partsOfRow(head))) {
       senders.set(sender, (senders.get(sender) ?? 0) + by * bytes);
     }
   };
@@ -117,7 +117,7 @@ export async function settlePartly(
     });
     if (rewritten && !held) stayed = own;
     ledger.add(target, signal, { records: 1, bytes: own.cost });
-    count(own.parts, 1);
+    count(own, 1);
   }
   ledger.add(target, signal, { records: -1, bytes: -was.cost });
   let finished = !shared;
@@ -132,7 +132,7 @@ export async function settlePartly(
     finished = Number(others?.waiting) === 0;
     if (!finished) ledger.add(OVERLAP, signal, { queued: was.items, records: 1, bytes: was.cost });
   }
-  if (finished) count(parts, -1);
+  if (finished) count(was, -1);
   await ask({ text: LEDGER, values: [JSON.stringify(ledger.rows)] });
   await ask({
     text: `INSERT INTO edgeferry.sender_ledger (sender, bytes) SELECT key, value::bigint FROM json_each_text($1::json)

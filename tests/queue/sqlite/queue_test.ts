@@ -586,3 +586,34 @@ inFolder("a queue whose storage hangs closes all the same", async ({ open, log }
   assert.ok(performance.now() - before < 10_000);
   await log.line(/did not close in time/);
 });
+
+inFolder(
+  "records whose parts are damaged are sent whole, set aside where they are refused, and hold up nobody",
+  async (place) => {
+    const { path, open, log } = place;
+    const damaged = ["nonsense", "[]", '[["x"]]', '[["sender-0",3,999,5]]', '"text"', "null"];
+    {
+      await using queue = await open();
+      for (const number of range(0, damaged.length + 1)) await queue.append(record(number, { parts: 2 }));
+    }
+    {
+      using db = new DatabaseSync(path);
+      for (const [index, parts] of damaged.entries()) {
+        db.prepare("UPDATE records SET parts = ? WHERE id = (SELECT min(id) FROM records) + ?").run(parts, index);
+      }
+    }
+    await using queue = await open();
+    assert.deepEqual(queue.readiness(), { ready: true });
+    const deliveries = await takeAll(queue, damaged.length + 1);
+    assert.deepEqual(deliveries.map(numberOf), range(0, damaged.length + 1));
+    assert.deepEqual(deliveries.map(({ parts }) => parts.length), [...damaged.map(() => 1), 2]);
+    assert.deepEqual(deliveries[0]!.parts[0], { ...deliveries[0]!.parts[0], items: 6, bytes: 64, inflatedBytes: 256 });
+    assert.equal((await log.line(/senders is damaged/)).level, "error");
+    const [first, ...others] = deliveries;
+    await first!.settle([{ kind: "dead", reason: "no", status: 400 }]);
+    await settleAll(others);
+    const { deadLettered, delivered } = (await statsOf(queue)).books.traces;
+    assert.deepEqual([deadLettered, delivered], [6, damaged.length * 6]);
+    assertBalanced(await statsOf(queue));
+  },
+);

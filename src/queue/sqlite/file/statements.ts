@@ -85,7 +85,8 @@ const STATEMENTS = {
   oldest: "SELECT id, enqueued_at FROM records ORDER BY id LIMIT 1",
   senders: `SELECT json_extract(part.value, '$[0]') AS sender,
     sum(json_extract(part.value, '$[2]') + ${costOfPart(0)}) AS bytes
-    FROM records, json_each(records.parts) AS part GROUP BY 1`,
+    FROM (SELECT parts FROM records WHERE json_valid(parts)) AS record, json_each(record.parts) AS part
+    WHERE part.type = 'array' GROUP BY 1`,
   clockSteps: "SELECT after_id, ms FROM clock_steps ORDER BY rowid",
   addClockStep: "INSERT INTO clock_steps VALUES (?, ?)",
   // Steps that no record is left from.

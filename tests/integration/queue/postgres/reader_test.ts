@@ -141,3 +141,29 @@ Deno.test("what cannot be read while the lease is lost is others', and not kept 
     assert.equal(lanes.entries.length, lost ? 0 : 1);
   }
 });
+
+Deno.test("records whose parts are damaged are sent whole, set aside where they are refused, and hold up nobody", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "damaged_parts");
+  await using receiver = await database.open({ role: "receiver" });
+  for (const number of [1, 2, 3]) await receiver.append(record(number, { parts: 2 }));
+  await database.query(
+    "UPDATE edgeferry.payloads SET parts = 'nonsense' WHERE id = (SELECT min(id) FROM edgeferry.payloads)",
+  );
+  await database.query(
+    `UPDATE edgeferry.payloads SET parts = '[["sender-0",3,999,5]]' WHERE id = (SELECT min(id) + 1 FROM edgeferry.payloads)`,
+  );
+  const log = new TestLog();
+  await using exporter = await database.open({ role: "exporter", log });
+  const deliveries = await takeAll(exporter, 3);
+  assert.deepEqual(deliveries.map(numberOf), [1, 2, 3]);
+  assert.deepEqual(deliveries.map(({ parts }) => parts.length), [1, 1, 2]);
+  await log.line(/senders is damaged/);
+  const [first, ...others] = deliveries;
+  await first!.settle([{ kind: "dead", reason: "no", status: 400 }]);
+  await settleAll(others);
+  const stats = await statsOf(exporter);
+  const { deadLettered, delivered } = stats.books.traces;
+  assert.deepEqual([stats.records, deadLettered, delivered], [0, 6, 12]);
+  assertBalanced(stats);
+});
