@@ -219,6 +219,7 @@ export class GroupClient implements ExportClient {
     const failed: Failed[] = [];
     const proofs: Members[] = [];
     let works: GroupMember | undefined;
+    let busy: Answer | undefined;
     for (const member of this.#candidates()) {
       const proved = await member.proof.prove();
       if (typeof proved === "string") {
@@ -230,11 +231,16 @@ export class GroupClient implements ExportClient {
       }
       this.#givenBy.set(proved, member);
       const aborted = proved.kind === "none" && proved.aborted;
-      if (!aborted && member.health.judge(proved).move === "moves") {
+      const { move } = aborted ? { move: "stays" } : member.health.judge(proved);
+      if (move === "moves") {
         if (works !== undefined) this.#down(works, [{ member, answer: proved }]);
         else failed.push({ member, answer: proved });
+      } else if (move === "busy" && kind === "balance") {
+        // The others have the data meanwhile.
+        busy ??= proved;
       } else return proved;
     }
+    if (proofs.length === 0 && busy !== undefined) return busy;
     const due = this.#options.members.filter(({ health }) => health.due)
       .flatMap((member) => member.proof.known() ?? []);
     return [...proofs, ...due].find((proved) => proved !== "all") ?? proofs[0] ?? failed[0]?.answer ?? "unknown";
@@ -246,11 +252,12 @@ export class GroupClient implements ExportClient {
     return known.find((proved) => proved !== "all") ?? known[0];
   }
 
-  /** Those that take data as far as is known; where none does, all. */
+  /** Those that take data as far as is known, in a balance without one that has asked to wait; where none does, all. */
   #candidates(): readonly GroupMember[] {
-    const { members } = this.#options;
+    const { kind, members } = this.#options;
     const up = members.filter(({ health }) => health.up);
-    return up.length === 0 ? members : up;
+    const awake = kind === "balance" ? up.filter(({ health }) => !health.rests) : up;
+    return awake.length > 0 ? awake : up.length > 0 ? up : members;
   }
 
   /** One has answered: those before it that failed are down. */

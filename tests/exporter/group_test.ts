@@ -107,6 +107,21 @@ function group(kind: GroupKind, names: readonly string[], random?: () => number)
   };
 }
 
+Deno.test("balance: one that asks to wait holds up no question of the others, and is asked none meanwhile; a failover waits", async () => {
+  const all = group("balance", ["a", "b"]);
+  for (const name of ["a", "b"]) all.readsAll.add(name);
+  all.says("a", answered(429, 10_000));
+  assert.equal(await all.client.proof.prove(), "all");
+  assert.deepEqual([all.asked.filter((name) => name === "a").length, all.told], [1, []]);
+  all.later(9_999);
+  assert.equal(await all.client.proof.prove(), "all");
+  assert.equal(all.asked.filter((name) => name === "a").length, 1, "not before its time");
+  assert.equal(await all.send({ needsProof: true }), "b 200");
+  const one = group("failover", ["a", "b"]);
+  one.says("a", answered(429, 10_000));
+  assert.deepEqual(await one.client.proof.prove(), answered(429, 10_000));
+});
+
 Deno.test("failover: the first has everything until it cannot be reached, and then the next", async () => {
   const eu = group("failover", ["a", "b", "c"]);
   assert.equal(await eu.send(), "a 200");
