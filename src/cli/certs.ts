@@ -26,7 +26,8 @@ import {
 import { initCertificates } from "../pki/init.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
 import { showCommand } from "./certs_show.ts";
-import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
+import { day, DIR_DEFAULT, OPENS_CA } from "./certs_words.ts";
+import { printable } from "./terminal.ts";
 import { counted, FaultFound, type Io, newCommand, put, table } from "./io.ts";
 
 const DAYS_MAX = 7300;

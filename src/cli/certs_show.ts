@@ -32,7 +32,8 @@ import { exposureOf } from "../pki/identity.ts";
 import { type PemDocument, readPem } from "../pki/pem.ts";
 import { leftoversIn } from "../pki/write.ts";
 import { type CaPassphraseFlags, readCaPassphrase, withCaPassphrase } from "./ca_passphrase.ts";
-import { day, DIR_DEFAULT, OPENS_CA, printable } from "./certs_words.ts";
+import { day, DIR_DEFAULT, OPENS_CA } from "./certs_words.ts";
+import { printable } from "./terminal.ts";
 import { counted, FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
 
 interface ShowFlags extends CaPassphraseFlags {

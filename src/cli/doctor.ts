@@ -8,6 +8,7 @@ import { readDotEnvFile } from "../config/load.ts";
 import { type CheckResult, examine, type Report } from "../doctor/doctor.ts";
 import type { Surroundings } from "./config.ts";
 import { counted, FaultFound, fitted, type Io, newCommand, painted } from "./io.ts";
+import { printable } from "./terminal.ts";
 
 /** The command `doctor`. Throws {@link FaultFound} naming the faults. */
 export function doctorCommand(io: Io, surroundings?: Surroundings): Command {
@@ -101,10 +102,4 @@ function linesOfCheck({ status, title, finding, evidence, fault, knownAs, remedy
     ...evidence.map((each) => `        seen: ${each}`),
     ...(remedy === null ? [] : [`        do:   ${remedy}`]),
   ];
-}
-
-/** A peer's words and a certificate's names may say anything, terminal escapes included. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }

@@ -87,3 +87,9 @@ async function barOn(stream: Stream): Promise<(what: string, total: number) => P
     return { update: (done) => bar.update(done), [Symbol.dispose]: () => bar.stop() };
   };
 }
+
+/** A peer's words and a certificate's names may say anything, terminal escapes included. */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}

@@ -111,9 +111,14 @@ export function reachableHost(hostname: string): string {
   return hostname === "::" ? "::1" : hostname;
 }
 
+/** The host of a URL as a name server, a socket or a certificate has it: an address of IPv6 without its brackets. */
+export function bareHost(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, "");
+}
+
 /** Whether only this machine can reach the host: `localhost`, `127.0.0.0/8` or `::1`. Brackets are allowed. */
 export function isLoopback(hostname: string): boolean {
-  const bare = hostname.replace(/^\[|\]$/g, "").toLowerCase();
+  const bare = bareHost(hostname).toLowerCase();
   if (bare === "localhost") return true;
   if (bare.includes(":")) return URL.canParse(`http://[${bare}]`) && new URL(`http://[${bare}]`).hostname === "[::1]";
   return /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(bare) && URL.canParse(`http://${bare}`);

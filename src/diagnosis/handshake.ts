@@ -4,8 +4,10 @@
  * @module
  */
 import { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import { connect, type DetailedPeerCertificate } from "node:tls";
 import { messageOf } from "../errors.ts";
+import { RSA_BITS_MIN } from "../pki/certificate.ts";
 import { whenAborted } from "../within.ts";
 
 /** Where to, and what to show. */
@@ -54,7 +56,7 @@ export function shakeHands(options: HandshakeOptions): Promise<Handshake> {
     host,
     port,
     // An address is no server name (RFC 6066, 3).
-    ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
     ALPNProtocols: ["h2", "http/1.1"],
     rejectUnauthorized: false,
     // Without any, Deno verifies all the same where it has no roots of its own (DENO_TLS_CA_STORE=), and fails.
@@ -106,8 +108,6 @@ export async function sendsWeakKey(options: HandshakeOptions): Promise<boolean> 
     (publicKey.asymmetricKeyDetails?.modulusLength ?? RSA_BITS_MIN) < RSA_BITS_MIN
   );
 }
-
-const RSA_BITS_MIN = 2048;
 
 function chainSent(leaf: DetailedPeerCertificate): X509Certificate[] {
   const chain: X509Certificate[] = [];

@@ -4,12 +4,13 @@
  * @module
  */
 import { BlockList, isIP } from "node:net";
+import { bareHost } from "../config/units.ts";
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** The name of the variable whose proxy is used; undefined where the request goes straight. */
 export function proxyVariableFor(url: URL, env: Variables): string | undefined {
-  if (isDirect(url.hostname.replace(/^\[|\]$/g, ""), env)) return undefined;
+  if (isDirect(bareHost(url.hostname), env)) return undefined;
   // ALL_PROXY is looked at first. In a CGI program HTTP_PROXY could be a request's header Proxy.
   const own = url.protocol === "https:"
     ? ["HTTPS_PROXY", "https_proxy"]

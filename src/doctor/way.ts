@@ -5,6 +5,7 @@
 import type { KeyObject, X509Certificate } from "node:crypto";
 import type { Protocol, TlsSettings } from "../config/exporter_settings.ts";
 import type { Config } from "../config/schema.ts";
+import { bareHost } from "../config/units.ts";
 import type { Handshake } from "../diagnosis/handshake.ts";
 import { CollectorClient, type Target } from "../exporter/client/client.ts";
 import type { ResolveName } from "../exporter/client/transports.ts";
@@ -66,7 +67,7 @@ export class Way {
     const { origin } = options;
     this.#exporter = options.exporter;
     this.#from = options.from;
-    this.host = origin.hostname.replace(/^\[|\]$/g, "");
+    this.host = bareHost(origin.hostname);
     this.secure = origin.protocol === "https:";
     this.port = Number(origin.port || (this.secure ? 443 : 80));
     this.tls = options.tls;

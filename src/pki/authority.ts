@@ -9,13 +9,12 @@ import type { KeyObject, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
 import { CertificateError } from "../errors.ts";
-import { keyTypeOf, type Usage } from "./certificate.ts";
+import { DAY_MS, keyTypeOf, type Usage } from "./certificate.ts";
 
 const CA_DAYS = 3650;
 const LEAF_DAYS = 365;
 /** Certificates begin this much in the past, for peers whose clock is behind. */
 const CLOCK_SKEW_MS = 5 * 60_000;
-const DAY_MS = 86_400_000;
 /** RFC 5280 4.1.2.2 allows 20 octets; 16 random ones cannot collide in practice. */
 const SERIAL_BYTES = 16;
 /** RFC 5280 appendix A, ub-common-name. */

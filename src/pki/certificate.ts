@@ -17,8 +17,9 @@ import { type PemBlock, pemBlocks, type PemDocument } from "./pem.ts";
 const BUNDLE_CERTIFICATES_MAX = 1000;
 /** Issuers followed from a certificate to its CA at most. */
 const CHAIN_LENGTH_MAX = 8;
-const RSA_BITS_MIN = 2048;
-const DAY_MS = 86_400_000;
+/** Deno's TLS takes no RSA key of fewer bits. */
+export const RSA_BITS_MIN = 2048;
+export const DAY_MS = 86_400_000;
 
 /** Extended key usages that matter here. Source: RFC 5280 4.2.1.12. */
 export type Usage = "serverAuth" | "clientAuth";

@@ -23,6 +23,7 @@ import {
   type CertificateFacts,
   chainOf,
   checkKeyMatches,
+  DAY_MS,
   daysLeft,
   describe,
   exportPrivateKey,
@@ -39,7 +40,6 @@ import { exposureOf } from "./identity.ts";
 import { readPem } from "./pem.ts";
 import { CERTIFICATE_MODE, finishWriting, KEY_MODE, type NewFile, writeAll } from "./write.ts";
 
-const DAY_MS = 86_400_000;
 const CA_NAME = "ca";
 /** The key of the CA that is on its way out. */
 const OLD_KEY = "ca.key.old";

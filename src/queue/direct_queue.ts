@@ -24,7 +24,7 @@ import {
 } from "./queue.ts";
 import { Shares } from "./shares.ts";
 import { Takers } from "./takers.ts";
-import { targetsOf, targetsOfNew } from "./targets.ts";
+import { findTargets, targetsOfNew } from "./targets.ts";
 
 /** What the engine needs to be told. */
 export interface DirectQueueSettings {
@@ -125,7 +125,7 @@ class DirectQueue implements SendingQueue {
   }
 
   admits(targets: readonly TargetId[], bytes: number): Refusal | undefined {
-    targetsOf(targets, (id) => this.#targetOf(id));
+    findTargets(targets, (id) => this.#targetOf(id));
     if (this.#closed) return new Refusal("shutting_down", "The relay is shutting down");
     const records = this.#waiting.size + this.#taken.size;
     if (records < this.#recordsMax && this.#bytes + bytes <= this.#bytesMax) return undefined;

@@ -51,7 +51,7 @@ export function settlementOf(
 }
 
 /** How long what is to be sent again waits, in ms: as long as the part that is to wait longest. */
-export function retryAfterMs(outcomes: readonly PartOutcome[]): number {
+export function longestRetryMs(outcomes: readonly PartOutcome[]): number {
   let afterMs = 0;
   for (const outcome of outcomes) if (outcome.kind === "retry") afterMs = Math.max(afterMs, outcome.afterMs ?? 0);
   return afterMs;

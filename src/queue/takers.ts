@@ -7,7 +7,7 @@ import { whenAborted } from "../within.ts";
 import type { TargetId } from "./queue.ts";
 
 /** Takers of one signal for one target. */
-export function kindOf(target: TargetId, signal: SignalName): string {
+export function takerKind(target: TargetId, signal: SignalName): string {
   return `${target} ${signal}`;
 }
 

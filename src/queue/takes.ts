@@ -10,11 +10,10 @@ import type { ConfiguredTarget, ConfiguredTargets } from "./configured_targets.t
 import { deliveryOf } from "./delivery.ts";
 import type { LaneSet } from "./lane_set.ts";
 import { type Entry, type Lane, oldestOf, partsOf } from "./lanes.ts";
-import { UNKNOWN_SENDER } from "./record_head.ts";
-import { retryAfterMs, type Settlement, settlementOf } from "./outcomes.ts";
+import { longestRetryMs, type Settlement, settlementOf } from "./outcomes.ts";
 import type { Delivery, PartOutcome, TakeLimit, TargetId } from "./queue.ts";
-import type { RecordHead } from "./record_head.ts";
-import { kindOf, type Takers } from "./takers.ts";
+import { type RecordHead, UNKNOWN_SENDER } from "./record_head.ts";
+import { takerKind, type Takers } from "./takers.ts";
 
 /** An outcome that is to be written. */
 export interface WantedSettle<Claim> {
@@ -77,7 +76,7 @@ export class Takes<Claim> {
     const { lanes: set, takers, targets, steady, reader } = this.#settings;
     const target = targets.of(limit.target);
     const lanes = set.of(limit.target, limit.signal);
-    const kind = kindOf(limit.target, limit.signal);
+    const kind = takerKind(limit.target, limit.signal);
     for (;;) {
       if (this.#settings.closing()) throw new Refusal("shutting_down", "The queue is closed");
       if (signal.aborted) return [];
@@ -171,7 +170,7 @@ export class Takes<Claim> {
     const { lanes, takers, targets, steady } = this.#settings;
     const { id, signal } = entry.head;
     const target = targets.of(entry.target);
-    const dueAt = steady() + retryAfterMs(outcomes);
+    const dueAt = steady() + longestRetryMs(outcomes);
     const settlement = settlementOf(partsOf(entry), outcomes);
     if (settlement === undefined) {
       target.inFlight[signal] -= 1;
@@ -197,7 +196,7 @@ export class Takes<Claim> {
   /** Whether nothing of a signal moves until outcomes are written: all that is taken waits for that, nobody takes, and more is there. */
   #awaitsOutcomes({ id, settling, inFlight }: ConfiguredTarget, signal: SignalName): boolean {
     const { lanes, takers } = this.#settings;
-    return settling[signal] === inFlight[signal] && !takers.waits(kindOf(id, signal)) &&
+    return settling[signal] === inFlight[signal] && !takers.waits(takerKind(id, signal)) &&
       lanes.of(id, signal).some((lane) => lane.behind || lane.firstId !== undefined);
   }
 
@@ -221,7 +220,7 @@ export class Takes<Claim> {
   /** As the queue's. */
   hasten(signal: SignalName, target: TargetId): void {
     this.#settings.lanes.hasten(target, signal);
-    this.#settings.takers.wake(kindOf(target, signal));
+    this.#settings.takers.wake(takerKind(target, signal));
   }
 
   /**

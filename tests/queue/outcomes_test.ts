@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { PartOutcome } from "../../src/queue/queue.ts";
-import { retryAfterMs, settlementOf } from "../../src/queue/outcomes.ts";
+import { longestRetryMs, settlementOf } from "../../src/queue/outcomes.ts";
 
 const parts = [{ items: 3, bytes: 20 }, { items: 5, bytes: 30 }];
 const delivered: PartOutcome = { kind: "delivered" };
@@ -38,6 +38,6 @@ Deno.test("a part of which some is left is told, though nothing else has met its
 });
 
 Deno.test("what is to be sent again waits for the part that is to wait longest", () => {
-  assert.equal(retryAfterMs([delivered, retry]), 0);
-  assert.equal(retryAfterMs([{ ...retry, afterMs: 10 }, delivered, { ...retry, afterMs: 700 }, retry]), 700);
+  assert.equal(longestRetryMs([delivered, retry]), 0);
+  assert.equal(longestRetryMs([{ ...retry, afterMs: 10 }, delivered, { ...retry, afterMs: 700 }, retry]), 700);
 });

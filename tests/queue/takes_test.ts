@@ -5,7 +5,7 @@ import { LaneSet } from "../../src/queue/lane_set.ts";
 import type { Entry } from "../../src/queue/lanes.ts";
 import { DEFAULT_TARGETS, type PartOutcome, type TargetSettings } from "../../src/queue/queue.ts";
 import { headOf } from "../../src/queue/record_head.ts";
-import { kindOf, Takers } from "../../src/queue/takers.ts";
+import { takerKind, Takers } from "../../src/queue/takers.ts";
 import { Takes, type WantedSettle } from "../../src/queue/takes.ts";
 import { releasesAll } from "../support/owners.ts";
 import { LIMIT, NEVER, numberOf, record, TestLog } from "./records.ts";
@@ -50,7 +50,7 @@ function scene({ maxAgeMs, takenBytesMax, targets: configured = DEFAULT_TARGETS 
   const append = (number: number) => {
     const { payload, ...rest } = record(number);
     lanes.own(number, headOf(rest, state.now), rest.parts, payload);
-    takers.wake(kindOf(1, "traces"));
+    takers.wake(takerKind(1, "traces"));
   };
   return { state, log, lanes, takers, targets, takes, settles, append };
 }

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
-import { shareOf, targetsOf } from "../../src/queue/targets.ts";
+import { findTargets, shareOf } from "../../src/queue/targets.ts";
 
 Deno.test("a record has at least one target, none twice, and only those that are known", () => {
   const find = (id: number) => {
     if (id > 2) throw new RangeError(`No target has the number ${id}`);
     return `target ${id}`;
   };
-  assert.deepEqual(targetsOf([2, 1], find), ["target 2", "target 1"]);
-  assert.throws(() => targetsOf([], find), RangeError);
-  assert.throws(() => targetsOf([1, 1], find), RangeError);
-  assert.throws(() => targetsOf([3], find), RangeError);
+  assert.deepEqual(findTargets([2, 1], find), ["target 2", "target 1"]);
+  assert.throws(() => findTargets([], find), RangeError);
+  assert.throws(() => findTargets([1, 1], find), RangeError);
+  assert.throws(() => findTargets([3], find), RangeError);
 });
 
 Deno.test("a target alone may have the whole queue, one of several half of it, unless it says otherwise", () => {

@@ -3,6 +3,7 @@
  * @module
  */
 import { headersFor, type Protocol } from "../../config/exporter_settings.ts";
+import { bareHost } from "../../config/units.ts";
 import { clientFacts } from "../../diagnosis/client_facts.ts";
 import { asksForServerKey, concernsTheWay, diagnose, type Fault } from "../../diagnosis/faults.ts";
 import { sendsWeakKey } from "../../diagnosis/handshake.ts";
@@ -243,7 +244,7 @@ export class CollectorClient implements ExportClient {
   async #lookAtServerKey(signal: SignalName, abort: AbortSignal | undefined): Promise<void> {
     const { hostname, port } = new URL(this.target(signal).url);
     const { cert, key } = this.#identity;
-    const host = hostname.replace(/^\[|\]$/g, "");
+    const host = bareHost(hostname);
     const where = { host, port: Number(port || 443), timeoutMs: HANDSHAKE_MS };
     this.#serverKeyWeak = await sendsWeakKey({ ...where, cert, key, ...(abort === undefined ? {} : { abort }) });
   }

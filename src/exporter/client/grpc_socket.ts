@@ -2,8 +2,9 @@
  * A connection to a Collector that is to speak HTTP/2: TCP, and TLS with the relay's identity where the URL says so.
  * @module
  */
-import { connect as connectPlain, type Socket } from "node:net";
+import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectSecure, type ConnectionOptions } from "node:tls";
+import { bareHost } from "../../config/units.ts";
 import { messageOf } from "../../errors.ts";
 import { whenAborted } from "../../within.ts";
 import type { ClientIdentity } from "./transport.ts";
@@ -29,7 +30,7 @@ export function openSocket<Taken>(
   take: (socket: Socket) => Taken | PromiseLike<Taken>,
 ): Promise<Taken> {
   const secure = url.protocol === "https:";
-  const hostname = hostOf(url);
+  const hostname = bareHost(url.hostname);
   const port = portOf(url);
   const { promise, resolve, reject } = Promise.withResolvers<Taken>();
   let alpn: () => unknown = () => "h2";
@@ -80,7 +81,7 @@ export function openSocket<Taken>(
 export async function rehearse(options: SocketOptions): Promise<void> {
   const { url, address, abort } = options;
   if (url.protocol !== "https:") return;
-  await reach(address ?? hostOf(url), portOf(url), abort);
+  await reach(address ?? bareHost(url.hostname), portOf(url), abort);
   // Deno's own TLS takes the name to verify from where it connects to.
   if (address !== undefined) return;
   const connecting = connectByDeno(url, options.identity);
@@ -111,7 +112,7 @@ function reach(host: string, port: number, abort: AbortSignal): Promise<void> {
 
 function connectByDeno(url: URL, { caCerts, cert, key }: ClientIdentity): Promise<Deno.TlsConn> {
   return Deno.connectTls({
-    hostname: hostOf(url),
+    hostname: bareHost(url.hostname),
     port: portOf(url),
     caCerts: [...caCerts],
     alpnProtocols: ["h2"],
@@ -119,7 +120,6 @@ function connectByDeno(url: URL, { caCerts, cert, key }: ClientIdentity): Promis
   });
 }
 
-const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, "");
 const portOf = ({ port, protocol }: URL): number => Number(port || (protocol === "https:" ? 443 : 80));
 
 /** What `node:tls` says in Deno 2.9.6, whatever is wrong with the server's certificate, and what Node's own code says of its names. */
@@ -147,7 +147,7 @@ function tlsOptions(host: string, { caCerts, cert, key }: ClientIdentity): Conne
     ca: [...caCerts],
     ...(cert !== undefined && key !== undefined ? { cert, key } : {}),
     // An address is no server name (RFC 6066, 3).
-    ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
     // gRPC over TLS is HTTP/2 or nothing.
     ALPNProtocols: ["h2"],
   };

@@ -4,6 +4,7 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
+import { bareHost } from "../../config/units.ts";
 import { shakeHands } from "../../diagnosis/handshake.ts";
 import { type CertificateFacts, describe } from "../../pki/certificate.ts";
 import type { ClientIdentity } from "./transport.ts";
@@ -54,7 +55,7 @@ export function watchPeers({ urls, identity, onSeen, intervalMs = INTERVAL_MS }:
     if (ended.signal.aborted) return;
     const { cert, key } = identity();
     const { certificates } = await shakeHands({
-      host: hostname.replace(/^\[|\]$/g, ""),
+      host: bareHost(hostname),
       port: Number(port || 443),
       cert,
       key,

@@ -3,6 +3,7 @@
  * @module
  */
 import { isIP } from "node:net";
+import { bareHost } from "../../config/units.ts";
 import { whenAborted } from "../../within.ts";
 import { Addresses, ASK_MS_MAX } from "./addresses.ts";
 import type { Carried, Place, Transport } from "./transport.ts";
@@ -116,7 +117,7 @@ export class Transports {
   }
 
   #open(url: URL, place?: Place): Endpoint | undefined {
-    const host = url.hostname.replace(/^\[|\]$/g, "");
+    const host = bareHost(url.hostname);
     const { resolve, create } = this.#options;
     if (resolve === undefined || isIP(host) !== 0) return undefined;
     const secure = url.protocol === "https:";

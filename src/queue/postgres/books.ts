@@ -4,7 +4,7 @@
  */
 import type { TargetId } from "../queue.ts";
 import { type Totals, totalsOf } from "../totals.ts";
-import { signalOf } from "./codes.ts";
+import { signalOfCode } from "./codes.ts";
 import type { Row } from "./connections.ts";
 
 /** The state of the queue at one moment. */
@@ -66,7 +66,7 @@ export function snapshotOf(row: Row): Snapshot {
     oldestMs = Math.max(oldestMs ?? -Infinity, ageMs);
   }
   return {
-    totals: { ...totalsOf(rowsOf(row.books), signalOf), held: Number(row.held), lastId: 0 },
+    totals: { ...totalsOf(rowsOf(row.books), signalOfCode), held: Number(row.held), lastId: 0 },
     oldestMs,
     firsts,
     names,

@@ -17,12 +17,12 @@ export function codeOfEncoding(encoding: PayloadEncoding): number {
 }
 
 /** @throws {RangeError} of a number that stands for none */
-export function signalOf(code: unknown): SignalName {
+export function signalOfCode(code: unknown): SignalName {
   return nameOf(SIGNAL_CODES, code);
 }
 
 /** @throws {RangeError} of a number that stands for none */
-export function encodingOf(code: unknown): PayloadEncoding {
+export function encodingOfCode(code: unknown): PayloadEncoding {
   return nameOf(ENCODING_CODES, code);
 }
 

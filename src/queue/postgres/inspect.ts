@@ -21,13 +21,13 @@ import {
 import { costOfRow, encodeParts } from "../record_head.ts";
 import { StorageError } from "../storage_error.ts";
 import { snapshotOf } from "./books.ts";
-import { codeOfSignal, encodingOf, signalOf } from "./codes.ts";
+import { codeOfSignal, encodingOfCode, signalOfCode } from "./codes.ts";
 import type { Row } from "./connections.ts";
 import { moveStep } from "./move.ts";
 import { bytesOf } from "./payload.ts";
 import { endClient } from "./connections.ts";
 import { checkSchema, GRANT_REMEDY, INSUFFICIENT_PRIVILEGE } from "./schema.ts";
-import { ALL_BOOKS, STATS } from "./statements.ts";
+import { ALL_BOOKS, DURABLE, STATS } from "./statements.ts";
 
 /** Dead letters looked at for groups, the newest first: whoever looks at a page does not wait for more. */
 const GROUPED_MAX = 5_000;
@@ -159,8 +159,8 @@ function valuesOf(
 function headOf(row: Row): DeadLetterHead {
   return {
     id: Number(row["id"]),
-    signal: signalOf(row["signal"]),
-    encoding: encodingOf(row["encoding"]),
+    signal: signalOfCode(row["signal"]),
+    encoding: encodingOfCode(row["encoding"]),
     sender: String(row["sender"]),
     items: Number(row["items"]),
     bytes: Number(row["bytes"]),
@@ -199,7 +199,7 @@ async function group(client: Client, limit: number): Promise<GroupedDeadLetters>
   return {
     groups: rows.slice(0, limit).map((row) => ({
       sender: String(row["sender"]),
-      signal: signalOf(row["signal"]),
+      signal: signalOfCode(row["signal"]),
       reason: String(row["reason"]),
       status: row["status"] === null ? undefined : Number(row["status"]),
       records: Number(row["records"]),
@@ -226,8 +226,6 @@ const unknownOf = ({ ids }: DeadLetterFilter, wanted: readonly number[]): readon
   const there = new Set(wanted);
   return ids?.filter((id) => !there.has(id)) ?? [];
 };
-
-const DURABLE = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))`;
 
 /**
  * $1 JSON of id, parts and cost of each; $2 what a part counts for its sender beside its bytes. The letters that are there still become

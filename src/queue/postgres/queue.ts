@@ -26,9 +26,9 @@ import {
 import { decodeParts, headOf } from "../record_head.ts";
 import { type ConfiguredTarget, ConfiguredTargets, type Fullness } from "../configured_targets.ts";
 import { Shares } from "../shares.ts";
-import { kindOf, Takers } from "../takers.ts";
+import { takerKind, Takers } from "../takers.ts";
 import { Takes } from "../takes.ts";
-import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { deadLetterShareOf, findTargets, targetsOfNew } from "../targets.ts";
 import { doorBooksOf, type Totals } from "../totals.ts";
 import { Appender, type PendingAppend } from "./appender.ts";
 import { Floors, type Snapshot, snapshotOf } from "./books.ts";
@@ -255,7 +255,7 @@ class PostgresQueue implements SendingQueue {
   }
 
   admits(ids: readonly TargetId[], bytes: number): Refusal | undefined {
-    const targets = targetsOf(ids, (id) => this.#targets.of(id));
+    const targets = findTargets(ids, (id) => this.#targets.of(id));
     const cost = bytes + RECORD_BYTES;
     return this.#refusalOf(cost) ?? this.#fullFor(targets, cost).refusal;
   }
@@ -333,7 +333,7 @@ class PostgresQueue implements SendingQueue {
       payload[Symbol.dispose]();
       for (const target of head.targets) this.#reader.feed(this.#lanes.laneOf(target, head));
     }
-    for (const target of head.targets) this.#takers.wake(kindOf(target, head.signal));
+    for (const target of head.targets) this.#takers.wake(takerKind(target, head.signal));
   }
 
   /** Room for the dead letters of each target, in bytes. */
@@ -413,7 +413,7 @@ class PostgresQueue implements SendingQueue {
   }
 
   reaches(signal: SignalName, target: TargetId, whether: boolean): void {
-    const kind = kindOf(target, signal);
+    const kind = takerKind(target, signal);
     if (!whether && !this.#unreached.has(kind)) {
       this.#unreached.set(kind, { signal, target, since: this.#steady(), restsUntil: 0 });
     }
@@ -423,7 +423,7 @@ class PostgresQueue implements SendingQueue {
   /** Where this relay cannot send to the target what another may be able to. */
   #standsBack(target: TargetId, signal: SignalName): Unreached | undefined {
     if (!this.#othersSend || this.#unreached.size === 0) return undefined;
-    const unreached = this.#unreached.get(kindOf(target, signal));
+    const unreached = this.#unreached.get(takerKind(target, signal));
     return unreached !== undefined && this.#steady() - unreached.since >= STAND_BACK_MS ? unreached : undefined;
   }
 
@@ -584,7 +584,7 @@ class PostgresQueue implements SendingQueue {
       if (held === undefined) this.#fallBehind();
       await this.#standBack();
       const lanes = this.#targets.ids.flatMap((target) => this.#lanesOf(target));
-      for (const { target, signal } of await this.#reader.look(lanes)) this.#takers.wake(kindOf(target, signal));
+      for (const { target, signal } of await this.#reader.look(lanes)) this.#takers.wake(takerKind(target, signal));
     }
     await this.#fold();
     const { totals } = await this.#look();

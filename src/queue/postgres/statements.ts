@@ -7,7 +7,7 @@
  */
 
 /** What waits for the disk, and for synchronous standbys. */
-const DURABLE = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting)`;
+export const DURABLE = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting)`;
 
 /** What may be lost in a crash of the server: it is done again, or makes a duplicate. */
 const FLEETING = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS setting)`;

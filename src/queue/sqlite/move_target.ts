@@ -5,11 +5,11 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { SIGNAL_NAMES, type SignalName } from "../../signal.ts";
-import { RECORD_BYTES } from "../cost.ts";
 import type { MoveResult } from "../inspection.ts";
 import type { TargetId } from "../queue.ts";
 import { openOrThrow, readable } from "./inspect.ts";
 import { addBook, OVERLAP, Routes } from "./file/routes.ts";
+import { COST } from "./file/statements.ts";
 import { StorageError } from "../storage_error.ts";
 
 /** Bounds of one transaction: the relay's own wait behind it. */
@@ -18,8 +18,6 @@ const STEP_BYTES = 4 * 1024 * 1024;
 
 /** The pause after each, in ms, in which the relay gets its turn: SQLite's lock has no queue. */
 const PAUSE_MS = 20;
-
-const COST = `bytes + length(parts) + ${RECORD_BYTES} AS cost`;
 
 type Row = Record<string, unknown>;
 
@@ -111,7 +109,7 @@ class Step {
   }
 
   run(): { readonly records: number; readonly items: number } {
-    const row = this.#db.prepare(`SELECT *, ${COST} FROM records WHERE id = ?`);
+    const row = this.#db.prepare(`SELECT *, ${COST} AS cost FROM records WHERE id = ?`);
     let records = 0;
     let items = 0;
     let bytes = 0;

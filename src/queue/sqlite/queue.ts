@@ -27,7 +27,7 @@ import {
 } from "../queue.ts";
 import { type ConfiguredTarget, ConfiguredTargets, type Fullness } from "../configured_targets.ts";
 import { Shares } from "../shares.ts";
-import { deadLetterShareOf, targetsOf, targetsOfNew } from "../targets.ts";
+import { deadLetterShareOf, findTargets, targetsOfNew } from "../targets.ts";
 import type { Batch, PendingSettle } from "./commits.ts";
 import { Committer } from "./committer.ts";
 import { Connection, TICK_MS } from "./connection.ts";
@@ -38,7 +38,7 @@ import { doorBooksOf, type Totals } from "../totals.ts";
 import type { Replies } from "./protocol.ts";
 import { Reader } from "./reader.ts";
 import { Recount } from "./recount.ts";
-import { kindOf, Takers } from "../takers.ts";
+import { takerKind, Takers } from "../takers.ts";
 import { Takes } from "../takes.ts";
 import type { News } from "./worker_link.ts";
 
@@ -245,7 +245,7 @@ class SqliteQueue implements SendingQueue {
     if (this.#targets.size === 1 && ids.length === 1 && first !== undefined && this.#targets.has(first)) {
       return this.#refusalOf(cost);
     }
-    const targets = targetsOf(ids, (id) => this.#targets.of(id));
+    const targets = findTargets(ids, (id) => this.#targets.of(id));
     return this.#refusalOf(cost) ?? this.#fullFor(targets, cost).refusal;
   }
 
@@ -317,7 +317,7 @@ class SqliteQueue implements SendingQueue {
 
   #wakeFor(appends: Batch["appends"]): void {
     const kinds = new Set<string>();
-    for (const { op } of appends) for (const target of op.targets) kinds.add(kindOf(target, op.signal));
+    for (const { op } of appends) for (const target of op.targets) kinds.add(takerKind(target, op.signal));
     for (const kind of kinds) this.#takers.wake(kind);
   }
 

@@ -39,7 +39,7 @@ export interface Delta {
 }
 
 /** What a row costs the queue, as {@link costOfRow} has it. */
-const COST = `bytes + length(parts) + ${RECORD_BYTES}`;
+export const COST = `bytes + length(parts) + ${RECORD_BYTES}`;
 
 const HEAD = `id, signal, encoding, mergeable, items, bytes, ${COST} AS cost, inflated_bytes, enqueued_at, parts`;
 
@@ -165,7 +165,7 @@ export function clockStepsOf({ sql }: Pick<Open, "sql">): ClockStep[] {
 }
 
 /** A record without its payload. @param targets Of its route. */
-export function headOf(row: Row, targets: readonly TargetId[]): RecordHead {
+export function headOfRow(row: Row, targets: readonly TargetId[]): RecordHead {
   return {
     id: Number(row.id),
     targets,

@@ -22,7 +22,7 @@ import type {
 } from "../protocol.ts";
 import type { RecordHead } from "../../record_head.ts";
 import type { Totals } from "../../totals.ts";
-import { clockStepsOf, headOf, inTransaction, type Open, readTotals, type Row, setMeta } from "./statements.ts";
+import { clockStepsOf, headOfRow, inTransaction, type Open, readTotals, type Row, setMeta } from "./statements.ts";
 import { Transaction } from "./transaction.ts";
 import { Upkeep } from "./upkeep.ts";
 import { diskFull, sqliteFaultOf, storageErrorOf } from "../../storage_error.ts";
@@ -174,7 +174,7 @@ export class SqliteStore {
       const id = Number(row.id);
       if (!shared || sql.isDone.get(id, target) === undefined) {
         const payload = shared ? undefined : (row.payload ?? undefined) as Uint8Array<ArrayBuffer> | undefined;
-        const record = { ...headOf(row, route.targets), payload };
+        const record = { ...headOfRow(row, route.targets), payload };
         rows.push(record);
         bytes += record.bytes;
       }
@@ -203,7 +203,7 @@ export class SqliteStore {
         const [route] = open.routes.to(target).filter(({ targets }) => targets.length === 1);
         let room = this.#deadLetterShare - Number(open.sql.deadBytesOf.get(target)?.bytes ?? 0);
         for (const row of route === undefined ? [] : open.sql.heldFitting.all(route.id, room)) {
-          const head = headOf(row, [target]);
+          const head = headOfRow(row, [target]);
           if (head.bytes > room) break;
           room -= head.bytes;
           open.sql.release.run(head.id);

@@ -10,7 +10,7 @@ import type { DeadLetter, Remainder, SettleOp } from "../protocol.ts";
 import { emptyTarget, type Totals } from "../../totals.ts";
 import type { TargetId } from "../../queue.ts";
 import { OVERLAP } from "./routes.ts";
-import { addBooks, type Delta, emptyDelta, headOf, type Open, type Row, setMeta, unbind } from "./statements.ts";
+import { addBooks, type Delta, emptyDelta, headOfRow, type Open, type Row, setMeta, unbind } from "./statements.ts";
 
 /** The operations of one transaction, and what they add up to. */
 export class Transaction {
@@ -181,7 +181,7 @@ export class Transaction {
     if (targets.length > 1 && this.#pending(op) === undefined) return undefined;
     const row = sql.row.get(id);
     if (row === undefined) return undefined;
-    const head = headOf(row, targets);
+    const head = headOfRow(row, targets);
     // A settle that is tried again after a crash of the Worker may meet a row that it has cut down already: its outcomes are of parts
     // that have gone.
     if (head.bytes !== bytes) return { id, target, head, heldRecords: 0, stays: false, split: false };
