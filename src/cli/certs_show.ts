@@ -250,6 +250,7 @@ async function inspectKey(
       throw new CertificateError("key_mismatch", {
         what: `Cannot use ${file}`,
         state: "it matches none of the certificates shown",
+        remedy: "put its certificate beside it, or remove the key",
       });
     }
   });

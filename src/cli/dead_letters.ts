@@ -79,7 +79,9 @@ export function addDeadLetterCommands(
       const inspector = await inspectorOf(flags);
       const redaction = await redactionOf(flags);
       const letter = await found(() => inspector.read(id));
-      if (letter === undefined) throw new FaultFound(`No dead letter of queue ${inspector.path} has the id ${id}`);
+      if (letter === undefined) {
+        throw new FaultFound(`No dead letter of queue ${inspector.path} has the id ${id}; ${LIST_THEM}`);
+      }
       const request = decoded(letter, redaction);
       if (flags.json) {
         const { payload: _payload, ...head } = letter;
@@ -176,10 +178,12 @@ async function tellWouldBe(
   if (fitting.length > 0) io.out(describeHeads(fitting.slice(0, LIMIT_DEFAULT), io.width).join("\n"));
 }
 
+const LIST_THEM = "queue dead-letters lists those that are there";
+
 function unknownIds(unknown: readonly number[], { ids: _ids, ...filter }: DeadLetterFilter): FaultFound {
   const isFiltered = Object.values(filter).some((value) => value !== undefined);
   const which = isFiltered ? "No dead letter that fits has" : "No dead letter has";
-  return new FaultFound(`${which} the id ${unknown.join(", ")}`);
+  return new FaultFound(`${which} the id ${unknown.join(", ")}; ${LIST_THEM}`);
 }
 
 /** A file or database that cannot be used is a fault that was found, not wrong use. */

@@ -54,7 +54,11 @@ export function queueCommand(io: Io, configured: (config: string | undefined) =>
       const relays = "relays" in inspector ? await found(() => inspector.relays()) : undefined;
       if (flags.json) io.out(JSON.stringify({ ...stats, ...(relays === undefined ? {} : { relays }) }, null, 2));
       else io.out([...describeStats(io, stats, Date.now()), ...describeRelays(relays, Date.now())].join("\n"));
-      if (!stats.balanced) throw new FaultFound(`The books of queue ${stats.path} do not balance`);
+      if (!stats.balanced) {
+        throw new FaultFound(
+          `The books of queue ${stats.path} do not balance; report this with the relay's log and these numbers`,
+        );
+      }
     });
 
   common(family.command("move"))

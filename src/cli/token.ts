@@ -178,7 +178,9 @@ function addMint(family: Command, io: Io): void {
         );
       } catch {
         // What went wrong may quote the key.
-        throw new FaultFound("Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it");
+        throw new FaultFound(
+          "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key; set it to what token key printed",
+        );
       }
     });
 }
@@ -229,7 +231,9 @@ function addRevoke(family: Command, io: Io, configured: Configured): void {
     .action(async (id: string, flags: FileFlags) => {
       const file = await fileOf(flags, configured);
       const removed = await removeTokens(file, id);
-      if (removed === 0) throw new FaultFound(`No token of ${shownName(id)} is in ${shownPath(file)}`);
+      if (removed === 0) {
+        throw new FaultFound(`No token of ${shownName(id)} is in ${shownPath(file)}; token usage lists those that are`);
+      }
       io.out(`Removed ${counted(removed, "token")} of ${id} from ${shownPath(file)}`);
     });
 }

@@ -366,6 +366,7 @@ async function openFolder(
     throw new CertificateError("key_mismatch", {
       what: `Cannot use ${keyDocument.name}`,
       state: `it is of no certificate in ${certificate.name}`,
+      remedy: "put the certificate of the CA whose key it is into that file, or give the key of one that is there",
     });
   }
   return { authority: await openAuthority(current, key), current, authorities };

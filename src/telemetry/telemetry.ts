@@ -138,6 +138,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
     throw new ConfigError({
       what: `Cannot use samplingRatio ${samplingRatio}`,
       state: "it is not a number from 0 to 1",
+      remedy: "give the share of requests to trace, such as 0.01",
     });
   }
   for (const [name, ms] of Object.entries({ metricIntervalMs, spanDelayMs, shutdownMs })) {
@@ -145,6 +146,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
       throw new ConfigError({
         what: `Cannot use ${name} ${ms}`,
         state: `it is not a time from 1 to ${TIMER_MS_MAX} ms`,
+        remedy: "give a number of milliseconds",
       });
     }
   }
@@ -303,6 +305,7 @@ function targetsOf(collector: CollectorEndpoint): { targets: SignalTargets; clos
       {
         what: `Cannot use exporter.endpoint ${collector.endpoint}`,
         state: "it is not a URL that starts with https:// or http://",
+        remedy: "give the Collector's base URL, such as https://localhost:4318",
       },
     );
   }

@@ -111,7 +111,7 @@ Deno.test("token revoke removes every token of an id, and says when there is non
   assert.equal((await senderOf(file, tokens[2]!)).id, "shop");
   await assert.rejects(senderOf(file, tokens[0]!), { code: "unauthenticated" });
   const again = await run("revoke", "web", "--file", file);
-  assert.deepEqual([again.code, again.err], [1, [`No token of web is in ${file}`]]);
+  assert.deepEqual([again.code, again.err], [1, [`No token of web is in ${file}; token usage lists those that are`]]);
   assert.equal((await run("revoke", "shop", "--file", file)).out[0], `Removed 1 token of shop from ${file}`);
 });
 
@@ -197,7 +197,7 @@ Deno.test("token mint without a key, with a wrong one or a wrong time", async ()
   assert.match((await run("mint", "--id", "web")).err[0]!, /EDGEFERRY_SIGNING_KEY is not set/);
   const wrong = await withKey('{"kty":"OKP"}', () => run("mint", "--id", "web"));
   assert.deepEqual([wrong.code, wrong.err], [1, [
-    "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key as token key prints it",
+    "Cannot mint a token: EDGEFERRY_SIGNING_KEY is not a key; set it to what token key printed",
   ]]);
   // As a signature these would do; no relay has a key so short.
   for (const short of ["garbage", "x".repeat(42), `${"x".repeat(43)}\n${"x".repeat(43)}`]) {
