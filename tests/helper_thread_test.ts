@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { HelperThread, ThreadCrashError, ThreadlessError } from "../src/helper_thread.ts";
+import { waitWhile } from "./support/wait_while.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -48,7 +49,7 @@ Deno.test("where there is no thread nothing is handed over", async () => {
 Deno.test("a thread without work ends; whoever waits as it is ended is told", async () => {
   using idle = open({ idleMs: 1 });
   await idle.run(() => job(1));
-  while (idle.running) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => idle.running);
   assert.deepEqual([...await idle.run(() => job(2))], [12]);
   const ended = open();
   const waits = assert.rejects(ended.run(() => job(1)), /was ended/);

@@ -70,10 +70,10 @@ export class OwnedBytes implements Disposable {
   }
 }
 
-/** Who holds bytes, and since when; undefined unless a test watches, for a stack costs more than a request. */
+/** The owners that hold bytes, and since when; undefined unless a test watches, for a stack costs more than a request. */
 let watched: Map<OwnedBytes, Error> | undefined;
 
-/** Who has come to hold bytes in this thread since the watch began, and holds them still. */
+/** The owners that have come to hold bytes in this thread since the watch began, and hold them still. */
 export interface OwnersWatch extends Disposable {
   /** Of each, the stack of where it came to hold them. */
   readonly held: readonly string[];

@@ -462,7 +462,7 @@ export class Inquest {
   ): Promise<Kept | undefined> {
     const { way, recoder, took } = this.#options;
     const { sender } = partOf(piece);
-    // Who waits for the answer has the Collector's word.
+    // A sender that waits for the answer has the Collector's word.
     const waits = voyage.shipment.until([piece]) !== Infinity;
     let content: Uint8Array;
     try {

@@ -38,7 +38,10 @@ const MALFORMED = new Uint8Array([0x0a, 0x7f]);
 
 interface Form {
   readonly encoding: Coding;
-  /** What each merged body begins with. Who refuses that would refuse each of them; so does who reads the first member alone. */
+  /**
+   * What each merged body begins with. An endpoint that refuses it would refuse each merged body; one that reads the first member alone
+   * refuses it, too.
+   */
   readonly sealed?: Uint8Array<ArrayBuffer>;
   /** Empty requests. An endpoint that refuses them would refuse the probe, too, whatever it reads of it. */
   readonly control: Uint8Array<ArrayBuffer>;

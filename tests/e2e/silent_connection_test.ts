@@ -7,6 +7,7 @@ import { startSink } from "../support/far_end/sink.ts";
 import { type TestCertificates, testCertificates } from "../support/files/certificates.ts";
 import { booksIn, ENGINES, startRelayHere } from "../support/relay/relay.ts";
 import { startCollector } from "../support/tools/collector.ts";
+import { waitWhile } from "../support/wait_while.ts";
 
 /** A Collector, and the names of the spans that have reached it. */
 interface Behind extends AsyncDisposable {
@@ -87,9 +88,7 @@ for (const [what, start] of Object.entries(COLLECTORS)) {
       assert.equal(await send(relay.url, relay.token, "span-1"), 200);
       await arrived("span-1");
       // Its answer has come back, too.
-      while (engine === "sqlite" && booksIn(relay.queuePath).traces.delivered === 0) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      await waitWhile(() => engine === "sqlite" && booksIn(relay.queuePath).traces.delivered === 0);
       proxy.freeze();
       if (engine === "sqlite") assert.equal(await send(relay.url, relay.token, "span-2"), 200);
       else {

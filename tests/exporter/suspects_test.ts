@@ -3,6 +3,7 @@ import { Evidence } from "../../src/exporter/evidence.ts";
 import { Marks, type Suspicion } from "../../src/exporter/marks.ts";
 import { type Piece, piecesOf } from "../../src/exporter/payload.ts";
 import { type Cut, REFUSED_IN_A_ROW_MAX, Suspects } from "../../src/exporter/suspects.ts";
+import { waitWhile } from "../support/wait_while.ts";
 
 function scene(bySender = false, wait = { initialMs: 100, maxMs: 1_000 }) {
   const marks = new Marks();
@@ -78,7 +79,7 @@ Deno.test("one waits longer each time while nothing is taken, and has waited eno
     const { waitMs } = refuse(piece);
     assert(waitMs >= mostMs / 2 && waitMs <= mostMs, `${waitMs} of ${mostMs}`);
   }
-  while (!suspects.waited(piece, of(piece))) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => !suspects.waited(piece, of(piece)));
   assert(performance.now() - started >= 100);
   // As soon as something is taken that tells more, it is looked at again soon.
   take();
@@ -95,7 +96,7 @@ Deno.test("many that are refused with nothing taken between are the endpoint's f
     // However often the same ones are.
     assert.equal(suspects.everything(first!), false);
   }
-  while (!suspects.waited(pieces[1]!, of(pieces[1]!))) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => !suspects.waited(pieces[1]!, of(pieces[1]!)));
   refuse(first!);
   assert.equal(suspects.everything(first!), true);
   assert.equal(suspects.waited(pieces[1]!, of(pieces[1]!)), false);

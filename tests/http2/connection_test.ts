@@ -23,6 +23,7 @@ import type { Field } from "../../src/http2/hpack_tables.ts";
 import type { Http2Stream, StreamCut, StreamEvents } from "../../src/http2/stream.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { RawHttp2 } from "../support/far_end/raw_http2.ts";
+import { waitWhile } from "../support/wait_while.ts";
 
 const LIMITS: Http2Limits = {
   streamsMax: 10,
@@ -207,12 +208,12 @@ Deno.test("a client opens no more streams than the server takes, and is told of 
   const second = ask(one.connection, undefined);
   await assert.rejects(ask(one.connection, undefined), /no room/);
   assert(one.connection.usable);
-  while (open.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => open.length < 2);
   open[0]!.sendHeaders(OK, true);
   await first;
   await room.promise;
   const third = ask(one.connection, undefined);
-  while (open.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => open.length < 3);
   for (const stream of open.slice(1)) stream.sendHeaders(OK, true);
   await Promise.all([second, third]);
 });
@@ -989,7 +990,7 @@ Deno.test("requests behind the last GOAWAY are not taken, and a flood of them en
   peer.begin();
   peer.headers(1, REQUEST);
   await peer.next(FRAME_TYPE.settings);
-  while (connection.streams === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => connection.streams === 0);
   connection.drain();
   peer.write(frame(FRAME_TYPE.ping, FLAG.ack, 0, (await peer.next(FRAME_TYPE.ping)).body));
   assert.equal((await peer.next(FRAME_TYPE.goaway)).body.readUInt32BE(0), 1);
@@ -1072,7 +1073,7 @@ Deno.test("a peer that asks and does not read is not read on, until it reads", a
   // More answers than the system's buffers between the two hold.
   const count = 5_000;
   for (let asked = 0; asked < count; asked++) peer.headers(2 * asked + 1, REQUEST, true);
-  while (!socket.isPaused()) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => !socket.isPaused());
   assert(opened < count);
   peer.resume();
   for (let answered = 0; answered < count; answered++) await peer.next(FRAME_TYPE.headers);

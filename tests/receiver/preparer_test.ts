@@ -10,6 +10,7 @@ import type { ContentEncoding } from "../../src/receiver/headers.ts";
 import { type BodyForm, type PreparationSettings, prepare, type Prepared } from "../../src/receiver/preparation.ts";
 import { INLINE, Preparer } from "../../src/receiver/preparer.ts";
 import { makeBodies } from "../bench/bodies.ts";
+import { waitWhile } from "../support/wait_while.ts";
 
 const settings: PreparationSettings = { payloadEncoding: "gzip", bounds: UNBOUNDED };
 const quiet = { threadless: assert.fail, crashed: assert.fail };
@@ -150,7 +151,7 @@ Deno.test("a thread without work ends, and a new one starts with the next large 
   for (let round = 0; round < 2; round++) {
     const { items } = await preparer.prepare(form(), "a", large.slice());
     assert.equal(items, 2_000);
-    while (preparer.threaded) await new Promise((resolve) => setTimeout(resolve, 1));
+    await waitWhile(() => preparer.threaded);
   }
 });
 

@@ -14,6 +14,7 @@ import { testCertificates } from "../support/files/certificates.ts";
 import { Journal } from "../support/relay/exporting.ts";
 import { openRaw, sendRaw } from "../support/bodies/raw_http.ts";
 import { MetricCollector } from "../support/relay/telemetry.ts";
+import { waitWhile } from "../support/wait_while.ts";
 
 const request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 
@@ -242,6 +243,6 @@ Deno.test("over TLS: a client that does not shake hands in time is closed, by ea
     socket.on("error", () => {}).resume();
     await new Promise<void>((resolve) => socket.once("close", () => resolve()));
   }
-  while (one.server.connections() !== 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.server.connections() !== 0);
   assert.deepEqual(await one.counted("edgeferry_receiver_dropped_connections"), [2]);
 });

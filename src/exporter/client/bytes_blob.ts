@@ -1,5 +1,5 @@
 /**
- * Bytes that `fetch` reads piece by piece. Of a body in one piece it holds two copies until the garbage collector comes by: twelve bodies of
+ * Bytes that `fetch` reads piece by piece. It holds two copies of a body in one piece until the garbage collector comes by: twelve bodies of
  * 20 MiB left 140 MiB behind, and read by pieces 5 MiB. A stream would do the same, but states no length over HTTP/1.1; a Blob's
  * length is known.
  * @module

@@ -56,7 +56,7 @@ export class HttpTransport implements Transport {
       redirect: "manual",
       signal: abort,
     });
-    // Of a small one nobody can tell: it is handed over in one piece.
+    // For a small one this cannot be known: it is handed over in one piece.
     const early = sent instanceof BytesBlob && !sent.isRead;
     return await read(signal, response, early);
   }

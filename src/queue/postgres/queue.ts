@@ -388,7 +388,7 @@ class PostgresQueue implements SendingQueue {
     }
   }
 
-  /** Payloads that were written while a take looked are there for the next; one that is not there at all is told of each time. */
+  /** Payloads that were written while a take looked are there for the next; one that is not there at all is named each time. */
   #bare(lease: number, lane: Lane, ids: readonly number[]): void {
     this.#failed(`The payload of record ${ids[0]} is not to be found`);
     const places = ids.map((record) => ({ ...placeOf(lane), record }));

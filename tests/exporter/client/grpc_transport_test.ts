@@ -9,6 +9,7 @@ import { signalOf } from "../../../src/signal.ts";
 import { type GrpcReply, startGrpcEnd } from "../../support/far_end/grpc_end.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { clientFor } from "../../support/relay/exporting.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 const MESSAGE = { kind: "message" } as const;
 const BODY = gzipMember(new Uint8Array(100));
@@ -180,9 +181,9 @@ Deno.test("where the peer takes few calls at once, more connections take the oth
   }, { streamsMax: 1 });
   const client = grpc(end.url);
   const first = client.send("traces", BODY, "gzip");
-  while (end.calls.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.calls.length < 1);
   const others = [client.send("traces", BODY, "gzip"), client.send("logs", BODY, "gzip")];
-  while (end.calls.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.calls.length < 3);
   gate.resolve();
   for (const answer of await Promise.all([first, ...others])) assert(answer.kind === "answer");
   assert.equal(end.connections, 3);
@@ -213,7 +214,7 @@ Deno.test("given up: the call ends, and the connection serves the others", async
   const client = grpc(end.url);
   const abort = new AbortController();
   const given = client.send("traces", BODY, "gzip", { abort: abort.signal });
-  while (end.calls.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.calls.length < 1);
   abort.abort();
   const answer = await given;
   assert(answer.kind === "none" && answer.aborted);
@@ -232,16 +233,16 @@ Deno.test("mutual TLS: another identity is shown on a new connection, and what i
   const identity = { caCerts: [certs.ca.certificate], cert: certs.client.certificate, key: certs.client.key };
   const client = grpc(end.url, 10_000, identity);
   const old = client.send("traces", BODY, "gzip");
-  while (end.calls.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.calls.length < 1);
   client.replaceIdentity(identity);
   assert.equal((await client.send("traces", BODY, "gzip")).kind, "answer");
   gate.resolve();
   assert.equal((await old).kind, "answer");
   const [first, second] = end.calls.map(({ connection }) => connection);
   assert.notEqual(first, second);
-  while (end.open > 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.open > 1);
   client.close();
-  while (end.open > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => end.open > 0);
 });
 
 Deno.test("a place is gone to whatever the name in the URL resolves to, and the name is the one that is asked for", async () => {

@@ -10,6 +10,7 @@ import { openQueue, type QueueSettings } from "../../../src/queue/open.ts";
 import type { Fault } from "../../../src/queue/sqlite/injected_faults.ts";
 import { queueThread } from "../../support/threads/queue_threads.ts";
 import { record, TestLog } from "../records.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 export interface Place {
   readonly folder: string;
@@ -64,7 +65,7 @@ export const range = (from: number, to: number) => Array.from({ length: to - fro
 
 /** The queue says by itself when its storage is in order again. */
 export async function ready(queue: Awaited<ReturnType<typeof openQueue>>): Promise<void> {
-  while (!queue.readiness().ready) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitWhile(() => !queue.readiness().ready);
 }
 
 export interface Writer extends AsyncDisposable {

@@ -31,6 +31,7 @@ import {
   withToken,
 } from "../../support/relay/receiver.ts";
 import { MetricCollector } from "../../support/relay/telemetry.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 /** A receiver that is asked by gRPC, and one connection to it. */
 async function receiving(options: TestReceiverOptions = {}, instrumented?: (app: Hono) => void) {
@@ -412,9 +413,9 @@ Deno.test("a body that breaks off is refused, and gives its room back", async ()
   await using one = await receiving();
   const { stream } = one.client.open();
   stream.sendData(Buffer.concat([messagePrefix(5_000, false), Buffer.alloc(3_000)]));
-  while (one.admission.bytes === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.admission.bytes === 0);
   stream.reset();
-  while (one.told.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.told.length === 0);
   assert.equal(one.admission.bytes, 0);
   const [refused] = one.told;
   assert(refused?.kind === "refused" && refused.code === "body_incomplete");
@@ -438,7 +439,7 @@ Deno.test("grpc-timeout that ends before the commit is DEADLINE_EXCEEDED; what w
   assert.equal(answer.code, GRPC_CODE.DEADLINE_EXCEEDED);
   assert.match(answer.message, /may have been kept/);
   keep({});
-  while (one.told.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.told.length === 0);
   assert.deepEqual(one.told.map(({ kind }) => kind), ["accepted"]);
   // And while its message is still to come.
   const late = one.client.open({ metadata });
@@ -446,7 +447,7 @@ Deno.test("grpc-timeout that ends before the commit is DEADLINE_EXCEEDED; what w
   const half = one.client.open({ metadata });
   half.stream.sendData(messagePrefix(100, false));
   assert.equal((await half.answer).code, GRPC_CODE.DEADLINE_EXCEEDED);
-  while (one.told.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.told.length < 3);
   assert.deepEqual(one.told.slice(1).map((each) => each.kind === "refused" && each.code), [
     "body_timeout",
     "body_timeout",
@@ -640,7 +641,7 @@ Deno.test("of a connection that has proved nothing a few calls are looked at, th
   // Another connection's calls do not wait for them; its answer says that what came before has been read.
   await using other = await one.connect();
   const first = other.call(new Uint8Array(0));
-  while (seen.length < 5) await new Promise((resolve) => setTimeout(resolve));
+  await waitWhile(() => seen.length < 5);
   assert.equal(seen.length, 5);
   known.resolve();
   assert.deepEqual((await Promise.all([first, ...answers])).map(({ code }) => code), Array(21).fill(0));
@@ -747,7 +748,7 @@ Deno.test("floods and what is against the rules are counted as dropped; so is wh
   assert.equal(await idle.goaway(), ERROR_CODE.none);
   await Promise.all([flood.closed, wrong.closed, idle.closed]);
   for (const peer of [flood, wrong, idle]) peer.destroy();
-  while (one.dropped.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.dropped.length < 3);
   assert.deepEqual(one.dropped, ["protocol", "protocol", "idle"]);
 });
 
@@ -932,7 +933,7 @@ Deno.test("health: a request that does not arrive is waited for no longer than a
   await peer.closed;
   assert.equal(peer.seen.filter(({ type }) => type === FRAME_TYPE.reset).length, 502);
   peer.destroy();
-  while (one.dropped.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.dropped.length < 2);
   assert.deepEqual([one.dropped, one.failed], [["idle", "idle"], []]);
 });
 
@@ -996,7 +997,7 @@ Deno.test("calls from a seed: each is answered or cut, the room is given back, a
     });
     await Promise.all(answers);
   }
-  while (one.admission.bytes > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(() => one.admission.bytes > 0);
   assert(one.told.every(({ kind }) => kind !== "failed"));
   assert(one.told.some(({ kind }) => kind === "accepted"));
 });

@@ -17,6 +17,7 @@ import {
 import { readLightly } from "../../../src/receiver/listener/tls_reading.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { openRaw, type RawAnswer, sendRaw } from "../../support/bodies/raw_http.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 const limits: ConnectionLimits = {
   connectionsMax: 20,
@@ -190,7 +191,7 @@ Deno.test("a connection whose TLS does not come about is closed, and holds no pl
     connection.write(said);
     await connection.closed;
   }
-  while (server.listening.connections() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitWhile(() => server.listening.connections() > 0);
   assert.deepEqual(server.told.dropped, ["handshake", "handshake", "handshake"]);
   assert.deepEqual(server.told.refused, []);
   using client = Deno.createHttpClient({ caCerts: [certs.ca.certificate] });
@@ -230,7 +231,7 @@ Deno.test("one connection too many takes the place of the unproved one that was 
   await late.closed;
   assert.deepEqual(server.told.dropped, ["max_connections", "max_connections"]);
   used[Symbol.dispose]();
-  while (server.listening.connections() > 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitWhile(() => server.listening.connections() > 2);
   assert.equal((await sendRaw(server.url, small)).status, 200);
 });
 

@@ -7,6 +7,7 @@ import { SelfCheck } from "../../../src/receiver/listener/self_check.ts";
 import { openRaw, type RawConnection, sendRaw } from "../../support/bodies/raw_http.ts";
 import { GrpcClient } from "../../support/far_end/grpc_client.ts";
 import { startProgram } from "../../support/program/program.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -75,7 +76,7 @@ Deno.test("while connections come nobody else connects; without any the check do
     onFailed: (error) => anew.push(String(error)),
   });
   check.start(port);
-  while (count < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+  await waitWhile(() => count < 3);
   assert.deepEqual([check.accepting, anew], [true, []]);
   check[Symbol.dispose]();
   const closed = once(server, "close");

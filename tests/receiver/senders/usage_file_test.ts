@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Usage } from "../../../src/receiver/senders/usage.ts";
 import { keepUsage, readUsage, usageFileOf } from "../../../src/receiver/senders/usage_file.ts";
 import { folder } from "../../support/files/folder.ts";
+import { waitWhile } from "../../support/wait_while.ts";
 
 const sender: Sender = { id: "web", proof: "token 5e884898", signals: new Set(["traces"]) };
 const from = { origin: null, address: () => undefined };
@@ -39,7 +40,7 @@ Deno.test("it is written from time to time", async () => {
   const usage = new Usage();
   await using _keeper = keepUsage(usage, file, 1, nothing);
   usage.accepted(sender, 3, from);
-  while ((await readUsage(file)) === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+  await waitWhile(async () => (await readUsage(file)) === undefined);
 });
 
 Deno.test("a file that cannot be written is told once, and again after it could", async () => {

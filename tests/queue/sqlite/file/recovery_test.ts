@@ -25,6 +25,7 @@ import type { SendingQueue } from "../../../../src/queue/queue.ts";
 import { assertBalanced } from "../../contract.ts";
 import { numberOf, record, settleAll, statsOf, takeAll } from "../../records.ts";
 import { fill, inFolder, type Place, range, ready, startWriter } from "../scene.ts";
+import { waitWhile } from "../../../support/wait_while.ts";
 
 function damagePages(path: string, pages: readonly number[]): void {
   const fd = openSync(path, "r+");
@@ -219,9 +220,7 @@ for (const suffix of ["-wal", "-shm"] as const) {
         }
         const inode = how === "deleted" ? undefined : statSync(place.path + suffix).ino;
         // Another is there: the relay has noticed.
-        while ((statSync(place.path + suffix, { throwIfNoEntry: false })?.ino ?? inode) === inode) {
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
+        await waitWhile(() => (statSync(place.path + suffix, { throwIfNoEntry: false })?.ino ?? inode) === inode);
         const accepted = await writer.kill();
         await using queue = await place.open();
         const there = await numbersIn(queue);
@@ -245,7 +244,7 @@ inFolder("the mark is deleted under the relay: it is made again", async (place) 
 inFolder("the lock is deleted under the relay: a second one is kept out all the same", async (place) => {
   await using queue = await place.open();
   rmSync(`${place.path}.lock`);
-  while (!existsSync(`${place.path}.lock`)) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitWhile(() => !existsSync(`${place.path}.lock`));
   // Made before it is locked.
   let refused = false;
   while (!refused) {
