@@ -23,6 +23,13 @@ const FOUND: readonly DatabaseFault[] = [
     knownAs: ["relation does not exist"],
   },
   {
+    code: "database_silent",
+    what: "PostgreSQL takes connections, and does not answer what is asked of the queue's tables",
+    remedy:
+      "see in pg_stat_activity and pg_locks who holds the tables of the schema edgeferry; or its host or disk hangs",
+    knownAs: ["PostgreSQL has not answered"],
+  },
+  {
     code: "database_rights",
     what: "The role may not use the queue's tables",
     remedy: "run queue migrate with --grant and the name of the relays' role, as the owner of the tables",

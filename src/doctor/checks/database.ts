@@ -13,14 +13,24 @@ import { Connector } from "../../postgres/connector.ts";
 import { type Client, DatabaseError } from "../../postgres/driver.ts";
 import { durabilityOf, lossCosts } from "../../postgres/server_facts.ts";
 import type { DatabaseSettings } from "../../postgres/settings.ts";
-import { postgresInspector } from "../../queue/postgres/inspect.ts";
-import { checkRights, checkSchema, INSUFFICIENT_PRIVILEGE, schemaState } from "../../queue/postgres/schema.ts";
+import { endClient } from "../../queue/postgres/connections.ts";
+import { type FleetInspector, postgresInspector } from "../../queue/postgres/inspect.ts";
+import {
+  checkRights,
+  checkSchema,
+  checkStatements,
+  INSUFFICIENT_PRIVILEGE,
+  schemaState,
+} from "../../queue/postgres/schema.ts";
 import { StorageError } from "../../queue/storage_error.ts";
 import { createLog } from "../../telemetry/log.ts";
+import { within } from "../../within.ts";
 import { type Check, faultFrom, type Finding, ok, warning } from "../finding.ts";
 
 /** How far the clocks may differ, in ms. */
 const CLOCK_MS_MAX = 5_000;
+/** How long the database may take to answer for one step, in ms. */
+const ANSWER_MS = 8_000;
 /** The share of the queue from which on it is nearly full. */
 const FULL_SHARE = 0.9;
 
@@ -49,6 +59,8 @@ export class DatabaseSubject implements AsyncDisposable {
   readonly settings: DatabaseSettings;
   readonly now: () => Date;
   readonly connector: Connector;
+  /** By how many ms the database's clock differed when the connection was made. */
+  clockMs = NaN;
   #attempt: Promise<Client | ConnectError | CertificateError | ConfigError> | undefined;
 
   constructor(settings: DatabaseSettings, now: () => Date) {
@@ -59,7 +71,11 @@ export class DatabaseSubject implements AsyncDisposable {
 
   /** One connection, or why there is none; tried once. */
   attempt(): Promise<Client | ConnectError | CertificateError | ConfigError> {
-    return this.#attempt ??= this.connector.connect().catch((error: unknown) => {
+    return this.#attempt ??= this.connector.connect().then((client) => {
+      // Later steps may take long.
+      this.clockMs = Math.abs((this.connector.server?.facts.now ?? NaN) - this.now().getTime());
+      return client;
+    }).catch((error: unknown) => {
       const told = [ConnectError, CertificateError, ConfigError].some((kind) => error instanceof kind);
       if (told) return error as ConnectError | CertificateError | ConfigError;
       throw error;
@@ -76,6 +92,18 @@ export class DatabaseSubject implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.connector[Symbol.asyncDispose]();
   }
+}
+
+/** What a step finds by asking on connections, which are given up where there is no answer. */
+async function answered(asking: Promise<Finding>, connections: readonly Client[]): Promise<Finding> {
+  if (await within(asking, ANSWER_MS)) return await asking;
+  asking.catch(() => {});
+  await Promise.all(connections.map(endClient));
+  return {
+    status: "fault",
+    fault: "database_silent",
+    finding: `PostgreSQL has not answered for ${ANSWER_MS / 1_000} s`,
+  };
 }
 
 /** What the attempt says of a step: that it failed there, or that it got past it. */
@@ -165,10 +193,14 @@ export const DATABASE_CHECKS: readonly Check<DatabaseSubject>[] = [
     needs: ["database_settings"],
     async run(subject) {
       const client = await subject.client();
-      try {
+      const ask = async () => {
         await checkSchema(client);
         await checkRights(client);
+        await checkStatements(client);
         return ok(`The queue's tables have version ${(await schemaState(client))?.version}`);
+      };
+      try {
+        return await answered(ask(), [client]);
       } catch (error) {
         if (error instanceof StorageError) {
           return {
@@ -189,32 +221,40 @@ export const DATABASE_CHECKS: readonly Check<DatabaseSubject>[] = [
     id: "database_room",
     title: "room in the queue",
     needs: ["database_tables"],
-    async run(subject) {
-      const { stats, relays } = postgresInspector({ path: "", connect: () => subject.connector.connect() });
-      const { records, bytes, bytesMax } = await stats();
-      const living = (await relays()).filter(({ alive }) => alive);
-      const evidence = [
-        `${records} records, ${bytes} of ${formatSize(bytesMax)} bytes`,
-        `${living.length} relays live: ${living.map(({ name, role }) => `${name} (${role})`).join(", ") || "none"}`,
-        "the room on the database's own disk cannot be asked for: see that it has some more than queue_size",
-      ];
-      return bytesMax > 0 && bytes > FULL_SHARE * bytesMax
-        ? warning("database_full", "The queue is nearly full", ...evidence)
-        : ok("The queue has room", ...evidence);
+    run(subject) {
+      const connections: Client[] = [];
+      const connect = async () => {
+        const client = await subject.connector.connect();
+        connections.push(client);
+        return client;
+      };
+      return answered(roomIn(postgresInspector({ path: "", connect })), connections);
     },
   },
   {
     id: "database_clock",
     title: "clock of the database",
     needs: ["database_settings"],
-    run({ connector, now }) {
-      const differsMs = Math.abs((connector.server?.facts.now ?? NaN) - now().getTime());
-      return differsMs <= CLOCK_MS_MAX
+    run({ clockMs }) {
+      return clockMs <= CLOCK_MS_MAX
         ? ok("The database's clock is this machine's")
-        : warning("database_clock", `The database's clock differs by ${Math.round(differsMs / 1_000)} s`);
+        : warning("database_clock", `The database's clock differs by ${Math.round(clockMs / 1_000)} s`);
     },
   },
 ];
+
+async function roomIn({ stats, relays }: FleetInspector): Promise<Finding> {
+  const { records, bytes, bytesMax } = await stats();
+  const living = (await relays()).filter(({ alive }) => alive);
+  const evidence = [
+    `${records} records, ${bytes} of ${formatSize(bytesMax)} bytes`,
+    `${living.length} relays live: ${living.map(({ name, role }) => `${name} (${role})`).join(", ") || "none"}`,
+    "the room on the database's own disk cannot be asked for: see that it has some more than queue_size",
+  ];
+  return bytesMax > 0 && bytes > FULL_SHARE * bytesMax
+    ? warning("database_full", "The queue is nearly full", ...evidence)
+    : ok("The queue has room", ...evidence);
+}
 
 function rights({ settings: { user } }: DatabaseSubject, ...evidence: string[]): Finding {
   return {

@@ -6,6 +6,7 @@
 import { CANNOT_USE, StorageError } from "../storage_error.ts";
 import { messageOf } from "../../errors.ts";
 import { type Client, DatabaseError } from "../../postgres/driver.ts";
+import { STATEMENTS } from "./statements.ts";
 
 /** How many bits of an id count within one partition of the payloads: a million. */
 const PARTITION_BITS = 20;
@@ -313,6 +314,30 @@ export async function checkRights(client: Client): Promise<void> {
     state: `the relay's role lacks rights: ${named.join(", ")}${more}`,
     remedy: GRANT_REMEDY,
   });
+}
+
+/**
+ * Has the server read each statement of the relay, and run none: it says so where a table or a column is not there.
+ * @throws {StorageError} `not_a_queue`, with what is missing
+ */
+export async function checkStatements(client: Client): Promise<void> {
+  // Behind a pooler a backend is this client's for the time of a transaction.
+  await client.query({ text: "BEGIN" });
+  try {
+    for (const text of Object.values(STATEMENTS)) {
+      await client.query({ text: `PREPARE edgeferry_check AS ${text}` });
+      await client.query({ text: "DEALLOCATE edgeferry_check" });
+    }
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || error.severity !== "ERROR") throw error;
+    throw new StorageError("not_a_queue", {
+      what: CANNOT_USE,
+      state: `its tables are not as they were made: ${error.message}`,
+      remedy: "restore the database; or drop the schema edgeferry, and what is queued in it, and run `queue migrate`",
+    }, { cause: error });
+  } finally {
+    await client.query({ text: "ROLLBACK" });
+  }
 }
 
 /** What a migration did. */

@@ -342,3 +342,25 @@ export const GIVE_BACK = `WITH ${DURABLE}
 
 /** Adds rows to the ledger, within a transaction. $1 the rows as JSON. */
 export const LEDGER = `INSERT INTO edgeferry.ledger (${LEDGER_NAMES}) ${ledgerFrom("$1")}`;
+
+/** All of them, by name. */
+export const STATEMENTS: Readonly<Record<string, string>> = {
+  APPEND,
+  DISOWN_APPEND,
+  DISOWN,
+  SETTLE,
+  TAKE,
+  LOAD,
+  LOOK,
+  STATS,
+  SENDERS,
+  FOLD,
+  FORGET_SENDERS,
+  LEASE,
+  RENEW,
+  OTHERS,
+  END_LEASE,
+  RELEASE,
+  GIVE_BACK,
+  LEDGER,
+};

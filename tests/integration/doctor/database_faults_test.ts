@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { ConfigInput } from "../../../src/config/schema.ts";
 import { DATABASE_FAULTS } from "../../../src/diagnosis/database_faults.ts";
 import { examine, type Report } from "../../../src/doctor/doctor.ts";
+import { Client } from "../../../src/postgres/driver.ts";
 import { tcp } from "../../support/far_end/tcp.ts";
 import { testCertificates } from "../../support/files/certificates.ts";
 import { folder } from "../../support/files/folder.ts";
@@ -61,6 +62,27 @@ Deno.test("each fault of the database is named by doctor, and a sound one passes
   const lacking = await note("rights", { url });
   assert.match(JSON.stringify(lacking), /lacks rights: INSERT on ledger"/);
   await postgres.query("GRANT INSERT ON edgeferry.ledger TO relay");
+  for (
+    const [change, back, missing] of [
+      [
+        "RENAME TO others",
+        "ALTER TABLE edgeferry.others RENAME TO appends",
+        /relation ..?edgeferry.appends..? does not exist/,
+      ],
+      ["RENAME COLUMN at TO since", "ALTER TABLE edgeferry.appends RENAME COLUMN since TO at", /column ..?at..? /],
+    ] as const
+  ) {
+    await postgres.query(`ALTER TABLE edgeferry.appends ${change}`);
+    assert.match(JSON.stringify(await note("tables", { url })), missing);
+    await postgres.query(back);
+  }
+  const holder = new Client(postgres.config("postgres"));
+  holder.on("error", () => {});
+  await holder.connect();
+  await holder.query("BEGIN");
+  await holder.query("LOCK TABLE edgeferry.meta IN ACCESS EXCLUSIVE MODE");
+  await note("silent", { url });
+  await holder.end();
   const sound = await doctor(dir, { url });
   assert.deepEqual([sound.ok, sound.faults, sound.warnings], [true, [], []], JSON.stringify(sound.checks, null, 1));
   assert.deepEqual(sound.checks.map(({ id }) => id).filter((id) => id.startsWith("database_")), [
