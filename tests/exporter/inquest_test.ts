@@ -49,7 +49,10 @@ async function appendTogether({ queue }: Exporting, ...requests: readonly (reado
 }
 
 /** Resolves when so many items have been delivered, by the books. */
-async function delivered({ queue }: Exporting, items: number): Promise<void> {
+async function delivered({ queue, told }: Exporting, items: number): Promise<void> {
+  const sent = () => told.entries.reduce((sum, each) => each.event === "sent" ? sum + each.items : sum, 0);
+  await told.until(() => sent() >= items, `${items} items`);
+  // The books say so with the next transaction.
   const deadline = performance.now() + 30_000;
   for (;;) {
     const books = await balanced(queue, "traces");
