@@ -6,11 +6,12 @@ import { gzipSync } from "node:zlib";
 import { transcodeJson } from "../../src/otlp/json/transcode.ts";
 
 /** How a body is sent. */
-export type Shape = "gzip" | "plain" | "json";
+export const SHAPES = ["gzip", "plain", "json"] as const;
+export type Shape = typeof SHAPES[number];
 
 /** Whether a name is one of a shape. */
 export function isShape(name: string): name is Shape {
-  return name === "gzip" || name === "plain" || name === "json";
+  return SHAPES.some((shape) => shape === name);
 }
 
 /** One request body, with its headers. */

@@ -13,28 +13,25 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import { parseArgs } from "node:util";
 import { initCertificates } from "../../src/pki/init.ts";
-import { isShape } from "./bodies.ts";
+import { flagsOf } from "../support/program/flags.ts";
+import { isShape, SHAPES } from "./bodies.ts";
 import { type Figures, start } from "./measure.ts";
 import { type Column, type Results, summary } from "./results.ts";
 import { SUBJECTS } from "./subjects.ts";
 import { table } from "./table.ts";
 
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    rounds: { type: "string", default: "5" },
-    warm: { type: "string", default: "20000" },
-    requests: { type: "string", default: "20000" },
-    connections: { type: "string", default: "64" },
-    /** Requests a second at the most: what costs less is not driven harder for it. */
-    rate: { type: "string" },
-    shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
-    /** Those below unless given. */
-    subjects: { type: "string" },
-    out: { type: "string" },
-  },
+const flags = flagsOf("bench", {
+  rounds: { type: "string", default: "5" },
+  warm: { type: "string", default: "20000" },
+  requests: { type: "string", default: "20000" },
+  connections: { type: "string", default: "64" },
+  /** Requests a second at the most: what costs less is not driven harder for it. */
+  rate: { type: "string" },
+  shapes: { type: "string", default: "gzip:10,gzip:100,json:10" },
+  /** Those below unless given. */
+  subjects: { type: "string" },
+  out: { type: "string" },
 });
 
 const SUBJECTS_DEFAULT =
@@ -65,6 +62,14 @@ const PROGRAMS: Readonly<Record<string, readonly [program: string, remedy: strin
   ),
 };
 
+/** Ends with the names that there are, where one of `names` is not among them. */
+function demandKnown(what: string, names: readonly string[], known: readonly string[]): void {
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  console.error(`No ${what} is called ${unknown.join(", ")}; they are ${known.join(", ")}`);
+  process.exit(2);
+}
+
 /** Ends with what to install, or what to leave out, where a program is missing. */
 function demandPrograms(subjects: readonly string[]): void {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
@@ -85,7 +90,8 @@ function demandPrograms(subjects: readonly string[]): void {
 const rate = flags.rate === undefined ? undefined : Number(flags.rate);
 const shapes = flags.shapes.split(",");
 const subjects = [...new Set(shapes.flatMap(subjectsOf))];
-for (const name of subjects) if (!(name in SUBJECTS)) throw new Error(`No subject is called ${name}`);
+demandKnown("subject", subjects, Object.keys(SUBJECTS));
+demandKnown("shape", shapes.map((column) => column.split(":")[0]!), SHAPES);
 demandPrograms(subjects);
 const folder = await mkdtemp(join(tmpdir(), "edgeferry-bench-"));
 try {

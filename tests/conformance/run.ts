@@ -5,27 +5,24 @@
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
-import { parseArgs } from "node:util";
 import { testCertificates } from "../support/files/certificates.ts";
+import { flagsOf } from "../support/program/flags.ts";
 import { CLIENT_ROWS, runClientRow } from "./client_rows.ts";
 import { GRPC_CLIENT_ROWS, runGrpcClientRow } from "./grpc_client_rows.ts";
 import { askCollector, askCollectorByGrpc, askRelay, askRelayByGrpc, askServer } from "./subjects.ts";
 import { differencesOf, type RowResult, tableOf } from "./table.ts";
 
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    url: { type: "string" },
-    token: { type: "string" },
-    "traces-token": { type: "string" },
-    "spent-token": { type: "string" },
-    ca: { type: "string" },
-    cert: { type: "string" },
-    key: { type: "string" },
-    /** The server's limit on a body, in bytes. */
-    limit: { type: "string", default: String(20 * 1024 * 1024) },
-    collector: { type: "boolean", default: false },
-  },
+const flags = flagsOf("conformance", {
+  url: { type: "string" },
+  token: { type: "string" },
+  "traces-token": { type: "string" },
+  "spent-token": { type: "string" },
+  ca: { type: "string" },
+  cert: { type: "string" },
+  key: { type: "string" },
+  /** The server's limit on a body, in bytes. */
+  limit: { type: "string", default: String(20 * 1024 * 1024) },
+  collector: { type: "boolean", default: false },
 });
 
 const file = async (path: string | undefined) => path === undefined ? undefined : await readFile(path, "utf8");

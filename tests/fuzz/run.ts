@@ -5,20 +5,17 @@
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
-import { parseArgs } from "node:util";
 import { testCertificates } from "../support/files/certificates.ts";
+import { flagsOf } from "../support/program/flags.ts";
 import { Random } from "../support/bodies/requests.ts";
 import { reasonOf, Referee, startForgettingCollector } from "./collector.ts";
 import { FuzzReceiver } from "./receiver.ts";
 import { FuzzSource } from "./requests.ts";
 
-const { values: flags } = parseArgs({
-  args: process.argv.slice(2),
-  options: {
-    seed: { type: "string", default: "1" },
-    count: { type: "string", default: "1000000" },
-    collector: { type: "string", default: "20000" },
-  },
+const flags = flagsOf("fuzz", {
+  seed: { type: "string", default: "1" },
+  count: { type: "string", default: "1000000" },
+  collector: { type: "string", default: "20000" },
 });
 const count = Number(flags.count);
 const compared = Number(flags.collector);
