@@ -7,7 +7,7 @@ import { type FieldCursor, fieldCursor, LEN, readField, varint } from "../otlp/r
 import { concatenate } from "../codec/bytes.ts";
 import type { SignalName } from "../signal.ts";
 
-/** Fields of a message that are cut between, at each depth. `one`: exactly one of them stands there, and is only gone into. */
+/** Fields of a message that are cut between, at each depth. `one`: exactly one of them stands there, and the cut is made within it. */
 interface Level {
   readonly fields: readonly number[];
   readonly one?: true;

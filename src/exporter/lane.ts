@@ -51,7 +51,7 @@ export interface LaneOptions {
   readonly linger?: { readonly bytesMin: number; readonly ms: number };
   /** How long a request that the Collector fails on waits alone, in ms: at first, and at most. */
   readonly apart: { readonly initialMs: number; readonly maxMs: number };
-  /** The same of one that it refuses, as long as it is not known whether it takes others. */
+  /** The same for a request that it refuses, until it is known whether it takes others. */
   readonly suspected: { readonly initialMs: number; readonly maxMs: number };
   readonly events: LaneEvents;
 }

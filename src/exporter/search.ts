@@ -57,7 +57,7 @@ export interface SearchOptions<Unit> {
   readonly split: (unit: Unit) => readonly [Unit, Unit] | undefined;
   readonly post: (unit: Unit) => Promise<Verdict>;
   readonly requestsMax: number;
-  /** Whether the second half is gone into first, where neither was taken; never unless given. */
+  /** Whether the second half is searched first, where neither was taken; never unless given. */
   readonly secondFirst?: () => boolean;
   /** Absent: whoever waits for the answer has the endpoint's word, and what is refused twice is guilty. */
   readonly proof?: Proof | undefined;
@@ -216,7 +216,7 @@ export async function search<Unit>(
       open.push({ ...rest, isolated: refusedBy(verdict, by) && refusedBy(rest.verdict, by) });
       continue;
     }
-    // What was pushed last is gone into first.
+    // What was pushed last is searched first.
     open.push(...(secondFirst() ? notTaken : notTaken.reverse()));
   }
   const answer = unproven.length > 0 ? await refusesAll() : undefined;

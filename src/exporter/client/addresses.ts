@@ -1,7 +1,7 @@
 /**
- * Which of several addresses of a Collector's name is gone by. The system's choice is left alone while it works: it is the same one each
+ * Which of several addresses of a Collector's name is used. The system's choice is left alone while it works: it is the same one each
  * time, and one that accepts connections and answers nothing would be chosen for ever. After a failure each address is asked by itself,
- * and where some answer and some do not, one that does is gone by.
+ * and where some answer and some do not, one that does is used.
  * @module
  */
 
@@ -11,9 +11,9 @@ import { within } from "../../within.ts";
 export interface AddressesOptions {
   /** All addresses of the name, as the system knows them now. */
   readonly resolve: () => Promise<readonly string[]>;
-  /** The address that is gone by at first; the system's choice unless given. */
+  /** The address that is used at first; the system's choice unless given. */
   readonly chosen?: string | undefined;
-  /** Another address is to be gone by from now on; undefined: the system's choice. Resolves to whether it is; never rejects. */
+  /** Another address is to be used from now on; undefined: the system's choice. Resolves to whether it is; never rejects. */
   readonly onChange: (address: string | undefined) => Promise<boolean>;
   /** A clock in ms that is never set back. */
   readonly now?: () => number;
@@ -55,7 +55,7 @@ export class Addresses {
     this.#lookedAt = options.chosen === undefined ? -Infinity : this.#now();
   }
 
-  /** The address that is gone by; undefined: the system's choice. */
+  /** The address in use; undefined: the system's choice. */
   get chosen(): string | undefined {
     return this.#chosen;
   }

@@ -119,7 +119,7 @@ export interface CollectorClientOptions {
    * A server that speaks HTTP/2 alone is spoken to in it all the same.
    */
   readonly http2?: boolean;
-  /** All addresses of a name: where one of several is dead, another is gone by. Absent: the system's choice is never changed. */
+  /** All addresses of a name: where one of several is dead, another is used. Absent: the system's choice is never changed. */
   readonly resolve?: ResolveName | undefined;
 }
 
@@ -270,7 +270,7 @@ export class CollectorClient implements ExportClient {
   ): Promise<Answer> {
     const { url, headers, timeoutMs: ownMs } = this.#options.targets[signal];
     const named = sender ?? this.#spokenFor;
-    // Which address is to be gone by is being found out: that takes less time than one that is dead.
+    // Which address to use is being found out: that takes less time than one that is dead.
     const looking = this.#transports.looking(url);
     const before = performance.now();
     if (looking !== undefined) await looking;

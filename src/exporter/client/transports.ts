@@ -70,7 +70,7 @@ export class Transports {
     return this.#endpoints.get(new URL(url).origin)?.chosen?.transport ?? this.#common;
   }
 
-  /** Resolves when it is known which address is to be gone by; undefined where that is no question. */
+  /** Resolves when it is known which address to use; undefined where that is no question. */
   looking(url: string): Promise<void> | undefined {
     return this.#endpoints.size === 0 ? undefined : this.#endpoints.get(new URL(url).origin)?.addresses.looking;
   }
