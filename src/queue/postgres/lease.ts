@@ -22,6 +22,8 @@ export interface LeaseSettings {
   /** Of this relay, for people. */
   readonly name: string;
   readonly role: string;
+  /** ms of a clock that never steps; `performance.now` unless given. */
+  readonly steady?: () => number;
 }
 
 export class Lease {
@@ -30,7 +32,8 @@ export class Lease {
   readonly #lost: () => void;
   readonly #relay = randomUUID();
   #id: number | undefined;
-  /** When the last attempt that succeeded began, by `performance.now`. */
+  readonly #steady: () => number;
+  /** When the last attempt that succeeded began: the database has given it its time since then. */
   #renewedAt = 0;
   #triedAt = -Infinity;
   #working = false;
@@ -40,17 +43,18 @@ export class Lease {
     this.#connections = connections;
     this.#settings = settings;
     this.#lost = lost;
+    this.#steady = settings.steady ?? (() => performance.now());
   }
 
   /** Its number; undefined while there is none. */
   get id(): number | undefined {
-    if (this.#id !== undefined && performance.now() - this.#renewedAt > LOST_MS) this.#lose();
+    if (this.#id !== undefined && this.#steady() - this.#renewedAt > LOST_MS) this.#lose();
     return this.#id;
   }
 
   /** Prolongs it where that is due, takes a new one where there is none. @throws {PostgresFailure} */
   async keep(): Promise<void> {
-    const startedAt = performance.now();
+    const startedAt = this.#steady();
     const held = this.id;
     if (this.#working || (held !== undefined && startedAt - this.#triedAt < RENEW_MS)) return;
     this.#working = true;
