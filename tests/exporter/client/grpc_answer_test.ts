@@ -47,6 +47,8 @@ Deno.test("what only looks like a success settles nothing", () => {
   const rows: [string, readonly Field[], readonly Uint8Array[], readonly Field[]][] = [
     ["without a message", GRPC, [], OK],
     ["half a message", GRPC, [framed(partial).subarray(0, 7)], OK],
+    // What has come of it is a success by itself.
+    ["a message that stops behind its prefix", GRPC, [framed(partial).subarray(0, 5)], OK],
     ["two messages", GRPC, [framed(partial), framed(partial)], OK],
     ["a message of something else", GRPC, [framed(new TextEncoder().encode("<html>"))], OK],
     ["compressed by nothing", GRPC, [framed(partial, true)], OK],

@@ -814,6 +814,17 @@ Deno.test("it drains: calls under way are answered, later ones are not taken, an
   await assert.rejects(one.connect());
 });
 
+Deno.test("a connection that comes while it drains is asked to go elsewhere at once", async () => {
+  await using one = await listening({});
+  // As one that was on its way when the drain began, or shook hands meanwhile.
+  one.drain();
+  await using late = await one.connect();
+  // What it asks before it knows is taken.
+  assert.equal((await late.call(new Uint8Array(0))).code, 0);
+  assert.equal(late.http2.usable, false);
+  await late.ended;
+});
+
 Deno.test("a connection that has its age takes its next call, and asks for the ones after it to go elsewhere", async () => {
   let now = 0;
   const limits = {
