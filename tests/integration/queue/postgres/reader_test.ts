@@ -5,6 +5,7 @@ import { LaneSet } from "../../../../src/queue/lane_set.ts";
 import { PostgresFailure } from "../../../../src/queue/postgres/connections.ts";
 import { Reader } from "../../../../src/queue/postgres/reader.ts";
 import { headOf } from "../../../../src/queue/record_head.ts";
+import { within } from "../../../../src/within.ts";
 import { assertBalanced } from "../../../queue/contract.ts";
 import { LIMIT, numberOf, record, settleAll, statsOf, take, takeAll, TestLog } from "../../../queue/records.ts";
 import { CuttingProxy } from "../../../support/postgres/cutting_proxy.ts";
@@ -80,15 +81,17 @@ interface Asked {
   readonly values?: readonly unknown[];
 }
 
-Deno.test("while a lane drains, each take begins where the queue begins", async () => {
-  await using server = await startPostgres();
-  const database = await Database.make(server, "floor");
-  await using receiver = await database.open({ role: "receiver" });
-  for (let number = 1; number <= 5; number++) await receiver.append(record(number));
+/** Connections that tell where takes begin, and when lanes have been looked at. */
+function watched(database: Database) {
   const takes: unknown[] = [];
   let looked = () => {};
-  await using exporter = await database.open({
-    role: "exporter",
+  return {
+    takes,
+    /** Resolves when a look is over that begins from now on. */
+    looks: async () => {
+      // The first may have begun before.
+      for (let look = 0; look < 2; look++) await new Promise<void>((resolve) => looked = resolve);
+    },
     connect: async () => {
       const client = await database.connect();
       const query = client.query.bind(client);
@@ -102,17 +105,62 @@ Deno.test("while a lane drains, each take begins where the queue begins", async 
       });
       return client;
     },
-  });
+  };
+}
+
+Deno.test("while a lane drains, each take begins where the queue begins", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "floor");
+  await using receiver = await database.open({ role: "receiver" });
+  for (let number = 1; number <= 5; number++) await receiver.append(record(number));
+  const { takes, looks, connect } = watched(database);
+  await using exporter = await database.open({ role: "exporter", connect });
   // Never the whole of it: the lane has always more.
   for (let number = 1; number <= 3; number++) {
     const deliveries = await take(exporter, { recordsMax: 1 });
     assert.deepEqual(deliveries.map(numberOf), [number]);
     await settleAll(deliveries);
-    // The first may have begun before.
-    for (let look = 0; look < 2; look++) await new Promise<void>((resolve) => looked = resolve);
+    await looks();
   }
   await settleAll(await take(exporter, { recordsMax: 1 }));
   assert.equal(takes.at(-1), 4, `The takes began at ${takes.join(", ")}`);
+});
+
+Deno.test("a record that is committed after those with higher numbers have gone is taken all the same", async () => {
+  await using server = await startPostgres();
+  const database = await Database.make(server, "late");
+  await using receiver = await database.open({ role: "receiver" });
+  // The number of an append that is under way.
+  const [low] = await database.query("SELECT nextval('edgeferry.record_ids')::int AS id");
+  for (const number of [1, 2, 3]) await receiver.append(record(number));
+  await database.query(
+    "CREATE TABLE public.first AS SELECT d.*, p.parts, p.payload AS bytea FROM edgeferry.deliveries d " +
+      "JOIN edgeferry.payloads p ON p.id = d.record ORDER BY d.record LIMIT 1",
+  );
+  const { takes, looks, connect } = watched(database);
+  await using exporter = await database.open({ role: "exporter", connect });
+  for (const number of [1, 2, 3]) {
+    const deliveries = await take(exporter, { recordsMax: 1 });
+    assert.deepEqual(deliveries.map(numberOf), [number]);
+    await settleAll(deliveries);
+    if (number < 3) await looks();
+  }
+  assert(Number(takes.at(-1)) > Number(low?.["id"]), `The takes began at ${takes.join(", ")}`);
+  const taking = take(exporter);
+  taking.catch(() => {});
+  await database.query(
+    `WITH late AS (UPDATE public.first SET record = $1, owner = NULL RETURNING *),
+       payload AS (INSERT INTO edgeferry.payloads SELECT record, parts, bytea FROM late),
+       booked AS (INSERT INTO edgeferry.ledger (target, signal, accepted, queued, records, bytes)
+         SELECT target, signal, items, items, 1, cost FROM late)
+     INSERT INTO edgeferry.deliveries (record, enqueued_at, inflated_bytes, target, items, bytes, cost, signal, encoding, mergeable, shared)
+       SELECT record, enqueued_at, inflated_bytes, target, items, bytes, cost, signal, encoding, mergeable, shared FROM late`,
+    [low?.["id"]],
+  );
+  // The floor is looked for anew each 10 s.
+  assert(await within(taking, 30_000), "it was not taken");
+  await settleAll(await taking);
+  assertBalanced(await statsOf(exporter));
 });
 
 Deno.test("what cannot be read while the lease is lost is others', and not kept to be sent", async () => {
