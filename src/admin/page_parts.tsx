@@ -216,7 +216,7 @@ function LatencyChart({ view, latency: { p50S, p99S } }: Status) {
 }
 
 /** What is in development and has never been used is not shown. */
-export function isShown({ signal, accepted, deadLettered, queued, taken }: SignalStatus): boolean {
+function isShown({ signal, accepted, deadLettered, queued, taken }: SignalStatus): boolean {
   return signalOf(signal).stable || accepted + deadLettered + queued + taken > 0;
 }
 

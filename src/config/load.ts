@@ -39,7 +39,7 @@ import { formatEndpoint, isLoopback, sameEndpoint } from "./units.ts";
 import { parseYaml, place, type YamlFile } from "./yaml.ts";
 
 /** Read when no file is named, if it is there; relative to the working folder. */
-export const CONFIG_FILE_DEFAULT = "config/relay.yaml";
+const CONFIG_FILE_DEFAULT = "config/relay.yaml";
 
 /** At most so many faults are listed in one error. */
 const FAULTS_MAX = 20;

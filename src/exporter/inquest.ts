@@ -74,7 +74,7 @@ export interface InquestOptions {
 }
 
 /** Requests that finding the guilty parts of one batch may cost; what has not been cut down by then is looked at again later. */
-export const NARROWING_REQUESTS_MAX = 256;
+const NARROWING_REQUESTS_MAX = 256;
 
 /** Requests that cutting one part down may cost; what is left of it then is set aside whole. */
 export const CUTTING_REQUESTS_MAX = 1_024;

@@ -57,7 +57,7 @@ export interface Budget {
 }
 
 /** As much as the body's own limits allow. */
-export const UNLIMITED: Budget = {
+const UNLIMITED: Budget = {
   inflatedBytes: Infinity,
   rewrittenBytes: Infinity,
   hashes: Infinity,

@@ -24,7 +24,7 @@ import { Turns } from "./turns.ts";
  */
 export const INLINE: Budget = { inflatedBytes: 256 * 1024, rewrittenBytes: 1024 * 1024, hashes: 1_000, frames: 16 };
 /** The same for JSON, and with redaction: each byte may take ten times as long, 12 ms at the worst. */
-export const INLINE_SLOW: Budget = { ...INLINE, inflatedBytes: 64 * 1024 };
+const INLINE_SLOW: Budget = { ...INLINE, inflatedBytes: 64 * 1024 };
 
 /** How long a thread stays without work, in ms, before it ends: it holds some 10 MiB. */
 const IDLE_MS = 30_000;

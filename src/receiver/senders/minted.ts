@@ -16,7 +16,7 @@ import type { Sender } from "./sender.ts";
 import { refusalFor, senderOf, SIGNED_CHARACTERS_MAX, VerifiedTokens } from "./verified.ts";
 
 /** The `typ` of a minted token's header, which tells it from an issuer's JWT. */
-export const MINTED_TYPE = "edgeferry";
+const MINTED_TYPE = "edgeferry";
 
 /** What a minted token may claim: never more than its key has. */
 const CLAIMS = z.object({

@@ -7,7 +7,7 @@ import { RECORD_BYTES } from "../../cost.ts";
 import { StorageError } from "../../storage_error.ts";
 
 /** "efq1": marks a SQLite file as a queue of ours. */
-export const APPLICATION_ID = 0x65667131;
+const APPLICATION_ID = 0x65667131;
 
 const bookOf = (signal: string): string => `INSERT INTO books VALUES ('${signal}', 0, 0, 0, 0, 0, 0, 0, 0);`;
 
