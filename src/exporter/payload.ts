@@ -4,7 +4,15 @@
  */
 import { concatenate, discard } from "../codec/bytes.ts";
 import type { Delivery, Part } from "../queue/queue.ts";
-import { type Coding, CODINGS, type Compression, inArrayBuffer, inflate, type Recoding } from "./recode/recode.ts";
+import {
+  type Coding,
+  CODINGS,
+  type Compression,
+  DamagedError,
+  inArrayBuffer,
+  inflate,
+  type Recoding,
+} from "./recode/recode.ts";
 import type { Recoder } from "./recode/recoder.ts";
 import { SEAL, SEAL_MEMBERS } from "./seal.ts";
 
@@ -134,13 +142,29 @@ function isLargeAndGrown(piece: Piece): boolean {
   return bytes > LARGE_BYTES && bytes > inflatedBytes;
 }
 
+/** What each member begins with that is in the queue: see `codec/gzip.ts`. */
+const MEMBER_HEAD = [0x1f, 0x8b, 8, 0] as const;
+
+/**
+ * Many readers, zlib's own among them, are silent about what comes behind a member and is none: one part that the storage has damaged would
+ * be lost behind a success, and with it all that is merged behind it.
+ * @throws {DamagedError}
+ */
+function checkMembers(pieces: readonly Piece[]): void {
+  for (const { delivery: { id, encoding, payload }, offset } of pieces) {
+    if (encoding !== "gzip" || MEMBER_HEAD.every((byte, index) => payload[offset + index] === byte)) continue;
+    throw new DamagedError(`What is stored of record ${id} does not begin as a gzip member does`);
+  }
+}
+
 function join(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
   const runs = runsOf(pieces);
   return runs.length === 1 ? inArrayBuffer(runs[0]!) : concatenate(runs);
 }
 
-/** Views of the payloads, pieces that follow each other in one: most requests are made of whole records. */
+/** Views of the payloads, pieces that follow each other in one: most requests are made of whole records. @throws {DamagedError} */
 function runsOf(pieces: readonly Piece[]): Uint8Array[] {
+  checkMembers(pieces);
   const runs: Uint8Array[] = [];
   for (let index = 0; index < pieces.length;) {
     const first = pieces[index]!;

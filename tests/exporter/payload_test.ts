@@ -44,6 +44,39 @@ function deliveryOf(encoding: PayloadEncoding, ...requests: readonly (readonly s
   };
 }
 
+Deno.test("a part that does not begin as a gzip member is damage, and no end of what is merged before it", async () => {
+  for (const compression of ["passthrough", "gzip", "zstd", "none"] as const) {
+    for (const at of [0, 1, 2, 3]) {
+      const delivery = deliveryOf("gzip", ["a"], ["b"], ["c"]);
+      const [, second] = piecesOf(delivery);
+      delivery.payload[second!.offset + at]! ^= 0xff;
+      const pieces = piecesOf(delivery);
+      await assert.rejects(async () => await compose(pieces, compression), DamagedError, `${compression} ${at}`);
+      assert.throws(() => contentOf(pieces), DamagedError);
+      using sound = await compose([pieces[0]!], compression);
+      assert(sound.bytes.length > 0);
+    }
+  }
+});
+
+Deno.test("of one part of several members, as damage may leave it, all are read, or none", () => {
+  const delivery = deliveryOf("gzip", ["a"], ["b"]);
+  const [first, second] = piecesOf(delivery);
+  const sum = (pick: (piece: Piece) => number) => pick(first!) + pick(second!);
+  const whole = {
+    ...delivery,
+    parts: [{
+      sender: "",
+      items: 2,
+      bytes: sum((piece) => partOf(piece).bytes),
+      inflatedBytes: sum((piece) => partOf(piece).inflatedBytes),
+    }],
+  };
+  assert.deepEqual(namesIn("traces", contentOf(piecesOf(whole))), ["a", "b"]);
+  delivery.payload[second!.offset] = 0;
+  assert.throws(() => contentOf(piecesOf(whole)), DamagedError);
+});
+
 Deno.test("a record is cut at its parts, in order", () => {
   for (const encoding of ["gzip", "identity"] as const) {
     const pieces = piecesOf(deliveryOf(encoding, ["a", "b"], ["c"], ["d", "e", "f"]));

@@ -4,7 +4,7 @@
  */
 import { constants, gunzipSync, gzipSync, zstdCompressSync, type ZstdOptions } from "node:zlib";
 import { discard } from "../../codec/bytes.ts";
-import { gzipMember } from "../../codec/gzip.ts";
+import { gunzip, gzipMember } from "../../codec/gzip.ts";
 import { messageOf } from "../../errors.ts";
 import type { PayloadEncoding } from "../../queue/queue.ts";
 
@@ -44,7 +44,10 @@ export function inflate(bytes: Uint8Array, encoding: PayloadEncoding, inflatedBy
   // A bound of 0 is not taken by zlib. One chunk for all of it: it is not held in pieces and as a whole then.
   const options = { maxOutputLength: Math.max(1, inflatedBytes), chunkSize: Math.max(64, inflatedBytes + 1) };
   try {
-    return gunzipSync(bytes, options);
+    const content = gunzipSync(bytes, options);
+    // zlib is silent about what comes behind a member and is none.
+    if (content.length !== inflatedBytes) gunzip(bytes, options.maxOutputLength).content[Symbol.dispose]();
+    return content;
   } catch (error) {
     throw new DamagedError(messageOf(error), { cause: error });
   }
