@@ -13,13 +13,15 @@ export type FaultPoint = "begun" | "written" | "committed" | "marked" | "aside";
  * - `kill`: SIGKILL to the own process.
  * - `io_error`, `disk_full`, `corrupt`: what SQLite throws for SQLITE_IOERR, SQLITE_FULL, SQLITE_CORRUPT.
  * - `crash`: the Worker ends with an uncaught error.
- * - `hang`: the Worker's thread stands still for `hangMs`, as in an fsync that does not come back.
+ * - `hang`: the Worker's thread stands still for `hangMs`, as in an fsync that does not come back, or until the first of `until` is changed
+ *   from 0 and notified.
  */
 export interface Fault {
   readonly point: FaultPoint;
   readonly nth: number;
   readonly act: "kill" | "io_error" | "disk_full" | "corrupt" | "crash" | "hang";
   readonly hangMs?: number;
+  readonly until?: Int32Array<SharedArrayBuffer>;
   /** Only transactions with such operations count. */
   readonly only?: "append" | "settle";
 }
@@ -50,8 +52,8 @@ export function faultInjector(faults: readonly Fault[]): FaultInjector {
       passed[index] = count;
       return count === fault.nth;
     });
-    for (const { act, hangMs } of due) {
-      if (act === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, hangMs);
+    for (const { act, hangMs, until = new Int32Array(new SharedArrayBuffer(4)) } of due) {
+      if (act === "hang") Atomics.wait(until, 0, 0, hangMs);
       else if (act === "kill") process.kill(process.pid, "SIGKILL");
       else if (act === "crash") throw new WorkerCrash(`A fault on purpose at ${point}`);
       else throw Object.assign(new Error(`${act} on purpose at ${point}`), { errcode: SQLITE_CODES[act] });

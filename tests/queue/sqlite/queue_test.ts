@@ -550,7 +550,8 @@ inFolder(
   "a commit that hangs is told: readiness, the log, the senders; the queue goes on when it ends",
   async (place) => {
     const { open, log } = place;
-    await using queue = await open({ faults: [{ point: "written", nth: 2, act: "hang", hangMs: 6_000 }] });
+    const until = new Int32Array(new SharedArrayBuffer(4));
+    await using queue = await open({ faults: [{ point: "written", nth: 2, act: "hang", hangMs: 60_000, until }] });
     await queue.append(record(1));
     const underWay = assert.rejects(queue.append(record(2)), {
       code: "storage_failed",
@@ -568,6 +569,8 @@ inFolder(
     const { records, storageWaitMs } = await statsOf(queue);
     assert.equal(records, 1);
     assert.ok(storageWaitMs >= 3_000);
+    Atomics.store(until, 0, 1);
+    Atomics.notify(until, 0);
     await ready(queue);
     await queue.append(record(5));
     // The second was told that it may have been kept, and it was.
