@@ -10,7 +10,7 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { Walker } from "../otlp/wire.ts";
 import type { Fragment, PartOutcome } from "../queue/queue.ts";
 import type { SignalName } from "../signal.ts";
-import type { Answer } from "./client/client.ts";
+import { type Answer, causeOf } from "./client/client.ts";
 import { halves } from "./cut.ts";
 import type { Mark, Marks, Suspicion } from "./marks.ts";
 import { contentOf, encodeContent, partOf, type Piece } from "./payload.ts";
@@ -27,7 +27,7 @@ import {
 } from "./search.ts";
 import type { Kept, Voyage } from "./shipment.ts";
 import { type Cut, Suspects } from "./suspects.ts";
-import { causeOf, isRefusal, type Way } from "./way.ts";
+import { isRefusal, type Way } from "./way.ts";
 
 /** What an inquest tells. */
 export interface InquestEvents {

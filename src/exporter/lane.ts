@@ -7,7 +7,7 @@ import type { Delivery, SendingQueue, TakeLimit, TargetId } from "../queue/queue
 import type { SignalName } from "../signal.ts";
 import type { Fault } from "../diagnosis/faults.ts";
 import type { Permit } from "./breaker.ts";
-import type { Answer } from "./client/client.ts";
+import { type Answer, causeOf } from "./client/client.ts";
 import { Inquest, type InquestEvents } from "./inquest.ts";
 import { Marks } from "./marks.ts";
 import { compose, itemsOf, partOf, type Piece, RequestBody } from "./payload.ts";
@@ -17,7 +17,7 @@ import { SEAL, SEAL_INFLATED_BYTES } from "./seal.ts";
 import type { Verdict } from "./search.ts";
 import { SenderStandings, type SenderWait } from "./sender_standings.ts";
 import { type Alone, type Kept, type Refused, Shipment, type Voyage } from "./shipment.ts";
-import { causeOf, type Post, type Way } from "./way.ts";
+import type { Post, Way } from "./way.ts";
 import { within } from "../within.ts";
 
 /** What a lane tells. */

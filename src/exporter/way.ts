@@ -8,7 +8,7 @@ import { faultNamed } from "../diagnosis/faults.ts";
 import { messageOf } from "../errors.ts";
 import type { SignalName } from "../signal.ts";
 import { Breaker, type BreakerOptions, type Permit } from "./breaker.ts";
-import { type Answer, answeredCode, type ExportClient, type Prover } from "./client/client.ts";
+import { type Answer, answeredCode, causeOf, type ExportClient, type Prover } from "./client/client.ts";
 import { dispositionOf } from "./client/disposition.ts";
 import type { EndpointHealth } from "./endpoint_health.ts";
 import { Evidence } from "./evidence.ts";
@@ -369,11 +369,6 @@ export function formOf(compression: Compression): ProvedForm {
 /** Whether an answer says that what was sent is wrong. */
 export function isRefusal(answer: Answer): boolean {
   return answer.kind === "answer" && dispositionOf(answer) === "inspect";
-}
-
-/** In the words of what failed. */
-export function causeOf(answer: Answer): string {
-  return answer.kind === "none" ? answer.cause : `${answeredCode(answer)} ${answer.message}`.trim();
 }
 
 /** Faults of an attempt that had reached a Collector, or may have. */

@@ -376,7 +376,7 @@ function unexplained(fault: Fault, finding: string, evidence: string): Finding {
 function evidenceOf(answer: Answer): string {
   if (answer.kind === "none") return answer.cause;
   const words = answer.message.replaceAll(/<[^>]*>|\s+/g, " ").replaceAll(/ +/g, " ").trim().slice(0, 200);
-  return `answered ${answeredCode(answer)} ${words}`.trim();
+  return answer.foreign ? words : `answered ${answeredCode(answer)} ${words}`.trim();
 }
 
 function shown(certificate: Parameters<typeof describe>[0]): string {

@@ -317,3 +317,9 @@ export class CollectorClient implements ExportClient {
 export function answeredCode({ grpc, status }: Pick<Answered, "grpc" | "status">): string {
   return grpc ?? String(status);
 }
+
+/** What came of a request, in the words of who failed; the words for what is no answer of OTLP begin with "answered". */
+export function causeOf(answer: Answer): string {
+  if (answer.kind === "none") return answer.cause;
+  return answer.foreign ? answer.message : `${answeredCode(answer)} ${answer.message}`.trim();
+}

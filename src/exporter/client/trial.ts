@@ -8,7 +8,7 @@
  */
 import { concernsTheWay, type Fault } from "../../diagnosis/faults.ts";
 import type { SignalName } from "../../signal.ts";
-import { type Answer, answeredCode, type CollectorClient } from "./client.ts";
+import { type Answer, causeOf, type CollectorClient } from "./client.ts";
 import type { ClientIdentity } from "./transport.ts";
 
 /** What came of a trial. */
@@ -41,8 +41,7 @@ export async function tryIdentity(
       continue;
     }
     const current = await attempt(client, client.identity, signal, abort);
-    const cause = answer.kind === "none" ? answer.cause : `${answeredCode(answer)} ${answer.message}`;
-    if (current.fault === undefined) return { kind: "refused", fault, cause };
+    if (current.fault === undefined) return { kind: "refused", fault, cause: causeOf(answer) };
     result = { kind: "untried", reason: `The Collector takes neither the old nor the new one: ${fault.what}` };
   }
   return result;

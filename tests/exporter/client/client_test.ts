@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { deflateSync, gzipSync } from "node:zlib";
-import { type Answer, CollectorClient } from "../../../src/exporter/client/client.ts";
+import { type Answer, causeOf, CollectorClient } from "../../../src/exporter/client/client.ts";
 import { encodeStatus, encodeSuccess } from "../../../src/otlp/response.ts";
 import { ANSWER_BYTES_MAX } from "../../../src/otlp/http_answer.ts";
 import { type TestCertificates, testCertificates } from "../../support/files/certificates.ts";
@@ -263,7 +263,7 @@ Deno.test("a page with 200 is no success: it says what came", async () => {
     endpoint.answer({ status: 200, headers: { "content-type": "text/html" }, body: "<html>Please log in</html>" });
     const answer = await client.send("traces", BODY, "identity");
     assert(answer.kind === "answer" && answer.foreign);
-    assert.match(answer.message, /^answered 200 with text\/html/);
+    assert.match(causeOf(answer), /^answered 200 with text\/html/);
     assert.equal(client.diagnose(answer).code, "wrong_protocol");
     endpoint.answer({ status: 200 });
     const success = await client.send("traces", BODY, "identity");
