@@ -547,7 +547,7 @@ export class Inquest {
     voyage: Voyage,
   ): Kept | undefined {
     const { way } = this.#options;
-    const { guilty, unproven, uncut, unsent, stopped, anyTaken } = result;
+    const { guilty, unproven, uncut, spent, unsent, stopped, anyTaken } = result;
     // It fails as a whole and in each of its pieces: that is no news of the endpoint.
     if (verdict?.kind === "failing" && result.down && !anyTaken) {
       this.#setApart(piece, verdict, voyage);
@@ -557,7 +557,7 @@ export class Inquest {
     const whole = stopped === undefined;
     const found = [...guilty, ...(whole || certain ? unproven : []), ...(whole ? uncut : [])];
     const refused = found.filter(({ verdict }) => verdict.kind === "refused");
-    const dead = refused.filter(({ confirmed }) => certain || confirmed === true);
+    const dead = refused.filter((each) => each.confirmed === true || certain && (spent || !uncut.includes(each)));
     const doubtful = refused.filter((each) => !dead.includes(each));
     const failing = found.filter(({ verdict }) => verdict.kind === "failing");
     const rest = [
@@ -724,6 +724,7 @@ const NOTHING_FOUND = {
   guilty: [],
   unproven: [],
   uncut: [],
+  spent: false,
   stopped: undefined,
   down: false,
   refusesEmpty: false,

@@ -85,6 +85,8 @@ export interface SearchResult<Unit> {
   readonly unproven: readonly Found<Unit>[];
   /** Not taken, and not cut further: the requests were spent, or the search was ended. */
   readonly uncut: readonly Found<Unit>[];
+  /** Whether the requests were spent: what is not cut is guilty as a whole then. Where it ended before, there may be good ones in it. */
+  readonly spent: boolean;
   /** Not sent by themselves. */
   readonly unsent: readonly Unit[];
   /** The answer that stopped it. */
@@ -130,7 +132,6 @@ export async function search<Unit>(
     down = false,
   ): SearchResult<Unit> => {
     const fickle = proof?.fickle() === true;
-    // What was not cut for want of requests is guilty as a whole. Where the search ended before, there may be more to find in it.
     const spent = requests >= requestsMax;
     const isProven = (verdict: Refused | Failing) =>
       spent && verdict.kind === "refused" && !fickle && proof?.takenSince(verdict) === true;
@@ -143,7 +144,8 @@ export async function search<Unit>(
     const proven = { guilty: [...guilty, ...repeated], unproven: doubtful };
     const chance = { guilty, unproven: [...doubtful, ...repeated.map((each) => ({ ...each, confirmed: false }))] };
     const anyTaken = taken > 0;
-    return { ...(fickle ? chance : proven), uncut: told, unsent, stopped, down, refusesEmpty, anyTaken, requests };
+    const found = fickle ? chance : proven;
+    return { ...found, uncut: told, spent, unsent, stopped, down, refusesEmpty, anyTaken, requests };
   };
   /** Where nothing was taken: the answer of an endpoint that refuses an empty request, too. */
   const refusesAll = async (): Promise<Answer | undefined> => {

@@ -115,7 +115,7 @@ Deno.test("when the requests are spent, what is left is what was refused, and no
   });
   assert.equal(result.requests, 6);
   assert.deepEqual(result.uncut.map(({ unit }) => unit.length), [32, 8]);
-  assert.deepEqual([result.unsent.length, result.stopped], [0, undefined]);
+  assert.deepEqual([result.unsent.length, result.stopped, result.spent], [0, undefined, true]);
 });
 
 Deno.test("the first guilty one is found soon, however many there are", async () => {
@@ -186,12 +186,12 @@ Deno.test("so many that are refused by themselves end it, where nothing is taken
 });
 
 Deno.test("where it ends at one that is refused by itself, what was not cut down is not guilty as a whole", async () => {
-  const { doubtful, numbers, uncut } = await searched(
+  const { doubtful, numbers, uncut, spent } = await searched(
     8,
     (unit) => unit.some((each) => each < 4 || each === 7) ? REFUSED : TAKEN,
     { unprovenMax: 1, othersTaken: true },
   );
-  assert.deepEqual([doubtful, numbers], [[0], []]);
+  assert.deepEqual([doubtful, numbers, spent], [[0], [], false]);
   // 4, 5 and 6 are among them.
   assert.deepEqual(uncut.map(({ unit, confirmed }) => [unit.length, confirmed]), [[4, false], [2, false], [1, false]]);
 });
