@@ -197,7 +197,12 @@ function inflate(data: Uint8Array, bytesMax: number): { inflated: Uint8Array; co
   }
 }
 
-/** Deflate, no flags, no time, no name; operating system unknown (255). */
+/** How each member begins that is made here: deflate, no flags. */
+export const MEMBER_START = [0x1f, 0x8b, 8, 0] as const;
+
+/** No time, no name; operating system unknown (255). */
+const MEMBER_HEADER = [...MEMBER_START, 0, 0, 0, 0, 0, 255];
+
 function writeHeader(target: Uint8Array, offset: number): void {
-  target.set([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], offset);
+  target.set(MEMBER_HEADER, offset);
 }

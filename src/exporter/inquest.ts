@@ -585,8 +585,8 @@ export class Inquest {
       rest,
     });
     if (everything !== undefined) kept = this.#options.fail(everything, voyage);
-    if (some) this.#changed(piece);
     if (some) {
+      this.#changed(piece);
       const own = dead[0]?.verdict as Refused | undefined;
       const buried = own === undefined ? undefined : { ...this.#fragment(piece, dead), ...causeOfDeath(own) };
       if (buried !== undefined) {
@@ -636,12 +636,12 @@ export class Inquest {
     const vain = wasRefused && !some && (stopped ? kept !== undefined : fails !== undefined);
     // It was refused once more, at least.
     const registered = vain && !proven ? this.#suspect(piece, verdict, undefined, rest).outcome : undefined;
-    if (registered === undefined && fails === undefined) marks.set(piece, this.#waiting(piece));
+    const goesOn = stopped || fails === undefined;
+    if (registered === undefined && goesOn) marks.set(piece, this.#waiting(piece));
     const outcome = registered ??
-      (stopped || fails === undefined
+      (goesOn
         ? { kind: "retry", afterMs: this.#againMs, cause: LATER, ...kept } as const
         : this.#waitAlone(piece, fails as Failing));
-    if (registered === undefined && stopped) marks.set(piece, this.#waiting(piece));
     if (vain) this.#interrupted(piece);
     return { outcome };
   }

@@ -3,6 +3,7 @@
  * @module
  */
 import { concatenate, discard } from "../codec/bytes.ts";
+import { MEMBER_START } from "../codec/gzip.ts";
 import type { Delivery, Part } from "../queue/queue.ts";
 import {
   type Coding,
@@ -142,9 +143,6 @@ function isLargeAndGrown(piece: Piece): boolean {
   return bytes > LARGE_BYTES && bytes > inflatedBytes;
 }
 
-/** What each member begins with that is in the queue: see `codec/gzip.ts`. */
-const MEMBER_HEAD = [0x1f, 0x8b, 8, 0] as const;
-
 /**
  * Many readers, zlib's own among them, are silent about what comes behind a member and is none: one part that the storage has damaged would
  * be lost behind a success, and with it all that is merged behind it.
@@ -152,7 +150,7 @@ const MEMBER_HEAD = [0x1f, 0x8b, 8, 0] as const;
  */
 function checkMembers(pieces: readonly Piece[]): void {
   for (const { delivery: { id, encoding, payload }, offset } of pieces) {
-    if (encoding !== "gzip" || MEMBER_HEAD.every((byte, index) => payload[offset + index] === byte)) continue;
+    if (encoding !== "gzip" || MEMBER_START.every((byte, index) => payload[offset + index] === byte)) continue;
     throw new DamagedError(`What is stored of record ${id} does not begin as a gzip member does`);
   }
 }
