@@ -21,8 +21,8 @@ export interface Evidence {
   readonly timedOut?: boolean;
   /** It was a 2xx, and no success of OTLP. */
   readonly foreign?: boolean;
-  /** What the relay shows of itself. */
-  readonly client?: ClientFacts;
+  /** What the relay shows of itself; asked only where it matters, since certificates are read for it. */
+  readonly client?: (() => ClientFacts) | undefined;
   /** A certificate that the Collector sends has a key which TLS here does not take, so that no signature of it counts. */
   readonly serverKeyWeak?: boolean;
   /** The file was refused before any attempt. */
@@ -96,11 +96,12 @@ const PLAIN_HTTP_PAGE =
 /** The client certificate was refused, as far as can be told, and the facts about it say why. */
 function refusedFor(reason: (client: ClientFacts) => boolean): (evidence: Evidence) => boolean {
   return ({ status, text, client }) => {
-    if (client === undefined || !reason(client)) return false;
-    if (status !== undefined) return status === 400 && REFUSAL_PAGE.test(text);
+    const alert = status === undefined && REFUSAL_ALERT.test(text);
+    const told = alert || (status === undefined ? CUT.test(text) : status === 400 && REFUSAL_PAGE.test(text));
+    const facts = told ? client?.() : undefined;
+    if (facts === undefined || !reason(facts)) return false;
     // A peer that took this certificate before cuts connections for reasons of its own; only a date can have changed.
-    const open = !client.accepted || client.dates !== "valid";
-    return REFUSAL_ALERT.test(text) || (open && CUT.test(text));
+    return alert || status !== undefined || !facts.accepted || facts.dates !== "valid";
   };
 }
 

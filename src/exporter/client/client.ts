@@ -4,7 +4,7 @@
  */
 import { headersFor, type Protocol } from "../../config/exporter_settings.ts";
 import { bareHost } from "../../config/units.ts";
-import { clientFacts } from "../../diagnosis/client_facts.ts";
+import { type ClientFacts, clientFacts } from "../../diagnosis/client_facts.ts";
 import { asksForServerKey, concernsTheWay, diagnose, type Fault } from "../../diagnosis/faults.ts";
 import { sendsWeakKey } from "../../diagnosis/handshake.ts";
 import { messageOf } from "../../errors.ts";
@@ -153,6 +153,11 @@ export class CollectorClient implements ExportClient {
     return this.#options.protocol === "grpc";
   }
 
+  /** Where nothing is encrypted no certificate is shown, so that none can be refused. */
+  get #encrypted(): boolean {
+    return Object.values(this.#options.targets).some(({ url }) => url.startsWith("https:"));
+  }
+
   #create(at: Place | undefined): Transport {
     const { userAgent, idleConnectionsMax } = this.#options;
     const options = { identity: this.#identity, userAgent, at };
@@ -206,7 +211,10 @@ export class CollectorClient implements ExportClient {
 
   /** Names what was wrong with an attempt; what is known of the certificate shown decides where the text does not. */
   diagnose(answer: Answer): Fault {
-    const client = clientFacts(this.#identity, this.#answered, new Date());
+    let facts: ClientFacts | undefined;
+    const client = this.#encrypted
+      ? () => facts ??= clientFacts(this.#identity, this.#answered, new Date())
+      : undefined;
     return diagnose(
       answer.kind === "none"
         ? { text: answer.cause, timedOut: answer.timedOut, client, serverKeyWeak: this.#serverKeyWeak }

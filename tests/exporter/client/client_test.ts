@@ -505,3 +505,18 @@ Deno.test("what carries nobody's data bears the name of the sender that it is as
     server.close();
   }
 });
+
+Deno.test("a connection that is cut is no refusal of a certificate where none is shown, because nothing is encrypted", async () => {
+  const cutting = createServer((request: IncomingMessage) => request.socket.destroy());
+  cutting.listen(0, "127.0.0.1");
+  await once(cutting, "listening");
+  const client = clientFor(`http://127.0.0.1:${(cutting.address() as AddressInfo).port}`, { caCerts: [] });
+  try {
+    const answer = await client.send("traces", BODY, "identity");
+    assert.equal(answer.kind, "none");
+    assert.equal(client.diagnose(answer).code, "handshake_cut");
+  } finally {
+    client.close();
+    cutting.close();
+  }
+});
