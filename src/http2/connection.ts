@@ -29,6 +29,7 @@ import { HpackDecoder, NO_TABLE, TABLE_BYTES_MAX } from "./hpack.ts";
 import { type Field, HpackError } from "./hpack_tables.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import { type Http2Stream, Stream, type StreamCut, type StreamEvents, type StreamHost } from "./stream.ts";
+import { PassingMap } from "../passing.ts";
 
 /** Bounds of a connection. Each time of 0 is none. */
 export interface Http2Limits {
@@ -108,9 +109,9 @@ export class Http2Connection implements FrameSink, StreamHost {
   readonly #server: boolean;
   readonly #limits: Http2Limits;
   readonly #events: ConnectionEvents;
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams = new PassingMap<Stream>();
   /** Those that have something to send. */
-  readonly #sending = new Set<Stream>();
+  readonly #sending = new PassingMap<Stream>();
   readonly #reader = new FrameReader(this);
   readonly #decoder = new HpackDecoder();
   readonly #writer: FrameWriter;
@@ -657,10 +658,10 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   /** @internal */
   waiting(stream: Stream): void {
-    const first = !this.#sending.has(stream);
-    if (first) this.#sending.add(stream);
+    const first = !this.#sending.has(stream.id);
+    if (first) this.#sending.set(stream.id, stream);
     this.#sendWaiting();
-    if (!this.#sending.has(stream)) return;
+    if (!this.#sending.has(stream.id)) return;
     // Asked only now: most of what is sent leaves at once, and the clock costs more than the rest of this.
     if (first) stream.movedAt = performance.now();
     if (this.#limits.takeMs > 0) this.#arm(stream.movedAt + this.#limits.takeMs);
@@ -704,7 +705,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   #sendWaiting(): void {
     for (let sent = true; sent;) {
       sent = false;
-      for (const stream of this.#sending) {
+      for (const stream of this.#sending.values()) {
         if (this.#writer.full) return;
         const next = stream.nextData(Math.min(this.#sendWindow, stream.sendWindow, FRAME_BYTES_MAX));
         if (next !== undefined) {
@@ -718,7 +719,7 @@ export class Http2Connection implements FrameSink, StreamHost {
         const trailers = stream.nextTrailers();
         if (trailers !== undefined) this.headersOf(stream, trailers, true);
         else if (next?.end === true) this.#localEnd(stream);
-        else if (stream.waitingBytes === 0) this.#sending.delete(stream);
+        else if (stream.waitingBytes === 0) this.#sending.delete(stream.id);
         else if (next !== undefined) stream.movedAt = performance.now();
       }
     }
@@ -726,7 +727,7 @@ export class Http2Connection implements FrameSink, StreamHost {
 
   #localEnd(stream: Stream): void {
     stream.localEnded = true;
-    this.#sending.delete(stream);
+    this.#sending.delete(stream.id);
     // An answer may end before its request has: the client is asked to send no more of it (RFC 9113, section 8.1).
     if (this.#server && !stream.remoteEnded) {
       this.#writer.write(numbersFrame(FRAME_TYPE.reset, stream.id, ERROR_CODE.none));
@@ -753,7 +754,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     if (stream.over) return;
     stream.over = true;
     stream.forget();
-    this.#sending.delete(stream);
+    this.#sending.delete(stream.id);
     this.#streams.delete(stream.id);
     this.#unannounced += stream.unconsumed;
     this.#announce();
@@ -916,7 +917,7 @@ export class Http2Connection implements FrameSink, StreamHost {
   #resetStalled(now: number): void {
     const { takeMs } = this.#limits;
     if (takeMs === 0) return;
-    for (const stream of [...this.#sending]) {
+    for (const stream of [...this.#sending.values()]) {
       if (stream.movedAt + takeMs <= now) this.resetOf(stream, ERROR_CODE.cancel);
     }
   }
@@ -939,7 +940,7 @@ export class Http2Connection implements FrameSink, StreamHost {
     const { headerMs, idleMs, pingMs, pingAckMs } = this.#limits;
     const after = (at: number | undefined, ms: number) => at === undefined || ms === 0 ? Infinity : at + ms;
     const busy = this.#streams.size > 0;
-    const stalledSince = [...this.#sending].reduce((least, { movedAt }) => Math.min(least, movedAt), Infinity);
+    const stalledSince = [...this.#sending.values()].reduce((least, { movedAt }) => Math.min(least, movedAt), Infinity);
     return Math.min(
       this.#closeAt ?? Infinity,
       after(this.#ready ? undefined : this.#openedAt, headerMs),

@@ -5,6 +5,7 @@
  */
 import { OwnedBytes } from "../codec/owned_bytes.ts";
 import { Refusal } from "../errors.ts";
+import { PassingMap } from "../passing.ts";
 import { bySignal, SIGNAL_NAMES, type SignalName } from "../signal.ts";
 import { deliveryOf } from "./delivery.ts";
 import { AWAY_RETRY_S, DrainRate, noRoom } from "./drain_rate.ts";
@@ -85,8 +86,8 @@ class DirectQueue implements SendingQueue {
   readonly #now: () => number;
   readonly #elapsed: () => number;
   readonly #drain: DrainRate;
-  readonly #waiting = new Set<Entry>();
-  readonly #taken = new Set<Entry>();
+  readonly #waiting = new PassingMap<Entry>();
+  readonly #taken = new PassingMap<Entry>();
   readonly #takers: Takers;
   readonly #targets: readonly Target[];
   readonly #books = bySignal(() => 0);
@@ -196,7 +197,7 @@ class DirectQueue implements SendingQueue {
     };
     this.#bytes += entry.bytes;
     if (awaited) this.shares.add(parts);
-    this.#waiting.add(entry);
+    this.#waiting.set(entry.record.id, entry);
     this.#takers.wake(signal);
   }
 
@@ -227,7 +228,7 @@ class DirectQueue implements SendingQueue {
     const run: Entry[] = [];
     let bytes = 0;
     let inflatedBytes = 0;
-    for (const entry of this.#waiting) {
+    for (const entry of this.#waiting.values()) {
       const { record } = entry;
       const first = run[0]?.record ?? record;
       if (record.signal !== limit.signal || record.target !== limit.target) continue;
@@ -244,8 +245,8 @@ class DirectQueue implements SendingQueue {
   }
 
   #deliver(entry: Entry): Delivery {
-    this.#waiting.delete(entry);
-    this.#taken.add(entry);
+    this.#waiting.delete(entry.record.id);
+    this.#taken.set(entry.record.id, entry);
     entry.state = "taken";
     return deliveryOf(entry.record, {
       payload: () => entry.payload.bytes,
@@ -283,8 +284,8 @@ class DirectQueue implements SendingQueue {
   #remove(entry: Entry): void {
     if (entry.state === "waiting") entry.payload[Symbol.dispose]();
     entry.state = "done";
-    this.#waiting.delete(entry);
-    this.#taken.delete(entry);
+    this.#waiting.delete(entry.record.id);
+    this.#taken.delete(entry.record.id);
     this.#bytes -= entry.bytes;
     if (entry.awaited) this.shares.remove(entry.record.parts);
   }
@@ -298,7 +299,7 @@ class DirectQueue implements SendingQueue {
 
   stats(): Promise<QueueStats> {
     let oldestAt: number | undefined;
-    for (const { record } of [...this.#waiting, ...this.#taken]) {
+    for (const { record } of [...this.#waiting.values(), ...this.#taken.values()]) {
       oldestAt = Math.min(oldestAt ?? Infinity, record.enqueuedAt);
     }
     const books = {} as Record<SignalName, DoorBooks>;
@@ -317,7 +318,7 @@ class DirectQueue implements SendingQueue {
       deadLetters: { records: 0, bytes: 0 },
       books,
       targets: this.#targets.map(({ id, name, skipped, books }) => {
-        const own = [...this.#waiting, ...this.#taken].filter(({ record }) => record.target === id);
+        const own = [...this.#waiting.values(), ...this.#taken.values()].filter(({ record }) => record.target === id);
         return {
           id,
           name,
@@ -350,7 +351,7 @@ class DirectQueue implements SendingQueue {
   /** What waits is refused: its senders still have it. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const entry of [...this.#waiting, ...this.#taken]) {
+    for (const entry of [...this.#waiting.values(), ...this.#taken.values()]) {
       this.#remove(entry);
       entry.answer(new Refusal("shutting_down", "The relay is shutting down"));
     }

@@ -34,6 +34,7 @@ import { sampleAtHead } from "../telemetry/head_sampling.ts";
 import { instrument } from "../telemetry/instrument.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { UnderWay } from "../passing.ts";
 import { within } from "../within.ts";
 
 /** A relay that runs. */
@@ -108,7 +109,7 @@ export async function startRelayWith(config: Config, log: Log, seams: RelaySeams
   const told = { receiver: core.receiver, metrics: core.metrics, log, isReady };
   const server = await listen(config.receiver, told, (request, environment) => {
     const forHealth = onePort && environment.inbound === undefined && healthPaths.has(new URL(request.url).pathname);
-    return core.track(Promise.resolve((forHealth ? onReceiver! : core.app).fetch(request, environment)));
+    return core.answering.track(Promise.resolve((forHealth ? onReceiver! : core.app).fetch(request, environment)));
   }, seams.way);
   listening = true;
   // A client that never sends the rest of its body keeps its connection for ever: the stop does not wait that long.
@@ -185,7 +186,10 @@ export async function createRelayWith(
   core.metrics.observeReceiver(() => ({ inFlightBytes: core.admission.bytes, connections: undefined }));
   // The server that mounts it may be open to anybody.
   const admin = openAdmin(config, core, core, true, stack, seams);
-  const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.track(next())).route("/", core.app);
+  const app = new Hono().route("/", adminApp(admin)).use((_, next) => core.answering.track(next())).route(
+    "/",
+    core.app,
+  );
   return { ...running(config, log, core, stack.move()), app };
 }
 
@@ -271,7 +275,6 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
       allowedOrigins: http.cors.allowed_origins,
     });
   }
-  const answering = new Set<Promise<unknown>>();
   return {
     app,
     queue,
@@ -282,19 +285,13 @@ async function build(config: Config, log: Log, stack: AsyncDisposableStack, seam
     bodies,
     metrics,
     receiver,
-    answering,
+    /** Requests whose answer a stop waits for. */
+    answering: new UnderWay(),
     collect: () => telemetry.collect(),
     fleet: fleet === undefined ? undefined : () => fleet.last,
     lastUses: (senders: ReadonlySet<string>) => usage.lastUses(senders),
     queuePath: config.sending_queue.storage === "sqlite" ? config.sending_queue.path : undefined,
     certificates: () => [...opened.identities.flatMap((each) => each.expiries()), ...database?.expiries() ?? []],
-    /** Has a stop wait for an answer. */
-    track<Answer>(answer: Promise<Answer>): Promise<Answer> {
-      answering.add(answer);
-      const done = () => void answering.delete(answer);
-      answer.then(done, done);
-      return answer;
-    },
   };
 }
 
@@ -381,10 +378,10 @@ function running(
     limiter.close();
     drain();
     // Requests under way first: after the server's own shutdown, bodies that still arrive cannot be read (denoland/deno#36809).
-    await within(Promise.allSettled(answering), remainingMs());
+    await within(answering.settled(), remainingMs());
     // A sender whose body has not arrived by now is told to send it again, while its connection is open.
     bodies.pass();
-    await within(Promise.allSettled(answering), CLOSE_MS_MAX);
+    await within(answering.settled(), CLOSE_MS_MAX);
     await within(batcher.idle(), remainingMs());
     await exporter.drain(remainingMs());
     await exporter.stop(remainingMs());

@@ -41,12 +41,16 @@ export function holdsTooMuch(): Refusal {
   });
 }
 
+let numbered = 0;
+
 /** One call of a method that takes a signal. */
 export class Call implements Inbound, HeaderFields, InboundBody, InboundPeer {
   /** As the instrumentation reads it of a request. */
   readonly method = "POST";
   readonly httpVersion = "2.0";
   readonly openedAt = performance.now();
+  /** It is found by this among those under way. */
+  readonly number = ++numbered;
   /** By when its sender wants the answer, by `performance.now()`; `Infinity`: whenever. */
   readonly deadline: number;
   readonly #host: CallHost;

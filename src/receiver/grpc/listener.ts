@@ -12,6 +12,7 @@ import { fieldOf } from "../../http2/fields.ts";
 import { encodeFields } from "../../http2/hpack.ts";
 import type { Field } from "../../http2/hpack_tables.ts";
 import type { Http2Stream, StreamEvents } from "../../http2/stream.ts";
+import { PassingMap } from "../../passing.ts";
 import { SIGNALS } from "../../signal.ts";
 import { refusalAnswer } from "../answer.ts";
 import { Gate } from "../listener/gate.ts";
@@ -120,7 +121,7 @@ export async function listenOnGrpc(options: GrpcListenOptions): Promise<GrpcList
 /** The calls that may be late: of which the message has not begun, or whose sender gives them a time. */
 class CallWatch implements Disposable {
   readonly #headerMs: number;
-  readonly #calls = new Set<Call>();
+  readonly #calls = new PassingMap<Call>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(headerMs: number) {
@@ -128,7 +129,7 @@ class CallWatch implements Disposable {
   }
 
   add(call: Call): void {
-    this.#calls.add(call);
+    this.#calls.set(call.number, call);
     this.#timer ??= setTimeout(() => this.#look(), LOOK_MS);
   }
 
@@ -137,12 +138,12 @@ class CallWatch implements Disposable {
   }
 
   delete(call: Call): void {
-    this.#calls.delete(call);
+    this.#calls.delete(call.number);
   }
 
   /** Has those refused that wait longest while there is not enough `room`: strangers keep each other out, and no sender. */
   makeRoom(room: () => boolean, refuse: (call: Call) => void): void {
-    for (const call of this.#calls) {
+    for (const call of this.#calls.values()) {
       if (room()) return;
       if (call.waits) refuse(call);
     }
@@ -151,7 +152,7 @@ class CallWatch implements Disposable {
   #look(): void {
     const now = performance.now();
     let left = REFUSED_AT_ONCE;
-    for (const call of this.#calls) {
+    for (const call of this.#calls.values()) {
       if (left === 0) break;
       if (call.deadline <= now) call.expire();
       else if (call.late && call.openedAt + this.#headerMs <= now) {

@@ -9,6 +9,7 @@ import { TLSSocket } from "node:tls";
 import { type DropReason, Refusal, type RefusalCode, REFUSALS } from "../../errors.ts";
 import { encodeStatus } from "../../otlp/response.ts";
 import type { ReceiverEnvironment } from "../app.ts";
+import { keepEntries } from "./connections_list.ts";
 import { Gate } from "./gate.ts";
 import { connectionOf } from "./handshakes.ts";
 import type { Answer } from "../inbound.ts";
@@ -102,6 +103,7 @@ export async function listenOnNode(options: ListenOptions): Promise<Listener> {
     connectionsCheckingInterval: Math.min(CHECK_MS, limits.headerMs),
   }, (incoming, response) => take(incoming, response));
 
+  keepEntries(server);
   const gate = new Gate({ ...options, server });
   const { connections, ages } = gate;
 
