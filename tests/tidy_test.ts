@@ -10,7 +10,7 @@ const root = join(import.meta.dirname!, "..");
  * longest name that fits a source is its room. A source imports its own room and lower floors only.
  */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errors.ts", "signal.ts", "version.ts", "within.ts"],
+  ["errors.ts", "passing.ts", "signal.ts", "version.ts", "within.ts"],
   ["codec", "config", "files", "helper_thread.ts"],
   ["otlp", "http2"],
   ["otlp/json", "otlp/rewrite"],
