@@ -109,120 +109,180 @@ interface Open<Unit> extends Found<Unit> {
 }
 
 /** @param first What was not taken as a whole. */
-export async function search<Unit>(
-  first: Found<Unit>,
-  { split, post, requestsMax, secondFirst = () => false, proof }: SearchOptions<Unit>,
-): Promise<SearchResult<Unit>> {
-  const guilty: Found<Unit>[] = [];
+export function search<Unit>(first: Found<Unit>, options: SearchOptions<Unit>): Promise<SearchResult<Unit>> {
+  return new Search(first, options).run();
+}
+
+/** Why a search ends before all is found. */
+interface Early<Unit> {
+  readonly unsent?: readonly Unit[];
+  readonly stopped?: Answer | undefined;
+  readonly down?: boolean;
+}
+
+/** One search. */
+class Search<Unit> {
+  readonly #options: SearchOptions<Unit>;
+  readonly #proof: Proof | undefined;
+  readonly #guilty: Found<Unit>[] = [];
   /** Refused, and refused again when they were sent once more. */
-  const repeated: Found<Unit>[] = [];
-  const unproven: Found<Unit>[] = [];
+  readonly #repeated: Found<Unit>[] = [];
+  readonly #unproven: Found<Unit>[] = [];
   /** Refused, and not answered for when they were sent once more: the refusal stands, and is all that is known. */
-  const interrupted: Found<Unit>[] = [];
-  const open: Open<Unit>[] = [first];
-  let failuresInARow = 0;
-  let taken = 0;
-  let requests = 0;
-  let asked = false;
-  let refusesEmpty = false;
-  const result = (
-    uncut: readonly Open<Unit>[],
-    unsent: readonly Unit[] = [],
-    stopped?: Answer,
-    down = false,
-  ): SearchResult<Unit> => {
-    const fickle = proof?.fickle() === true;
-    const spent = requests >= requestsMax;
-    const isProven = (verdict: Refused | Failing) =>
-      spent && verdict.kind === "refused" && !fickle && proof?.takenSince(verdict) === true;
-    const told = uncut.map(({ unit, verdict, confirmed }) => ({
-      unit,
-      verdict,
-      confirmed: confirmed === true || isProven(verdict),
-    }));
-    const doubtful = [...unproven, ...interrupted];
-    const proven = { guilty: [...guilty, ...repeated], unproven: doubtful };
-    const chance = { guilty, unproven: [...doubtful, ...repeated.map((each) => ({ ...each, confirmed: false }))] };
-    const anyTaken = taken > 0;
-    const found = fickle ? chance : proven;
-    return { ...found, uncut: told, spent, unsent, stopped, down, refusesEmpty, anyTaken, requests };
-  };
+  readonly #interrupted: Found<Unit>[] = [];
+  /** Not taken, and still to be looked into; the last one is next. */
+  readonly #open: Open<Unit>[];
+  #failuresInARow = 0;
+  #taken = 0;
+  #requests = 0;
+  #asked = false;
+  #refusesEmpty = false;
+
+  constructor(first: Found<Unit>, options: SearchOptions<Unit>) {
+    this.#options = options;
+    this.#proof = options.proof;
+    this.#open = [first];
+  }
+
+  async run(): Promise<SearchResult<Unit>> {
+    for (;;) {
+      const found = this.#provable() ?? this.#open.pop();
+      if (found === undefined) break;
+      if (this.#spent) return this.#result([found]);
+      const early = await this.#lookInto(found);
+      if (early !== undefined) return early;
+    }
+    return this.#result([], this.#unproven.length > 0 ? { stopped: await this.#refusesAll() } : {});
+  }
+
+  /** @returns the end of the search, where it ends with this one. */
+  async #lookInto(found: Open<Unit>): Promise<SearchResult<Unit> | undefined> {
+    const { unit, verdict } = found;
+    const halves = this.#options.split(unit);
+    if (halves !== undefined) return await this.#sendHalves(halves, verdict);
+    if (found.confirmed === true || isDamaged(verdict) || (verdict.kind === "failing" && this.#taken === 0)) {
+      this.#guilty.push(found);
+      return undefined;
+    }
+    const proof = this.#proof;
+    if (proof === undefined || verdict.kind === "failing") return await this.#sendAgain(found);
+    if (!proof.fickle() && (found.isolated === true || proof.takenSince(verdict))) return await this.#sendAgain(found);
+    this.#unproven.push(found);
+    if (this.#taken > 0 || this.#unproven.length < proof.unprovenMax) return undefined;
+    return this.#result([], { stopped: await this.#refusesAll() });
+  }
+
+  /** @param verdict On both together. */
+  async #sendHalves(
+    halves: readonly [Unit, Unit],
+    verdict: Refused | Failing,
+  ): Promise<SearchResult<Unit> | undefined> {
+    const notTaken: Open<Unit>[] = [];
+    const takenBy: (string | undefined)[] = [];
+    for (const [place, unit] of halves.entries()) {
+      const own = await this.#post(unit);
+      const unsent = halves.slice(place);
+      if (own.kind === "stopped") return this.#result(notTaken, { unsent, stopped: own.answer });
+      if (own.kind === "failing" && this.#isDown) {
+        return this.#result(notTaken, { unsent, stopped: own.answer, down: true });
+      }
+      if (own.kind !== "taken") notTaken.push({ unit, verdict: own });
+      else if (own.empty !== true) takenBy.push(own.by);
+    }
+    const [rest] = notTaken;
+    if (rest !== undefined && takenBy.length === 1) {
+      // One half was taken, where both together were refused.
+      const [by] = takenBy;
+      this.#open.push({ ...rest, isolated: refusedBy(verdict, by) && refusedBy(rest.verdict, by) });
+      return undefined;
+    }
+    // What was pushed last is searched first.
+    this.#open.push(...(this.#options.secondFirst?.() === true ? notTaken : notTaken.reverse()));
+    return undefined;
+  }
+
+  /** Of what cannot be cut, after the endpoint has shown that it takes something: failures come and go. */
+  async #sendAgain(found: Found<Unit>): Promise<SearchResult<Unit> | undefined> {
+    const { unit, verdict } = found;
+    const own = await this.#post(unit);
+    const noAnswer = own.kind === "stopped" || own.kind === "failing";
+    const stands = noAnswer && verdict.kind === "refused" && this.#proof !== undefined;
+    if (stands) this.#interrupted.push(found);
+    const unsent = stands ? [] : [unit];
+    if (own.kind === "stopped") return this.#result([], { unsent, stopped: own.answer });
+    if (own.kind === "failing" && this.#isDown) return this.#result([], { unsent, stopped: own.answer, down: true });
+    if (own.kind === "taken") {
+      if (refusedBy(verdict, own.by)) this.#proof?.contradicted();
+    } else if (!stands) {
+      (own.kind === "refused" ? this.#repeated : this.#guilty).push({ unit, verdict: own, confirmed: true });
+    }
+    return undefined;
+  }
+
+  async #post(unit: Unit): Promise<Verdict> {
+    const verdict = await this.#options.post(unit);
+    this.#requests++;
+    if (verdict.kind !== "stopped") this.#failuresInARow = verdict.kind === "failing" ? this.#failuresInARow + 1 : 0;
+    if (verdict.kind === "taken" && verdict.empty !== true) this.#taken++;
+    return verdict;
+  }
+
+  get #isDown(): boolean {
+    return this.#failuresInARow >= FAILURES_IN_A_ROW_MAX;
+  }
+
+  get #spent(): boolean {
+    return this.#requests >= this.#options.requestsMax;
+  }
+
   /** Where nothing was taken: the answer of an endpoint that refuses an empty request, too. */
-  const refusesAll = async (): Promise<Answer | undefined> => {
-    if (proof === undefined || asked || taken > 0) return undefined;
-    asked = true;
-    requests++;
-    const answer = await proof.takesEmpty();
-    refusesEmpty = answer !== undefined;
+  async #refusesAll(): Promise<Answer | undefined> {
+    if (this.#proof === undefined || this.#asked || this.#taken > 0) return undefined;
+    this.#asked = true;
+    this.#requests++;
+    const answer = await this.#proof.takesEmpty();
+    this.#refusesEmpty = answer !== undefined;
     return answer;
-  };
+  }
+
   /** The first that was refused before something was taken: it can be proven now. Those behind it were refused later. */
-  const provable = (): Found<Unit> | undefined => {
-    const [oldest] = unproven;
+  #provable(): Found<Unit> | undefined {
+    const [oldest] = this.#unproven;
+    const proof = this.#proof;
     if (oldest?.verdict.kind !== "refused" || proof?.takenSince(oldest.verdict) !== true || proof.fickle()) {
       return undefined;
     }
-    return unproven.shift();
-  };
-  for (;;) {
-    const found: Open<Unit> | undefined = provable() ?? open.pop();
-    if (found === undefined) break;
-    if (requests >= requestsMax) return result([...open, found]);
-    const { unit, verdict } = found;
-    const halves = split(unit);
-    // A unit that cannot be cut is sent once more, after the endpoint has shown that it takes something: failures come and go.
-    if (halves === undefined) {
-      if (found.confirmed === true || isDamaged(verdict) || (verdict.kind === "failing" && taken === 0)) {
-        guilty.push(found);
-        continue;
-      }
-      const isProven = proof === undefined ||
-        (!proof.fickle() && verdict.kind === "refused" && (found.isolated === true || proof.takenSince(verdict)));
-      if (verdict.kind === "refused" && !isProven) {
-        unproven.push(found);
-        if (taken > 0 || unproven.length < proof.unprovenMax) continue;
-        const answer = await refusesAll();
-        return result(open, [], answer);
-      }
-    }
-    const notTaken: Open<Unit>[] = [];
-    const units = halves ?? [unit];
-    const takenBy = new Map<number, string | undefined>();
-    for (const [place, each] of units.entries()) {
-      const own = await post(each);
-      requests++;
-      const stands = halves === undefined && verdict.kind === "refused" && proof !== undefined &&
-        (own.kind === "stopped" || own.kind === "failing");
-      if (stands) interrupted.push(found);
-      const unsent = stands ? [] : units.slice(place);
-      if (own.kind === "stopped") return result([...open, ...notTaken], unsent, own.answer);
-      failuresInARow = own.kind === "failing" ? failuresInARow + 1 : 0;
-      if (own.kind === "taken") {
-        if (own.empty !== true) {
-          taken++;
-          takenBy.set(place, own.by);
-        }
-        if (halves === undefined && refusedBy(verdict, own.by)) proof?.contradicted();
-      } else if (own.kind === "failing" && failuresInARow >= FAILURES_IN_A_ROW_MAX) {
-        return result([...open, ...notTaken], unsent, own.answer, true);
-      } else if (stands) {
-        continue;
-      } else if (halves === undefined) {
-        (own.kind === "refused" ? repeated : guilty).push({ unit: each, verdict: own, confirmed: true });
-      } else notTaken.push({ unit: each, verdict: own });
-    }
-    const [rest] = notTaken;
-    // One half was taken, where both together were refused.
-    if (rest !== undefined && takenBy.size === 1) {
-      const [by] = takenBy.values();
-      open.push({ ...rest, isolated: refusedBy(verdict, by) && refusedBy(rest.verdict, by) });
-      continue;
-    }
-    // What was pushed last is searched first.
-    open.push(...(secondFirst() ? notTaken : notTaken.reverse()));
+    return this.#unproven.shift();
   }
-  const answer = unproven.length > 0 ? await refusesAll() : undefined;
-  return result([], [], answer);
+
+  /** @param last Not taken either, behind what is open. */
+  #result(
+    last: readonly Open<Unit>[],
+    { unsent = [], stopped, down = false }: Early<Unit> = {},
+  ): SearchResult<Unit> {
+    const fickle = this.#proof?.fickle() === true;
+    const spent = this.#spent;
+    const isProven = (verdict: Refused | Failing) =>
+      spent && verdict.kind === "refused" && !fickle && this.#proof?.takenSince(verdict) === true;
+    const doubtful = [...this.#unproven, ...this.#interrupted];
+    const repeated = this.#repeated;
+    return {
+      guilty: fickle ? this.#guilty : [...this.#guilty, ...repeated],
+      unproven: fickle ? [...doubtful, ...repeated.map((each) => ({ ...each, confirmed: false }))] : doubtful,
+      uncut: [...this.#open, ...last].map(({ unit, verdict, confirmed }) => ({
+        unit,
+        verdict,
+        confirmed: confirmed === true || isProven(verdict),
+      })),
+      spent,
+      unsent,
+      stopped,
+      down,
+      refusesEmpty: this.#refusesEmpty,
+      anyTaken: this.#taken > 0,
+      requests: this.#requests,
+    };
+  }
 }
 
 /** Whether one endpoint refused it. */
