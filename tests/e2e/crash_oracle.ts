@@ -313,10 +313,20 @@ async function drainedBesideOthers(relay: RestartableRelay, senders: NumberedSen
   const ended = new AbortController();
   const others = (async () => {
     using client = Deno.createHttpClient({});
+    let poisoned = false;
     for (let number = 0; !ended.signal.aborted; number++) {
-      const { ids, ...request } = numberedRequest(random, `well-${number}`, 1);
-      for (const id of ids) senders.spans.set(id, undefined);
-      if (await post(relay.url, request, client) === 200) { for (const id of ids) senders.written.add(id); }
+      // Of as few requests as a slow machine sends none may have had anything wrong with it.
+      const { ids, poison, ...request } = numberedRequest(
+        random,
+        `well-${number}`,
+        1,
+        poisoned ? undefined : "refused",
+      );
+      for (const id of ids) senders.spans.set(id, poison);
+      if (await post(relay.url, request, client) === 200) {
+        poisoned = true;
+        for (const id of ids) senders.written.add(id);
+      }
       await delay(WELL_PAUSE_MS);
     }
   })();
