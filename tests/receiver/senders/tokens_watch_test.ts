@@ -77,7 +77,9 @@ Deno.test("what cannot be used is told once, and is forgotten when the old text 
 
 Deno.test("it looks by itself, until it is disposed of", async () => {
   await using at = await scene(1);
-  await writeFile(at.file, "two");
+  // In one go: a look between the two steps of a write would see an empty file.
+  await writeFile(join(at.path, "new"), "two");
+  await rename(join(at.path, "new"), at.file);
   await at.next.told.promise;
   assert.deepEqual(at.changed, ["two"]);
   await at.watch[Symbol.asyncDispose]();
