@@ -28,6 +28,9 @@ const FIRST = [
   ["queue/sqlite/file/recovery_test.ts", "queue/sqlite/file/store_test.ts"],
 ].map((group) => group.map((name) => join(TESTS, name)));
 
+/** Those that wait least: they keep the cores busy while the last of the others wait. */
+const LAST = ["codec", "otlp", "queue", "telemetry"].map((name) => join(TESTS, name));
+
 /** Test files of the first kind that share an isolate have so many bytes at most: as many groups as keep all cores busy to the end. */
 const GROUP_BYTES_MAX = 100_000;
 
@@ -63,18 +66,19 @@ export function totalsOf(output: string): Totals | undefined {
 }
 
 /**
- * How many files side by side. Tests wait for disks, timers and processes, so that three a core keep it busy; other programs are busy
+ * How many files side by side. Tests wait for disks, timers and processes, so that four a core keep it busy; other programs are busy
  * themselves, and a scene has several of them, whose own deadlines a busy machine is not to pass.
  */
 function jobsOf(run: string): number {
   const cores = availableParallelism();
-  return ({ integration: cores + 1, e2e: cores })[run] ?? 3 * cores;
+  return ({ integration: cores + 1, e2e: cores })[run] ?? 4 * cores;
 }
 
 /** Runs tests, of the first kind in groups. */
 async function denoTests(name: string, args: readonly string[], shown: Shown): Promise<Ended> {
   if (name !== "unit") return await denoTest(args, jobsOf(name), shown);
-  const rest = testFilesIn(TESTS, [...OTHERS, ...ALONE, ...FIRST.flat()]);
+  const apart = [...OTHERS, ...ALONE, ...FIRST.flat()];
+  const rest = [testFilesIn(TESTS, [...apart, ...LAST]), ...LAST.map((folder) => testFilesIn(folder, apart))].flat();
   const first = FIRST.map((group) => group.map((path) => ({ path })));
   using groups = writeGroups([...first, ...grouped(rest, GROUP_BYTES_MAX)], TESTS);
   return await denoTest([...args, ...groups.paths], jobsOf(name), shown);
