@@ -182,9 +182,8 @@ class Search<Unit> {
     for (const [place, unit] of halves.entries()) {
       const own = await this.#post(unit);
       const unsent = halves.slice(place);
-      if (own.kind === "stopped") return this.#result(notTaken, { unsent, stopped: own.answer });
-      if (own.kind === "failing" && this.#isDown) {
-        return this.#result(notTaken, { unsent, stopped: own.answer, down: true });
+      if (own.kind === "stopped" || (own.kind === "failing" && this.#isDown)) {
+        return this.#result(notTaken, { unsent, stopped: own.answer, down: own.kind === "failing" });
       }
       if (own.kind !== "taken") notTaken.push({ unit, verdict: own });
       else if (own.empty !== true) takenBy.push(own.by);
@@ -209,8 +208,9 @@ class Search<Unit> {
     const stands = noAnswer && verdict.kind === "refused" && this.#proof !== undefined;
     if (stands) this.#interrupted.push(found);
     const unsent = stands ? [] : [unit];
-    if (own.kind === "stopped") return this.#result([], { unsent, stopped: own.answer });
-    if (own.kind === "failing" && this.#isDown) return this.#result([], { unsent, stopped: own.answer, down: true });
+    if (own.kind === "stopped" || (own.kind === "failing" && this.#isDown)) {
+      return this.#result([], { unsent, stopped: own.answer, down: own.kind === "failing" });
+    }
     if (own.kind === "taken") {
       if (refusedBy(verdict, own.by)) this.#proof?.contradicted();
     } else if (!stands) {

@@ -13,6 +13,7 @@ import type { Config } from "../config/schema.ts";
 import { ConfigError } from "../errors.ts";
 import { refusalAnswer } from "../receiver/answer.ts";
 import { unreadableTarget, webAnswer } from "../receiver/web_request.ts";
+import { UnderWay } from "../passing.ts";
 import { createRelayWith } from "../relay/relay.ts";
 import { within } from "../within.ts";
 
@@ -127,19 +128,18 @@ export async function serveDeployed(io: Io): Promise<Served> {
   const stopped = stopSignal();
   const log = logOn(io, config.telemetry.log);
   const relay = await createRelayWith(config, log, { frozenBetween: true });
-  const leaving = new Set<Promise<void>>();
+  const leaving = new UnderWay();
   const ended = (async () => {
     await Promise.race([stopped, relay.failed]);
     log.info("Stopping", { graceMs: config.shutdown.grace });
     await relay.stop();
-    await within(Promise.all(leaving), LEAVING_MS_MAX);
+    await within(leaving.settled(), LEAVING_MS_MAX);
   })();
   return {
     ended,
     fetch(request, info) {
       // It rejects where the sender has gone.
-      const left = info.completed.catch(() => {}).then(() => void leaving.delete(left));
-      leaving.add(left);
+      void leaving.track(info.completed);
       const refusal = unreadableTarget(request);
       if (refusal !== undefined) return webAnswer(refusalAnswer(new Headers(), refusal));
       return relay.app.fetch(request, info);

@@ -358,11 +358,7 @@ Deno.test("nothing but poison for long: it is held, and all of it is set aside o
   await ends.told.until(() => count(ends, "failed") >= 5, "it is held");
   assert.equal((await balanced(ends.queue, "traces")).deadLettered, 0);
   // What is good comes past it, each after the one before: a sender that is well.
-  let sent = 0;
-  for (; (await balanced(ends.queue, "traces")).deadLettered < 40; sent++) {
-    await appendSpans(ends.queue, [`n${sent}`]);
-    await delivered(ends, sent + 1);
-  }
+  const sent = await othersUntil(ends, "n", ({ deadLettered }) => deadLettered === 40);
   await ends.emptied();
   const books = await balanced(ends.queue, "traces");
   assert.deepEqual([books.delivered, books.deadLettered], [sent, 40]);
